@@ -1,0 +1,1 @@
+"""What is trained: proxies with a leading trial axis, their scaling rules, optimizers and data."""

@@ -1,0 +1,1 @@
+"""Corpora and the batches drawn from them."""

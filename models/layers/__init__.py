@@ -1,0 +1,1 @@
+"""Layers with a leading trial axis, as functions of stacked parameters."""

@@ -1,0 +1,1 @@
+"""What mixes information over time: attention and the gated delta rule."""

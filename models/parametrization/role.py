@@ -1,0 +1,58 @@
+"""What a parameter is to the scaling rules: which of its dimensions grow with the model."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Role(StrEnum):
+    """The class of a parameter. Every parameter is born with one; nothing is guessed from names."""
+
+    INPUT = "input"  # token or position embedding: fan_in fixed, fan_out ~ n
+    HIDDEN = "hidden"  # both dimensions ~ n, inside a residual branch
+    OUTPUT = "output"  # readout: fan_in ~ n, fan_out fixed
+    VECTOR = "vector"  # one dimension ~ n, outside the branches: the final norm
+    HIDDEN_VECTOR = "hidden vector"  # one dimension ~ n, inside a branch: gains, biases, conv kernels
+    HIDDEN_SCALAR = "hidden scalar"  # no dimension grows: a gain shared by a growing number of heads
+    GATE = "gate"  # GDN gate projection to a fixed number of growing heads: n -> fixed
+    GATE_VECTOR = "gate vector"  # A_log, dt_bias of a fixed number of growing heads
+
+
+class Site(StrEnum):
+    """What scales in the forward pass without being a parameter."""
+
+    EMBEDDING = "embedding"  # on the sum of token and position embeddings
+    BRANCH = "residual branch"  # on each branch before it joins the stream
+    ATTENTION = "attention logits"  # heads are added at fixed head_dim
+    GROWING_ATTENTION = "attention logits, growing head"
+    STATE = "state readout"  # GDN's o = S q before its norm, fixed head_dim
+    GROWING_STATE = "state readout, growing head"
+    READOUT = "readout"  # on the logits
+
+
+Start = Literal["normal", "ones", "zeros", "a_log", "dt_bias"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter of a proxy, without the trial axis. Matrices are [fan_out, fan_in]."""
+
+    name: str
+    shape: tuple[int, ...]
+    role: Role
+    start: Start = "normal"
+    fan_in: int = 1
+    decayed: bool = True
+    ends_branch: bool = False
+
+    @property
+    def pattern(self) -> str:
+        """The name with the block's index replaced by `*`: the same for all blocks and depths."""
+        return ".".join("*" if part.isdigit() else part for part in self.name.split("."))
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size

@@ -1,0 +1,101 @@
+"""The tables applied to a recipe: the value of every hyperparameter of every parameter."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..inventory import attention_site, parameters, state_site
+from ..recipe import Recipe
+from ..shape import Shape
+from .role import Parameter, Role, Site
+from .table import INIT, MULTIPLIER, UPDATE
+
+GPT2_STD = 0.02  # arXiv:1909.08053 and GPT-2's code: every matrix; residual outputs / sqrt(2 depth)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterRule:
+    """What one parameter gets: absolute values, ready to train with. None: not applicable."""
+
+    parameter: Parameter
+    init_std: float | None
+    learning_rate: float
+    weight_decay: float
+    epsilon: float | None
+    multiplier: float
+    source: str
+
+
+def parameter_rules(recipe: Recipe) -> tuple[ParameterRule, ...]:
+    """The rule of each parameter of the recipe's proxy. Raises KeyError for a role without a row."""
+    base_std = {p.pattern: _base_std(p, recipe.base_shape(), recipe) for p in parameters(recipe.base_shape())}
+    sites = multipliers(recipe)
+    return tuple(_rule(parameter, recipe, base_std, sites) for parameter in parameters(recipe.shape))
+
+
+def multipliers(recipe: Recipe) -> dict[Site, float]:
+    """The forward multiplier of every site that the recipe's proxy has."""
+    shape, base = recipe.shape, recipe.base_shape()
+    logits = recipe.attention_multiplier / math.sqrt(base.head_size)
+    values = {
+        Site.EMBEDDING: recipe.embedding_multiplier,
+        Site.BRANCH: recipe.residual_multiplier,
+        Site.READOUT: recipe.readout_multiplier * _tied_scale(base, recipe),
+    }
+    if shape.architecture == "transformer":
+        # 1/sqrt(head_dim) of the *base*, times the table's power of the head's growth: a fixed head
+        # stays at 1/sqrt(head_dim), a growing one falls like 1/head_dim.
+        growth = math.sqrt(base.head_size / shape.head_size)
+        values[attention_site(shape)] = logits * growth
+    else:
+        values[state_site(shape)] = 1.0
+    table = MULTIPLIER[recipe.parametrization]
+    return {site: value * table[site](*ratios(recipe)) for site, value in values.items()}
+
+
+def ratios(recipe: Recipe) -> tuple[float, float]:
+    """(m_W, m_L), width and depth over those of the base."""
+    shape, base = recipe.shape, recipe.base_shape()
+    return shape.width / base.width, shape.depth / base.depth
+
+
+def _rule(
+    parameter: Parameter, recipe: Recipe, base_std: Mapping[str, float | None], sites: Mapping[Site, float]
+) -> ParameterRule:
+    m = ratios(recipe)
+    update = UPDATE[recipe.parametrization, recipe.optimizer][parameter.role]
+    std = base_std[parameter.pattern]
+    return ParameterRule(
+        parameter=parameter,
+        init_std=None if std is None else std * INIT[recipe.parametrization][parameter.role](*m),
+        learning_rate=recipe.learning_rate * update.learning_rate(*m),
+        weight_decay=recipe.weight_decay * update.weight_decay(*m) if parameter.decayed else 0.0,
+        epsilon=None if update.epsilon is None else recipe.epsilon * update.epsilon(*m),
+        multiplier=_forward_multiplier(parameter, sites),
+        source=f"{recipe.parametrization} {recipe.optimizer}, {parameter.role}: {update.source}",
+    )
+
+
+def _base_std(parameter: Parameter, base: Shape, recipe: Recipe) -> float | None:
+    """The standard deviation at the base shape; None where the start is not a scaled Gaussian."""
+    if parameter.start != "normal":
+        return None
+    if recipe.init == "gpt2":
+        std = GPT2_STD / math.sqrt(2 * base.depth) if parameter.ends_branch else GPT2_STD
+    else:
+        std = 1.0 / math.sqrt(parameter.fan_in)  # embeddings have fan_in 1: one-hot input
+    return recipe.init_scale * std
+
+
+def _tied_scale(base: Shape, recipe: Recipe) -> float:
+    """A tied readout has the embedding's std of 1; this brings its logits to those of fan-in init."""
+    return 1.0 / math.sqrt(base.width) if base.tied and recipe.init == "fan-in" else 1.0
+
+
+def _forward_multiplier(parameter: Parameter, sites: Mapping[Site, float]) -> float:
+    """The multiplier on what this parameter's layer puts out."""
+    if parameter.role is Role.INPUT:
+        return sites[Site.EMBEDDING]
+    if parameter.role is Role.OUTPUT:
+        return sites[Site.READOUT]
+    return sites[Site.BRANCH] if parameter.ends_branch else 1.0

@@ -1,0 +1,57 @@
+"""A proxy: embedding, residual blocks, readout, as a function of stacked parameters.
+
+K trials, B batch, T time, D width, V vocabulary.
+"""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .inventory import attention_site, state_site
+from .layers.embedding import embed
+from .layers.linear import linear, per_trial
+from .layers.mlp import mlp
+from .layers.norm import norm
+from .mixers.attention import attention
+from .mixers.gated_deltanet import gated_deltanet
+from .parametrization.role import Site
+from .shape import Shape
+
+
+def logits(
+    shape: Shape, parameters: Mapping[str, Tensor], sites: Mapping[Site, Tensor], tokens_KBT: Tensor
+) -> Tensor:
+    """Next-token logits [K, B, T, V]. `parameters` are [K, ...] by name, `sites` [K] multipliers."""
+    x_KBTD = embed(tokens_KBT, parameters["embedding.weight"])
+    if "positions.weight" in parameters:
+        x_KBTD = x_KBTD + parameters["positions.weight"][:, None, : tokens_KBT.shape[2]]
+    x_KBTD = x_KBTD * per_trial(sites[Site.EMBEDDING], x_KBTD)
+    for index in range(shape.depth):
+        x_KBTD = _block(x_KBTD, parameters, f"blocks.{index}", shape, sites)
+    x_KBTD = norm(x_KBTD, parameters, "final_norm")
+    # The readout's multiplier goes onto the narrow side of the matrix product.
+    x_KBTD = x_KBTD * per_trial(sites[Site.READOUT], x_KBTD)
+    return linear(x_KBTD, parameters["embedding.weight" if shape.tied else "readout.weight"])
+
+
+def cross_entropy(logits_KBTV: Tensor, targets_KBT: Tensor) -> Tensor:
+    """Mean loss of each trial in nats per token, [K]."""
+    losses = F.cross_entropy(logits_KBTV.float().flatten(0, 2), targets_KBT.flatten(), reduction="none")
+    return losses.view(targets_KBT.shape[0], -1).mean(1)
+
+
+def _block(
+    x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape, sites: Mapping[Site, Tensor]
+) -> Tensor:
+    branch = per_trial(sites[Site.BRANCH], x_KBTD)
+    normed_KBTD = norm(x_KBTD, parameters, f"{name}.mixer_norm")
+    match shape.architecture:
+        case "transformer":
+            scale_K = sites[attention_site(shape)]
+            mixed_KBTD = attention(normed_KBTD, parameters, f"{name}.mixer", shape, scale_K)
+        case "gdn":
+            scale_K = sites[state_site(shape)]
+            mixed_KBTD = gated_deltanet(normed_KBTD, parameters, f"{name}.mixer", shape, scale_K)
+    x_KBTD = x_KBTD + branch * mixed_KBTD
+    return x_KBTD + branch * mlp(norm(x_KBTD, parameters, f"{name}.mlp_norm"), parameters, f"{name}.mlp")

@@ -1,0 +1,120 @@
+"""The recipe of one training: all that decides its result, as one frozen value."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from .shape import Shape
+
+RECIPE_VERSION = 1
+"""Raised whenever the same recipe would train differently: old trials then keep their old ids."""
+
+SHAPE_FIELDS = frozenset(field.name for field in fields(Shape))
+
+# Fields that only some recipes read; elsewhere they are left out of the identity, so that two points
+# which differ in them alone are one trial.
+OPTIMIZER_FIELDS = {"adamw": {"beta1", "beta2", "epsilon"}, "sgd": {"momentum"}}
+ARCHITECTURE_FIELDS: dict[str, set[str]] = {
+    "transformer": {"positions", "attention_multiplier"},
+    "gdn": {"expand_v", "conv_size"},
+}
+NON_NEGATIVE = ("weight_decay", "epsilon", "grad_clip", "final_lr", "seed", "eval_every")
+POSITIVE = ("learning_rate", "init_scale", "steps", "batch_size", "eval_sequences", "embedding_multiplier")
+POSITIVE += ("residual_multiplier", "attention_multiplier", "readout_multiplier")
+FRACTIONS = ("beta1", "beta2", "momentum", "warmup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One training of one proxy. Raises ValueError, naming the field, for an impossible value.
+
+    Learning rate, weight decay, epsilon and the multipliers are *base* values: the parametrization
+    turns them into the values of each parameter. `weight_decay` is coupled to the learning rate,
+    W <- W - lr * (A + weight_decay * W). `warmup` is a fraction of `steps`, `final_lr` a fraction of
+    `learning_rate`; `grad_clip` 0 switches clipping off; `batch_size` counts sequences;
+    `eval_every` 0 evaluates only before the first and after the last step.
+    """
+
+    shape: Shape
+    parametrization: Literal["sp", "mup"]
+    optimizer: Literal["adamw", "sgd"]
+    learning_rate: float
+    steps: int
+    batch_size: int
+    data: str
+    base_width: int | None = None
+    base_depth: int | None = None
+    seed: int = 0
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-8
+    momentum: float = 0.9
+    grad_clip: float = 1.0
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.1
+    final_lr: float = 0.0
+    init: Literal["fan-in", "gpt2"] = "fan-in"
+    init_scale: float = 1.0
+    embedding_multiplier: float = 1.0
+    residual_multiplier: float = 1.0
+    attention_multiplier: float = 1.0
+    readout_multiplier: float = 1.0
+    precision: Literal["float32", "bf16"] = "float32"
+    eval_sequences: int = 128
+    eval_every: int = 0
+
+    def __post_init__(self) -> None:
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
+        for name in NON_NEGATIVE:
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is negative")
+        for name in FRACTIONS:
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is outside [0, 1)")
+        if self.parametrization != "sp":
+            self.base_shape()
+
+    def base_shape(self) -> Shape:
+        """The shape that the ratios m_W and m_L refer to.
+
+        Under SP every shape is its own base: all ratios are 1, and one set of hyperparameters serves
+        all sizes. That single sentence is the whole difference between SP and the other tables.
+        """
+        if self.parametrization == "sp":
+            return self.shape
+        if self.base_width is None or self.base_depth is None:
+            raise ValueError(f"base: parametrization {self.parametrization} needs base.width and base.depth")
+        try:
+            return replace(self.shape, width=self.base_width, depth=self.base_depth)
+        except ValueError as error:
+            raise ValueError(f"base.{error}") from None
+
+    def point(self) -> dict[str, Any]:
+        """All fields side by side, the shape's among them."""
+        values = asdict(self)
+        return {**values.pop("shape"), **values}
+
+    def canonical(self) -> dict[str, Any]:
+        """The fields that this recipe reads: equal exactly when two recipes are the same training."""
+        values = {**self.point(), "recipe_version": RECIPE_VERSION}
+        unread = _others(OPTIMIZER_FIELDS, self.optimizer)
+        unread |= _others(ARCHITECTURE_FIELDS, self.shape.architecture)
+        if self.parametrization == "sp":
+            unread |= {"base_width", "base_depth"}
+        if self.schedule == "constant":
+            unread |= {"final_lr"}
+        return {name: value for name, value in values.items() if name not in unread}
+
+
+def recipe_from_point(point: Mapping[str, Any]) -> Recipe:
+    """The recipe whose fields stand side by side in `point`; raises ValueError as Recipe and Shape do."""
+    shape = Shape(**{name: value for name, value in point.items() if name in SHAPE_FIELDS})
+    return Recipe(shape=shape, **{name: value for name, value in point.items() if name not in SHAPE_FIELDS})
+
+
+def _others(fields_of: Mapping[str, set[str]], chosen: str) -> set[str]:
+    """Fields that belong to the alternatives of `chosen` and not to it."""
+    return set().union(*fields_of.values()) - fields_of[chosen]

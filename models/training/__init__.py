@@ -1,0 +1,1 @@
+"""Training a group of trials as one tensor program."""

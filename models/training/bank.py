@@ -1,0 +1,116 @@
+"""The stacked parameters of K trials and their optimizer.
+
+Parameters of one role live in one buffer [K, P], so that learning rate, weight decay and epsilon are
+[K, 1] columns, the optimizer needs a handful of operations whatever the depth, and a trial's gradient
+norm is one reduction. The model sees differentiable views [K, *shape].
+
+K trials, P parameters of one buffer, laid end to end.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..optimizers import DIRECTIONS
+from ..optimizers.direction import Hyperparameters, step
+from ..parametrization.role import Parameter
+from ..parametrization.rules import ParameterRule, parameter_rules
+from ..recipe import Recipe
+
+Key = tuple[str, bool]
+
+
+class ParameterBank:
+    """All parameters of a group: initialised, read by name, and stepped together."""
+
+    def __init__(self, recipes: Sequence[Recipe], device: torch.device) -> None:
+        self._recipes, self._device = recipes, device
+        rules = [parameter_rules(recipe) for recipe in recipes]
+        self._layout: dict[Key, list[Parameter]] = {}
+        for rule in rules[0]:
+            key = (rule.parameter.role, rule.parameter.decayed)
+            self._layout.setdefault(key, []).append(rule.parameter)
+        by_name = [{rule.parameter.name: rule for rule in trial} for trial in rules]
+        self._buffers = {key: self._initialised(members, by_name) for key, members in self._layout.items()}
+        first = {key: [trial[members[0].name] for trial in by_name] for key, members in self._layout.items()}
+        self._rate = {key: self._column([rule.learning_rate for rule in row]) for key, row in first.items()}
+        self._decay = {key: self._decay_column(row) for key, row in first.items()}
+        self._direction = {
+            key: DIRECTIONS[recipes[0].optimizer](self._hyperparameters(row)) for key, row in first.items()
+        }
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """The leaves [K, P] that gradients are taken with respect to."""
+        return list(self._buffers.values())
+
+    def views(self) -> dict[str, Tensor]:
+        """Every parameter by name, [K, *shape]. Splitting makes its gradient one concatenation."""
+        views = {}
+        for key, members in self._layout.items():
+            parts = self._buffers[key].split([member.size for member in members], dim=1)
+            for member, part in zip(members, parts, strict=True):
+                views[member.name] = part.view(-1, *member.shape)
+        return views
+
+    @torch.no_grad()
+    def step(self, gradients_KP: Sequence[Tensor], factor_K1: Tensor) -> None:
+        """One optimizer step; `factor_K1` is the schedule times what is left of a trial (0: frozen)."""
+        for key, gradient_KP in zip(self._buffers, gradients_KP, strict=True):
+            direction_KP = self._direction[key](gradient_KP)
+            step(self._buffers[key], direction_KP, self._rate[key] * factor_K1, self._decay[key])
+
+    def _initialised(self, members: Sequence[Parameter], rules: Sequence[dict[str, ParameterRule]]) -> Tensor:
+        draws: dict[tuple[int, str], np.ndarray] = {}
+        rows = []
+        for recipe, rule in zip(self._recipes, rules, strict=True):
+            parts = []
+            for member in members:
+                key = (recipe.seed, member.name)
+                if key not in draws:
+                    draws[key] = initial_draw(member, recipe.seed)
+                std = rule[member.name].init_std
+                parts.append(draws[key] if std is None else draws[key] * np.float32(std))
+            rows.append(np.concatenate(parts))
+        return torch.from_numpy(np.stack(rows)).to(self._device).requires_grad_()
+
+    def _hyperparameters(self, row: Sequence[ParameterRule]) -> Hyperparameters:
+        return Hyperparameters(
+            beta1_K1=self._column([recipe.beta1 for recipe in self._recipes]),
+            beta2_K1=self._column([recipe.beta2 for recipe in self._recipes]),
+            epsilon_K1=self._column([rule.epsilon or 0.0 for rule in row]),
+            momentum_K1=self._column([recipe.momentum for recipe in self._recipes]),
+        )
+
+    def _decay_column(self, row: Sequence[ParameterRule]) -> Tensor | None:
+        values = [rule.weight_decay for rule in row]
+        return self._column(values) if any(values) else None
+
+    def _column(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self._device)[:, None]
+
+
+def initial_draw(parameter: Parameter, seed: int) -> np.ndarray:
+    """The unscaled start of one parameter, flat float32: a function of (seed, name, shape) alone.
+
+    Drawn on the CPU, so that trials which differ in anything else start from the same numbers.
+    A ~ U(0, 16) and dt ~ log-uniform [1e-3, 1e-1] are Mamba2's starts (arXiv:2405.21060), kept by GDN.
+    """
+    name = np.frombuffer(hashlib.sha256(parameter.name.encode()).digest(), dtype=np.uint32)
+    generator = np.random.default_rng([seed, *parameter.shape, *(int(word) for word in name)])
+    match parameter.start:
+        case "normal":
+            return generator.standard_normal(parameter.size, dtype=np.float32)
+        case "ones":
+            return np.ones(parameter.size, dtype=np.float32)
+        case "zeros":
+            return np.zeros(parameter.size, dtype=np.float32)
+        case "a_log":
+            return np.log(generator.uniform(1e-4, 16.0, parameter.size)).astype(np.float32)
+        case "dt_bias":
+            step_size = np.exp(generator.uniform(math.log(1e-3), math.log(1e-1), parameter.size))
+            return (step_size + np.log(-np.expm1(-step_size))).astype(np.float32)  # inverse softplus

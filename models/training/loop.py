@@ -1,0 +1,196 @@
+"""The training of one group: K trials of one shape advance together, each as if it were alone.
+
+K trials, B batch, T time, S = T + 1, P parameters of one buffer.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data.batches import Batches
+from ..parametrization.role import Site
+from ..parametrization.rules import multipliers
+from ..proxy import cross_entropy, logits
+from ..recipe import Recipe
+from .bank import ParameterBank
+from .schedule import schedule_factor
+
+CURVE_POINTS = 500
+"""At most this many points are kept of a training curve: every step, or every n-th of a long run."""
+
+EVAL_TOKENS = 65_536
+"""Tokens of all trials together in one validation batch: bounds the memory of the logits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One recorded step of one trial. Losses in nats per token; `eval_loss` where it was evaluated."""
+
+    step: int
+    tokens: int
+    train_loss: float
+    eval_loss: float | None
+    learning_rate: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one trial. A diverged trial has no `loss`; `diverged_step` says when it broke.
+
+    A trial has diverged when its loss or gradient was not finite (its weights are frozen from that
+    step on), or when it ended above the loss of the untrained model.
+    """
+
+    diverged: bool
+    diverged_step: int | None
+    initial_loss: float
+    loss: float | None
+    train_loss: float | None
+    seconds: float
+    curve: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a group is: steps done, and trials that have diverged so far."""
+
+    step: int
+    diverged: int
+
+
+def train(
+    recipes: Sequence[Recipe],
+    batches: Batches,
+    device: torch.device,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> list[Outcome]:
+    """Trains the trials of one group and returns their outcomes in order.
+
+    All recipes share shape, optimizer, steps, batch size, precision and validation settings
+    (`group_key` of the planner); everything else may differ between them.
+    """
+    return _Run(recipes, batches, device).train(report)
+
+
+class _Run:
+    """The state of one group's training."""
+
+    def __init__(self, recipes: Sequence[Recipe], batches: Batches, device: torch.device) -> None:
+        self._recipes, self._batches, self._device = recipes, batches, device
+        self._one = recipes[0]
+        self._bank = ParameterBank(recipes, device)
+        sites = [multipliers(recipe) for recipe in recipes]
+        self._sites = {site: self._per_trial([trial[site] for trial in sites]) for site in sites[0]}
+        self._clip_K = self._per_trial([recipe.grad_clip or math.inf for recipe in recipes])
+        self._alive_K = torch.ones(len(recipes), dtype=torch.bool, device=device)
+        self._broke_K = torch.full((len(recipes),), -1, device=device)
+        self._records: list[tuple[int, Tensor, Tensor]] = []
+        self._evals: dict[int, Tensor] = {}
+
+    def train(self, report: Callable[[Progress], None]) -> list[Outcome]:
+        start = time.perf_counter()
+        steps = self._one.steps
+        stride = -(-steps // CURVE_POINTS)
+        self._evals[0] = self._evaluate()
+        for step in range(steps):
+            loss_K, norm_K = self._step(step)
+            if step % stride == 0 or step == steps - 1:
+                self._records.append((step, loss_K, norm_K))
+            every = self._one.eval_every
+            if step == steps - 1 or (every and (step + 1) % every == 0):
+                self._evals[step + 1] = self._evaluate()
+            report(Progress(step + 1, self._diverged_so_far()))
+        return self._outcomes(time.perf_counter() - start)
+
+    def _step(self, step: int) -> tuple[Tensor, Tensor]:
+        """One step of all trials; returns the loss before it and the gradient norm, each [K]."""
+        sequences = self._batches.training([r.seed for r in self._recipes], step, self._one.batch_size)
+        loss_K = self._loss(torch.from_numpy(sequences).to(self._device, non_blocking=True))
+        gradients_KP = list(torch.autograd.grad(loss_K.sum(), self._bank.buffers))
+        loss_K = loss_K.detach()
+        norm_K = torch.stack([g.square().sum(1) for g in gradients_KP]).sum(0).sqrt()
+        broken_K = self._alive_K & ~(loss_K.isfinite() & norm_K.isfinite())
+        self._broke_K = torch.where(broken_K, step, self._broke_K)
+        self._alive_K = self._alive_K & ~broken_K
+        # A trial that broke gets a zero gradient and a zero learning rate: frozen, neighbours untouched.
+        # On a GPU it is masked always, since asking whether to would wait for the device.
+        if self._device.type == "cuda" or not bool(self._alive_K.all()):
+            gradients_KP = [g.masked_fill(~self._alive_K[:, None], 0.0) for g in gradients_KP]
+        clip_K = (self._clip_K / (norm_K + 1e-6)).clamp(max=1.0)
+        clip_K1 = torch.where(self._alive_K, clip_K, 0.0)[:, None]
+        factor_K = self._per_trial([schedule_factor(recipe, step) for recipe in self._recipes])
+        self._bank.step([g * clip_K1 for g in gradients_KP], (factor_K * self._alive_K)[:, None])
+        return loss_K, norm_K
+
+    def _loss(self, sequences_KBS: Tensor) -> Tensor:
+        bf16 = self._one.precision == "bf16"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bf16):
+            out_KBTV = logits(self._one.shape, self._bank.views(), self._sites, sequences_KBS[..., :-1])
+        return cross_entropy(out_KBTV, sequences_KBS[..., 1:])
+
+    @torch.no_grad()
+    def _evaluate(self) -> Tensor:
+        """Validation loss of every trial, [K]."""
+        trials = len(self._recipes)
+        sequences = torch.from_numpy(self._batches.validation(self._one.eval_sequences)).to(self._device)
+        size = max(1, EVAL_TOKENS // (trials * self._one.shape.sequence_length))
+        parts = [
+            self._loss(part_BS.expand(trials, -1, -1)) * (len(part_BS) / len(sequences))
+            for part_BS in sequences.split(size)
+        ]
+        return torch.stack(parts).sum(0)
+
+    def _diverged_so_far(self) -> int:
+        # Reading the device at every step would stall it, so a GPU group reports divergence at its end.
+        return 0 if self._device.type == "cuda" else int((~self._alive_K).sum())
+
+    def _outcomes(self, seconds: float) -> list[Outcome]:
+        evals = {step: loss_K.tolist() for step, loss_K in self._evals.items()}
+        records = [(step, loss_K.tolist(), norm_K.tolist()) for step, loss_K, norm_K in self._records]
+        broke = self._broke_K.tolist()
+        return [
+            self._outcome(index, broke[index], evals, records, seconds / len(self._recipes))
+            for index in range(len(self._recipes))
+        ]
+
+    def _outcome(
+        self,
+        index: int,
+        broke: int,
+        evals: dict[int, list[float]],
+        records: list[tuple[int, list[float], list[float]]],
+        seconds: float,
+    ) -> Outcome:
+        recipe = self._recipes[index]
+        tokens = recipe.batch_size * recipe.shape.sequence_length
+        initial, final = evals[0][index], evals[recipe.steps][index]
+        diverged = broke >= 0 or not final <= initial
+        kept = [record for record in records if broke < 0 or record[0] < broke]
+        curve = tuple(
+            CurvePoint(
+                step=step,
+                tokens=(step + 1) * tokens,
+                train_loss=losses[index],
+                eval_loss=evals[step + 1][index] if step + 1 in evals else None,
+                learning_rate=recipe.learning_rate * schedule_factor(recipe, step),
+                gradient_norm=norms[index],
+            )
+            for step, losses, norms in kept
+        )
+        return Outcome(
+            diverged=diverged,
+            diverged_step=(broke if broke >= 0 else recipe.steps) if diverged else None,
+            initial_loss=initial,
+            loss=None if diverged else final,
+            train_loss=None if diverged else records[-1][1][index],
+            seconds=seconds,
+            curve=curve,
+        )
+
+    def _per_trial(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self._device)
