@@ -5,7 +5,6 @@ K trials, B batch, T time, D width, V vocabulary.
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from .inventory import attention_site, state_site
@@ -33,12 +32,6 @@ def logits(
     # The readout's multiplier goes onto the narrow side of the matrix product.
     x_KBTD = x_KBTD * per_trial(sites[Site.READOUT], x_KBTD)
     return linear(x_KBTD, parameters["embedding.weight" if shape.tied else "readout.weight"])
-
-
-def cross_entropy(logits_KBTV: Tensor, targets_KBT: Tensor) -> Tensor:
-    """Mean loss of each trial in nats per token, [K]."""
-    losses = F.cross_entropy(logits_KBTV.float().flatten(0, 2), targets_KBT.flatten(), reduction="none")
-    return losses.view(targets_KBT.shape[0], -1).mean(1)
 
 
 def _block(

@@ -1,0 +1,1 @@
+"""Who runs the trials: planner, driver, workers, backends and the command line."""

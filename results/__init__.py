@@ -1,0 +1,1 @@
+"""What the losses say: the Parquet store, optima, drift, verdicts and reports. Free of torch."""

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..data.batches import Batches
-from ..parametrization.role import Site
+from ..loss import cross_entropy
 from ..parametrization.rules import multipliers
-from ..proxy import cross_entropy, logits
+from ..proxy import logits
 from ..recipe import Recipe
 from .bank import ParameterBank
 from .schedule import schedule_factor

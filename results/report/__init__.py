@@ -1,0 +1,1 @@
+"""The verdict as text, pictures and one self-contained page."""

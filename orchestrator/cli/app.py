@@ -1,0 +1,58 @@
+"""The `mutransfer` command: its sub-commands, and how errors become one line and an exit code.
+
+Nothing heavy is imported here: each command imports what it needs when it is called, so that
+`mutransfer --help` answers at once.
+"""
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from ... import __version__
+from . import exit_codes, files, reporting, running
+
+app = typer.Typer(
+    name="mutransfer",
+    help="Measures whether tuned hyperparameters transfer across model scale, and exports them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done; 2 usage or sweep file; 3 finished with failures; 4 nothing usable to report; "
+    "6 preflight failed; 130 interrupted, state saved.",
+)
+app.command("init")(files.init)
+app.command("plan")(running.plan)
+app.command("run")(running.run)
+app.command("report")(reporting.report)
+app.command("rules")(files.rules)
+app.command("import")(reporting.import_)
+app.command("export")(reporting.export)
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs a command; a known fault is one clear message on stderr and its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except Exception as error:
+        code = exit_codes.of(error)
+        if code is None:
+            raise
+        print(error, file=sys.stderr)
+        sys.exit(code)
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

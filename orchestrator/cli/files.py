@@ -1,0 +1,49 @@
+"""`init` and `rules`: a sweep file to start from, and what it does to each parameter."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .running import SetOption, SpecArgument
+
+
+class RulesFormat(StrEnum):
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+
+
+def init(
+    preset: Annotated[str, typer.Argument(metavar="[PRESET]", help="One of the presets.")] = "quickstart",
+    out: Annotated[Path | None, typer.Option(help="Where to write. Default: PRESET.yaml here.")] = None,
+) -> None:
+    """Write a commented sweep file to start from."""
+    from ...sweeps.load import preset_names, preset_text
+    from ...sweeps.problem import Problem, SpecError
+
+    if preset not in preset_names():
+        raise SpecError(preset, [Problem((), f"is not a preset; presets: {', '.join(preset_names())}")])
+    path = out or Path(f"{preset}.yaml")
+    try:
+        with open(path, "x") as file:
+            file.write(preset_text(preset))
+    except FileExistsError:
+        raise SpecError(str(path), [Problem((), "exists already; give another --out")]) from None
+    except OSError as error:
+        raise SpecError(str(path), [Problem((), f"cannot be written ({error.strerror})")]) from None
+    print(f"wrote {path}; next: mutransfer run {path}")
+
+
+def rules(
+    spec: SpecArgument,
+    set_: SetOption = None,
+    format_: Annotated[RulesFormat, typer.Option("-f", "--format")] = RulesFormat.table,
+) -> None:
+    """Print what every parameter gets, at the largest shape of each family of a sweep."""
+    from ...sweeps.load import load_sweep
+    from ..rules import families, print_families
+
+    sweep = load_sweep(spec, set_ or [])
+    print_families(families([trial.recipe for trial in sweep.expansion.trials]), format_.value)

@@ -1,0 +1,147 @@
+"""The sweep directory: the one record of a sweep, from which any later process can go on.
+
+Everything that is replaced is written beside and renamed; results are published by `results.store`.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..models.data.batches import TokenFile
+from ..models.recipe import recipe_from_point
+from ..sweeps.trial import Trial
+from .plan import Job
+
+FORMAT = 1
+
+
+class DirectoryError(Exception):
+    """A directory that is not a usable sweep; the message names it and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepDirectory:
+    """Paths and records of one sweep."""
+
+    path: Path
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    def job(self, job_id: str) -> Path:
+        return self.path / "jobs" / job_id
+
+    def log(self, job_id: str) -> Path:
+        return self.job(job_id) / "log.txt"
+
+    def exists(self) -> bool:
+        return (self.path / "plan.json").exists()
+
+    def write_sweep(self, name: str, text: str) -> None:
+        """The resolved sweep file. Raises DirectoryError when the directory holds another sweep."""
+        if self.path.is_file():
+            raise DirectoryError(f"{self.path}: is a file; give another --out")
+        recorded = self.sweep_name()
+        if recorded not in (None, name):
+            raise DirectoryError(f"{self.path}: holds the sweep {recorded!r}, not {name!r}; give another --out")
+        if recorded is None and self.path.exists() and any(self.path.iterdir()):
+            raise DirectoryError(f"{self.path}: is not empty and holds no sweep; give another --out")
+        replace_text(self.path / "sweep.yaml", text)
+        replace_json(self.path / "sweep.json", {"format": FORMAT, "name": name})
+
+    def sweep_name(self) -> str | None:
+        record = _read_json(self.path / "sweep.json")
+        return None if record is None else str(record["name"])
+
+    def write_plan(self, jobs: Sequence[Job], data: TokenFile) -> None:
+        """Job files first, the plan that names them last."""
+        for job in jobs:
+            path = self.job(job.id) / "job.json"
+            if not path.exists():
+                trials = [{"id": trial.id, "point": trial.recipe.point()} for trial in job.trials]
+                replace_json(path, {"format": FORMAT, "id": job.id, "data": asdict(data), "trials": trials})
+        listed = [
+            {"id": job.id, "seconds": round(job.seconds, 3), "trials": [trial.id for trial in job.trials]}
+            for job in jobs
+        ]
+        replace_json(self.path / "plan.json", {"format": FORMAT, "jobs": listed})
+
+    def read_plan(self) -> list[Job]:
+        """The jobs as first planned; an empty list before the first plan."""
+        record = _read_json(self.path / "plan.json")
+        if record is None:
+            return []
+        return [
+            Job(entry["id"], self.read_job(entry["id"])[0], float(entry["seconds"]))
+            for entry in record["jobs"]
+        ]
+
+    def planned_trials(self) -> set[str]:
+        """Ids of all trials of the plan; empty for imported measurements, which have none."""
+        record = _read_json(self.path / "plan.json") or {"jobs": []}
+        return {trial for entry in record["jobs"] for trial in entry["trials"]}
+
+    def read_job(self, job_id: str) -> tuple[tuple[Trial, ...], TokenFile]:
+        record = _read_json(self.job(job_id) / "job.json")
+        if record is None:
+            raise DirectoryError(f"{self.job(job_id)}: job.json is missing; restore it or delete the sweep")
+        trials = tuple(Trial(entry["id"], recipe_from_point(entry["point"])) for entry in record["trials"])
+        return trials, TokenFile(**record["data"])
+
+    def add_provenance(self, entry: Mapping[str, Any]) -> None:
+        """One entry per invocation, the latest last."""
+        record = _read_json(self.path / "provenance.json") or {"format": FORMAT, "runs": []}
+        replace_json(self.path / "provenance.json", {**record, "runs": [*record["runs"], entry]})
+
+    def provenance(self) -> list[dict[str, Any]]:
+        return list((_read_json(self.path / "provenance.json") or {}).get("runs", []))
+
+    def add_failure(self, job_id: str, failure: Mapping[str, Any]) -> None:
+        append_line(self.job(job_id) / "failures.jsonl", json.dumps(failure))
+
+    def failures(self, job_ids: Iterable[str]) -> dict[str, int]:
+        """How many attempts of each job have failed."""
+        counts = {}
+        for job_id in job_ids:
+            path = self.job(job_id) / "failures.jsonl"
+            counts[job_id] = len(path.read_text().splitlines()) if path.exists() else 0
+        return counts
+
+
+def replace_json(path: Path, value: Mapping[str, Any]) -> None:
+    replace_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes beside, syncs, renames: readers see the old text or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+
+
+def append_line(path: Path, line: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        file.write(line + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise DirectoryError(f"{path}: cannot be read ({error}); restore it or start in another --out") from None
+    if not isinstance(record, dict):
+        raise DirectoryError(f"{path}: is not a record of a sweep; restore it or start in another --out")
+    return record

@@ -1,0 +1,130 @@
+"""What a sweep costs, as `plan` and `run --dry-run` print it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..models.inventory import parameter_count
+from ..sweeps.cost import START_UP_SECONDS, training_flops, training_tokens
+from ..sweeps.load import Sweep
+from .plan import Device, Job, job_seconds, makespan, plan_jobs
+
+# A GPU's estimate is made for one of this size where the machine has none.
+ASSUMED_GPU_BYTES = 80 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeCost:
+    """The trials of one shape together."""
+
+    architecture: str
+    width: int
+    depth: int
+    parameters: int
+    trials: int
+    jobs: int
+    tokens: int
+    flops: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackendTime:
+    """Wall seconds on one backend; `basis` says what the estimate rests on."""
+
+    backend: str
+    device: str
+    workers: int
+    seconds: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The whole sweep: totals, per shape, and the time per backend."""
+
+    name: str
+    trials: int
+    collapsed: int
+    jobs: int
+    tokens: int
+    flops: float
+    shapes: tuple[ShapeCost, ...]
+    times: tuple[BackendTime, ...]
+
+
+def estimate(sweep: Sweep, jobs: Sequence[Job], device: Device, workers: int | None) -> Estimate:
+    shapes = _shape_costs(jobs)
+    return Estimate(
+        name=sweep.spec.name,
+        trials=len(sweep.expansion.trials),
+        collapsed=sweep.expansion.collapsed,
+        jobs=len(jobs),
+        tokens=sum(shape.tokens for shape in shapes),
+        flops=sum(shape.flops for shape in shapes),
+        shapes=tuple(shapes),
+        times=tuple(_times(sweep, device, workers)),
+    )
+
+
+def estimate_object(summary: Estimate) -> dict[str, Any]:
+    return {"schema": 1, **asdict(summary)}
+
+
+def print_estimate(summary: Estimate) -> None:
+    console = Console(highlight=False)
+    collapsed = f" ({summary.collapsed} equal points collapsed)" if summary.collapsed else ""
+    console.print(
+        f"{summary.name}: {summary.trials} trials{collapsed} in {summary.jobs} jobs, "
+        f"{summary.tokens / 1e6:,.1f} M tokens, {summary.flops / 1e12:,.1f} TFLOPs"
+    )
+    table = Table(pad_edge=False)
+    for name in ("architecture", "width", "depth", "parameters", "trials", "jobs", "M tokens", "TFLOPs"):
+        table.add_column(name, justify="left" if name == "architecture" else "right")
+    for shape in summary.shapes:
+        table.add_row(
+            shape.architecture, str(shape.width), str(shape.depth), f"{shape.parameters:,}", str(shape.trials),
+            str(shape.jobs), f"{shape.tokens / 1e6:,.1f}", f"{shape.flops / 1e12:,.2f}",
+        )  # fmt: skip
+    console.print(table)
+    for time in summary.times:
+        console.print(
+            f"{time.backend}, {time.device} x {time.workers}: about {_minutes(time.seconds)} ({time.basis})"
+        )
+
+
+def _shape_costs(jobs: Sequence[Job]) -> list[ShapeCost]:
+    costs: dict[tuple[str, int, int, int], ShapeCost] = {}
+    for job in jobs:
+        shape = job.trials[0].recipe.shape
+        count = parameter_count(shape)
+        key = (shape.architecture, shape.width, shape.depth, count)
+        held = costs.get(key) or ShapeCost(*key, trials=0, jobs=0, tokens=0, flops=0.0)
+        costs[key] = replace(
+            held,
+            trials=held.trials + len(job.trials),
+            jobs=held.jobs + 1,
+            tokens=held.tokens + sum(training_tokens(trial.recipe) for trial in job.trials),
+            flops=held.flops + sum(training_flops(trial.recipe) for trial in job.trials),
+        )
+    return sorted(costs.values(), key=lambda cost: (cost.architecture, cost.width, cost.depth))
+
+
+def _times(sweep: Sweep, device: Device, workers: int | None) -> list[BackendTime]:
+    cpu = device if device.kind == "cpu" else Device("cpu", workers or device.count)
+    gpu = device if device.kind == "cuda" else Device("cuda", 1, ASSUMED_GPU_BYTES)
+    found = []
+    for kind, basis in ((cpu, "rates measured on one server core"), (gpu, "a roofline model, not measured")):
+        count = workers if workers and kind is device else kind.count
+        seconds = [job_seconds(job.trials, kind) for job in plan_jobs(sweep.expansion.trials, kind)]
+        total = START_UP_SECONDS + makespan(seconds, count)
+        found.append(BackendTime("local", kind.kind, count, total, basis))
+    return found
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,36 @@
+"""What a report says about the measurements themselves: how many, at what cost, from where."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Counts and costs of the rows behind a report. `seconds` are worker seconds."""
+
+    names: tuple[str, ...]
+    trials: int
+    diverged: int
+    seeds: int
+    tokens: int
+    flops: float
+    seconds: float
+    sources: tuple[str, ...]
+    runs: tuple[Mapping[str, Any], ...]
+
+
+def facts_of(rows: pd.DataFrame, names: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> Facts:
+    return Facts(
+        names=tuple(names),
+        trials=len(rows),
+        diverged=int((rows["status"] == "diverged").sum()),
+        seeds=int(rows["seed"].nunique()),
+        tokens=int(rows["tokens"].sum()),
+        flops=float(rows["flops"].sum()),
+        seconds=float(rows["seconds"].sum()),
+        sources=tuple(sorted({str(source) for source in rows["source"].dropna()})),
+        runs=tuple(runs),
+    )

@@ -1,0 +1,188 @@
+"""The report's pictures as Vega-Lite: loss against the hyperparameter, and the optimum against scale."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import vl_convert
+
+from ..comparison import Comparison
+from . import words
+
+PANEL_WIDTH, PANEL_HEIGHT = 300, 230
+HEADROOM_NATS = 1.5
+"""Losses this far above the best of all are cut off: what matters happens near the minimum."""
+
+PARAMETRIZATION_COLORS = ["#d1495b", "#00798c", "#edae49", "#66a182", "#8d6a9f"]
+INK = "#767676"  # readable on white and on black
+PNG_SCALE = 2
+
+
+def charts(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
+    """Every picture of the report, by file stem, as a Vega-Lite specification."""
+    found = {}
+    for axis, hyperparameter in dict.fromkeys((c.axis, c.hyperparameter) for c in comparisons):
+        family = [c for c in comparisons if (c.axis, c.hyperparameter) == (axis, hyperparameter)]
+        stem = f"{hyperparameter}-across-{axis}"
+        found[f"loss-{stem}"] = _configured(_loss_chart(family, axis, hyperparameter))
+        if any(optimum.log2_optimum is not None for c in family for optimum in c.drift.optima):
+            found[f"optimum-{stem}"] = _configured(_optimum_chart(family, axis, hyperparameter))
+    return found
+
+
+def png(specification: dict[str, Any]) -> bytes:
+    """The picture on white."""
+    shown = {**specification, "background": "white"}
+    return bytes(vl_convert.vegalite_to_png(shown, scale=PNG_SCALE))
+
+
+def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) -> alt.TopLevelMixin:
+    curves = pd.DataFrame([row for c in family for row in _curve_rows(c)])
+    optima = pd.DataFrame([row for c in family for row in _optimum_rows(c)])
+    best = min((row for row in curves["loss"] if pd.notna(row)), default=0.0)
+    scales = sorted(curves["scale"].unique())
+    color = alt.Color(
+        "scale:O", title=words.readable(axis), scale=alt.Scale(scheme="viridis", reverse=True), sort=scales
+    )
+    x = alt.X("x:Q", title=words.readable(hyperparameter), axis=_log2_axis(), scale=alt.Scale(zero=False))
+    y = alt.Y(
+        "loss:Q",
+        title="validation loss (nats)",
+        scale=alt.Scale(domain=[best - 0.1, best + HEADROOM_NATS], nice=False),
+    )
+    tooltip = [
+        alt.Tooltip("panel:N", title="trials"),
+        alt.Tooltip("scale:O", title=words.readable(axis)),
+        alt.Tooltip("value:Q", title=words.readable(hyperparameter), format=".4g"),
+        alt.Tooltip("loss:Q", format=".4f"),
+    ]
+    hover = alt.selection_point(fields=["scale"], bind="legend")
+    shade = alt.condition(hover, alt.value(1.0), alt.value(0.15))
+    lines = alt.Chart().mark_line(clip=True, strokeWidth=1.8).encode(x=x, y=y, color=color, opacity=shade)
+    points = (
+        alt.Chart()
+        .mark_point(clip=True, filled=True, size=22)
+        .encode(x=x, y=y, color=color, tooltip=tooltip, opacity=shade)
+    )
+    marks = (
+        alt.Chart(optima)
+        .mark_point(shape="diamond", size=110, filled=True, stroke="white", strokeWidth=0.8)
+        .encode(x="x:Q", y="loss:Q", color=color, tooltip=tooltip, opacity=shade)
+    )
+    panels = [
+        alt.layer(
+            lines.transform_filter(alt.datum.panel == panel),
+            points.transform_filter(alt.datum.panel == panel),
+            marks.transform_filter(alt.datum.panel == panel),
+            data=curves,
+            title=panel,
+        ).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
+        for panel in curves["panel"].unique()
+    ]
+    panels[0] = panels[0].add_params(hover)
+    return alt.concat(*panels, columns=2, title="Loss by scale; diamonds mark the fitted optimum")
+
+
+def _optimum_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) -> alt.TopLevelMixin:
+    optima = pd.DataFrame([row for c in family for row in _optimum_rows(c)])
+    names = list(dict.fromkeys(optima["parametrization"]))
+    ends = [*optima["low"].dropna(), *optima["high"].dropna(), *optima["x"]]
+    x = alt.X("log2_scale:Q", title=words.readable(axis), axis=_scale_axis(optima), scale=alt.Scale(zero=False))
+    y_scale = alt.Scale(domain=[min(ends) - 0.3, max(ends) + 0.3], nice=False)
+    y = alt.Y("x:Q", title=f"best {words.readable(hyperparameter)}", axis=_log2_axis(), scale=y_scale)
+    color = alt.Color(
+        "parametrization:N",
+        title=None,
+        scale=alt.Scale(domain=names, range=PARAMETRIZATION_COLORS[: len(names)]),
+    )
+    tooltip = [
+        alt.Tooltip("label:N", title="trials"),
+        alt.Tooltip("scale:O", title=words.readable(axis)),
+        alt.Tooltip("value:Q", title="optimum", format=".4g"),
+        alt.Tooltip("low:Q", title="log2, low", format=".2f"),
+        alt.Tooltip("high:Q", title="log2, high", format=".2f"),
+        alt.Tooltip("status:N"),
+    ]
+    detail = alt.Detail("label:N")
+    layers = (
+        alt.Chart().mark_line(strokeWidth=2).encode(x=x, y=y, color=color, detail=detail),
+        alt.Chart().mark_rule(strokeWidth=1.6).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=color),
+        alt.Chart()
+        .mark_point(size=70, filled=True, opacity=1)
+        .encode(
+            x=x, y=y, color=color, tooltip=tooltip,
+            shape=alt.Shape("status:N", title=None,
+                            scale=alt.Scale(domain=["ok", "at_edge"], range=["circle", "triangle-up"]),
+                            legend=None),
+        ),
+    )  # fmt: skip
+    panels = [
+        alt.layer(*(layer.transform_filter(alt.datum.group == group) for layer in layers), data=optima, title=group)
+        .properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
+        for group in optima["group"].unique()
+    ]  # fmt: skip
+    return alt.concat(*panels, columns=2, title="Optimum by scale, with 95 % intervals")
+
+
+def _curve_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    return [
+        {
+            "panel": words.label(comparison),
+            "scale": curve.scale,
+            "x": float(x),
+            "value": 2.0 ** float(x),
+            "loss": float(y) if np.isfinite(y) else None,
+        }
+        for curve in comparison.drift.curves
+        for x, y in zip(curve.x, curve.y, strict=True)
+    ]
+
+
+def _optimum_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    group = " ".join(part for part in (comparison.architecture, comparison.optimizer) if part)
+    return [
+        {
+            "panel": words.label(comparison),
+            "label": words.label(comparison),
+            "group": group or comparison.title,
+            "parametrization": comparison.parametrization or "–",
+            "scale": optimum.scale,
+            "log2_scale": float(np.log2(optimum.scale)),
+            "x": optimum.log2_optimum,
+            "value": 2.0**optimum.log2_optimum,
+            "low": optimum.interval[0] if optimum.interval else None,
+            "high": optimum.interval[1] if optimum.interval else None,
+            "loss": optimum.loss,
+            "status": optimum.status,
+        }
+        for optimum in comparison.drift.optima
+        if optimum.log2_optimum is not None
+    ]
+
+
+def _log2_axis() -> alt.Axis:
+    return alt.Axis(labelExpr="'2^' + format(datum.value, '~g')", tickMinStep=1)
+
+
+def _scale_axis(optima: pd.DataFrame) -> alt.Axis:
+    values = sorted(optima["log2_scale"].unique())
+    return alt.Axis(values=values, labelExpr="format(pow(2, datum.value), '~g')")
+
+
+def _configured(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """The chart with the house's looks: no frame, quiet axes, colours that hold on light and dark."""
+    quiet = {"labelColor": INK, "titleColor": INK, "gridColor": INK, "gridOpacity": 0.18,
+             "domainColor": INK, "tickColor": INK, "titleFontWeight": "normal"}  # fmt: skip
+    titles = {"color": INK, "anchor": "start", "fontWeight": "normal"}
+    specification: dict[str, Any] = chart.to_dict()
+    specification["background"] = "transparent"
+    specification["config"] = {
+        "font": "system-ui, sans-serif",
+        "view": {"stroke": "transparent"},
+        "axis": quiet,
+        "legend": {"labelColor": INK, "titleColor": INK, "titleFontWeight": "normal"},
+        "title": titles,
+    }
+    return specification

@@ -1,0 +1,103 @@
+"""The report as one self-contained HTML page, with its pictures as PNG beside it."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from ..comparison import Comparison
+from ..facts import Facts
+from . import words
+from .charts import charts, png
+
+SYMBOL = {"stable": "●", "drifts": "▲", "inconclusive": "◇"}
+
+
+def write_report(comparisons: Sequence[Comparison], facts: Facts, folder: Path) -> list[Path]:
+    """Writes report.html and one PNG per chart; returns the paths, the page first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = charts(comparisons)
+    page = folder / "report.html"
+    page.write_text(render_page(comparisons, facts, pictures))
+    written = [page]
+    for stem, specification in pictures.items():
+        path = folder / f"{stem}.png"
+        path.write_bytes(png(specification))
+        written.append(path)
+    return written
+
+
+def render_page(
+    comparisons: Sequence[Comparison], facts: Facts, pictures: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """The whole page: no request leaves it, whatever it is opened with."""
+    name = ", ".join(facts.names)
+    drawn = [f'<figure class="chart" id="{html.escape(stem)}"></figure>' for stem in pictures]
+    parts = {
+        "title": html.escape(f"{name}: does it transfer?"),
+        "name": html.escape(name),
+        "style": resources.files(__package__).joinpath("page.css").read_text(),
+        "verdicts": "\n".join(_verdict(comparison) for comparison in comparisons),
+        "charts": "\n".join(drawn),
+        "tables": "\n".join(_table(comparison) for comparison in comparisons),
+        "facts": _facts(facts),
+        "specs": _script_safe(json.dumps(pictures)),
+        "library": _script_safe(vl_convert.javascript_bundle()),
+    }
+    page = resources.files(__package__).joinpath("page.html").read_text()
+    for key, value in parts.items():
+        page = page.replace("{{" + key + "}}", value)
+    return page
+
+
+def _verdict(comparison: Comparison) -> str:
+    drift = comparison.drift
+    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in drift.reasons)
+    return f"""<article class="verdict {drift.verdict}">
+<h2>{html.escape(words.label(comparison))}</h2>
+<p class="word">{SYMBOL[drift.verdict]} {drift.verdict}</p>
+<p>best {html.escape(words.readable(comparison.hyperparameter))} across {html.escape(comparison.axis)}:
+<b>{words.signed(drift.slope)}</b> octaves per doubling <span>{words.interval(drift.slope_interval)}</span></p>
+<p>transfer penalty <b>{words.number(drift.penalty)}</b> nats
+<span>{words.interval(drift.penalty_interval, 3)}</span></p>
+<ul>{reasons}</ul></article>"""
+
+
+def _table(comparison: Comparison) -> str:
+    rows = "".join(
+        f"<tr><td>{words.scale_name(entry.scale)}</td><td>{words.optimum(entry)}</td>"
+        f"<td>{words.interval(entry.interval)}</td><td>{words.number(entry.loss, 4)}</td>"
+        f"<td>{entry.trials}</td><td>{entry.diverged}</td></tr>"
+        for entry in comparison.drift.optima
+    )
+    return f"""<table><caption>{html.escape(words.heading(comparison))}</caption>
+<thead><tr><th>{html.escape(words.readable(comparison.axis))}</th><th>optimum</th><th>95 % interval, log2</th>
+<th>loss</th><th>trials</th><th>diverged</th></tr></thead><tbody>{rows}</tbody></table>"""
+
+
+def _facts(facts: Facts) -> str:
+    entries = [
+        ("trials", f"{facts.trials:,}, of which {facts.diverged:,} diverged"),
+        ("seeds", f"{facts.seeds}"),
+        ("tokens trained on", f"{facts.tokens:,}"),
+        ("arithmetic", f"{facts.flops / 1e12:,.1f} TFLOPs"),
+        ("worker time", f"{facts.seconds / 60:,.1f} minutes"),
+        ("sources", ", ".join(facts.sources)),
+        ("last run", _run(facts.runs[-1]) if facts.runs else ""),
+    ]
+    shown = [(name, value) for name, value in entries if value and value != "0"]
+    return "".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in shown)
+
+
+def _run(entry: Mapping[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in entry.get("packages", {}).items())
+    return f"{entry.get('started')}, {entry.get('platform')}, Python {entry.get('python')}, {packages}"
+
+
+def _script_safe(text: str) -> str:
+    """Text that cannot end the script element it stands in."""
+    return text.replace("</", "<\\/").replace("<!--", "<\\!--")

@@ -1,0 +1,78 @@
+"""What a training costs: operations counted from the shape, and rough times from measured rates."""
+
+from ..models.inventory import parameters
+from ..models.parametrization.role import Role
+from ..models.recipe import Recipe
+from ..models.shape import Shape
+
+GDN_CHUNK = 16  # positions handled together by the delta rule on CPU
+
+# One CPU core, float32, torch 2.13 (docs/performance.md): arithmetic of matrix products, and what every
+# token costs per layer and unit of width outside them, and per entry of the vocabulary.
+CPU_FLOPS = 80e9
+CPU_ELEMENTWISE_SECONDS = {"transformer": 5.3e-8, "gdn": 2.0e-7}
+CPU_LOGIT_SECONDS = 8e-9
+
+# One large GPU, a model and not a measurement: launches of a whole group, and arithmetic of its trials.
+GPU_FLOPS = 40e12
+GPU_LAUNCH_SECONDS = 7e-6
+GPU_LAUNCHES_PER_LAYER = {"transformer": 60, "gdn": 330}
+
+START_UP_SECONDS = 5.0  # interpreter, torch, first step; once per worker
+
+
+def training_flops(recipe: Recipe) -> float:
+    """Floating-point operations of a whole training: 3 x the forward pass (6 x parameters x tokens)."""
+    return 3 * forward_flops_per_token(recipe.shape) * training_tokens(recipe)
+
+
+def training_tokens(recipe: Recipe) -> int:
+    return recipe.steps * recipe.batch_size * recipe.shape.sequence_length
+
+
+def forward_flops_per_token(shape: Shape) -> float:
+    """Matrix products only, two operations per multiply-add; causal attention counted at half."""
+    matrices = sum(p.size for p in parameters(shape) if len(p.shape) == 2 and p.role is not Role.INPUT)
+    readout = shape.width * shape.vocab_size if shape.tied else 0
+    return 2 * (matrices + readout) + shape.depth * _mixing_flops(shape)
+
+
+def cpu_seconds(recipe: Recipe) -> float:
+    """Seconds of one trial on one core."""
+    shape = recipe.shape
+    tokens = training_tokens(recipe)
+    evaluated = _evaluated_tokens(recipe) / 3
+    per_token = 3 * forward_flops_per_token(shape) / CPU_FLOPS
+    per_token += shape.depth * shape.width * CPU_ELEMENTWISE_SECONDS[shape.architecture]
+    per_token += shape.vocab_size * CPU_LOGIT_SECONDS
+    return (tokens + evaluated) * per_token
+
+
+def gpu_seconds(recipe: Recipe, trials: int) -> float:
+    """Seconds of one trial's share in a group of `trials` on one GPU."""
+    shape = recipe.shape
+    launches = shape.depth * GPU_LAUNCHES_PER_LAYER[shape.architecture] * GPU_LAUNCH_SECONDS
+    return recipe.steps * launches / trials + training_flops(recipe) / GPU_FLOPS
+
+
+def trial_bytes(recipe: Recipe) -> int:
+    """Memory of one trial in a group: weights, gradients and moments, and the kept activations."""
+    shape = recipe.shape
+    weights = 5 * 4 * sum(parameter.size for parameter in parameters(shape))
+    kept = 16 * shape.width + 3 * shape.mlp_width + (40 * shape.width if shape.architecture == "gdn" else 0)
+    per_token = 4 * (shape.depth * kept + 4 * shape.vocab_size)
+    return weights + recipe.batch_size * shape.sequence_length * per_token
+
+
+def _mixing_flops(shape: Shape) -> float:
+    if shape.architecture == "transformer":
+        return 2.0 * shape.sequence_length * shape.width
+    key, value = shape.head_size, shape.head_size * shape.expand_v
+    chunk = 2 * GDN_CHUNK * (2 * key + 2 * value)
+    state = 2 * 3 * key * value
+    return float(shape.head_count * (chunk + state))
+
+
+def _evaluated_tokens(recipe: Recipe) -> int:
+    evaluations = 2 + (recipe.steps // recipe.eval_every if recipe.eval_every else 0)
+    return evaluations * recipe.eval_sequences * recipe.shape.sequence_length

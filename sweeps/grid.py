@@ -1,0 +1,87 @@
+"""Expansion of a spec into trials: pure, in the order of the file, duplicates collapsed."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..models.recipe import SHAPE_FIELDS, recipe_from_point
+from .problem import Problem, ProblemsFound, Where
+from .spec import SweepSpec
+from .trial import Trial, trial_of
+
+MAX_TRIALS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """The trials of a sweep, and how many points of the grid fell together."""
+
+    trials: tuple[Trial, ...]
+    collapsed: int
+
+
+def expand(spec: SweepSpec, data_digest: str, vocab_size: int) -> Expansion:
+    """All trials of a spec. Raises ProblemsFound when points are impossible or too many."""
+    count = point_count(spec)
+    if count > MAX_TRIALS:
+        raise ProblemsFound(
+            [Problem(("axes",), f"expands to {count:,} trials; at most {MAX_TRIALS:,} are taken, so thin an axis")]
+        )
+    common: dict[str, Any] = {**spec.fixed, "data": data_digest, "vocab_size": vocab_size}
+    if spec.base is not None:
+        common |= {"base_width": spec.base.width, "base_depth": spec.base.depth}
+    trials: dict[str, Trial] = {}
+    problems: dict[Where, Problem] = {}
+    points = 0
+    for point in _points(spec):
+        points += 1
+        try:
+            trial = trial_of(recipe_from_point({**common, **point}))
+        except ValueError as error:
+            problem = _point_problem(spec, str(error))
+            problems.setdefault((*problem.where, problem.message), problem)
+        else:
+            trials.setdefault(trial.id, trial)
+    if not points:
+        raise ProblemsFound([Problem(("exclude",), "leaves no point of the grid")])
+    if problems:
+        raise ProblemsFound(list(problems.values()))
+    return Expansion(tuple(trials.values()), points - len(trials))
+
+
+def point_count(spec: SweepSpec) -> int:
+    """Points before exclusion, counted without making them."""
+    return math.prod(len(spec.axes[names[0]]) for names in _columns(spec))
+
+
+def _points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    columns = _columns(spec)
+    rows = [list(zip(*(spec.axes[name] for name in names), strict=True)) for names in columns]
+    for combination in itertools.product(*rows):
+        point = {
+            name: value
+            for names, values in zip(columns, combination, strict=True)
+            for name, value in zip(names, values, strict=True)
+        }
+        if not any(all(point[name] == value for name, value in out.items()) for out in spec.exclude):
+            yield point
+
+
+def _columns(spec: SweepSpec) -> list[tuple[str, ...]]:
+    """Axes that multiply: single ones, and each zip where its first member stands."""
+    zipped = {name: tuple(names) for names in spec.zip for name in names}
+    columns = [zipped.get(name, (name,)) for name in spec.axes]
+    return list(dict.fromkeys(columns))
+
+
+def _point_problem(spec: SweepSpec, message: str) -> Problem:
+    """The recipe's `field: reason` placed where the file gives the field."""
+    name, _, reason = message.partition(": ")
+    if name.startswith("base"):
+        return Problem(tuple(name.split(".")), reason)
+    section = "axes" if name in spec.axes else "fixed"
+    if name in ("vocab_size",) or (name not in spec.fixed and name not in spec.axes and name not in SHAPE_FIELDS):
+        return Problem((), message)
+    return Problem((section, name), reason)

@@ -1,0 +1,201 @@
+"""From a sweep file to its trials: the door where a stranger's file is read and judged.
+
+A sweep file is data. Tags that construct objects, anchors and aliases (which can expand without bound),
+deep nesting and oversized files are refused before anything is built from them.
+"""
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionStartEvent, Event, NodeEvent, ScalarEvent
+
+from ..models.data.corpus import Corpus, CorpusError, python_stdlib, text_files, token_file
+from .grid import Expansion, expand
+from .problem import Problem, ProblemsFound, SpecError, Where
+from .spec import FIELDS, DataSpec, SweepSpec, check_spec
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 12
+PLAIN_TAGS = {"tag:yaml.org,2002:" + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A sweep file read, its data identified and its trials expanded."""
+
+    spec: SweepSpec
+    corpus: Corpus
+    expansion: Expansion
+
+
+def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
+    """Reads a sweep file or a preset's name; raises SpecError with every fault at once."""
+    raw = _read(path)
+    for override in overrides:
+        _override(path, raw, override)
+    spec, problems = check_spec(_plain({"name": _stem(path), **raw}))
+    if spec is None:
+        raise SpecError(path, [_located(problem, raw) for problem in problems])
+    try:
+        corpus = _corpus(spec.data, _folder(path))
+        return Sweep(spec, corpus, expand(spec, corpus.digest, corpus.vocab_size))
+    except CorpusError as error:
+        raise SpecError(path, [_located(Problem(("data",), str(error)), raw)]) from None
+    except ProblemsFound as found:
+        raise SpecError(path, [_located(problem, raw) for problem in found.problems]) from None
+
+
+def resolved_yaml(spec: SweepSpec, corpus: Corpus) -> dict[str, Any]:
+    """The spec as plain values, overrides and log ranges resolved, paths absolute."""
+    values = spec.model_dump(exclude_none=True)
+    if corpus.path:
+        values["data"]["tokens"] = corpus.path
+    return values
+
+
+def preset_names() -> list[str]:
+    folder = resources.files("mutransfer.sweeps.presets")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def preset_text(name: str) -> str:
+    return resources.files("mutransfer.sweeps.presets").joinpath(f"{name}.yaml").read_text()
+
+
+def _stem(path: str) -> str:
+    return Path(path).stem
+
+
+def _folder(path: str) -> str:
+    return os.path.dirname(os.path.abspath(path))
+
+
+def _corpus(data: DataSpec, folder: str) -> Corpus:
+    if data.text is not None:
+        return text_files(os.path.join(glob.escape(folder), data.text), data.validation_fraction)
+    if data.tokens is not None:
+        assert data.vocab_size is not None  # checked with the spec
+        path = os.path.join(folder, data.tokens)
+        return token_file(path, data.dtype, data.vocab_size, data.validation_fraction)
+    return python_stdlib(data.validation_fraction)
+
+
+def _read(path: str) -> CommentedMap:
+    if not os.path.exists(path) and path in preset_names():
+        text = preset_text(path)
+    else:
+        text = _file_text(path)
+    try:
+        _refuse_unsafe(path, text)
+        raw = YAML().load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        reason = str(error.problem or error.context).splitlines()[0]
+        line = None if mark is None else mark.line + 1
+        raise SpecError(path, [Problem((), f"not valid YAML: {reason}", line)]) from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SpecError(path, [Problem((), f"not valid YAML: {reason}")]) from None
+    if not isinstance(raw, CommentedMap):
+        found = "empty" if raw is None else "not a mapping"
+        raise SpecError(path, [Problem((), f"is {found}; a sweep file has keys such as fixed and axes")])
+    return raw
+
+
+def _file_text(path: str) -> str:
+    try:
+        if os.path.isdir(path):
+            raise SpecError(path, [Problem((), "is a directory; give a sweep file, or a preset's name")])
+        if os.path.getsize(path) > MAX_BYTES:
+            raise SpecError(path, [Problem((), f"is larger than {MAX_BYTES:,} bytes; is it a sweep file?")])
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1).decode("utf-8")
+    except UnicodeDecodeError:
+        raise SpecError(path, [Problem((), "is not UTF-8 text; is it a sweep file?")]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = f"give a sweep file or one of the presets {', '.join(preset_names())}"
+        raise SpecError(path, [Problem((), f"cannot be read ({reason}); {hint}")]) from None
+
+
+def _refuse_unsafe(path: str, text: str) -> None:
+    """Walks the parser's events, which build nothing, and refuses what a sweep file never needs."""
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent)
+        depth -= type(event).__name__ in ("SequenceEndEvent", "MappingEndEvent")
+        reason = _unsafe(event, depth)
+        if reason:
+            line = event.start_mark.line + 1 if event.start_mark else None
+            raise SpecError(path, [Problem((), reason, line)])
+
+
+def _unsafe(event: Event, depth: int) -> str | None:
+    if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
+        return "anchors and aliases are not allowed in a sweep file; write the value out"
+    if isinstance(event, ScalarEvent | CollectionStartEvent):
+        tag = getattr(event, "tag", None)
+        if tag and str(tag) not in PLAIN_TAGS:
+            return f"the tag {tag} is not allowed; a sweep file holds plain values only"
+    return f"is nested more than {MAX_DEPTH} deep" if depth > MAX_DEPTH else None
+
+
+def _override(path: str, raw: CommentedMap, override: str) -> None:
+    """`steps=20` sets a field under fixed, `width=[16, 32]` under axes, `base.width=64` by its path."""
+    name, equals, text = override.partition("=")
+    label = f"--set {override}"
+    if not equals or not name:
+        raise SpecError(label, [Problem((), "write --set key=value")])
+    _refuse_unsafe(label, text)
+    try:
+        value = YAML().load(text)
+    except YAMLError:
+        raise SpecError(label, [Problem((), "the value is not valid YAML")]) from None
+    if name in FIELDS:
+        section, other = ("axes", "fixed") if isinstance(value, CommentedMap | CommentedSeq) else ("fixed", "axes")
+        if isinstance(raw.get(other), CommentedMap):
+            raw[other].pop(name, None)
+        keys = [section, name]
+    else:
+        keys = name.split(".")
+    target = raw
+    for key in keys[:-1]:
+        target = target.setdefault(key, CommentedMap())
+        if not isinstance(target, CommentedMap):
+            raise SpecError(label, [Problem((), f"{key} is not a mapping in {path}")])
+    target[keys[-1]] = value
+
+
+def _located(problem: Problem, raw: CommentedMap) -> Problem:
+    """The problem with the line of the deepest part of its place that the file has."""
+    line, node = None, raw
+    for part in problem.where:
+        try:
+            spot = node.lc.item(part) if isinstance(node, CommentedSeq) else node.lc.key(part)
+            line, node = spot[0] + 1, node[part]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+    return Problem(problem.where, problem.message, line)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - the parsed file, before anything is known about it
+    """ruamel's round-trip containers and numbers as plain Python values."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+__all__ = ["Sweep", "Where", "load_sweep", "preset_names", "preset_text", "resolved_yaml"]

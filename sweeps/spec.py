@@ -1,0 +1,242 @@
+"""A sweep as the user states it, checked field by field against what a recipe accepts."""
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from ..models.recipe import Recipe
+from ..models.shape import Shape
+from .problem import Problem, Where
+
+# Decided elsewhere in the file: by `data`, by `base`, or by the shape's own fields.
+DERIVED = {"shape", "data", "vocab_size", "base_width", "base_depth"}
+MAX_AXIS_VALUES = 10_000
+
+_HINTS = {**get_type_hints(Shape), **get_type_hints(Recipe)}
+FIELDS: dict[str, Any] = {name: hint for name, hint in _HINTS.items() if name not in DERIVED}
+"""Every field that `fixed` and `axes` may name, with its type."""
+
+REQUIRED: tuple[str, ...] = tuple(
+    field.name
+    for field in (*fields(Shape), *fields(Recipe))
+    if field.default is MISSING and field.name in FIELDS
+)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class BaseSpec(_Strict):
+    """The base shape: what muP's ratios refer to."""
+
+    width: int = Field(gt=0)
+    depth: int = Field(gt=0)
+
+
+class DataSpec(_Strict):
+    """The training text: exactly one of `corpus`, `text` and `tokens`."""
+
+    corpus: Literal["python-stdlib"] | None = None
+    text: str | None = None
+    tokens: str | None = None
+    dtype: Literal["uint8", "uint16", "uint32"] = "uint16"
+    vocab_size: int | None = Field(default=None, ge=2)
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+
+
+class SweepSpec(_Strict):
+    """One sweep file. `axes` hold the values of each axis, log ranges already expanded."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    base: BaseSpec | None = None
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    axes: dict[str, list[Any]] = Field(default_factory=dict)
+    zip: list[list[str]] = Field(default_factory=list)
+    exclude: list[dict[str, Any]] = Field(default_factory=list)
+    data: DataSpec = DataSpec(corpus="python-stdlib")
+
+
+def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]:
+    """The spec, or None and everything that is wrong with it."""
+    problems: list[Problem] = []
+    resolved = dict(raw)
+    for section in ("fixed", "axes"):
+        if isinstance(raw.get(section), Mapping):
+            resolved[section] = _checked_section(section, raw[section], problems)
+    try:
+        spec = SweepSpec.model_validate(resolved)
+    except ValidationError as error:
+        problems += [Problem(tuple(fault["loc"]), _reason(fault)) for fault in error.errors()]
+        return None, problems
+    problems += [*_missing(spec), *_data_problems(spec.data), *_zip_problems(spec), *_exclude_problems(spec)]
+    return (None if problems else spec), problems
+
+
+def check_value(name: str, value: object) -> str | None:
+    """What is wrong with one value of a field, or None."""
+    try:
+        TypeAdapter(FIELDS[name]).validate_python(value, strict=True)
+    except ValidationError:
+        return f"{value!r} is not {_wanted(FIELDS[name])}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value!r} is not a finite number"
+    return None
+
+
+def _checked_section(section: str, entries: Mapping[Any, Any], problems: list[Problem]) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for name, value in entries.items():
+        where: Where = (section, str(name))
+        if name not in FIELDS:
+            problems.append(Problem(where, _unknown(str(name))))
+            continue
+        values = [value] if section == "fixed" else _axis_values(where, value, problems)
+        for index, item in enumerate(values):
+            reason = check_value(name, item)
+            if reason:
+                problems.append(Problem(where if section == "fixed" else (*where, index), reason))
+        checked[name] = value if section == "fixed" else values
+    return checked
+
+
+def _axis_values(where: Where, value: object, problems: list[Problem]) -> list[Any]:
+    if isinstance(value, Mapping):
+        values, reason = _log_range(value)
+        if reason:
+            problems.append(Problem(where, reason))
+        return values
+    if isinstance(value, list):
+        if not value:
+            problems.append(Problem(where, "an axis needs at least one value"))
+        return list(value)
+    problems.append(Problem(where, f"{value!r} is one value; write [{value}], or move it to fixed"))
+    return []
+
+
+def _log_range(value: Mapping[Any, Any]) -> tuple[list[float], str | None]:
+    """Values of {log2: [low, high], step: s}: base ** low, base ** (low + s), ... up to high."""
+    form = "a log range is written {log2: [low, high], step: s} or {log10: [low, high], step: s}"
+    bases = [name for name in ("log2", "log10") if name in value]
+    if len(bases) != 1 or set(value) - {*bases, "step"}:
+        return [], form
+    ends, step = value[bases[0]], value.get("step", 1)
+    numbers = [*ends, step] if isinstance(ends, list) and len(ends) == 2 else []
+    if not numbers or not all(_is_number(number) for number in numbers):
+        return [], form
+    low, high = ends
+    if not step > 0 or high < low:
+        return [], f"log range from {low} to {high} in steps of {step} is empty; step must be positive, low <= high"
+    count = math.floor((high - low) / step + 1e-9) + 1
+    if count > MAX_AXIS_VALUES:
+        return [], f"the log range has {count:,} values; at most {MAX_AXIS_VALUES:,} are taken"
+    base = 2.0 if bases[0] == "log2" else 10.0
+    try:
+        return [base ** (low + index * step) for index in range(count)], None
+    except OverflowError:
+        return [], f"{bases[0]}: {high} is beyond what a float can hold"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _missing(spec: SweepSpec) -> list[Problem]:
+    given = {*spec.fixed, *spec.axes}
+    problems = [
+        Problem(("fixed", name), "is missing; give it under fixed, or its values under axes")
+        for name in REQUIRED
+        if name not in given
+    ]
+    both = sorted({*spec.fixed} & {*spec.axes})
+    problems += [Problem(("fixed", name), "is under axes too; keep one of the two") for name in both]
+    parametrizations = {*spec.axes.get("parametrization", ()), spec.fixed.get("parametrization", "sp")}
+    if spec.base is None and parametrizations - {"sp"}:
+        problems.append(Problem(("base",), "is missing; muP needs the base shape, such as {width: 32, depth: 2}"))
+    return problems
+
+
+def _data_problems(data: DataSpec) -> list[Problem]:
+    given = [name for name in ("corpus", "text", "tokens") if getattr(data, name) is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        return [Problem(("data",), f"give exactly one of corpus, text and tokens, not {found}")]
+    if data.tokens is not None and data.vocab_size is None:
+        return [Problem(("data", "vocab_size"), "is missing; a token file does not say how many tokens exist")]
+    if data.tokens is None and data.vocab_size is not None:
+        return [Problem(("data", "vocab_size"), "belongs to tokens; text is read as 256 byte values")]
+    return []
+
+
+def _zip_problems(spec: SweepSpec) -> list[Problem]:
+    problems = []
+    seen: set[str] = set()
+    for index, names in enumerate(spec.zip):
+        where = ("zip", index)
+        unknown = [name for name in names if name not in spec.axes]
+        if unknown:
+            problems.append(Problem(where, f"{', '.join(unknown)} is not under axes"))
+        elif len(names) < 2:
+            problems.append(Problem(where, "name at least two axes that advance together"))
+        elif len({len(spec.axes[name]) for name in names}) > 1:
+            lengths = ", ".join(f"{name} has {len(spec.axes[name])}" for name in names)
+            problems.append(Problem(where, f"zipped axes need the same number of values; {lengths}"))
+        problems += [Problem(where, f"{name} is zipped twice") for name in names if name in seen]
+        seen |= {*names}
+    return problems
+
+
+def _exclude_problems(spec: SweepSpec) -> list[Problem]:
+    problems = []
+    for index, fields_equal in enumerate(spec.exclude):
+        if not fields_equal:
+            problems.append(Problem(("exclude", index), "an empty mapping would leave out every point"))
+        for name, value in fields_equal.items():
+            where = ("exclude", index, name)
+            if name not in spec.axes:
+                problems.append(Problem(where, "is not under axes; a point is left out by its axis values"))
+            elif value not in spec.axes[name]:
+                problems.append(Problem(where, f"{value!r} is not a value of that axis"))
+    return problems
+
+
+def _unknown(name: str) -> str:
+    if name in DERIVED:
+        owner = "data" if name in ("data", "vocab_size") else "base"
+        return f"is decided by {owner}; remove it here"
+    import difflib
+
+    close = difflib.get_close_matches(name, FIELDS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(sorted(FIELDS))}"
+    return f"is not a field of a trial; {hint}"
+
+
+def _reason(fault: Mapping[str, Any]) -> str:
+    """pydantic's reason in our words where those are clearer."""
+    match fault["type"]:
+        case "extra_forbidden":
+            return "is not a key of a sweep file; see `mutransfer init`"
+        case "missing":
+            return "is missing"
+        case "string_pattern_mismatch":
+            return f"{fault['input']!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
+        case _:
+            return f"{fault['msg'][0].lower()}{fault['msg'][1:]}, not {_short(fault['input'])}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _wanted(hint: object) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(hint))
+    if get_origin(hint) is types.UnionType:
+        hint = next(part for part in get_args(hint) if part is not type(None))
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+    return names.get(hint, str(hint))  # type: ignore[call-overload,no-any-return]
