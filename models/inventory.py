@@ -55,7 +55,11 @@ def _norm(name: str, shape: Shape, role: Role) -> Iterator[Parameter]:
 
 def _matrix(name: str, fan_out: int, fan_in: int, *, ends_branch: bool = False) -> Parameter:
     return Parameter(
-        name=f"{name}.weight", shape=(fan_out, fan_in), role=Role.HIDDEN, fan_in=fan_in, ends_branch=ends_branch
+        name=f"{name}.weight",
+        shape=(fan_out, fan_in),
+        role=Role.HIDDEN,
+        fan_in=fan_in,
+        ends_branch=ends_branch,
     )
 
 
@@ -103,7 +107,5 @@ def _gated_deltanet(name: str, shape: Shape) -> Iterator[Parameter]:
     yield Parameter(name=f"{name}.dt_bias", shape=(heads,), role=gate_vector, start="dt_bias", decayed=False)
     yield _matrix(f"{name}.gate", v, n)
     head_size_v = shape.head_size * shape.expand_v
-    yield Parameter(
-        name=f"{name}.norm.gain", shape=(head_size_v,), role=gain, start="ones", decayed=False
-    )
+    yield Parameter(name=f"{name}.norm.gain", shape=(head_size_v,), role=gain, start="ones", decayed=False)
     yield _matrix(f"{name}.output", n, v, ends_branch=True)

@@ -12,7 +12,9 @@ from torch import Tensor
 def cross_entropy(logits_KBTV: Tensor, targets_KBT: Tensor) -> Tensor:
     """Mean loss of each trial in nats per token, [K], in float32 at least."""
     wide = logits_KBTV if logits_KBTV.dtype == torch.float64 else logits_KBTV.float()
-    losses_N: Tensor = _CrossEntropy.apply(wide.flatten(0, 2), targets_KBT.flatten())
+    losses_N: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
+        wide.flatten(0, 2), targets_KBT.flatten()
+    )
     return losses_N.view(targets_KBT.shape[0], -1).mean(1)
 
 

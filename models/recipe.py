@@ -19,8 +19,10 @@ ARCHITECTURE_FIELDS: dict[str, set[str]] = {
     "gdn": {"expand_v", "conv_size"},
 }
 NON_NEGATIVE = ("weight_decay", "epsilon", "grad_clip", "final_lr", "seed", "eval_every")
-POSITIVE = ("learning_rate", "init_scale", "steps", "batch_size", "eval_sequences", "embedding_multiplier")
-POSITIVE += ("residual_multiplier", "attention_multiplier", "readout_multiplier")
+POSITIVE = (
+    "learning_rate", "init_scale", "steps", "batch_size", "eval_sequences", "embedding_multiplier",
+    "residual_multiplier", "attention_multiplier", "readout_multiplier",
+)  # fmt: skip
 FRACTIONS = ("beta1", "beta2", "momentum", "warmup")
 
 

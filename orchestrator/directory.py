@@ -48,7 +48,9 @@ class SweepDirectory:
             raise DirectoryError(f"{self.path}: is a file; give another --out")
         recorded = self.sweep_name()
         if recorded not in (None, name):
-            raise DirectoryError(f"{self.path}: holds the sweep {recorded!r}, not {name!r}; give another --out")
+            raise DirectoryError(
+                f"{self.path}: holds the sweep {recorded!r}, not {name!r}; give another --out"
+            )
         if recorded is None and self.path.exists() and any(self.path.iterdir()):
             raise DirectoryError(f"{self.path}: is not empty and holds no sweep; give another --out")
         replace_text(self.path / "sweep.yaml", text)
@@ -141,7 +143,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        raise DirectoryError(f"{path}: cannot be read ({error}); restore it or start in another --out") from None
+        raise DirectoryError(
+            f"{path}: cannot be read ({error}); restore it or start in another --out"
+        ) from None
     if not isinstance(record, dict):
         raise DirectoryError(f"{path}: is not a record of a sweep; restore it or start in another --out")
     return record

@@ -85,8 +85,8 @@ def print_estimate(summary: Estimate) -> None:
         table.add_column(name, justify="left" if name == "architecture" else "right")
     for shape in summary.shapes:
         table.add_row(
-            shape.architecture, str(shape.width), str(shape.depth), f"{shape.parameters:,}", str(shape.trials),
-            str(shape.jobs), f"{shape.tokens / 1e6:,.1f}", f"{shape.flops / 1e12:,.2f}",
+            shape.architecture, str(shape.width), str(shape.depth), f"{shape.parameters:,}",
+            str(shape.trials), str(shape.jobs), f"{shape.tokens / 1e6:,.1f}", f"{shape.flops / 1e12:,.2f}",
         )  # fmt: skip
     console.print(table)
     for time in summary.times:

@@ -32,7 +32,9 @@ def gather(directories: Sequence[Path]) -> Evidence:
         directory = SweepDirectory(path)
         name = directory.sweep_name()
         if name is None:
-            raise DirectoryError(f"{path}: is not a sweep directory; run a sweep or import measurements first")
+            raise DirectoryError(
+                f"{path}: is not a sweep directory; run a sweep or import measurements first"
+            )
         table, broken = read_rows(path)
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]
         tables.append(table)
@@ -61,4 +63,6 @@ def _unfinished(directory: SweepDirectory, table: pa.Table) -> list[str]:
     missing = planned - set(table.column("trial_id").to_pylist())
     if not missing:
         return []
-    return [f"{directory.path}: {len(missing)} of {len(planned)} trials are not there yet; run the sweep again"]
+    return [
+        f"{directory.path}: {len(missing)} of {len(planned)} trials are not there yet; run the sweep again"
+    ]

@@ -51,9 +51,7 @@ def choose(comparisons: Sequence[Comparison], choice: Choice) -> Comparison:
     if len(families) != 1:
         held = families or sorted({(c.architecture or "", c.optimizer or "", c.parametrization or "")
                                    for c in comparisons})  # fmt: skip
-        choices = "\n".join(
-            f"  --architecture {a} --optimizer {o} --parametrization {p}" for a, o, p in held
-        )
+        choices = "\n".join(f"  --architecture {a} --optimizer {o} --parametrization {p}" for a, o, p in held)
         problem = "several families fit" if families else "no family fits"
         raise ExportError(f"{problem}; choose one of\n{choices}")
     tuned = [c for c in fitting if _usable(c)]
@@ -146,8 +144,8 @@ def _recipe_behind(comparison: Comparison, rows: pd.DataFrame) -> Recipe:
     missing = [name for name in ("steps", "batch_size", "data", "vocab_size") if point.get(name) is None]
     if missing:
         raise ExportError(
-            f"the measurements do not say how they were trained ({', '.join(missing)} missing), so the values "
-            "of each parameter cannot be derived; export works on sweeps that mutransfer ran"
+            f"the measurements do not say how they were trained ({', '.join(missing)} missing), so the "
+            "values of each parameter cannot be derived; export works on sweeps that mutransfer ran"
         )
     return recipe_from_point(point)
 
@@ -200,7 +198,9 @@ def _warnings(comparison: Comparison, target: Recipe) -> list[str]:
     for other in ({"width", "depth"} - {comparison.axis}) & {"width", "depth"}:
         measured = comparison.fixed.get(other, _common(target, other))
         if measured is not None and getattr(shape, other) != measured:
-            warnings.append(f"{other} {getattr(shape, other)} was not swept: evidence is along {comparison.axis}")
+            warnings.append(
+                f"{other} {getattr(shape, other)} was not swept: evidence is along {comparison.axis}"
+            )
     return warnings
 
 

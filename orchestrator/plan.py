@@ -1,6 +1,7 @@
 """The plan: trials grouped by shape into jobs. Pure; `--dry-run` prints the plan that would run."""
 
 import hashlib
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -93,4 +94,4 @@ def _even_parts(members: Sequence[Trial], most: int) -> list[list[Trial]]:
     """Parts of nearly equal length: 18 trials at 8 a job are 6 + 6 + 6, not 8 + 8 + 2."""
     count = -(-len(members) // most)
     bounds = [round(index * len(members) / count) for index in range(count + 1)]
-    return [list(members[low:high]) for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [list(members[low:high]) for low, high in itertools.pairwise(bounds)]

@@ -10,7 +10,17 @@ from rich.table import Table
 from ..models.parametrization.rules import ParameterRule, multipliers, parameter_rules, ratios
 from ..models.recipe import Recipe
 
-COLUMNS = ("parameter", "role", "shape", "init std", "learning rate", "weight decay", "epsilon", "multiplier", "row")
+COLUMNS = (
+    "parameter",
+    "role",
+    "shape",
+    "init std",
+    "learning rate",
+    "weight decay",
+    "epsilon",
+    "multiplier",
+    "row",
+)
 PLAIN_WIDTH = 170
 
 

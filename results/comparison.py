@@ -52,14 +52,26 @@ def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison
     Further columns that an import brought along are kept in the store but never split a curve.
     """
     coordinates = [name for name in known_columns if name in rows and name not in NOT_COORDINATES]
-    found = []
+    found: list[Comparison] = []
     for family, members in rows.groupby(list(FAMILY), dropna=False, sort=False):
         varying = [name for name in coordinates if members[name].nunique(dropna=False) > 1]
         axes = [axis for axis in SCALE_AXES if axis in varying] or ["width"]
         for axis in axes:
             for hyperparameter in _swept(members):
                 found += _family(family, members, axis, hyperparameter, varying)
-    return found
+    return sorted(found, key=_order)
+
+
+def _order(comparison: Comparison) -> tuple[object, ...]:
+    """By architecture and optimizer, SP before what is compared with it."""
+    return (
+        comparison.axis,
+        comparison.hyperparameter,
+        comparison.architecture or "",
+        comparison.optimizer or "",
+        comparison.parametrization != "sp",
+        comparison.parametrization or "",
+    )
 
 
 def _swept(members: pd.DataFrame) -> list[str]:
@@ -75,16 +87,14 @@ def _family(
     family: tuple[Any, ...], members: pd.DataFrame, axis: str, hyperparameter: str, varying: list[str]
 ) -> Iterator[Comparison]:
     fixed_names = [
-        name
-        for name in varying
-        if name not in (axis, hyperparameter) and not _follows(members, name, axis)
+        name for name in varying if name not in (axis, hyperparameter) and not _follows(members, name, axis)
     ]
     groups = members.groupby(fixed_names, dropna=False, sort=True) if fixed_names else [((), members)]
     for key, group in groups:
         drift = judge(curves_along(group, axis, hyperparameter))
-        names = [_none(value) for value in family]
+        architecture, optimizer, parametrization = (_none(value) for value in family)
         fixed = {name: _none(value) for name, value in zip(fixed_names, key, strict=True)}
-        yield Comparison(*names, axis=axis, hyperparameter=hyperparameter, fixed=fixed, drift=drift)
+        yield Comparison(architecture, optimizer, parametrization, axis, hyperparameter, fixed, drift)
 
 
 def _follows(members: pd.DataFrame, name: str, axis: str) -> bool:
@@ -96,8 +106,7 @@ def curves_along(group: pd.DataFrame, axis: str, hyperparameter: str) -> list[Cu
     """One curve per value of the axis, ascending. Values of zero have no place on a log axis."""
     positive = group[group[hyperparameter] > 0]
     return [
-        _curve(float(scale), members, hyperparameter)
-        for scale, members in positive.groupby(axis, sort=True)
+        _curve(float(scale), members, hyperparameter) for scale, members in positive.groupby(axis, sort=True)
     ]
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .optimum import Fit, Floats, fit_optimum, noise, vertices
-from .optimum import Curve as Curve
+from .optimum import Curve, Fit, Floats, fit_optimum, noise, vertices
 
 Verdict = Literal["stable", "drifts", "inconclusive"]
 Interval = tuple[float | None, float | None]
+Truths = NDArray[np.bool_]
 
 STABLE_PENALTY_NATS = 0.05
 STABLE_SLOPE = 0.3
@@ -178,12 +179,14 @@ def _penalty(
     return float(point[0]), interval, chosen
 
 
-def _within(fit: Fit, x: Floats) -> Floats:
+def _within(fit: Fit, x: Floats) -> Truths:
+    """Whether each x lies in the window that the parabola was fitted on."""
     grid = fit.curve.x[fit.window]
-    return (x >= grid[0]) & (x <= grid[-1])  # type: ignore[no-any-return]
+    inside: Truths = (x >= grid[0]) & (x <= grid[-1])
+    return inside
 
 
-def _excess(fit: Fit, x_R: Floats, draws: _Draws | None) -> tuple[Floats, Floats]:
+def _excess(fit: Fit, x_R: Floats, draws: _Draws | None) -> tuple[Floats, Truths]:
     """Loss at x minus the minimum: on the parabola inside its window, interpolated outside it.
 
     Also whether it is known: beyond the last point that did not diverge it is only a lower bound.

@@ -28,7 +28,9 @@ def read_measurements(path: Path) -> pa.Table:
     frame = _read(path)
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
-        raise ImportFault(f"{path}: the columns {', '.join(missing)} are missing; required: {', '.join(REQUIRED)}")
+        raise ImportFault(
+            f"{path}: the columns {', '.join(missing)} are missing; required: {', '.join(REQUIRED)}"
+        )
     if frame.empty:
         raise ImportFault(f"{path}: holds no measurements")
     faults = [fault for name in frame.columns if name in _NUMERIC for fault in _numeric_faults(frame, name)]
@@ -64,7 +66,9 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
     if name in POSITIVE:
         faults += [f"row {row}: {name} must be positive" for row in _rows(values <= 0)]
     if pa.types.is_integer(_NUMERIC[name]):
-        faults += [f"row {row}: {name} must be an integer" for row in _rows(values.notna() & (values % 1 != 0))]
+        faults += [
+            f"row {row}: {name} must be an integer" for row in _rows(values.notna() & (values % 1 != 0))
+        ]
     return faults
 
 

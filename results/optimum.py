@@ -15,6 +15,7 @@ WINDOW_NATS = 0.15
 
 MIN_POINTS = 3
 
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """Loss against one hyperparameter at one scale: means over seeds, in log2, ascending.
@@ -105,10 +106,10 @@ def vertices(curve: Curve, window: slice, y_RP: Floats) -> tuple[Floats, Floats]
 def noise(fits: Sequence[Fit]) -> tuple[float, int]:
     """Standard deviation of a curve's points around a smooth curve, and its degrees of freedom.
 
-    Pooled over the scales: the larger of what local parabolas with a shared lopsidedness leave over and what the seeds
-    scatter by. The first holds the curves' misfit too, so it errs on the wide side. Windows with no
-    point to spare are grown by one only when no scale has a point to spare: a grown window reaches up
-    the walls of the curve, where the misfit says nothing about noise.
+    Pooled over the scales: the larger of what local parabolas with a shared lopsidedness leave over
+    and what the seeds scatter by. The first holds the curves' misfit too, so it errs on the wide side.
+    Windows with no point to spare are grown by one only when no scale has a point to spare: a grown
+    window reaches up the walls of the curve, where the misfit says nothing about noise.
     """
     scatter, freedom = _seed_scatter(fits)
     for points in (MIN_POINTS, MIN_POINTS + 1):

@@ -27,7 +27,12 @@ def expand(spec: SweepSpec, data_digest: str, vocab_size: int) -> Expansion:
     count = point_count(spec)
     if count > MAX_TRIALS:
         raise ProblemsFound(
-            [Problem(("axes",), f"expands to {count:,} trials; at most {MAX_TRIALS:,} are taken, so thin an axis")]
+            [
+                Problem(
+                    ("axes",),
+                    f"expands to {count:,} trials; at most {MAX_TRIALS:,} are taken, so thin an axis",
+                )
+            ]
         )
     common: dict[str, Any] = {**spec.fixed, "data": data_digest, "vocab_size": vocab_size}
     if spec.base is not None:
@@ -82,6 +87,8 @@ def _point_problem(spec: SweepSpec, message: str) -> Problem:
     if name.startswith("base"):
         return Problem(tuple(name.split(".")), reason)
     section = "axes" if name in spec.axes else "fixed"
-    if name in ("vocab_size",) or (name not in spec.fixed and name not in spec.axes and name not in SHAPE_FIELDS):
+    if name in ("vocab_size",) or (
+        name not in spec.fixed and name not in spec.axes and name not in SHAPE_FIELDS
+    ):
         return Problem((), message)
     return Problem((section, name), reason)

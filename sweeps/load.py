@@ -63,7 +63,9 @@ def resolved_yaml(spec: SweepSpec, corpus: Corpus) -> dict[str, Any]:
 
 def preset_names() -> list[str]:
     folder = resources.files("mutransfer.sweeps.presets")
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def preset_text(name: str) -> str:
@@ -89,10 +91,8 @@ def _corpus(data: DataSpec, folder: str) -> Corpus:
 
 
 def _read(path: str) -> CommentedMap:
-    if not os.path.exists(path) and path in preset_names():
-        text = preset_text(path)
-    else:
-        text = _file_text(path)
+    is_preset = not os.path.exists(path) and path in preset_names()
+    text = preset_text(path) if is_preset else _file_text(path)
     try:
         _refuse_unsafe(path, text)
         raw = YAML().load(text)
@@ -160,7 +160,9 @@ def _override(path: str, raw: CommentedMap, override: str) -> None:
     except YAMLError:
         raise SpecError(label, [Problem((), "the value is not valid YAML")]) from None
     if name in FIELDS:
-        section, other = ("axes", "fixed") if isinstance(value, CommentedMap | CommentedSeq) else ("fixed", "axes")
+        section, other = (
+            ("axes", "fixed") if isinstance(value, CommentedMap | CommentedSeq) else ("fixed", "axes")
+        )
         if isinstance(raw.get(other), CommentedMap):
             raw[other].pop(name, None)
         keys = [section, name]

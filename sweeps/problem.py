@@ -28,7 +28,9 @@ class SpecError(Exception):
 
     def _line(self, problem: Problem) -> str:
         place = self.path if problem.line is None else f"{self.path}:{problem.line}"
-        return f"{place}: {problem.field}: {problem.message}" if problem.where else f"{place}: {problem.message}"
+        return (
+            f"{place}: {problem.field}: {problem.message}" if problem.where else f"{place}: {problem.message}"
+        )
 
 
 class ProblemsFound(Exception):

@@ -130,7 +130,10 @@ def _log_range(value: Mapping[Any, Any]) -> tuple[list[float], str | None]:
         return [], form
     low, high = ends
     if not step > 0 or high < low:
-        return [], f"log range from {low} to {high} in steps of {step} is empty; step must be positive, low <= high"
+        return (
+            [],
+            f"log range from {low} to {high} in steps of {step} is empty; step must be positive, low <= high",
+        )
     count = math.floor((high - low) / step + 1e-9) + 1
     if count > MAX_AXIS_VALUES:
         return [], f"the log range has {count:,} values; at most {MAX_AXIS_VALUES:,} are taken"
@@ -156,7 +159,9 @@ def _missing(spec: SweepSpec) -> list[Problem]:
     problems += [Problem(("fixed", name), "is under axes too; keep one of the two") for name in both]
     parametrizations = {*spec.axes.get("parametrization", ()), spec.fixed.get("parametrization", "sp")}
     if spec.base is None and parametrizations - {"sp"}:
-        problems.append(Problem(("base",), "is missing; muP needs the base shape, such as {width: 32, depth: 2}"))
+        problems.append(
+            Problem(("base",), "is missing; muP needs the base shape, such as {width: 32, depth: 2}")
+        )
     return problems
 
 
@@ -166,7 +171,9 @@ def _data_problems(data: DataSpec) -> list[Problem]:
         found = " and ".join(given) or "none"
         return [Problem(("data",), f"give exactly one of corpus, text and tokens, not {found}")]
     if data.tokens is not None and data.vocab_size is None:
-        return [Problem(("data", "vocab_size"), "is missing; a token file does not say how many tokens exist")]
+        return [
+            Problem(("data", "vocab_size"), "is missing; a token file does not say how many tokens exist")
+        ]
     if data.tokens is None and data.vocab_size is not None:
         return [Problem(("data", "vocab_size"), "belongs to tokens; text is read as 256 byte values")]
     return []

@@ -59,4 +59,5 @@ class Batches:
 
     def _draw(self, part: NDArray[np.unsignedinteger], key: list[int], count: int) -> NDArray[np.int64]:
         starts = np.random.default_rng(key).integers(0, len(part) - self._span + 1, size=count)
-        return part[starts[:, None] + np.arange(self._span)].astype(np.int64)
+        drawn: NDArray[np.int64] = part[starts[:, None] + np.arange(self._span)].astype(np.int64)
+        return drawn

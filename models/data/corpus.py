@@ -60,7 +60,9 @@ def token_file(path: str, dtype: TokenType, vocab_size: int, validation_fraction
         highest = _highest_token(path, dtype)
         digest = _file_digest(path)
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror}); give a file of {dtype} tokens") from None
+        raise CorpusError(
+            f"{path}: cannot be read ({error.strerror}); give a file of {dtype} tokens"
+        ) from None
     if highest >= vocab_size:
         raise CorpusError(f"{path}: token {highest} is outside vocab_size {vocab_size}; raise vocab_size")
     return Corpus(

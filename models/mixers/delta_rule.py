@@ -45,11 +45,15 @@ def chunked_delta_rule(
     g_NMC, beta_NMC = (F.pad(x, (0, pad)).unflatten(1, (-1, chunk)) for x in (g_NT, beta_NT))
 
     sum_NMC = g_NMC.cumsum(-1)
-    decay_NMCC = (sum_NMC[..., :, None] - sum_NMC[..., None, :]).masked_fill(
-        # Masked before exp: above the diagonal the exponent is positive and may overflow.
-        torch.ones(chunk, chunk, dtype=torch.bool, device=k.device).triu(1),
-        -torch.inf,
-    ).exp()
+    decay_NMCC = (
+        (sum_NMC[..., :, None] - sum_NMC[..., None, :])
+        .masked_fill(
+            # Masked before exp: above the diagonal the exponent is positive and may overflow.
+            torch.ones(chunk, chunk, dtype=torch.bool, device=k.device).triu(1),
+            -torch.inf,
+        )
+        .exp()
+    )
     system_NMCC = beta_NMC[..., None] * decay_NMCC * (k @ k.transpose(-1, -2))
     right = beta_NMC[..., None] * torch.cat((v, sum_NMC.exp()[..., None] * k), dim=-1)
     # `unitriangular` ignores the diagonal and takes it as one: I + A without adding I.
@@ -65,5 +69,7 @@ def chunked_delta_rule(
     for m in range(k.shape[1]):
         u_NCE = torch.baddbmm(written_NMCE[:, m], erased_NMCD[:, m], state_NDE, alpha=-1)
         outputs.append(torch.baddbmm(query_NMCD[:, m] @ state_NDE, within_NMCC[:, m], u_NCE))
-        state_NDE = torch.baddbmm(carry_NM[:, m, None, None] * state_NDE, key_NMCD[:, m].transpose(1, 2), u_NCE)
+        state_NDE = torch.baddbmm(
+            carry_NM[:, m, None, None] * state_NDE, key_NMCD[:, m].transpose(1, 2), u_NCE
+        )
     return torch.cat(outputs, dim=1)[:, :time]

@@ -46,17 +46,21 @@ def _mixed_heads(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, he
     y_KBTC = linear(x_KBTD, parameters[f"{name}.weight"])
     y_KBTC = F.silu(causal_convolution(y_KBTC, parameters[f"{name}_conv.weight"]))
     y_KBHTE = y_KBTC.unflatten(3, (heads, -1)).transpose(2, 3)
-    return y_KBHTE.float().flatten(0, 2) if y_KBHTE.dtype != torch.float64 else y_KBHTE.flatten(0, 2)
+    return _wide(y_KBHTE).flatten(0, 2)
 
 
 def _gates(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     """Log-decay g <= 0 and write strength beta in (0, 1), each [N, T]."""
-    wide = torch.float64 if x_KBTD.dtype == torch.float64 else torch.float32
-    a_KBTH = linear(x_KBTD, parameters[f"{name}.a.weight"]).to(wide)
-    b_KBTH = linear(x_KBTD, parameters[f"{name}.b.weight"]).to(wide)
+    a_KBTH = _wide(linear(x_KBTD, parameters[f"{name}.a.weight"]))
+    b_KBTH = _wide(linear(x_KBTD, parameters[f"{name}.b.weight"]))
     rate_KH = parameters[f"{name}.a_log"].exp()
     g_KBTH = -rate_KH[:, None, None] * F.softplus(a_KBTH + parameters[f"{name}.dt_bias"][:, None, None])
     return g_KBTH.transpose(2, 3).flatten(0, 2), b_KBTH.sigmoid().transpose(2, 3).flatten(0, 2)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32: under autocast the recurrence would lose its small decays."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _chunk(device: torch.device) -> int:

@@ -8,4 +8,4 @@ from .sgd import SGD
 
 DIRECTIONS: dict[str, Callable[[Hyperparameters], Direction]] = {"adamw": AdamW, "sgd": SGD}
 
-__all__ = ["DIRECTIONS", "AdamW", "SGD"]
+__all__ = ["DIRECTIONS", "SGD", "AdamW"]

@@ -30,7 +30,9 @@ class PlanFormat(StrEnum):
     json = "json"
 
 
-DeviceOption = Annotated[DeviceChoice, typer.Option(help="Where proxies train; auto takes GPUs if there are any.")]
+DeviceOption = Annotated[
+    DeviceChoice, typer.Option(help="Where proxies train; auto takes GPUs if there are any.")
+]
 
 
 def plan(

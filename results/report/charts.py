@@ -1,6 +1,7 @@
 """The report's pictures as Vega-Lite: loss against the hyperparameter, and the optimum against scale."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -15,7 +16,8 @@ PANEL_WIDTH, PANEL_HEIGHT = 300, 230
 HEADROOM_NATS = 1.5
 """Losses this far above the best of all are cut off: what matters happens near the minimum."""
 
-PARAMETRIZATION_COLORS = ["#d1495b", "#00798c", "#edae49", "#66a182", "#8d6a9f"]
+PARAMETRIZATION_COLORS = ["#c8553d", "#2f6f9f", "#edae49", "#66a182", "#8d6a9f"]
+SHIFT = 0.07  # octaves of the scale
 INK = "#767676"  # readable on white and on black
 PNG_SCALE = 2
 
@@ -46,7 +48,9 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
     color = alt.Color(
         "scale:O", title=words.readable(axis), scale=alt.Scale(scheme="viridis", reverse=True), sort=scales
     )
-    x = alt.X("x:Q", title=words.readable(hyperparameter), axis=_log2_axis(), scale=alt.Scale(zero=False))
+    x = alt.X(
+        "x:Q", title=words.readable(hyperparameter), axis=_log2_axis(curves["x"]), scale=alt.Scale(zero=False)
+    )
     y = alt.Y(
         "loss:Q",
         title="validation loss (nats)",
@@ -89,9 +93,15 @@ def _optimum_chart(family: Sequence[Comparison], axis: str, hyperparameter: str)
     optima = pd.DataFrame([row for c in family for row in _optimum_rows(c)])
     names = list(dict.fromkeys(optima["parametrization"]))
     ends = [*optima["low"].dropna(), *optima["high"].dropna(), *optima["x"]]
-    x = alt.X("log2_scale:Q", title=words.readable(axis), axis=_scale_axis(optima), scale=alt.Scale(zero=False))
+    # Side by side, so that the intervals of one scale do not hide each other.
+    shift = {name: (index - (len(names) - 1) / 2) * SHIFT for index, name in enumerate(names)}
+    optima["place"] = optima["log2_scale"] + optima["parametrization"].map(shift)
+    margin = alt.Scale(domain=[optima["place"].min() - SHIFT, optima["place"].max() + SHIFT], nice=False)
+    x = alt.X("place:Q", title=words.readable(axis), axis=_scale_axis(optima), scale=margin)
     y_scale = alt.Scale(domain=[min(ends) - 0.3, max(ends) + 0.3], nice=False)
-    y = alt.Y("x:Q", title=f"best {words.readable(hyperparameter)}", axis=_log2_axis(), scale=y_scale)
+    y = alt.Y(
+        "x:Q", title=f"best {words.readable(hyperparameter)}", axis=_log2_axis(pd.Series(ends)), scale=y_scale
+    )
     color = alt.Color(
         "parametrization:N",
         title=None,
@@ -119,10 +129,11 @@ def _optimum_chart(family: Sequence[Comparison], axis: str, hyperparameter: str)
         ),
     )  # fmt: skip
     panels = [
-        alt.layer(*(layer.transform_filter(alt.datum.group == group) for layer in layers), data=optima, title=group)
-        .properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
+        alt.layer(
+            *(layer.transform_filter(alt.datum.group == group) for layer in layers), data=optima, title=group
+        ).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
         for group in optima["group"].unique()
-    ]  # fmt: skip
+    ]
     return alt.concat(*panels, columns=2, title="Optimum by scale, with 95 % intervals")
 
 
@@ -162,20 +173,30 @@ def _optimum_rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _log2_axis() -> alt.Axis:
-    return alt.Axis(labelExpr="'2^' + format(datum.value, '~g')", tickMinStep=1)
+def _log2_axis(values: pd.Series) -> alt.Axis:
+    """Ticks at whole powers of two, written as 2⁻⁵."""
+    powers = range(math.ceil(values.min() - 0.5), math.floor(values.max() + 0.5) + 1)
+    return alt.Axis(
+        values=list(powers), labelExpr=_labels({power: words.superscript(power) for power in powers})
+    )
 
 
 def _scale_axis(optima: pd.DataFrame) -> alt.Axis:
     values = sorted(optima["log2_scale"].unique())
-    return alt.Axis(values=values, labelExpr="format(pow(2, datum.value), '~g')")
+    return alt.Axis(values=values, labelExpr="format(pow(2, datum.value), '~g')", grid=False)
+
+
+def _labels(texts: Mapping[int, str]) -> str:
+    """A Vega expression that looks the label of a whole tick up."""
+    table = ", ".join(f"'{value}': '{text}'" for value, text in texts.items())
+    return f"({{{table}}})['' + round(datum.value)]"
 
 
 def _configured(chart: alt.TopLevelMixin) -> dict[str, Any]:
     """The chart with the house's looks: no frame, quiet axes, colours that hold on light and dark."""
     quiet = {"labelColor": INK, "titleColor": INK, "gridColor": INK, "gridOpacity": 0.18,
              "domainColor": INK, "tickColor": INK, "titleFontWeight": "normal"}  # fmt: skip
-    titles = {"color": INK, "anchor": "start", "fontWeight": "normal"}
+    titles = {"color": INK, "anchor": "start", "fontWeight": "normal", "fontSize": 13, "offset": 10}
     specification: dict[str, Any] = chart.to_dict()
     specification["background"] = "transparent"
     specification["config"] = {

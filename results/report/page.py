@@ -46,7 +46,7 @@ def render_page(
         "tables": "\n".join(_table(comparison) for comparison in comparisons),
         "facts": _facts(facts),
         "specs": _script_safe(json.dumps(pictures)),
-        "library": _script_safe(vl_convert.javascript_bundle()),
+        "library": _script_safe(vl_convert.javascript_bundle()),  # type: ignore[call-arg],
     }
     page = resources.files(__package__).joinpath("page.html").read_text()
     for key, value in parts.items():
@@ -61,7 +61,8 @@ def _verdict(comparison: Comparison) -> str:
 <h2>{html.escape(words.label(comparison))}</h2>
 <p class="word">{SYMBOL[drift.verdict]} {drift.verdict}</p>
 <p>best {html.escape(words.readable(comparison.hyperparameter))} across {html.escape(comparison.axis)}:
-<b>{words.signed(drift.slope)}</b> octaves per doubling <span>{words.interval(drift.slope_interval)}</span></p>
+<b>{words.signed(drift.slope)}</b> octaves per doubling
+<span>{words.interval(drift.slope_interval)}</span></p>
 <p>transfer penalty <b>{words.number(drift.penalty)}</b> nats
 <span>{words.interval(drift.penalty_interval, 3)}</span></p>
 <ul>{reasons}</ul></article>"""

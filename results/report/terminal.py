@@ -31,8 +31,8 @@ def render(comparisons: Sequence[Comparison]) -> RenderableType:
     parts += [Text(f"{heading}: {reason}", style="yellow") for heading, reason in notes]
     parts.append(
         Text(
-            "Slope in octaves per doubling, penalty in nats: the loss that the large model gives up by taking "
-            "the value tuned on the small ones. Intervals are 95 %.",
+            "Slope in octaves per doubling; penalty in nats: the loss that the largest model gives up by "
+            "taking the value tuned on the small ones. Intervals are 95 %.",
             style="dim",
         )
     )
@@ -67,4 +67,3 @@ def _optima(family: Sequence[Comparison], axis: str) -> Table:
         by_scale = {optimum.scale: words.optimum(optimum) for optimum in comparison.drift.optima}
         table.add_row(words.label(comparison), *(by_scale.get(scale, "") for scale in scales))
     return table
-

@@ -62,3 +62,7 @@ def heading(comparison: Comparison) -> str:
 def readable(name: str) -> str:
     return name.replace("_", " ")
 
+
+def superscript(power: int) -> str:
+    """2⁻⁵, for axes."""
+    return "2" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -1,0 +1,83 @@
+"""Builders of small values, shared by the tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mutransfer.models.data.batches import Batches, TokenFile
+from mutransfer.models.recipe import Recipe, recipe_from_point
+
+SMALL: dict[str, Any] = {
+    "architecture": "transformer",
+    "width": 16,
+    "depth": 2,
+    "head_dim": 8,
+    "sequence_length": 16,
+    "vocab_size": 64,
+    "parametrization": "mup",
+    "base_width": 8,
+    "base_depth": 1,
+    "optimizer": "adamw",
+    "learning_rate": 0.01,
+    "steps": 20,
+    "batch_size": 4,
+    "eval_sequences": 8,
+    "data": "test",
+}
+
+
+@pytest.fixture
+def recipe() -> Callable[..., Recipe]:
+    """A small recipe with the given fields changed."""
+    return lambda **changes: recipe_from_point({**SMALL, **changes})
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> TokenFile:
+    """A file of 20,000 tokens in which each token depends on the one before it."""
+    generator = np.random.default_rng(0)
+    steps = generator.choice([1, 2, 7], size=20_000, p=[0.6, 0.3, 0.1])
+    path = tmp_path / "tokens.bin"
+    (np.cumsum(steps) % 64).astype(np.uint8).tofile(path)
+    return TokenFile(
+        path=str(path), dtype="uint8", tokens=20_000, vocab_size=64, validation_fraction=0.1, digest="test"
+    )
+
+
+@pytest.fixture
+def batches(tokens: TokenFile) -> Batches:
+    return Batches(tokens, 16)
+
+
+SWEEP = """\
+name: tiny
+base: {width: 16, depth: 1}
+fixed:
+  architecture: transformer
+  optimizer: adamw
+  depth: 1
+  head_dim: 8
+  steps: 5
+  batch_size: 2
+  sequence_length: 16
+  eval_sequences: 4
+axes:
+  parametrization: [sp, mup]
+  width: [8, 16]
+  learning_rate: {log2: [-8, -4], step: 2}
+data: {text: "text/*.txt"}
+"""
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> Path:
+    """A sweep of 12 trials that takes a second, with its text beside it."""
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "a.txt").write_text("the quick brown fox jumps over the lazy dog. " * 50)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(SWEEP)
+    return path

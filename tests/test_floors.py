@@ -1,0 +1,88 @@
+"""No import runs up between the floors, and the torch-free half stays torch-free."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ALLOWED = {
+    "models": {"models"},
+    "results": {"results"},
+    "sweeps": {"sweeps", "models"},
+    "orchestrator": {"orchestrator", "sweeps", "models", "results"},
+}
+HEAVY = ("torch", "ray", "submitit", "optuna")
+
+
+def modules() -> list[Path]:
+    return sorted(path for floor in ALLOWED for path in (ROOT / floor).rglob("*.py"))
+
+
+def imported_modules(path: Path) -> set[tuple[str, ...]]:
+    """Targets of the relative imports of a module, as paths from the root of the package."""
+    package = path.relative_to(ROOT).parent.parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            start = package[: len(package) - node.level + 1]
+            found.add((*start, *(node.module or "").split(".")))
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_import_runs_up(path: Path) -> None:
+    floor = path.relative_to(ROOT).parts[0]
+    reached = {target[0] for target in imported_modules(path) if target and target[0]}
+    assert reached <= ALLOWED[floor]
+
+
+def test_no_module_imports_the_package_by_name() -> None:
+    named = [path for path in modules() if "import mutransfer" in path.read_text()]
+    named += [path for path in modules() if "from mutransfer" in path.read_text()]
+    assert named == []
+
+
+def test_every_folder_with_code_is_packaged() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {".".join(("mutransfer", *path.relative_to(ROOT).parent.parts)) for path in modules()}
+    assert set(listed) == folders | {"mutransfer"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import mutransfer.sweeps.load, mutransfer.sweeps.cost",
+        "import mutransfer.results.report.page, mutransfer.results.comparison, mutransfer.results.importing",
+        "import mutransfer.models.parametrization.rules, mutransfer.models.data.corpus",
+        "import mutransfer.orchestrator.driver, mutransfer.orchestrator.export",
+        "from mutransfer.orchestrator.cli.app import app; app(['--help'], standalone_mode=False)",
+    ],
+)
+def test_loads_without_the_heavy_packages(statement: str) -> None:
+    check = f"import sys; {statement}; print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """The command answers at once because it loads no table, chart or schema library."""
+    heavy = (*HEAVY, "pandas", "pyarrow", "altair", "pydantic", "numpy")
+    statement = "from mutransfer.orchestrator.cli.app import app; app(['--help'], standalone_mode=False)"
+    check = f"import sys; {statement}; print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_training_side_needs_only_torch_numpy_and_pyarrow() -> None:
+    """A bare GPU image can run a worker."""
+    banned = ("pandas", "pydantic", "ruamel", "typer", "rich", "altair")
+    check = (
+        "import sys; import mutransfer.orchestrator.worker; "
+        f"print([m for m in {banned} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
