@@ -154,8 +154,8 @@ def _override(path: str, raw: CommentedMap, override: str) -> None:
     label = f"--set {override}"
     if not equals or not name:
         raise SpecError(label, [Problem((), "write --set key=value")])
-    _refuse_unsafe(label, text)
     try:
+        _refuse_unsafe(label, text)
         value = YAML().load(text)
     except YAMLError:
         raise SpecError(label, [Problem((), "the value is not valid YAML")]) from None

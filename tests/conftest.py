@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mutransfer.models.data.batches import Batches, TokenFile
 from mutransfer.models.recipe import Recipe, recipe_from_point
+
+torch.set_num_threads(1)  # as workers do; the tests run side by side
 
 SMALL: dict[str, Any] = {
     "architecture": "transformer",

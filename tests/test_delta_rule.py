@@ -9,7 +9,10 @@ from mutransfer.models.mixers.delta_rule import chunked_delta_rule, recurrent_de
 TOLERANCE = 1e-9  # the issue's bound; measured errors are below 1e-13
 
 
-def inputs(time: int, *, hard: bool) -> list[Tensor]:
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def inputs(time: int, *, hard: bool) -> Inputs:
     """q, k, v, g, beta. The hard case has correlated keys, weak decay and strong writes."""
     torch.manual_seed(0)
     n, key, value = 6, 8, 12
@@ -19,7 +22,9 @@ def inputs(time: int, *, hard: bool) -> list[Tensor]:
     k, q = torch.nn.functional.normalize(k, dim=-1), torch.nn.functional.normalize(q, dim=-1)
     g = -torch.rand(n, time) * (0.001 if hard else 3.0)
     beta = torch.full((n, time), 0.99) if hard else torch.rand(n, time)
-    return [x.double().requires_grad_() for x in (q, k, torch.randn(n, time, value), g, beta)]
+    v = torch.randn(n, time, value)
+    leaves = [x.double().requires_grad_() for x in (q, k, v, g, beta)]
+    return leaves[0], leaves[1], leaves[2], leaves[3], leaves[4]
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -27,7 +32,7 @@ def inputs(time: int, *, hard: bool) -> list[Tensor]:
 def test_chunked_equals_recurrent(time: int, chunk: int, hard: bool) -> None:
     reference, chunked = inputs(time, hard=hard), inputs(time, hard=hard)
     expected = recurrent_delta_rule(*reference)
-    found = chunked_delta_rule(*chunked, chunk)
+    found = chunked_delta_rule(*chunked, chunk=chunk)
     torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=0)
     weight = torch.randn_like(expected)
     (expected * weight).sum().backward()
@@ -52,6 +57,6 @@ def test_strong_decay_neither_overflows_nor_breaks_gradients() -> None:
     values = inputs(64, hard=False)
     with torch.no_grad():
         values[3].fill_(-60.0)
-    out = chunked_delta_rule(*values, 16)
+    out = chunked_delta_rule(*values, chunk=16)
     out.sum().backward()
     assert all(value.grad is not None and value.grad.isfinite().all() for value in values)

@@ -81,8 +81,7 @@ def test_the_training_side_needs_only_torch_numpy_and_pyarrow() -> None:
     """A bare GPU image can run a worker."""
     banned = ("pandas", "pydantic", "ruamel", "typer", "rich", "altair")
     check = (
-        "import sys; import mutransfer.orchestrator.worker; "
-        f"print([m for m in {banned} if m in sys.modules])"
+        f"import sys; import mutransfer.orchestrator.worker; print([m for m in {banned} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

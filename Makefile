@@ -1,0 +1,33 @@
+# The two commands of the README, and what .ci/run calls. A second run reuses what is there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: quickstart test check
+
+quickstart: $(VENV)/installed
+	$(BIN)/mutransfer run quickstart
+	$(BIN)/mutransfer report runs/quickstart
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "mutransfer needs Python 3.11 or newer; try make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	@touch $@
+
+# The mup package is a test oracle; its own requirements (torchvision) do not go with every torch.
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) --editable '.[test]'
+	$(PIP) --no-deps mup
+	@touch $@

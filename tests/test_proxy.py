@@ -1,0 +1,133 @@
+"""What the proxies compute: causality, options, and agreement with plain modules."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mutransfer.models.inventory import parameter_count, parameters
+from mutransfer.models.layers.convolution import causal_convolution
+from mutransfer.models.layers.embedding import embed
+from mutransfer.models.loss import cross_entropy
+from mutransfer.models.parametrization.role import Site
+from mutransfer.models.parametrization.rules import multipliers
+from mutransfer.models.proxy import logits
+from mutransfer.models.recipe import Recipe
+from mutransfer.models.training.bank import ParameterBank, initial_draw
+
+CPU = torch.device("cpu")
+VARIANTS = [
+    {},
+    {"mlp": "swiglu", "norm": "layernorm"},
+    {"positions": "learned", "tied": True},
+    {"positions": "none", "head_dim": None, "heads": 4},
+    {"architecture": "gdn"},
+    {"architecture": "gdn", "expand_v": 2, "conv_size": 2, "tied": True},
+    {"architecture": "gdn", "head_dim": None, "heads": 4, "norm": "layernorm"},
+]
+
+
+def forward(recipe: Recipe, tokens_KBT: Tensor) -> Tensor:
+    sites = {site: torch.tensor([value]) for site, value in multipliers(recipe).items()}
+    return logits(recipe.shape, ParameterBank([recipe], CPU).views(), sites, tokens_KBT)
+
+
+def tokens(time: int = 16) -> Tensor:
+    return torch.randint(64, (1, 3, time), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_is_causal(variant: dict[str, object], recipe: Callable[..., Recipe]) -> None:
+    """Changing a token leaves everything before it as it was and changes what comes after."""
+    one = recipe(**variant)
+    before = tokens()
+    after = before.clone()
+    after[:, :, 9] = (after[:, :, 9] + 1) % 64
+    first, second = forward(one, before), forward(one, after)
+    torch.testing.assert_close(first[:, :, :9], second[:, :, :9])
+    assert ((first - second)[:, :, 9:].abs().amax(dim=(0, 1, 3)) > 1e-6).all()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_declared_parameter_is_used(variant: dict[str, object], recipe: Callable[..., Recipe]) -> None:
+    one = recipe(**variant)
+    sites = {site: torch.tensor([value]) for site, value in multipliers(one).items()}
+    views = ParameterBank([one], CPU).views()
+    assert set(views) == {parameter.name for parameter in parameters(one.shape)}
+    out = logits(one.shape, views, sites, tokens())
+    gradients = torch.autograd.grad(out.square().sum(), list(views.values()))
+    assert all(gradient.abs().sum() > 0 for gradient in gradients)
+    assert parameter_count(one.shape) == sum(view.numel() for view in views.values())
+
+
+def test_rotary_attention_sees_only_relative_positions(recipe: Callable[..., Recipe]) -> None:
+    """With one repeated token all positions look alike, whatever the offset."""
+    same = torch.full((1, 1, 16), 5)
+    out = forward(recipe(), same)
+    torch.testing.assert_close(out[0, 0, 0], out[0, 0, 15], atol=1e-5, rtol=1e-5)
+
+
+def test_learned_positions_break_that_symmetry(recipe: Callable[..., Recipe]) -> None:
+    out = forward(recipe(positions="learned"), torch.full((1, 1, 16), 5))
+    assert (out[0, 0, 0] - out[0, 0, 15]).abs().max() > 0.01
+
+
+def test_readout_multiplier_scales_the_logits(recipe: Callable[..., Recipe]) -> None:
+    double = forward(recipe(readout_multiplier=2.0), tokens())
+    torch.testing.assert_close(double, 2 * forward(recipe(), tokens()))
+
+
+def test_each_trial_reads_its_own_table() -> None:
+    table = torch.arange(24.0).view(2, 4, 3)
+    found = embed(torch.tensor([[[1, 3]], [[0, 2]]]), table)
+    torch.testing.assert_close(found[0, 0], table[0, [1, 3]])
+    torch.testing.assert_close(found[1, 0], table[1, [0, 2]])
+
+
+def test_convolution_is_torchs_depthwise_one() -> None:
+    x_KBTC, kernel_KCS = torch.randn(2, 3, 10, 5), torch.randn(2, 5, 4)
+    found = causal_convolution(x_KBTC, kernel_KCS)
+    for k in range(2):
+        padded = F.pad(x_KBTC[k].transpose(1, 2), (3, 0))
+        expected = F.conv1d(padded, kernel_KCS[k][:, None], groups=5).transpose(1, 2)
+        torch.testing.assert_close(found[k], expected)
+
+
+def test_loss_and_gradient_are_torchs() -> None:
+    out = torch.randn(2, 3, 4, 7, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(7, (2, 3, 4))
+    found = cross_entropy(out, targets)
+    expected = torch.stack([F.cross_entropy(out[k].flatten(0, 1), targets[k].flatten()) for k in range(2)])
+    torch.testing.assert_close(found, expected)
+    weight = torch.tensor([2.0, -3.0], dtype=torch.float64)
+    (ours,) = torch.autograd.grad((found * weight).sum(), out)
+    (theirs,) = torch.autograd.grad((expected * weight).sum(), out)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_start_depends_on_seed_name_and_shape_only(recipe: Callable[..., Recipe]) -> None:
+    one, other = parameters(recipe().shape)[2:4]
+    assert (initial_draw(one, 0) == initial_draw(one, 0)).all()
+    assert (initial_draw(one, 0) != initial_draw(one, 1)).any()
+    assert (initial_draw(one, 0) != initial_draw(other, 0)).any()
+
+
+def test_gate_starts_are_mamba2s(recipe: Callable[..., Recipe]) -> None:
+    inventory = {p.pattern: p for p in parameters(recipe(architecture="gdn", width=4096).shape)}
+    rate = torch.from_numpy(initial_draw(inventory["blocks.*.mixer.a_log"], 0)).exp()
+    dt = F.softplus(torch.from_numpy(initial_draw(inventory["blocks.*.mixer.dt_bias"], 0)))
+    assert rate.min() > 0 and 15 < rate.max() <= 16
+    assert 0.0009 < dt.min() < 0.002 and 0.08 < dt.max() < 0.1001
+
+
+def test_logits_of_trials_do_not_mix(recipe: Callable[..., Recipe]) -> None:
+    pair = [recipe(architecture="gdn"), recipe(architecture="gdn", seed=1, parametrization="sp")]
+    both = [multipliers(one) for one in pair]
+    sites = {site: torch.tensor([trial[site] for trial in both]) for site in both[0]}
+    shared = tokens().expand(2, -1, -1)
+    together = logits(pair[0].shape, ParameterBank(pair, CPU).views(), sites, shared)
+    torch.testing.assert_close(together[:1], forward(pair[0], tokens()), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together[1:], forward(pair[1], tokens()), atol=1e-5, rtol=1e-5)
+    assert Site.STATE in sites

@@ -1,0 +1,188 @@
+"""Sweep files: what they say, what is refused, and that every fault names file, line and field."""
+
+from pathlib import Path
+
+import pytest
+
+from mutransfer.sweeps.load import Sweep, load_sweep, preset_names
+from mutransfer.sweeps.problem import SpecError
+
+
+def with_changes(path: Path, *changes: tuple[str, str]) -> str:
+    """The small sweep with some of its text replaced."""
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    return str(path)
+
+
+def faults(path: str, *overrides: str) -> list[str]:
+    with pytest.raises(SpecError) as error:
+        load_sweep(path, overrides)
+    lines = str(error.value).splitlines()
+    assert all(line.startswith((path, "--set")) for line in lines), lines
+    return [line.removeprefix(path + ":").strip() for line in lines]
+
+
+def values(sweep: Sweep, name: str) -> list[object]:
+    points = [trial.recipe.point() for trial in sweep.expansion.trials]
+    return list(dict.fromkeys(point[name] for point in points))
+
+
+def test_axes_multiply(sweep_file: Path) -> None:
+    sweep = load_sweep(str(sweep_file))
+    assert len(sweep.expansion.trials) == 2 * 2 * 3
+    assert values(sweep, "learning_rate") == [2.0**-8, 2.0**-6, 2.0**-4]
+    assert values(sweep, "width") == [8, 16]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("[1e-3, 2E-3]", [0.001, 0.002]),
+        ("[1e-3, 1]", [0.001, 1]),
+        ("{log10: [-3, -1]}", [0.001, 0.01, 0.1]),
+        ("{log2: [-3, -2], step: 0.5}", [2**-3.0, 2**-2.5, 2**-2.0]),
+    ],
+)
+def test_numbers_and_log_ranges(sweep_file: Path, written: str, meant: list[float]) -> None:
+    path = with_changes(sweep_file, ("{log2: [-8, -4], step: 2}", written))
+    assert values(load_sweep(path), "learning_rate") == pytest.approx(meant)
+
+
+def test_zip_advances_together(sweep_file: Path) -> None:
+    change = ("  width: [8, 16]", "  width: [16, 32]\n  head_dim: [8, 16]\nzip: [[width, head_dim]]")
+    path = with_changes(sweep_file, ("  head_dim: 8\n", ""), (change[0], change[1]))
+    path_text = Path(path).read_text().replace("zip: [[width, head_dim]]\n", "")
+    Path(path).write_text(path_text + "zip: [[width, head_dim]]\n")
+    trials = load_sweep(path).expansion.trials
+    assert {(t.recipe.shape.width, t.recipe.shape.head_dim) for t in trials} == {(16, 8), (32, 16)}
+
+
+def test_exclude_leaves_points_out(sweep_file: Path) -> None:
+    path = with_changes(sweep_file, ("data:", "exclude: [{width: 8, parametrization: sp}]\ndata:"))
+    trials = load_sweep(path).expansion.trials
+    assert len(trials) == 9
+    assert not any((t.recipe.shape.width, t.recipe.parametrization) == (8, "sp") for t in trials)
+
+
+def test_equal_points_collapse(sweep_file: Path) -> None:
+    path = with_changes(sweep_file, ("width: [8, 16]", "width: [8, 16, 16]"))
+    sweep = load_sweep(path)
+    assert (len(sweep.expansion.trials), sweep.expansion.collapsed) == (12, 6)
+
+
+def test_fields_that_an_optimizer_does_not_read_collapse(sweep_file: Path) -> None:
+    """AdamW has no momentum: sweeping it adds nothing."""
+    path = with_changes(sweep_file, ("  width: [8, 16]", "  width: [8, 16]\n  momentum: [0.8, 0.9]"))
+    assert len(load_sweep(path).expansion.trials) == 12
+
+
+def test_overrides(sweep_file: Path) -> None:
+    sweep = load_sweep(str(sweep_file), ["steps=7", "width=[16]", "base.width=8", "name=other"])
+    assert values(sweep, "steps") == [7]
+    assert values(sweep, "width") == [16]
+    assert sweep.spec.base is not None and sweep.spec.base.width == 8
+    assert sweep.spec.name == "other"
+    assert values(load_sweep(str(sweep_file), ["width=16"]), "width") == [16]
+
+
+def test_the_name_defaults_to_the_files_stem(sweep_file: Path) -> None:
+    assert load_sweep(with_changes(sweep_file, ("name: tiny\n", ""))).spec.name == "tiny"
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_are_valid(name: str, tmp_path: Path) -> None:
+    """Presets that need the user's tokens are checked with a token file in place."""
+    import numpy as np
+
+    overrides = []
+    try:
+        load_sweep(name)
+    except SpecError as error:
+        assert "tokens" in str(error) or "train.bin" in str(error), error
+        np.zeros(1 << 16, dtype=np.uint16).tofile(tmp_path / "train.bin")
+        overrides = [f"data.tokens={tmp_path / 'train.bin'}"]
+    assert len(load_sweep(name, overrides).expansion.trials) >= 12
+
+
+def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
+    path = with_changes(
+        sweep_file,
+        ("steps: 5", "steps: many"),
+        ("optimizer: adamw", "optimizer: adam"),
+        ("batch_size: 2", "batchsize: 2"),
+        ("width: [8, 16]", "width: 8"),
+        ("name: tiny", "name: tiny\ncolour: red"),
+    )
+    found = faults(path)
+    assert "6: fixed.optimizer: 'adam' is not one of adamw, sgd" in found
+    assert "9: fixed.steps: 'many' is not an integer" in found
+    assert "10: fixed.batchsize: is not a field of a trial; did you mean batch_size?" in found
+    assert "15: axes.width: 8 is one value; write [8], or move it to fixed" in found
+    assert "2: colour: is not a key of a sweep file; see `mutransfer init`" in found
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("width: [8, 16]", "width: [8, 20]", "14: axes.width: 20 is not a multiple of head_dim 8; nearest widths: 16, 24"),  # noqa: E501
+        ("width: [8, 16]", "width: []", "14: axes.width: an axis needs at least one value"),
+        ("width: [8, 16]", "width: [8, true]", "14: axes.width.1: True is not an integer"),
+        ("steps: 5", "steps: 5.5", "8: fixed.steps: 5.5 is not an integer"),
+        ("steps: 5", "steps: 0", "8: fixed.steps: 0 is not positive"),
+        ("steps: 5", "steps: '5'", "8: fixed.steps: '5' is not an integer"),
+        ("steps: 5", "steps: 5\n  beta1: 1.0", "9: fixed.beta1: 1.0 is outside [0, 1)"),
+        ("steps: 5", "steps: 5\n  epsilon: .inf", "9: fixed.epsilon: inf is not a finite number"),
+        ("steps: 5", "steps: 5\n  vocab_size: 9", "9: fixed.vocab_size: is decided by data; remove it here"),
+        ("steps: 5", "steps: 5\n  width: 8", "9: fixed.width: is under axes too; keep one of the two"),
+        ("  steps: 5\n", "", "3: fixed.steps: is missing; give it under fixed, or its values under axes"),
+        ("{log2: [-8, -4], step: 2}", "{log2: [-4, -8]}", "15: axes.learning_rate: log range from -4 to -8 in steps of 1 is empty; step must be positive, low <= high"),  # noqa: E501
+        ("{log2: [-8, -4], step: 2}", "{log3: [1, 2]}", "15: axes.learning_rate: a log range is written {log2: [low, high], step: s} or {log10: [low, high], step: s}"),  # noqa: E501
+        ("{log2: [-8, -4], step: 2}", "{log2: [0, 5000]}", "15: axes.learning_rate: log2: 5000 is beyond what a float can hold"),  # noqa: E501
+        ("{log2: [-8, -4], step: 2}", "{log2: [0, 1], step: 1e-9}", "15: axes.learning_rate: the log range has 1,000,000,000 values; at most 10,000 are taken"),  # noqa: E501
+        ("base: {width: 16, depth: 1}\n", "", "base: is missing; muP needs the base shape, such as {width: 32, depth: 2}"),  # noqa: E501
+        ("base: {width: 16, depth: 1}", "base: {width: 12, depth: 1}", "2: base.width: 12 is not a multiple of head_dim 8; nearest widths: 8, 16"),  # noqa: E501
+        ("base: {width: 16, depth: 1}", "base: {width: wide, depth: 1}", "2: base.width: input should be a valid integer, not 'wide'"),  # noqa: E501
+        ("head_dim: 8", "head_dim: 8\n  heads: 2", "7: fixed.head_dim: give exactly one of head_dim (widening adds heads) and heads (widening grows head_dim)"),  # noqa: E501
+        ("name: tiny", "name: ../up", "1: name: '../up' cannot name a folder; use letters, digits, '.', '_' and '-'"),  # noqa: E501
+        ('{text: "text/*.txt"}', "{text: '*.md', corpus: python-stdlib}", "16: data: give exactly one of corpus, text and tokens, not corpus and text"),  # noqa: E501
+        ('{text: "text/*.txt"}', "{tokens: a.bin}", "16: data.vocab_size: is missing; a token file does not say how many tokens exist"),  # noqa: E501
+        ("data:", "zip: [[width, depth]]\ndata:", "16: zip.0: depth is not under axes"),
+        ("data:", "zip: [[width, learning_rate]]\ndata:", "16: zip.0: zipped axes need the same number of values; width has 2, learning_rate has 3"),  # noqa: E501
+        ("data:", "exclude: [{width: 12}]\ndata:", "16: exclude.0.width: 12 is not a value of that axis"),
+        ("data:", "exclude: [{steps: 5}]\ndata:", "16: exclude.0.steps: is not under axes; a point is left out by its axis values"),  # noqa: E501
+    ],
+)  # fmt: skip
+def test_one_fault(sweep_file: Path, old: str, new: str, message: str) -> None:
+    assert message in faults(with_changes(sweep_file, (old, new)))
+
+
+def test_a_missing_text_is_named(sweep_file: Path) -> None:
+    (found,) = faults(with_changes(sweep_file, ("text/*.txt", "absent/*")))
+    assert "data: no file matches" in found and "absent/*" in found
+
+
+def test_oversized_sweeps_are_refused_with_their_count(sweep_file: Path) -> None:
+    huge = "width: {log2: [3, 4]}\n  seed: [" + ", ".join(map(str, range(9000))) + "]"
+    seeds = huge.split("\n")[1]
+    path = with_changes(sweep_file, ("  width: [8, 16]", f"  width: [8, 16]\n{seeds}"))
+    (found,) = faults(path)
+    assert found == "12: axes: expands to 108,000 trials; at most 100,000 are taken, so thin an axis"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("steps", "--set steps: write --set key=value"),
+        ("steps=[1", "--set steps=[1: the value is not valid YAML"),
+        ("steps=!!python/object:x {}", "the tag"),
+        ("name.x=1", "--set name.x=1: name is not a mapping in"),
+        ("stepz=3", "stepz: is not a key of a sweep file"),
+    ],
+)
+def test_bad_overrides_name_themselves(sweep_file: Path, override: str, message: str) -> None:
+    assert any(message in line for line in faults(str(sweep_file), override))
