@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from ruamel.yaml import YAML
 
 from ..models.parametrization.rules import ParameterRule, multipliers, parameter_rules
@@ -130,17 +131,19 @@ def _usable(comparison: Comparison) -> list[ScaleOptimum]:
 
 def _recipe_behind(comparison: Comparison, rows: pd.DataFrame) -> Recipe:
     """The recipe of the best trial of the comparison's largest usable scale."""
-    members = rows[
-        (rows["status"] == "finished")
-        & (rows[comparison.axis] == _usable(comparison)[-1].scale)
-        & (rows["architecture"] == comparison.architecture)
-        & (rows["optimizer"] == comparison.optimizer)
-        & (rows["parametrization"] == comparison.parametrization)
-    ]
-    for name, value in comparison.fixed.items():
+    wanted = {
+        "status": "finished",
+        comparison.axis: _usable(comparison)[-1].scale,
+        "architecture": comparison.architecture,
+        "optimizer": comparison.optimizer,
+        "parametrization": comparison.parametrization,
+        **comparison.fixed,
+    }
+    members = rows
+    for name, value in wanted.items():
         members = members[members[name].isna() if value is None else members[name] == value]
     best = members.sort_values("loss").iloc[0]
-    point = {field.name: _plain(best[field.name]) for field in POINT if field.name in best.index}
+    point = {field.name: _plain(best[field.name], field.type) for field in POINT}
     missing = [name for name in ("steps", "batch_size", "data", "vocab_size") if point.get(name) is None]
     if missing:
         raise ExportError(
@@ -208,10 +211,8 @@ def _common(target: Recipe, name: str) -> int | None:
     return target.base_depth if name == "depth" else target.base_width
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell of any column
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+def _plain(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - a cell of any column
+    """A cell as Python's own value; pandas holds integers with gaps as floats."""
+    if pd.isna(value):
         return None
-    if isinstance(value, Mapping):
-        return dict(value)
-    item = value.item() if hasattr(value, "item") else value
-    return int(item) if isinstance(item, float) and item.is_integer() and abs(item) > 1 else item
+    return int(value) if pa.types.is_integer(kind) else getattr(value, "item", lambda: value)()

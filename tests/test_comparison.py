@@ -1,0 +1,104 @@
+"""Which rows belong on one curve."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mutransfer.results.comparison import Comparison, compare, curves_along
+from mutransfer.results.schema import ROWS
+
+
+def rows(**axes: list[Any]) -> pd.DataFrame:
+    """The product of the axes, losses a parabola around 2^-5 plus a little per seed."""
+    names: dict[str, list[Any]] = {
+        "architecture": ["gdn"],
+        "optimizer": ["adamw"],
+        "parametrization": ["mup"],
+        "depth": [2],
+        "seed": [0],
+        "learning_rate": [2.0**-i for i in range(2, 9)],
+        **axes,
+    }
+    records = [dict(zip(names, point, strict=True)) for point in itertools.product(*names.values())]
+    frame = pd.DataFrame(records)
+    frame["trial_id"] = [str(index) for index in range(len(frame))]
+    frame["status"] = "finished"
+    frame["loss"] = 2 + 0.1 * (np.log2(frame["learning_rate"]) + 5) ** 2 + 0.01 * frame["seed"]
+    return frame
+
+
+def found(frame: pd.DataFrame) -> list[Comparison]:
+    return compare(frame, ROWS.names)
+
+
+def test_one_comparison_per_family() -> None:
+    names = [c.title for c in found(rows(parametrization=["mup", "sp"], width=[16, 32, 64]))]
+    assert names == ["gdn adamw sp", "gdn adamw mup"]
+
+
+def test_further_varying_fields_split() -> None:
+    comparisons = found(rows(width=[16, 32, 64], batch_size=[4, 8, 16]))
+    by_axis = {axis: [c.fixed for c in comparisons if c.axis == axis] for axis in ("width", "batch_size")}
+    assert by_axis["width"] == [{"batch_size": 4}, {"batch_size": 8}, {"batch_size": 16}]
+    assert by_axis["batch_size"] == [{"width": 16}, {"width": 32}, {"width": 64}]
+
+
+def test_zipped_fields_do_not_split() -> None:
+    frame = rows(width=[16, 32, 64])
+    frame["head_dim"] = frame["width"] // 2
+    (comparison,) = found(frame)
+    assert comparison.fixed == {}
+    assert len(comparison.drift.optima) == 3
+
+
+def test_base_shape_of_mup_alone_does_not_split() -> None:
+    frame = rows(parametrization=["mup", "sp"], width=[16, 32, 64])
+    frame["base_width"] = frame["parametrization"].map({"mup": 16.0, "sp": np.nan})
+    assert [c.fixed for c in found(frame)] == [{}, {}]
+
+
+def test_imported_extras_do_not_split() -> None:
+    frame = rows(width=[16, 32, 64])
+    frame["wall_time"] = np.arange(len(frame))
+    assert len(found(frame)) == 1
+
+
+def test_other_hyperparameters_are_judged_when_swept() -> None:
+    comparisons = found(rows(width=[16, 32, 64], weight_decay=[0.01, 0.1, 1.0]))
+    assert {c.hyperparameter for c in comparisons} == {"learning_rate", "weight_decay"}
+    assert len([c for c in comparisons if c.hyperparameter == "weight_decay"]) == 7
+
+
+def test_a_single_scale_is_reported_as_inconclusive() -> None:
+    (comparison,) = found(rows(width=[16]))
+    assert (comparison.axis, comparison.drift.verdict) == ("width", "inconclusive")
+    assert comparison.drift.optima[0].log2_optimum is not None
+
+
+def test_seeds_are_averaged_and_their_shift_is_not_noise() -> None:
+    (curve,) = curves_along(rows(width=[16], seed=[0, 1, 2]), "width", "learning_rate")
+    assert (curve.seeds, curve.trials) == (3, 21)
+    assert min(curve.y) == 2.01
+    assert curve.spread is not None and curve.spread < 1e-12
+    assert curve.degrees == 12
+
+
+def test_a_value_where_most_seeds_diverged_is_diverged() -> None:
+    frame = rows(width=[16], seed=[0, 1, 2])
+    frame.loc[(frame["learning_rate"] == 0.25) & (frame["seed"] < 2), ["status", "loss"]] = ("diverged", None)
+    frame.loc[(frame["learning_rate"] == 2.0**-8) & (frame["seed"] < 1), ["status", "loss"]] = (
+        "diverged",
+        None,
+    )
+    (curve,) = curves_along(frame, "width", "learning_rate")
+    assert np.isinf(curve.y[-1])
+    assert np.isfinite(curve.y[0])
+    assert curve.diverged == 3
+
+
+def test_zero_has_no_place_on_a_log_axis() -> None:
+    frame = rows(width=[16], learning_rate=[0.01], weight_decay=[0.0, 0.1, 0.2, 0.4])
+    (curve,) = curves_along(frame, "width", "weight_decay")
+    assert len(curve.x) == 3

@@ -1,0 +1,97 @@
+"""The plan: groups of one shape, even parts, longest first, resumable."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mutransfer.models.recipe import Recipe
+from mutransfer.orchestrator.driver import reconcile
+from mutransfer.orchestrator.plan import Device, group_key, group_size, makespan, plan_jobs
+from mutransfer.sweeps.cost import cpu_seconds, forward_flops_per_token, training_flops, trial_bytes
+from mutransfer.sweeps.trial import Trial, trial_of
+
+CPU = Device("cpu", 2)
+Build = Callable[..., Recipe]
+
+
+def trials(recipe: Build, widths: tuple[int, ...] = (8, 16), rates: int = 9) -> list[Trial]:
+    return [
+        trial_of(recipe(width=width, learning_rate=2.0**-rate, parametrization=parametrization))
+        for parametrization in ("sp", "mup")
+        for width in widths
+        for rate in range(rates)
+    ]
+
+
+def test_sp_and_mup_of_one_shape_share_a_group(recipe: Build) -> None:
+    assert group_key(recipe(parametrization="sp")) == group_key(recipe(parametrization="mup", seed=3))
+    assert group_key(recipe(width=8)) != group_key(recipe(width=16))
+
+
+def test_every_trial_is_in_one_job_and_parts_are_even(recipe: Build) -> None:
+    swept = trials(recipe)
+    jobs = plan_jobs(swept, CPU)
+    assert sorted(t.id for job in jobs for t in job.trials) == sorted(t.id for t in swept)
+    assert [len(job.trials) for job in jobs] == [6] * 6
+    assert all(len({t.recipe.shape for t in job.trials}) == 1 for job in jobs)
+
+
+def test_longest_first(recipe: Build) -> None:
+    seconds = [job.seconds for job in plan_jobs(trials(recipe), CPU)]
+    assert seconds == sorted(seconds, reverse=True)
+    assert seconds[0] > seconds[-1]
+
+
+def test_planning_twice_gives_the_same_jobs(recipe: Build) -> None:
+    assert plan_jobs(trials(recipe), CPU) == plan_jobs(trials(recipe), CPU)
+
+
+def test_gpu_groups_fill_the_memory(recipe: Build) -> None:
+    one = recipe()
+    assert group_size(one, Device("cuda", 1, trial_bytes(one) * 10)) == 7
+    assert group_size(one, Device("cuda", 1, 1)) == 1
+    assert group_size(one, Device("cuda", 1, 80 << 30)) == 64
+    assert group_size(one, CPU) == 8
+
+
+def test_reconcile_keeps_what_is_done(recipe: Build) -> None:
+    swept = trials(recipe)
+    jobs = plan_jobs(swept, CPU)
+    done = {t.id for job in jobs[1:] for t in job.trials}
+    work = reconcile(swept, jobs, done, CPU)
+    assert [job.id for job in work.remaining] == [jobs[0].id]
+    assert (work.trials, work.done) == (36, 30)
+
+
+def test_reconcile_plans_only_what_is_new(recipe: Build) -> None:
+    """A sweep that gained a width keeps its recorded jobs and gets new ones for the rest."""
+    recorded = plan_jobs(trials(recipe), CPU)
+    grown = trials(recipe, widths=(8, 16, 32))
+    work = reconcile(grown, recorded, set(), CPU)
+    assert list(work.jobs[: len(recorded)]) == recorded
+    assert {t.recipe.shape.width for job in work.jobs[len(recorded) :] for t in job.trials} == {32}
+
+
+def test_reconcile_ignores_jobs_that_are_no_longer_wanted(recipe: Build) -> None:
+    recorded = plan_jobs(trials(recipe), CPU)
+    work = reconcile(trials(recipe, widths=(8,)), recorded, set(), CPU)
+    assert {t.recipe.shape.width for job in work.remaining for t in job.trials} == {8}
+
+
+def test_makespan_is_greedy() -> None:
+    assert makespan([5, 4, 3, 3], 2) == 8
+    assert makespan([5], 4) == 5
+
+
+def test_flops_are_the_matrices(recipe: Build) -> None:
+    """Width n, MLP 4n, one layer: 12 n^2 in matrices, n V in the readout, 2 T n in causal attention."""
+    shape = recipe(width=16, depth=1).shape
+    assert forward_flops_per_token(shape) == 2 * (12 * 16**2 + 16 * 64) + 2 * 16 * 16
+    assert training_flops(recipe(width=16, depth=1)) == 3 * forward_flops_per_token(shape) * 20 * 4 * 16
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "gdn"])
+def test_cost_grows_with_everything(architecture: str, recipe: Build) -> None:
+    base = cpu_seconds(recipe(architecture=architecture))
+    for change in ({"width": 32}, {"depth": 4}, {"steps": 40}, {"batch_size": 8}, {"eval_every": 5}):
+        assert cpu_seconds(recipe(architecture=architecture, **change)) > base

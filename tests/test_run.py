@@ -1,0 +1,329 @@
+"""The product from outside: real commands, real processes, real files."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from ruamel.yaml import YAML
+
+Finished = subprocess.CompletedProcess[str]
+Command = Callable[..., Finished]
+
+
+def arguments(*words: str) -> list[str]:
+    return [sys.executable, "-m", "mutransfer.orchestrator.cli", *words]
+
+
+@pytest.fixture
+def mutransfer(tmp_path: Path) -> Command:
+    def call(*words: str) -> Finished:
+        return subprocess.run(
+            arguments(*words), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    return call
+
+
+def trial_ids(directory: Path) -> list[str]:
+    """Ids of all rows in all result files, repeats included."""
+    files = (directory / "results").glob("*.parquet")
+    return [trial for path in files for trial in pq.read_table(path).column("trial_id").to_pylist()]
+
+
+def workers_of(directory: Path) -> list[int]:
+    """Processes that work on this directory."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if "mutransfer.orchestrator.worker" in command and str(directory) in command:
+            found.append(int(entry.name))
+    return found
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_from_sweep_file_to_export(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
+    """run, report, export; a second run does nothing."""
+    done = mutransfer("run", str(sweep_file), "-j", "2", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "12/12 trials" in done.stderr
+    directory = tmp_path / "runs" / "tiny"
+    assert len(trial_ids(directory)) == 12
+    names = {"sweep.yaml", "sweep.json", "provenance.json", "plan.json", "data", "jobs", "results", "curves"}
+    assert names <= {path.name for path in directory.iterdir()}
+
+    stamps = {path: path.stat().st_mtime_ns for path in (directory / "results").iterdir()}
+    again = mutransfer("run", str(sweep_file), "--device", "cpu")
+    assert again.returncode == 0
+    assert "12 of 12 trials are already there" in again.stderr
+    assert stamps == {path: path.stat().st_mtime_ns for path in (directory / "results").iterdir()}
+
+    report = mutransfer("report", str(directory), "-f", "json")
+    assert report.returncode == 0, report.stderr
+    contract = json.loads(report.stdout)
+    assert [c["parametrization"] for c in contract["comparisons"]] == ["sp", "mup"]
+    assert (directory / "report" / "report.html").stat().st_size > 100_000
+    assert len(list((directory / "report").glob("*.png"))) >= 1
+
+    rows = pd.read_parquet(directory / "results")
+    assert set(rows["status"]) <= {"finished", "diverged"}
+    assert rows["tokens"].eq(5 * 2 * 16).all()
+    assert len(pd.read_parquet(directory / "curves")) == 12 * 5
+
+
+def test_rows_repeat_exactly(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
+    """Two runs on one machine give the same losses, bit for bit."""
+    frames = []
+    for name in ("one", "two"):
+        mutransfer("run", str(sweep_file), "--out", name, "--device", "cpu", "-j", "1")
+        frames.append(pd.read_parquet(tmp_path / name / "results").set_index("trial_id")["loss"].sort_index())
+    assert len(frames[0]) == 12
+    pd.testing.assert_series_equal(*frames, check_exact=True)
+
+
+def test_a_sweep_that_grew_trains_only_what_is_new(
+    sweep_file: Path, tmp_path: Path, mutransfer: Command
+) -> None:
+    mutransfer("run", str(sweep_file))
+    before = set(trial_ids(tmp_path / "runs/tiny"))
+    done = mutransfer("run", str(sweep_file), "--set", "width=[8, 16, 32]")
+    assert "12 of 18 trials are already there" in done.stderr
+    after = trial_ids(tmp_path / "runs/tiny")
+    assert len(after) == len(set(after)) == 18
+    assert before < set(after)
+
+
+@pytest.mark.slow
+def test_kills_lose_and_repeat_nothing(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
+    """SIGKILL of the driver and of workers at random times, then one run to the end."""
+    generator = random.Random(0)
+    directory = tmp_path / "out"
+    words = arguments(
+        "run", str(sweep_file), "--out", str(directory), "-j", "2", "--device", "cpu",
+        "--set", "steps=150", "--set", "learning_rate={log2: [-8, -1]}", "--set", "seed=[0, 1, 2]",
+    )  # fmt: skip
+    for _ in range(5):
+        driver = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        time.sleep(generator.uniform(1.5, 5.0))
+        if generator.random() < 0.5 and (workers := workers_of(directory)):
+            os.kill(generator.choice(workers), signal.SIGKILL)
+            time.sleep(generator.uniform(0.0, 1.0))
+        driver.kill()
+        driver.wait()
+        wait_until(lambda: not workers_of(directory))  # workers die with their driver
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    counts = Counter(trial_ids(directory))
+    assert len(counts) == 2 * 2 * 8 * 3
+    assert set(counts.values()) == {1}
+
+
+def test_a_killed_worker_is_replaced(sweep_file: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "out"
+    words = arguments("run", str(sweep_file), "--out", str(directory), "-j", "1", "--set", "steps=400")
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as driver:
+        wait_until(lambda: list(directory.glob("jobs/*/log.txt")))
+        os.kill(workers_of(directory)[0], signal.SIGKILL)
+        _, messages = driver.communicate(timeout=200)
+    assert driver.returncode == 0, messages
+    assert "the worker was killed by signal 9" in messages
+    assert len(trial_ids(directory)) == 12
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_and_exits_130(sweep_file: Path, tmp_path: Path, number: signal.Signals) -> None:
+    directory = tmp_path / "out"
+    words = arguments("run", str(sweep_file), "--out", str(directory), "--set", "steps=100000")
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as driver:
+        wait_until(lambda: list(directory.glob("jobs/*/log.txt")))
+        driver.send_signal(number)
+        _, messages = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert "interrupted; what is finished is kept" in messages
+    assert "Traceback" not in messages
+    wait_until(lambda: not workers_of(directory))
+
+
+def test_a_failing_job_is_reported_and_the_rest_finishes(
+    sweep_file: Path, tmp_path: Path, mutransfer: Command
+) -> None:
+    """A job file that a worker cannot use: one failure, named with its log; exit code 3."""
+    mutransfer("run", str(sweep_file))
+    directory = tmp_path / "runs" / "tiny"
+    results = sorted((directory / "results").iterdir())
+    results[0].unlink()
+    (directory / "data").joinpath(next((directory / "data").iterdir()).name).write_bytes(b"short")
+    done = mutransfer("run", str(sweep_file))
+    assert done.returncode == 3
+    assert "its size changed since the sweep was planned; restore the file" in done.stderr
+    assert str(Path("runs") / "tiny" / "jobs" / results[0].stem / "log.txt") in done.stderr
+    assert "Traceback" not in done.stderr
+    failures = (directory / "jobs" / results[0].stem / "failures.jsonl").read_text().splitlines()
+    assert json.loads(failures[0])["kind"] == "failed"
+    report = mutransfer("report", str(directory))
+    assert "trials are not there yet; run the sweep again" in report.stderr
+
+
+def test_a_broken_result_is_moved_aside_and_trained_again(
+    sweep_file: Path, tmp_path: Path, mutransfer: Command
+) -> None:
+    mutransfer("run", str(sweep_file))
+    directory = tmp_path / "runs" / "tiny"
+    victim = sorted((directory / "results").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    report = mutransfer("report", str(directory))
+    assert report.returncode == 0
+    assert f"{Path('runs') / 'tiny' / 'results' / victim.name}: unreadable, left out" in report.stderr
+    done = mutransfer("run", str(sweep_file))
+    assert done.returncode == 0
+    assert "moved aside, its trials run again" in done.stderr
+    assert len(set(trial_ids(directory))) == 12
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"notes.txt": "mine"}, "is not empty and holds no sweep; give another --out"),
+        ({"sweep.json": '{"format": 1, "name": "other"}'}, "holds the sweep 'other', not 'tiny'"),
+        ({"sweep.json": "{"}, "sweep.json: cannot be read"),
+    ],
+)
+def test_a_foreign_directory_is_left_alone(
+    sweep_file: Path, tmp_path: Path, mutransfer: Command, content: dict[str, str], message: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, text in content.items():
+        (out / name).write_text(text)
+    done = mutransfer("run", str(sweep_file), "--out", "out")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert {path.name for path in out.iterdir()} == set(content)
+
+
+def test_dry_run_and_plan_make_nothing(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
+    before = sorted(path.name for path in tmp_path.iterdir())
+    dry = mutransfer("run", str(sweep_file), "--dry-run", "--device", "cpu")
+    plan = mutransfer("plan", str(sweep_file), "--device", "cpu")
+    assert dry.returncode == plan.returncode == 0
+    assert dry.stdout == plan.stdout
+    assert "tiny: 12 trials in 2 jobs" in plan.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_plan_as_json(sweep_file: Path, mutransfer: Command) -> None:
+    plan = json.loads(mutransfer("plan", str(sweep_file), "-f", "json", "--device", "cpu").stdout)
+    assert (plan["trials"], plan["jobs"], plan["tokens"]) == (12, 2, 12 * 5 * 2 * 16)
+    assert [time["device"] for time in plan["times"]] == ["cpu", "cuda"]
+    assert sum(shape["flops"] for shape in plan["shapes"]) == plan["flops"] > 0
+
+
+def test_rules_in_three_formats(sweep_file: Path, mutransfer: Command) -> None:
+    families = json.loads(mutransfer("rules", str(sweep_file), "-f", "json").stdout)["families"]
+    assert [f["parametrization"] for f in families] == ["sp", "mup"]
+    assert all(parameter["row"] for f in families for parameter in f["parameters"])
+    markdown = mutransfer("rules", str(sweep_file), "-f", "markdown").stdout
+    assert "| readout.weight | output | 256 x 16 |" in markdown
+    table = mutransfer("rules", str(sweep_file)).stdout
+    assert "mup adamw, hidden: [1] table 6, hidden" in table
+
+
+def test_init_writes_a_file_that_runs_and_never_overwrites(tmp_path: Path, mutransfer: Command) -> None:
+    first = mutransfer("init", "smoke")
+    assert first.returncode == 0
+    assert "#" in (tmp_path / "smoke.yaml").read_text()
+    assert mutransfer("plan", "smoke.yaml").returncode == 0
+    second = mutransfer("init", "smoke")
+    assert second.returncode == 2
+    assert "smoke.yaml: exists already; give another --out" in second.stderr
+    unknown = mutransfer("init", "nothing")
+    assert unknown.returncode == 2
+    assert "nothing: is not a preset; presets:" in unknown.stderr
+
+
+def test_import_report_and_their_faults(tmp_path: Path, mutransfer: Command) -> None:
+    source = next((Path(__file__).parent / "published").glob("*table15*"))
+    done = mutransfer("import", str(source), "--out", "paper")
+    assert done.returncode == 0, done.stderr
+    assert "imported 36 measurements into paper" in done.stdout
+    report = mutransfer("report", "paper")
+    assert "drifts" in report.stdout
+    assert mutransfer("import", str(source), "--out", "paper").returncode == 0
+    assert len(trial_ids(tmp_path / "paper")) == 36
+    (tmp_path / "bad.csv").write_text("width,loss\n1,2\n")
+    bad = mutransfer("import", "bad.csv", "--out", "bad")
+    assert bad.returncode == 2
+    assert "bad.csv: the columns optimizer" in bad.stderr
+    assert not (tmp_path / "bad").exists()
+    export = mutransfer("export", "paper", "--width", "8192", "--depth", "4")
+    assert export.returncode == 2
+    assert "the measurements do not say how they were trained" in export.stderr
+
+
+def test_reporting_nothing(tmp_path: Path, mutransfer: Command) -> None:
+    (tmp_path / "empty").mkdir()
+    missing = mutransfer("report", "empty")
+    assert missing.returncode == 2
+    assert "empty: is not a sweep directory; run a sweep or import measurements first" in missing.stderr
+    (tmp_path / "empty" / "sweep.json").write_text('{"format": 1, "name": "empty"}')
+    nothing = mutransfer("report", "empty")
+    assert nothing.returncode == 4
+    assert "no finished trials to report yet" in nothing.stderr
+    assert "Traceback" not in missing.stderr + nothing.stderr
+
+
+def test_no_gpu_is_a_preflight_failure(sweep_file: Path, mutransfer: Command) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU; the message is for those without")
+    done = mutransfer("run", str(sweep_file), "--device", "cuda")
+    assert done.returncode == 6
+    assert "--device cuda: torch sees no GPU here" in done.stderr
+
+
+def test_export_reproduces_the_rules_of_the_target(tmp_path: Path, mutransfer: Command) -> None:
+    mutransfer("run", "smoke", "--set", "learning_rate={log2: [-9, -1], step: 1}")
+    several = mutransfer("export", "runs/smoke", "--width", "256", "--depth", "4")
+    assert several.returncode == 2
+    assert "--architecture transformer --optimizer adamw --parametrization mup" in several.stderr
+    words = ("export", "runs/smoke", "--width", "256", "--depth", "4", "--parametrization", "mup")
+    text = mutransfer(*words)
+    assert text.returncode == 0, text.stderr
+    exported = YAML(typ="safe").load(text.stdout)
+    assert exported == json.loads(mutransfer(*words, "-f", "json").stdout)
+    base = exported["hyperparameters"]["learning_rate"]
+    assert exported["base"] == {"width": 16, "depth": 1}
+    assert exported["roles"]["hidden"]["learning_rate"] == pytest.approx(base / 16)
+    assert exported["parameters"]["blocks.*.mlp.up.weight"]["epsilon"] == pytest.approx(1e-8 / 64)
+    assert exported["multipliers"]["residual branch"] == pytest.approx(1 / 4)
+    assert exported["multipliers"]["readout"] == pytest.approx(1 / 16)
+    assert exported["evidence"]["comparison"]["parametrization"] == "mup"
+    misfit = mutransfer("export", "runs/smoke", "--width", "250", "--depth", "4", "--parametrization", "mup")
+    assert misfit.returncode == 2
+    assert "the target does not fit: width: 250 is not a multiple of head_dim 8" in misfit.stderr
+
+
+def test_unknown_options_are_usage_errors(mutransfer: Command) -> None:
+    done = mutransfer("run", "smoke", "--bogus")
+    assert done.returncode == 2
+    assert "No such option" in done.stderr
+    assert mutransfer("--version").stdout.strip() == "0.1.0"

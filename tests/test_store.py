@@ -1,0 +1,114 @@
+"""The Parquet store: atomic, first attempt wins, tolerant of broken files, never NaN."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mutransfer.results.schema import CURVES, ROWS, SCHEMA_VERSION
+from mutransfer.results.store import (
+    finished_trials,
+    publish,
+    publish_table,
+    quarantine,
+    read_curves,
+    read_rows,
+)
+
+
+def row(trial: str, loss: float | None = 2.0) -> dict[str, object]:
+    return {"trial_id": trial, "status": "finished" if loss else "diverged", "loss": loss, "width": 16}
+
+
+def point(trial: str) -> dict[str, object]:
+    return {"trial_id": trial, "step": 0, "train_loss": 3.0}
+
+
+def test_what_is_published_is_read_back(tmp_path: Path) -> None:
+    assert publish(tmp_path, "job", [row("a"), row("b", None)], [point("a")])
+    table, broken = read_rows(tmp_path)
+    assert broken == []
+    assert table.column("trial_id").to_pylist() == ["a", "b"]
+    assert table.column("loss").to_pylist() == [2.0, None]
+    assert table.column("status").to_pylist() == ["finished", "diverged"]
+    assert read_curves(tmp_path)[0].column("train_loss").to_pylist() == [3.0]
+    assert finished_trials(tmp_path) == ({"a", "b"}, [])
+
+
+def test_the_first_attempt_wins(tmp_path: Path) -> None:
+    assert publish(tmp_path, "job", [row("a", 1.0)], [])
+    assert not publish(tmp_path, "job", [row("a", 9.0)], [])
+    assert read_rows(tmp_path)[0].column("loss").to_pylist() == [1.0]
+
+
+def test_nothing_is_left_beside(tmp_path: Path) -> None:
+    publish(tmp_path, "job", [row("a")], [])
+    publish(tmp_path, "job", [row("a")], [])
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["job.parquet"]
+
+
+def test_curves_without_rows_do_not_count(tmp_path: Path) -> None:
+    """Killed between the two: the job is not finished."""
+    publish(tmp_path, "job", [row("a")], [point("a")])
+    (tmp_path / "results" / "job.parquet").unlink()
+    assert finished_trials(tmp_path) == (set(), [])
+    assert read_curves(tmp_path)[0].num_rows == 0
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "garbage", "flipped"])
+def test_a_broken_file_is_named_and_the_rest_read(tmp_path: Path, damage: str) -> None:
+    publish(tmp_path, "good", [row("a")], [])
+    publish(tmp_path, "bad", [row(str(index)) for index in range(500)], [])
+    path = tmp_path / "results" / "bad.parquet"
+    content = bytearray(path.read_bytes())
+    match damage:
+        case "empty":
+            content = bytearray()
+        case "truncated":
+            content = content[: len(content) // 2]
+        case "garbage":
+            content = bytearray(b"not parquet at all")
+        case "flipped":
+            content[60] ^= 0xFF
+    path.write_bytes(content)
+    table, broken = read_rows(tmp_path)
+    assert table.column("trial_id").to_pylist() == ["a"]
+    assert [item.path for item in broken] == [str(path)]
+    quarantine(broken)
+    assert publish(tmp_path, "bad", [row("b")], [])
+    assert finished_trials(tmp_path) == ({"a", "b"}, [])
+
+
+def test_unfinished_files_are_ignored(tmp_path: Path) -> None:
+    publish(tmp_path, "job", [row("a")], [])
+    (tmp_path / "results" / ".job2.parquet.tmp").write_bytes(b"half")
+    assert finished_trials(tmp_path) == ({"a"}, [])
+
+
+def test_further_columns_are_kept(tmp_path: Path) -> None:
+    publish(tmp_path, "job", [row("a")], [])
+    table = pa.Table.from_pylist([row("b")], schema=ROWS).append_column("note", pa.array(["mine"]))
+    publish_table(tmp_path, "imported", table)
+    read, _ = read_rows(tmp_path)
+    assert {r["trial_id"]: r["note"] for r in read.to_pylist()} == {"a": None, "b": "mine"}
+
+
+def test_files_carry_the_schema_and_its_version(tmp_path: Path) -> None:
+    publish(tmp_path, "job", [row("a")], [])
+    schema = pq.read_schema(tmp_path / "results" / "job.parquet")
+    assert schema.names == ROWS.names
+    assert schema.metadata[b"mutransfer.schema"] == str(SCHEMA_VERSION).encode()
+    assert pq.read_schema(tmp_path / "curves" / "job.parquet").names == CURVES.names
+
+
+def test_an_empty_store_reads_as_no_rows(tmp_path: Path) -> None:
+    table, broken = read_rows(tmp_path)
+    assert (table.num_rows, broken) == (0, [])
+    assert table.column_names == ROWS.names
+
+
+def test_a_required_column_cannot_be_missing(tmp_path: Path) -> None:
+    with pytest.raises((pa.ArrowException, ValueError)):
+        publish(tmp_path, "job", [{"trial_id": None, "status": None}], [])
+    assert finished_trials(tmp_path) == (set(), [])

@@ -1,0 +1,102 @@
+"""Identity: the same training has the same id wherever and however it is written."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import pytest
+
+from mutransfer.models.recipe import Recipe, recipe_from_point
+from mutransfer.models.shape import Shape
+from mutransfer.results.schema import POINT
+from mutransfer.sweeps.trial import trial_id
+
+
+def test_field_order_and_integer_floats_do_not_matter(recipe: Callable[..., Recipe]) -> None:
+    one = recipe(weight_decay=1.0)
+    shuffled = recipe_from_point(dict(sorted(one.point().items(), reverse=True)))
+    assert trial_id(one) == trial_id(shuffled) == trial_id(recipe(weight_decay=1))
+
+
+def test_the_same_in_another_process(recipe: Callable[..., Recipe]) -> None:
+    code = (
+        "import sys, json; from mutransfer.models.recipe import recipe_from_point; "
+        "from mutransfer.sweeps.trial import trial_id; "
+        f"print(trial_id(recipe_from_point({recipe().point()!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == trial_id(recipe())
+
+
+CHANGED = {
+    "width": 32, "depth": 3, "sequence_length": 8, "vocab_size": 65, "mlp": "swiglu", "mlp_ratio": 2.0,
+    "norm": "layernorm", "positions": "learned", "tied": True, "parametrization": "sp", "optimizer": "sgd",
+    "learning_rate": 0.02, "steps": 21, "batch_size": 5, "data": "other", "base_width": 16, "base_depth": 2,
+    "seed": 1, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-6, "grad_clip": 0.5,
+    "schedule": "linear", "warmup": 0.2, "final_lr": 0.1, "init": "gpt2", "init_scale": 0.5,
+    "embedding_multiplier": 2.0, "residual_multiplier": 2.0, "attention_multiplier": 2.0,
+    "readout_multiplier": 2.0, "precision": "bf16", "eval_sequences": 9, "eval_every": 5,
+    "architecture": "gdn",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_whatever_affects_the_result_changes_the_id(name: str, recipe: Callable[..., Recipe]) -> None:
+    assert trial_id(recipe(**{name: CHANGED[name]})) != trial_id(recipe())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "where"),
+    [
+        ("head_dim", 4, {}),
+        ("heads", 2, {"head_dim": None, "width": 8}),
+        ("momentum", 0.8, {"optimizer": "sgd"}),
+        ("expand_v", 2, {"architecture": "gdn"}),
+        ("conv_size", 2, {"architecture": "gdn"}),
+    ],
+)
+def test_fields_of_one_kind_change_the_id_there(
+    name: str, value: int, where: dict[str, object], recipe: Callable[..., Recipe]
+) -> None:
+    before = where if name != "heads" else {**where, "heads": 4}
+    assert trial_id(recipe(**{**where, name: value})) != trial_id(recipe(**before))
+
+
+def test_every_field_is_covered_by_these_tests() -> None:
+    named = {field.name for field in (*fields(Shape), *fields(Recipe))} - {"shape"}
+    assert named == {*CHANGED, "head_dim", "heads", "momentum", "expand_v", "conv_size"}
+
+
+@pytest.mark.parametrize(
+    ("unread", "where"),
+    [
+        ({"momentum": 0.5}, {}),
+        ({"epsilon": 1e-3, "beta1": 0.5}, {"optimizer": "sgd"}),
+        ({"base_width": 32, "base_depth": 4}, {"parametrization": "sp"}),
+        ({"positions": "learned"}, {"architecture": "gdn"}),
+        ({"conv_size": 2}, {}),
+        ({"final_lr": 0.5}, {"schedule": "constant"}),
+    ],
+)
+def test_what_a_recipe_does_not_read_is_not_in_its_id(
+    unread: dict[str, object], where: dict[str, object], recipe: Callable[..., Recipe]
+) -> None:
+    assert trial_id(recipe(**where, **unread)) == trial_id(recipe(**where))
+
+
+def test_the_store_has_a_column_for_every_field(recipe: Callable[..., Recipe]) -> None:
+    assert {field.name for field in POINT} == set(recipe().point())
+
+
+def test_point_and_back(recipe: Callable[..., Recipe]) -> None:
+    assert recipe_from_point(recipe().point()) == recipe()
+
+
+def test_impossible_values_name_the_field(recipe: Callable[..., Recipe]) -> None:
+    with pytest.raises(ValueError, match="learning_rate: -1 is not positive"):
+        recipe(learning_rate=-1)
+    with pytest.raises(ValueError, match="head_dim: rotary positions need an even head, not 1"):
+        replace(recipe().shape, head_dim=1)
+    with pytest.raises(ValueError, match=r"base: parametrization mup needs base\.width"):
+        recipe(base_width=None)
