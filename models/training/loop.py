@@ -74,11 +74,11 @@ def train(
     All recipes share shape, optimizer, steps, batch size, precision and validation settings
     (`group_key` of the planner); everything else may differ between them.
     """
-    return _Run(recipes, batches, device).train(report)
+    return GroupTraining(recipes, batches, device).train(report)
 
 
-class _Run:
-    """The state of one group's training."""
+class GroupTraining:
+    """The state of one group's training: `train` runs it to its end, `step` advances it by one."""
 
     def __init__(self, recipes: Sequence[Recipe], batches: Batches, device: torch.device) -> None:
         self._recipes, self._batches, self._device = recipes, batches, device
@@ -98,7 +98,7 @@ class _Run:
         stride = -(-steps // CURVE_POINTS)
         self._evals[0] = self._evaluate()
         for step in range(steps):
-            loss_K, norm_K = self._step(step)
+            loss_K, norm_K = self.step(step)
             if step % stride == 0 or step == steps - 1:
                 self._records.append((step, loss_K, norm_K))
             every = self._one.eval_every
@@ -107,7 +107,7 @@ class _Run:
             report(Progress(step + 1, self._diverged_so_far()))
         return self._outcomes(time.perf_counter() - start)
 
-    def _step(self, step: int) -> tuple[Tensor, Tensor]:
+    def step(self, step: int) -> tuple[Tensor, Tensor]:
         """One step of all trials; returns the loss before it and the gradient norm, each [K]."""
         sequences = self._batches.training([r.seed for r in self._recipes], step, self._one.batch_size)
         loss_K = self._loss(torch.from_numpy(sequences).to(self._device, non_blocking=True))
