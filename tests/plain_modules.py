@@ -102,7 +102,8 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         x_BTD = x_BTD + self.branch * self.mixer(self.mixer_norm(x_BTD))
-        return x_BTD + self.branch * self.mlp(self.mlp_norm(x_BTD))
+        out_BTD: Tensor = x_BTD + self.branch * self.mlp(self.mlp_norm(x_BTD))
+        return out_BTD
 
 
 class Plain(nn.Module):

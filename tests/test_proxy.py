@@ -86,13 +86,19 @@ def test_each_trial_reads_its_own_table() -> None:
     torch.testing.assert_close(found[1, 0], table[1, [0, 2]])
 
 
-def test_convolution_is_torchs_depthwise_one() -> None:
-    x_KBTC, kernel_KCS = torch.randn(2, 3, 10, 5), torch.randn(2, 5, 4)
+@pytest.mark.parametrize("time", [10, 2])
+def test_convolution_is_torchs_depthwise_one(time: int) -> None:
+    x_KBTC = torch.randn(2, 3, time, 5, dtype=torch.float64, requires_grad=True)
+    kernel_KCS = torch.randn(2, 5, 4, dtype=torch.float64, requires_grad=True)
     found = causal_convolution(x_KBTC, kernel_KCS)
-    for k in range(2):
-        padded = F.pad(x_KBTC[k].transpose(1, 2), (3, 0))
-        expected = F.conv1d(padded, kernel_KCS[k][:, None], groups=5).transpose(1, 2)
-        torch.testing.assert_close(found[k], expected)
+    padded = (F.pad(x_KBTC[k].transpose(1, 2), (3, 0)) for k in range(2))
+    each = (F.conv1d(p, kernel_KCS[k][:, None], groups=5) for k, p in enumerate(padded))
+    expected = torch.stack([y.transpose(1, 2) for y in each])
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(found)
+    ours = torch.autograd.grad((found * weight).sum(), (x_KBTC, kernel_KCS))
+    theirs = torch.autograd.grad((expected * weight).sum(), (x_KBTC, kernel_KCS))
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_loss_and_gradient_are_torchs() -> None:

@@ -3,8 +3,10 @@
     S_t = exp(g_t) S_{t-1} (I - beta_t k_t k_t^T) + beta_t v_t k_t^T,    o_t = S_t q_t
 
 N any batch (trials, sequences and heads together), T time, D key size, E value size,
-M chunks, C positions in a chunk.
+M chunks, C positions in a chunk, Z = N * M, F = E + D.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,31 +47,74 @@ def chunked_delta_rule(
     g_NMC, beta_NMC = (F.pad(x, (0, pad)).unflatten(1, (-1, chunk)) for x in (g_NT, beta_NT))
 
     sum_NMC = g_NMC.cumsum(-1)
-    decay_NMCC = (
-        (sum_NMC[..., :, None] - sum_NMC[..., None, :])
-        .masked_fill(
-            # Masked before exp: above the diagonal the exponent is positive and may overflow.
-            torch.ones(chunk, chunk, dtype=torch.bool, device=k.device).triu(1),
-            -torch.inf,
-        )
-        .exp()
-    )
-    system_NMCC = beta_NMC[..., None] * decay_NMCC * (k @ k.transpose(-1, -2))
-    right = beta_NMC[..., None] * torch.cat((v, sum_NMC.exp()[..., None] * k), dim=-1)
-    # `unitriangular` ignores the diagonal and takes it as one: I + A without adding I.
-    solved = torch.linalg.solve_triangular(system_NMCC, right, upper=False, unitriangular=True)
+    written_k = beta_NMC[..., None] * k
+    right = torch.cat((beta_NMC[..., None] * v, sum_NMC.exp()[..., None] * written_k), dim=-1)
+    parts = (x.flatten(0, 1) for x in (q, k, written_k, sum_NMC, right))
+    solved, within = _WithinChunks.apply(*parts)  # type: ignore[no-untyped-call]
+    solved, within_NMCC = solved.view_as(right), within.view(*k.shape[:3], chunk)
     written_NMCE, erased_NMCD = solved.split((v.shape[-1], k.shape[-1]), dim=-1)
 
-    within_NMCC = (q @ k.transpose(-1, -2)) * decay_NMCC
     query_NMCD = sum_NMC.exp()[..., None] * q
     key_NMCD = (sum_NMC[..., -1:] - sum_NMC).exp()[..., None] * k
     carry_NM = sum_NMC[..., -1].exp()
     state_NDE = k.new_zeros(k.shape[0], k.shape[-1], v.shape[-1])
     outputs = []
-    for m in range(k.shape[1]):
-        u_NCE = torch.baddbmm(written_NMCE[:, m], erased_NMCD[:, m], state_NDE, alpha=-1)
-        outputs.append(torch.baddbmm(query_NMCD[:, m] @ state_NDE, within_NMCC[:, m], u_NCE))
-        state_NDE = torch.baddbmm(
-            carry_NM[:, m, None, None] * state_NDE, key_NMCD[:, m].transpose(1, 2), u_NCE
-        )
+    # Unbound once: the gradient of indexing one chunk would be a zero tensor of all of them.
+    by_chunk = (x.unbind(1) for x in (written_NMCE, erased_NMCD, query_NMCD, key_NMCD, within_NMCC, carry_NM))
+    for written_NCE, erased_NCD, query_NCD, key_NCD, within_NCC, carry_N in zip(*by_chunk, strict=True):
+        u_NCE = torch.baddbmm(written_NCE, erased_NCD, state_NDE, alpha=-1)
+        outputs.append(torch.baddbmm(query_NCD @ state_NDE, within_NCC, u_NCE))
+        kept_NDE = carry_N[:, None, None] * state_NDE
+        state_NDE = torch.baddbmm(kept_NDE, key_NCD.transpose(1, 2), u_NCE)
     return torch.cat(outputs, dim=1)[:, :time]
+
+
+class _WithinChunks(torch.autograd.Function):
+    """What happens inside the chunks: X = (I + A)^-1 R and P, the attention-like part of the output.
+
+        A = (beta k) k^T * decay below the diagonal,   P = q k^T * decay up to it,
+        decay_ij = exp(G_i - G_j)
+
+    The C x C matrices are the largest tensors of the mixer. Written out, each is passed over a few times
+    in place; left to autograd, it would be some forty times. R is [Z, C, F], Z all chunks together.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's own
+        q_ZCD: Tensor,
+        k_ZCD: Tensor,
+        written_ZCD: Tensor,
+        sum_ZC: Tensor,
+        right_ZCF: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        chunk = sum_ZC.shape[1]
+        above = torch.full((chunk, chunk), -torch.inf, dtype=sum_ZC.dtype, device=sum_ZC.device).triu(1)
+        # Masked before exp: above the diagonal the exponent is positive and may overflow.
+        decay_ZCC = (sum_ZC[:, :, None] - sum_ZC[:, None, :]).add_(above).exp_()
+        system_ZCC = (written_ZCD @ k_ZCD.transpose(1, 2)).mul_(decay_ZCC)
+        system_ZCC.diagonal(dim1=1, dim2=2).zero_()
+        within_ZCC = (q_ZCD @ k_ZCD.transpose(1, 2)).mul_(decay_ZCC)
+        # `unitriangular` takes the diagonal as one: I + A without adding I.
+        solved_ZCF = torch.linalg.solve_triangular(system_ZCC, right_ZCF, upper=False, unitriangular=True)
+        ctx.save_for_backward(q_ZCD, k_ZCD, written_ZCD, decay_ZCC, system_ZCC, within_ZCC, solved_ZCF)
+        return solved_ZCF, within_ZCC
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - torch's own
+        q_ZCD, k_ZCD, written_ZCD, decay_ZCC, system_ZCC, within_ZCC, solved_ZCF = ctx.saved_tensors
+        d_solved_ZCF, d_within_ZCC = upstream
+        d_right_ZCF = torch.linalg.solve_triangular(
+            system_ZCC.transpose(1, 2), d_solved_ZCF, upper=True, unitriangular=True
+        )
+        d_system_ZCC = (-d_right_ZCF) @ solved_ZCF.transpose(1, 2)
+        d_product_ZCC = d_system_ZCC * decay_ZCC
+        d_product_ZCC.diagonal(dim1=1, dim2=2).zero_()
+        d_scores_ZCC = d_within_ZCC * decay_ZCC
+        # d decay_ij / d G_i = decay_ij = -d decay_ij / d G_j
+        d_exponent_ZCC = d_system_ZCC.mul_(system_ZCC).addcmul_(d_within_ZCC, within_ZCC)
+        d_sum_ZC = d_exponent_ZCC.sum(2) - d_exponent_ZCC.sum(1)
+        d_k_ZCD = torch.baddbmm(
+            d_product_ZCC.transpose(1, 2) @ written_ZCD, d_scores_ZCC.transpose(1, 2), q_ZCD
+        )
+        return d_scores_ZCC @ k_ZCD, d_k_ZCD, d_product_ZCC @ k_ZCD, d_sum_ZC, d_right_ZCF

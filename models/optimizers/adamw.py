@@ -10,7 +10,11 @@ from .direction import Hyperparameters
 
 
 class AdamW:
-    """A = m_hat / (sqrt(v_hat) + eps), moments and epsilon per trial."""
+    """A = m_hat / (sqrt(v_hat) + eps), moments and epsilon per trial.
+
+    The moments are kept without their factors (1 - beta): they and both bias corrections move into
+    [K, 1] columns, so that each big tensor is passed over once or twice.
+    """
 
     def __init__(self, hyperparameters: Hyperparameters) -> None:
         self._h = hyperparameters
@@ -24,10 +28,9 @@ class AdamW:
             self._second_KP = torch.zeros_like(gradient_KP)
         h = self._h
         self._steps += 1
-        self._first_KP.lerp_(gradient_KP, 1 - h.beta1_K1)
-        self._second_KP.lerp_(gradient_KP.square(), 1 - h.beta2_K1)
-        # Both bias corrections move into [K, 1] factors, so that each big tensor is touched once.
-        first_K1 = 1 - h.beta1_K1**self._steps
-        second_K1 = (1 - h.beta2_K1**self._steps).sqrt()
-        denominator_KP = self._second_KP.sqrt().add_(h.epsilon_K1 * second_K1)
-        return torch.div(self._first_KP, denominator_KP, out=denominator_KP).mul_(second_K1 / first_K1)
+        self._first_KP.mul_(h.beta1_K1).add_(gradient_KP)
+        self._second_KP.mul_(h.beta2_K1).addcmul_(gradient_KP, gradient_KP)
+        mean_K1 = (1 - h.beta1_K1) / (1 - h.beta1_K1**self._steps)
+        root_K1 = ((1 - h.beta2_K1) / (1 - h.beta2_K1**self._steps)).sqrt()
+        denominator_KP = self._second_KP.sqrt().add_(h.epsilon_K1 / root_K1)
+        return torch.div(self._first_KP, denominator_KP, out=denominator_KP).mul_(mean_K1 / root_K1)

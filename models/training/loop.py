@@ -113,7 +113,7 @@ class GroupTraining:
         loss_K = self._loss(torch.from_numpy(sequences).to(self._device, non_blocking=True))
         gradients_KP = list(torch.autograd.grad(loss_K.sum(), self._bank.buffers))
         loss_K = loss_K.detach()
-        norm_K = torch.stack([g.square().sum(1) for g in gradients_KP]).sum(0).sqrt()
+        norm_K = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients_KP]).norm(dim=0)
         broken_K = self._alive_K & ~(loss_K.isfinite() & norm_K.isfinite())
         self._broke_K = torch.where(broken_K, step, self._broke_K)
         self._alive_K = self._alive_K & ~broken_K

@@ -14,6 +14,8 @@ _CODES = {
     ("mutransfer.sweeps.problem", "SpecError"): USAGE,
     ("mutransfer.orchestrator.directory", "DirectoryError"): USAGE,
     ("mutransfer.orchestrator.export", "ExportError"): USAGE,
+    ("mutransfer.results.choice", "ChoiceError"): USAGE,
+    ("mutransfer.results.choice", "NothingTunedError"): NOTHING_TO_REPORT,
     ("mutransfer.results.importing", "ImportFault"): USAGE,
     ("mutransfer.orchestrator.device", "PreflightError"): PREFLIGHT,
 }

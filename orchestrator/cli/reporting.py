@@ -72,14 +72,16 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Write to a file instead of stdout.")] = None,
 ) -> None:
     """Print the tuned base hyperparameters and what they become at the large model's size."""
+    from ...results.choice import choose
     from ..evidence import gather
-    from ..export import Choice, choose, export_object, export_text
+    from ..export import export_object, export_text
     from ..progress import warn
 
     evidence = gather([directory])
     if not evidence.comparisons:
         raise typer.Exit(exit_codes.NOTHING_TO_REPORT)
-    chosen = choose(evidence.comparisons, Choice(architecture, optimizer, parametrization))
+    wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
+    chosen = choose(evidence.comparisons, **wanted)
     handed = export_object(chosen, evidence.rows, width, depth)
     for warning in handed["warnings"]:
         warn(f"warning: {warning}")

@@ -1,0 +1,59 @@
+"""The same programs on a GPU. On machines without one these tests say so and are skipped."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from mutransfer.models.data.batches import Batches
+from mutransfer.models.recipe import Recipe
+from mutransfer.models.training.loop import train
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; run benchmarks/gpu/prove")
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "gdn"])
+def test_gpu_follows_cpu(architecture: str, recipe: Callable[..., Recipe], batches: Batches) -> None:
+    recipes = [recipe(architecture=architecture, seed=seed) for seed in range(4)]
+    for ours, theirs in zip(train(recipes, batches, GPU), train(recipes, batches, CPU), strict=True):
+        # Twenty float32 steps with differently ordered sums.
+        assert ours.loss == pytest.approx(theirs.loss, abs=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "gdn"])
+def test_a_diverging_neighbour_is_harmless(
+    architecture: str, recipe: Callable[..., Recipe], batches: Batches
+) -> None:
+    healthy = recipe(architecture=architecture)
+    broken = recipe(architecture=architecture, learning_rate=1e30, grad_clip=0.0)
+    alone = train([healthy], batches, GPU)[0]
+    together, other = train([healthy, broken], batches, GPU)
+    assert other.diverged
+    assert together.loss == pytest.approx(alone.loss, abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "gdn"])
+def test_bf16_trains(architecture: str, recipe: Callable[..., Recipe], batches: Batches) -> None:
+    low, full = (
+        train([recipe(architecture=architecture, precision=precision)], batches, GPU)[0]
+        for precision in ("bf16", "float32")
+    )
+    assert low.loss == pytest.approx(full.loss, abs=0.05)
+
+
+def test_a_sweep_runs_on_the_gpu(sweep_file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mutransfer.orchestrator.cli"]
+    out = str(tmp_path / "out")
+    subprocess.run([*command, "run", str(sweep_file), "--device", "cuda", "--out", out], check=True)
+    rows = pd.read_parquet(tmp_path / "out" / "results")
+    assert len(rows) == 12
+    assert set(rows["device"]) == {torch.cuda.get_device_name()}
+    done = subprocess.run([*command, "report", out, "-f", "json"], check=True, capture_output=True, text=True)
+    assert len(json.loads(done.stdout)["comparisons"]) == 2
