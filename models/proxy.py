@@ -9,42 +9,48 @@ from torch import Tensor
 
 from .inventory import attention_site, state_site
 from .layers.embedding import embed
-from .layers.linear import linear, per_trial
+from .layers.linear import linear
 from .layers.mlp import mlp
+from .layers.multiplier import Multiplier, scaled
 from .layers.norm import norm
 from .mixers.attention import attention
 from .mixers.gated_deltanet import gated_deltanet
 from .parametrization.role import Site
 from .shape import Shape
 
+Sites = Mapping[Site, Multiplier]
 
-def logits(
-    shape: Shape, parameters: Mapping[str, Tensor], sites: Mapping[Site, Tensor], tokens_KBT: Tensor
-) -> Tensor:
-    """Next-token logits [K, B, T, V]. `parameters` are [K, ...] by name, `sites` [K] multipliers."""
+
+def logits(shape: Shape, parameters: Mapping[str, Tensor], sites: Sites, tokens_KBT: Tensor) -> Tensor:
+    """Next-token logits [K, B, T, V]. `parameters` are [K, ...] by name, `sites` the multipliers."""
     x_KBTD = embed(tokens_KBT, parameters["embedding.weight"])
     if "positions.weight" in parameters:
         x_KBTD = x_KBTD + parameters["positions.weight"][:, None, : tokens_KBT.shape[2]]
-    x_KBTD = x_KBTD * per_trial(sites[Site.EMBEDDING], x_KBTD)
+    x_KBTD = scaled(x_KBTD, sites[Site.EMBEDDING])
     for index in range(shape.depth):
         x_KBTD = _block(x_KBTD, parameters, f"blocks.{index}", shape, sites)
     x_KBTD = norm(x_KBTD, parameters, "final_norm")
     # The readout's multiplier goes onto the narrow side of the matrix product.
-    x_KBTD = x_KBTD * per_trial(sites[Site.READOUT], x_KBTD)
+    x_KBTD = scaled(x_KBTD, sites[Site.READOUT])
     return linear(x_KBTD, parameters["embedding.weight" if shape.tied else "readout.weight"])
 
 
 def _block(
-    x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape, sites: Mapping[Site, Tensor]
+    x_KBTD: Tensor,
+    parameters: Mapping[str, Tensor],
+    name: str,
+    shape: Shape,
+    sites: Sites,
 ) -> Tensor:
-    branch = per_trial(sites[Site.BRANCH], x_KBTD)
+    branch = sites[Site.BRANCH]
     normed_KBTD = norm(x_KBTD, parameters, f"{name}.mixer_norm")
     match shape.architecture:
         case "transformer":
-            scale_K = sites[attention_site(shape)]
-            mixed_KBTD = attention(normed_KBTD, parameters, f"{name}.mixer", shape, scale_K)
+            scale = sites[attention_site(shape)]
+            mixed_KBTD = attention(normed_KBTD, parameters, f"{name}.mixer", shape, scale)
         case "gdn":
-            scale_K = sites[state_site(shape)]
-            mixed_KBTD = gated_deltanet(normed_KBTD, parameters, f"{name}.mixer", shape, scale_K)
-    x_KBTD = x_KBTD + branch * mixed_KBTD
-    return x_KBTD + branch * mlp(norm(x_KBTD, parameters, f"{name}.mlp_norm"), parameters, f"{name}.mlp")
+            scale = sites[state_site(shape)]
+            mixed_KBTD = gated_deltanet(normed_KBTD, parameters, f"{name}.mixer", shape, scale)
+    x_KBTD = x_KBTD + scaled(mixed_KBTD, branch)
+    normed_KBTD = norm(x_KBTD, parameters, f"{name}.mlp_norm")
+    return x_KBTD + scaled(mlp(normed_KBTD, parameters, f"{name}.mlp"), branch)

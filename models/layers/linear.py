@@ -10,8 +10,3 @@ def linear(x_KBTI: Tensor, w_KOI: Tensor) -> Tensor:
     """x W^T for every trial, [K, B, T, O]: one batched matrix product."""
     k, b, t, i = x_KBTI.shape
     return (x_KBTI.reshape(k, b * t, i) @ w_KOI.transpose(1, 2)).view(k, b, t, -1)
-
-
-def per_trial(value_K: Tensor, like: Tensor) -> Tensor:
-    """One number per trial, [K], shaped to broadcast against a tensor with a leading trial axis."""
-    return value_K.view(-1, *(1,) * (like.dim() - 1))

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from ..layers.convolution import causal_convolution
 from ..layers.linear import linear
+from ..layers.multiplier import Multiplier, scaled
 from ..layers.norm import NORM_EPS
 from ..shape import Shape
 from .delta_rule import chunked_delta_rule
 
 
 def gated_deltanet(
-    x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape, state_K: Tensor
+    x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape, state: Multiplier
 ) -> Tensor:
-    """[K, B, T, D]. `state_K` multiplies o = S q before its norm.
+    """[K, B, T, D]. `state` multiplies o = S q before its norm.
 
     q, k, v pass a short causal convolution and SiLU; q and k are L2-normalised per head;
     beta = sigmoid(W_b x); g = -exp(A_log) softplus(W_a x + dt_bias); o passes a per-head RMSNorm and
@@ -34,7 +35,7 @@ def gated_deltanet(
 
     with torch.autocast(x_KBTD.device.type, enabled=False):
         o_NTE = chunked_delta_rule(q_NTE, k_NTE, v_NTE, g_NT, beta_NT, _chunk(x_KBTD.device))
-    o_KBTHE = o_NTE.view(k, b, h, t, -1).transpose(2, 3) * state_K[:, None, None, None, None]
+    o_KBTHE = scaled(o_NTE.view(k, b, h, t, -1).transpose(2, 3), state)
     o_KBTHE = F.rms_norm(o_KBTHE, o_KBTHE.shape[-1:], eps=NORM_EPS)
     o_KBTHE = o_KBTHE * parameters[f"{name}.norm.gain"][:, None, None, None]
     gate_KBTC = F.silu(linear(x_KBTD, parameters[f"{name}.gate.weight"]))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..data.batches import Batches
+from ..layers.multiplier import multiplier
 from ..loss import cross_entropy
 from ..parametrization.rules import multipliers
 from ..proxy import logits
@@ -85,7 +86,7 @@ class GroupTraining:
         self._one = recipes[0]
         self._bank = ParameterBank(recipes, device)
         sites = [multipliers(recipe) for recipe in recipes]
-        self._sites = {site: self._per_trial([trial[site] for trial in sites]) for site in sites[0]}
+        self._sites = {site: multiplier([trial[site] for trial in sites], device) for site in sites[0]}
         self._clip_K = self._per_trial([recipe.grad_clip or math.inf for recipe in recipes])
         self._alive_K = torch.ones(len(recipes), dtype=torch.bool, device=device)
         self._broke_K = torch.full((len(recipes),), -1, device=device)
@@ -124,7 +125,7 @@ class GroupTraining:
         clip_K = (self._clip_K / (norm_K + 1e-6)).clamp(max=1.0)
         clip_K1 = torch.where(self._alive_K, clip_K, 0.0)[:, None]
         factor_K = self._per_trial([schedule_factor(recipe, step) for recipe in self._recipes])
-        self._bank.step([g * clip_K1 for g in gradients_KP], (factor_K * self._alive_K)[:, None])
+        self._bank.step([g.mul_(clip_K1) for g in gradients_KP], (factor_K * self._alive_K)[:, None])
         return loss_K, norm_K
 
     def _loss(self, sequences_KBS: Tensor) -> Tensor:

@@ -1,0 +1,25 @@
+"""Forward multipliers: one number per trial, or one that all trials of a group share.
+
+K trials.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Multiplier = Tensor | float
+
+
+def multiplier(values: Sequence[float], device: torch.device) -> Multiplier:
+    """The trials' values as [K], or as a plain number where they agree: always so with one trial."""
+    if len(set(values)) == 1:
+        return values[0]
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+def scaled(x_K: Tensor, factor: Multiplier) -> Tensor:
+    """Each trial's slice of x times its factor, in x's own precision; a common factor of 1 costs nothing."""
+    if isinstance(factor, Tensor):
+        return x_K * factor.to(x_K.dtype).view(-1, *(1,) * (x_K.dim() - 1))
+    return x_K if factor == 1.0 else x_K * factor
