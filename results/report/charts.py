@@ -17,6 +17,8 @@ HEADROOM_NATS = 1.5
 """Losses this far above the best of all are cut off: what matters happens near the minimum."""
 
 PARAMETRIZATION_COLORS = ["#c8553d", "#2f6f9f", "#edae49", "#66a182", "#8d6a9f"]
+# The ends are left out: they vanish on a white or on a black page.
+SCALES = alt.SchemeParams(name="viridis", extent=[0.2, 0.9])
 SHIFT = 0.07  # octaves of the scale
 INK = "#767676"  # readable on white and on black
 PNG_SCALE = 2
@@ -46,7 +48,7 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
     best = min((row for row in curves["loss"] if pd.notna(row)), default=0.0)
     scales = sorted(curves["scale"].unique())
     color = alt.Color(
-        "scale:O", title=words.readable(axis), scale=alt.Scale(scheme="viridis", reverse=True), sort=scales
+        "scale:O", title=words.readable(axis), scale=alt.Scale(scheme=SCALES, reverse=True), sort=scales
     )
     x = alt.X(
         "x:Q", title=words.readable(hyperparameter), axis=_log2_axis(curves["x"]), scale=alt.Scale(zero=False)

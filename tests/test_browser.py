@@ -1,0 +1,72 @@
+"""The HTML report in a real browser: charts are drawn, nothing is logged, no request leaves the page."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mutransfer.orchestrator.cli.app import app
+from mutransfer.results.importing import read_measurements
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None and "CI" not in os.environ, reason="no Chromium here; .ci/run installs one"
+)
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--enable-logging=stderr", "--v=0", "--virtual-time-budget=20000", "--dump-dom",
+]  # fmt: skip
+PUBLISHED = Path(__file__).parent / "published"
+
+
+def open_page(page: Path, profile: Path) -> tuple[str, list[str]]:
+    """The document after its scripts ran, and what they wrote to the console."""
+    assert CHROMIUM is not None, "CI needs Chromium"
+    done = subprocess.run(
+        [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def report_of(tmp_path: Path, *sources: Path) -> Path:
+    for index, source in enumerate(sources):
+        app(["import", str(source), "--out", str(tmp_path / str(index))], standalone_mode=False)
+    app(["report", *(str(tmp_path / str(i)) for i in range(len(sources)))], standalone_mode=False)
+    return tmp_path / "0" / "report" / "report.html"
+
+
+@needs_browser
+def test_charts_are_drawn_without_errors(tmp_path: Path) -> None:
+    page = report_of(tmp_path, *sorted(PUBLISHED.glob("*.csv")))
+    document, console = open_page(page, tmp_path / "profile")
+    assert console == []
+    figures = re.findall(r'<figure class="chart[^>]*>.*?</figure>', document, flags=re.S)
+    assert len(figures) == 4  # loss and optimum, across width and across depth
+    assert all('class="marks"' in figure and "mark-line" in figure for figure in figures)
+
+
+@needs_browser
+def test_names_from_a_stranger_stay_text(tmp_path: Path) -> None:
+    evil = "</script><script>console.log('owned')</script><img src=x onerror=console.log('owned')>"
+    rows = "".join(f'"{evil}",sp,{width},2,{2.0**-i},{3 + 0.1 * (i - 5) ** 2}\n'
+                   for width in (16, 32, 64) for i in range(3, 8))  # fmt: skip
+    source = tmp_path / "losses.csv"
+    source.write_text("optimizer,parametrization,width,depth,learning_rate,loss\n" + rows)
+    assert read_measurements(source).num_rows == 15
+    document, console = open_page(report_of(tmp_path, source), tmp_path / "profile")
+    assert console == []
+    assert document.count('class="marks"') == 2
+
+
+def test_the_page_names_no_address(tmp_path: Path) -> None:
+    """Without its library's own text (namespaces, links in comments) the page holds no URL."""
+    page = report_of(tmp_path, next(PUBLISHED.glob("*15*"))).read_text()
+    library = max(re.findall(r"<script>(.*?)</script>", page, flags=re.S), key=len)
+    rest = page.replace(library, "").replace("https://vega.github.io/schema/vega-lite/", "")
+    assert "http://" not in rest and "https://" not in rest
+    assert "default-src 'none'" in page
