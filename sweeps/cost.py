@@ -7,11 +7,11 @@ from ..models.shape import Shape
 
 GDN_CHUNK = 16  # positions handled together by the delta rule on CPU
 
-# One CPU core, float32, torch 2.13 (docs/performance.md): arithmetic of matrix products, and what every
-# token costs per layer and unit of width outside them, and per entry of the vocabulary.
-CPU_FLOPS = 80e9
-CPU_ELEMENTWISE_SECONDS = {"transformer": 5.3e-8, "gdn": 2.0e-7}
-CPU_LOGIT_SECONDS = 8e-9
+# One of two busy CPU cores, float32, torch 2.13 (docs/performance.md): arithmetic of matrix products, and
+# what every token costs per layer and unit of width outside them, and per entry of the vocabulary.
+CPU_FLOPS = 50e9
+CPU_ELEMENTWISE_SECONDS = {"transformer": 8.5e-8, "gdn": 3.2e-7}
+CPU_LOGIT_SECONDS = 1.3e-8
 
 # One large GPU, a model and not a measurement: launches of a whole group, and arithmetic of its trials.
 GPU_FLOPS = 40e12
