@@ -116,7 +116,10 @@ def _times(sweep: Sweep, device: Device, workers: int | None) -> list[BackendTim
     cpu = device if device.kind == "cpu" else Device("cpu", workers or device.count)
     gpu = device if device.kind == "cuda" else Device("cuda", 1, ASSUMED_GPU_BYTES)
     found = []
-    for kind, basis in ((cpu, "rates measured on busy server cores"), (gpu, "a roofline model, not measured")):
+    for kind, basis in (
+        (cpu, "rates measured on busy server cores"),
+        (gpu, "a roofline model, not measured"),
+    ):
         count = workers if workers and kind is device else kind.count
         seconds = [job_seconds(job.trials, kind) for job in plan_jobs(sweep.expansion.trials, kind)]
         total = START_UP_SECONDS + makespan(seconds, count)
