@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ..models.data.corpus import materialise
 from ..results.store import finished_trials, quarantine
 from ..sweeps.cost import training_tokens
-from ..sweeps.load import Sweep, resolved_yaml
+from ..sweeps.load import Sweep, resolved
 from ..sweeps.trial import Trial
 from .backends.local import Event, LocalPool
 from .directory import SweepDirectory
@@ -123,5 +123,5 @@ def _yaml_text(sweep: Sweep) -> str:
     text = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = None
-    yaml.dump(resolved_yaml(sweep.spec, sweep.corpus), text)
+    yaml.dump(resolved(sweep.spec), text)
     return text.getvalue()

@@ -12,7 +12,7 @@ from .driver import Work, job_tokens
 from .plan import Job
 
 PLAIN_SECONDS = 10.0
-BAR = 30
+BAR = 12
 
 
 class Progress:

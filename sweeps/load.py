@@ -44,8 +44,9 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
     spec, problems = check_spec(_plain({"name": _stem(path), **raw}))
     if spec is None:
         raise SpecError(path, [_located(problem, raw) for problem in problems])
+    spec = spec.model_copy(update={"data": _with_whole_paths(spec.data, _folder(path))})
     try:
-        corpus = _corpus(spec.data, _folder(path))
+        corpus = _corpus(spec.data)
         return Sweep(spec, corpus, expand(spec, corpus.digest, corpus.vocab_size))
     except CorpusError as error:
         raise SpecError(path, [_located(Problem(("data",), str(error)), raw)]) from None
@@ -53,12 +54,10 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
         raise SpecError(path, [_located(problem, raw) for problem in found.problems]) from None
 
 
-def resolved_yaml(spec: SweepSpec, corpus: Corpus) -> dict[str, Any]:
-    """The spec as plain values, overrides and log ranges resolved, paths absolute."""
-    values = spec.model_dump(exclude_none=True)
-    if corpus.path:
-        values["data"]["tokens"] = corpus.path
-    return values
+def resolved(spec: SweepSpec) -> dict[str, Any]:
+    """The spec as plain values, overrides and log ranges resolved, paths whole: itself a sweep file."""
+    values = spec.model_dump(exclude_none=True, exclude_defaults=True)
+    return {**values, "data": spec.data.model_dump(exclude_none=True, exclude_defaults=True)}
 
 
 def preset_names() -> list[str]:
@@ -80,13 +79,22 @@ def _folder(path: str) -> str:
     return os.path.dirname(os.path.abspath(path))
 
 
-def _corpus(data: DataSpec, folder: str) -> Corpus:
+def _with_whole_paths(data: DataSpec, folder: str) -> DataSpec:
+    """Paths are relative to the sweep file; resolved, they hold wherever they are read."""
+    whole: dict[str, str] = {}
     if data.text is not None:
-        return text_files(os.path.join(glob.escape(folder), data.text), data.validation_fraction)
+        whole["text"] = os.path.join(glob.escape(folder), data.text)
+    if data.tokens is not None:
+        whole["tokens"] = os.path.join(folder, data.tokens)
+    return data.model_copy(update=whole)
+
+
+def _corpus(data: DataSpec) -> Corpus:
+    if data.text is not None:
+        return text_files(data.text, data.validation_fraction)
     if data.tokens is not None:
         assert data.vocab_size is not None  # checked with the spec
-        path = os.path.join(folder, data.tokens)
-        return token_file(path, data.dtype, data.vocab_size, data.validation_fraction)
+        return token_file(data.tokens, data.dtype, data.vocab_size, data.validation_fraction)
     return python_stdlib(data.validation_fraction)
 
 
@@ -200,4 +208,4 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - the parsed file, before anythin
     return value
 
 
-__all__ = ["Sweep", "Where", "load_sweep", "preset_names", "preset_text", "resolved_yaml"]
+__all__ = ["Sweep", "Where", "load_sweep", "preset_names", "preset_text", "resolved"]

@@ -89,6 +89,19 @@ def test_from_sweep_file_to_export(sweep_file: Path, tmp_path: Path, mutransfer:
     assert len(pd.read_parquet(directory / "curves")) == 12 * 5
 
 
+def test_the_resolved_sweep_file_is_the_same_sweep(
+    sweep_file: Path, tmp_path: Path, mutransfer: Command
+) -> None:
+    """It can be run from anywhere, overrides included, and asks for the very same trials."""
+    mutransfer("run", str(sweep_file), "--set", "steps=4")
+    (tmp_path / "elsewhere").mkdir()
+    resolved = tmp_path / "elsewhere" / "again.yaml"
+    resolved.write_text((tmp_path / "runs" / "tiny" / "sweep.yaml").read_text())
+    again = mutransfer("run", str(resolved))
+    assert again.returncode == 0, again.stderr
+    assert "12 of 12 trials are already there" in again.stderr
+
+
 def test_rows_repeat_exactly(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
     """Two runs on one machine give the same losses, bit for bit."""
     frames = []
