@@ -6,7 +6,7 @@ deep nesting and oversized files are refused before anything is built from them.
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,6 +17,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionStartEvent, Event, NodeEvent, ScalarEvent
 
+from ..models.data.batches import misfit
 from ..models.data.corpus import Corpus, CorpusError, python_stdlib, text_files, token_file
 from .grid import Expansion, expand
 from .problem import Problem, ProblemsFound, SpecError, Where
@@ -39,19 +40,20 @@ class Sweep:
 def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
     """Reads a sweep file or a preset's name; raises SpecError with every fault at once."""
     raw = _read(path)
-    for override in overrides:
-        _override(path, raw, override)
-    spec, problems = check_spec(_plain({"name": _stem(path), **raw}))
-    if spec is None:
-        raise SpecError(path, [_located(problem, raw) for problem in problems])
-    spec = spec.model_copy(update={"data": _with_whole_paths(spec.data, _folder(path))})
+    overridden = {_override(path, raw, override) for override in overrides}
     try:
+        spec, problems = check_spec(_plain({"name": Path(path).stem, **raw}))
+        if spec is None:
+            raise ProblemsFound(problems)
+        spec = spec.model_copy(update={"data": _with_whole_paths(spec.data, _folder(path))})
         corpus = _corpus(spec.data)
-        return Sweep(spec, corpus, expand(spec, corpus.digest, corpus.vocab_size))
+        expansion = expand(spec, corpus.digest, corpus.vocab_size)
+        _check_lengths(expansion, corpus)
+        return Sweep(spec, corpus, expansion)
     except CorpusError as error:
-        raise SpecError(path, [_located(Problem(("data",), str(error)), raw)]) from None
+        raise SpecError(path, [_located(Problem(("data",), str(error)), raw, overridden)]) from None
     except ProblemsFound as found:
-        raise SpecError(path, [_located(problem, raw) for problem in found.problems]) from None
+        raise SpecError(path, [_located(p, raw, overridden) for p in found.problems]) from None
 
 
 def resolved(spec: SweepSpec) -> dict[str, Any]:
@@ -69,10 +71,6 @@ def preset_names() -> list[str]:
 
 def preset_text(name: str) -> str:
     return resources.files("mutransfer.sweeps.presets").joinpath(f"{name}.yaml").read_text()
-
-
-def _stem(path: str) -> str:
-    return Path(path).stem
 
 
 def _folder(path: str) -> str:
@@ -156,8 +154,18 @@ def _unsafe(event: Event, depth: int) -> str | None:
     return f"is nested more than {MAX_DEPTH} deep" if depth > MAX_DEPTH else None
 
 
-def _override(path: str, raw: CommentedMap, override: str) -> None:
-    """`steps=20` sets a field under fixed, `width=[16, 32]` under axes, `base.width=64` by its path."""
+def _check_lengths(expansion: Expansion, corpus: Corpus) -> None:
+    lengths = sorted({trial.recipe.shape.sequence_length for trial in expansion.trials})
+    reasons = [misfit(corpus.tokens, corpus.validation_fraction, length) for length in lengths]
+    if found := [Problem(("data",), reason) for reason in reasons if reason]:
+        raise ProblemsFound(found)
+
+
+def _override(path: str, raw: CommentedMap, override: str) -> Where:
+    """`steps=20` sets a field under fixed, `width=[16, 32]` under axes, `base.width=64` by its path.
+
+    Returns the place that was set.
+    """
     name, equals, text = override.partition("=")
     label = f"--set {override}"
     if not equals or not name:
@@ -182,10 +190,13 @@ def _override(path: str, raw: CommentedMap, override: str) -> None:
         if not isinstance(target, CommentedMap):
             raise SpecError(label, [Problem((), f"{key} is not a mapping in {path}")])
     target[keys[-1]] = value
+    return tuple(keys)
 
 
-def _located(problem: Problem, raw: CommentedMap) -> Problem:
+def _located(problem: Problem, raw: CommentedMap, overridden: Collection[Where]) -> Problem:
     """The problem with the line of the deepest part of its place that the file has."""
+    if any(problem.where[: len(place)] == place for place in overridden):
+        return Problem(problem.where, f"{problem.message} (from --set)")
     line, node = None, raw
     for part in problem.where:
         try:

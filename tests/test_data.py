@@ -47,7 +47,9 @@ def test_a_changed_file_is_refused(tokens: TokenFile) -> None:
 
 
 def test_too_little_text_is_refused(tokens: TokenFile) -> None:
-    with pytest.raises(ValueError, match="validation part has 2000 tokens, fewer than a sequence of 3000"):
+    with pytest.raises(
+        ValueError, match="the validation part has 2,000 tokens, too few for a sequence of 3,000"
+    ):
         Batches(tokens, 3000)
 
 

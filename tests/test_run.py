@@ -232,6 +232,16 @@ def test_a_foreign_directory_is_left_alone(
     assert {path.name for path in out.iterdir()} == set(content)
 
 
+@pytest.mark.parametrize(
+    "words", [("run", "smoke", "--out", "/proc/x"), ("init", "smoke", "--out", "/proc/x")]
+)
+def test_an_unwritable_place_is_named(mutransfer: Command, words: tuple[str, ...]) -> None:
+    done = mutransfer(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("/proc/x")
+    assert "Traceback" not in done.stderr
+
+
 def test_dry_run_and_plan_make_nothing(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
     before = sorted(path.name for path in tmp_path.iterdir())
     dry = mutransfer("run", str(sweep_file), "--dry-run", "--device", "cpu")

@@ -52,6 +52,20 @@ def test_numbers_and_log_ranges(sweep_file: Path, written: str, meant: list[floa
     assert values(load_sweep(path), "learning_rate") == pytest.approx(meant)
 
 
+def test_log_ranges_of_integers_are_integers(sweep_file: Path) -> None:
+    path = with_changes(sweep_file, ("width: [8, 16]", "width: {log2: [3, 5]}"))
+    widths = values(load_sweep(path), "width")
+    assert widths == [8, 16, 32]
+    assert all(type(width) is int for width in widths)
+    odd = with_changes(sweep_file, ("width: {log2: [3, 5]}", "width: {log2: [3, 5], step: 0.5}"))
+    assert any("is not an integer" in line for line in faults(odd))
+
+
+def test_sequences_longer_than_the_text(sweep_file: Path) -> None:
+    (found,) = faults(with_changes(sweep_file, ("sequence_length: 16", "sequence_length: 2000")))
+    assert "data: the validation part has 225 tokens, too few for a sequence of 2,000 and its target" in found
+
+
 def test_zip_advances_together(sweep_file: Path) -> None:
     change = ("  width: [8, 16]", "  width: [16, 32]\n  head_dim: [8, 16]\nzip: [[width, head_dim]]")
     path = with_changes(sweep_file, ("  head_dim: 8\n", ""), (change[0], change[1]))
@@ -182,6 +196,11 @@ def test_oversized_sweeps_are_refused_with_their_count(sweep_file: Path) -> None
         ("steps=!!python/object:x {}", "the tag"),
         ("name.x=1", "--set name.x=1: name is not a mapping in"),
         ("stepz=3", "stepz: is not a key of a sweep file"),
+        ("steps=", "fixed.steps: None is not an integer (from --set)"),
+        (
+            "width=[8, 12]",
+            "axes.width: 12 is not a multiple of head_dim 8; nearest widths: 8, 16 (from --set)",
+        ),
     ],
 )
 def test_bad_overrides_name_themselves(sweep_file: Path, override: str, message: str) -> None:

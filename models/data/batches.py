@@ -27,6 +27,18 @@ class TokenFile:
     digest: str
 
 
+def misfit(tokens: int, validation_fraction: float, sequence_length: int) -> str | None:
+    """Why sequences of this length cannot be drawn from so many tokens, or None."""
+    training = round(tokens * (1 - validation_fraction))
+    for name, size in (("training", training), ("validation", tokens - training)):
+        if size <= sequence_length:
+            return (
+                f"the {name} part has {size:,} tokens, too few for a sequence of {sequence_length:,} and its "
+                "target; use more text or a shorter sequence_length"
+            )
+    return None
+
+
 class Batches:
     """Draws of sequences from a TokenFile, memory-mapped.
 
@@ -41,12 +53,8 @@ class Batches:
         split = round(len(tokens) * (1 - source.validation_fraction))
         self._train, self._validation = tokens[:split], tokens[split:]
         self._span = sequence_length + 1
-        for name, part in (("training", self._train), ("validation", self._validation)):
-            if len(part) < self._span:
-                raise ValueError(
-                    f"{source.path}: its {name} part has {len(part)} tokens, fewer than a sequence of "
-                    f"{sequence_length} and its target; use more text or a shorter sequence_length"
-                )
+        if reason := misfit(source.tokens, source.validation_fraction, sequence_length):
+            raise ValueError(f"{source.path}: {reason}")
 
     def training(self, seeds: Sequence[int], step: int, batch_size: int) -> NDArray[np.int64]:
         """Sequences of one step, [K, B, S]: a function of (seed, step) alone."""

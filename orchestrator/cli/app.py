@@ -53,6 +53,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{error.filename}: {error.strerror}; give another path or mend this one", file=sys.stderr)
+        sys.exit(exit_codes.USAGE)
     except Exception as error:
         code = exit_codes.of(error)
         if code is None:
