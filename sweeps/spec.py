@@ -97,9 +97,8 @@ def _checked_section(section: str, entries: Mapping[Any, Any], problems: list[Pr
             continue
         values = [value] if section == "fixed" else _axis_values(where, value, problems)
         if isinstance(value, Mapping) and FIELDS[name] is int:
-            values = [
-                int(item) if item.is_integer() else item for item in values
-            ]  # {log2: [4, 7]}: 16 ... 128
+            # {log2: [4, 7]} is 16, 32, 64, 128 for a width.
+            values = [int(item) if item.is_integer() else item for item in values]
         for index, item in enumerate(values):
             reason = check_value(name, item)
             if reason:
