@@ -6,7 +6,7 @@ Everything that is replaced is written beside and renamed; results are published
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,16 @@ class SweepDirectory:
     def log(self, job_id: str) -> Path:
         return self.job(job_id) / "log.txt"
 
-    def exists(self) -> bool:
-        return (self.path / "plan.json").exists()
+    def written_log(self, job_id: str) -> Path:
+        """Where a job's output is: in the workers' common log if its worker did not get as far as the job."""
+        log = self.log(job_id)
+        return log if log.exists() else self.path / "workers.log"
 
     def write_sweep(self, name: str, text: str) -> None:
-        """The resolved sweep file. Raises DirectoryError when the directory holds another sweep."""
+        """The resolved sweep file. Raises DirectoryError when the directory is somebody else's.
+
+        The name comes first: a process killed right after it leaves a sweep that can be gone on with.
+        """
         if self.path.is_file():
             raise DirectoryError(f"{self.path}: is a file; give another --out")
         recorded = self.sweep_name()
@@ -51,10 +56,11 @@ class SweepDirectory:
             raise DirectoryError(
                 f"{self.path}: holds the sweep {recorded!r}, not {name!r}; give another --out"
             )
-        if recorded is None and self.path.exists() and any(self.path.iterdir()):
+        # Hidden files may be what a killed process was just writing.
+        if recorded is None and self.path.exists() and any(self.path.glob("[!.]*")):
             raise DirectoryError(f"{self.path}: is not empty and holds no sweep; give another --out")
-        replace_text(self.path / "sweep.yaml", text)
         replace_json(self.path / "sweep.json", {"format": FORMAT, "name": name})
+        replace_text(self.path / "sweep.yaml", text)
 
     def sweep_name(self) -> str | None:
         record = _read_json(self.path / "sweep.json")
@@ -105,14 +111,6 @@ class SweepDirectory:
 
     def add_failure(self, job_id: str, failure: Mapping[str, Any]) -> None:
         append_line(self.job(job_id) / "failures.jsonl", json.dumps(failure))
-
-    def failures(self, job_ids: Iterable[str]) -> dict[str, int]:
-        """How many attempts of each job have failed."""
-        counts = {}
-        for job_id in job_ids:
-            path = self.job(job_id) / "failures.jsonl"
-            counts[job_id] = len(path.read_text().splitlines()) if path.exists() else 0
-        return counts
 
 
 def replace_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -110,7 +110,7 @@ def run(work: Work, directory: SweepDirectory, pool: LocalPool, watcher: Watcher
         if event.kind == "lost" and attempts[event.job] < MAX_ATTEMPTS:
             waiting.append(event.job)
         else:
-            failed[event.job] = f"{event.reason}; log: {directory.log(event.job)}"
+            failed[event.job] = f"{event.reason}; log: {directory.written_log(event.job)}"
     return Summary(failed, time.monotonic() - start)
 
 

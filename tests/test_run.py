@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
+from mutransfer.orchestrator.directory import SweepDirectory
+
 Finished = subprocess.CompletedProcess[str]
 Command = Callable[..., Finished]
 
@@ -209,6 +211,26 @@ def test_a_broken_result_is_moved_aside_and_trained_again(
     assert done.returncode == 0
     assert "moved aside, its trials run again" in done.stderr
     assert len(set(trial_ids(directory))) == 12
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {".sweep.json.abc": "{"},
+        {"sweep.json": '{"format": 1, "name": "tiny"}', ".sweep.yaml.abc": "na"},
+        {"sweep.json": '{"format": 1, "name": "tiny"}', "sweep.yaml": "name: tiny"},
+    ],
+)
+def test_a_start_that_was_killed_can_be_gone_on_with(tmp_path: Path, left: dict[str, str]) -> None:
+    """Whatever a process killed in its first writes leaves behind."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, text in left.items():
+        (out / name).write_text(text)
+    directory = SweepDirectory(out)
+    directory.write_sweep("tiny", "name: tiny\n")
+    assert directory.sweep_name() == "tiny"
+    assert (out / "sweep.yaml").read_text() == "name: tiny\n"
 
 
 @pytest.mark.parametrize(
