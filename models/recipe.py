@@ -18,9 +18,9 @@ ARCHITECTURE_FIELDS: dict[str, set[str]] = {
     "transformer": {"positions", "attention_multiplier"},
     "gdn": {"expand_v", "conv_size"},
 }
-NON_NEGATIVE = ("weight_decay", "epsilon", "grad_clip", "final_lr", "seed", "eval_every")
+NON_NEGATIVE = ("weight_decay", "grad_clip", "final_lr", "seed", "eval_every")
 POSITIVE = (
-    "learning_rate", "init_scale", "steps", "batch_size", "eval_sequences", "embedding_multiplier",
+    "learning_rate", "epsilon", "init_scale", "steps", "batch_size", "eval_sequences", "embedding_multiplier",
     "residual_multiplier", "attention_multiplier", "readout_multiplier",
 )  # fmt: skip
 FRACTIONS = ("beta1", "beta2", "momentum", "warmup")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Architecture = Literal["transformer", "gdn"]
+MAX_MLP_RATIO = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class Shape:
                 raise ValueError(f"{name}: {getattr(self, name)} is not a positive integer")
         if self.vocab_size < 2:
             raise ValueError(f"vocab_size: {self.vocab_size} is too small; at least 2 is needed")
+        if self.mlp_ratio > MAX_MLP_RATIO:
+            raise ValueError(f"mlp_ratio: {self.mlp_ratio} is above {MAX_MLP_RATIO}")
         if self.mlp_ratio * self.width < 1:
             raise ValueError(f"mlp_ratio: {self.mlp_ratio} leaves no MLP units at width {self.width}")
         self._check_heads()

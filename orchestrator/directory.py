@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,8 @@ class SweepDirectory:
         log = self.log(job_id)
         return log if log.exists() else self.path / "workers.log"
 
-    def write_sweep(self, name: str, text: str) -> None:
-        """The resolved sweep file. Raises DirectoryError when the directory is somebody else's.
-
-        The name comes first: a process killed right after it leaves a sweep that can be gone on with.
-        """
+    def check(self, name: str) -> None:
+        """Raises DirectoryError, having written nothing, when the directory is somebody else's."""
         if self.path.is_file():
             raise DirectoryError(f"{self.path}: is a file; give another --out")
         recorded = self.sweep_name()
@@ -59,25 +56,53 @@ class SweepDirectory:
         # Hidden files may be what a killed process was just writing.
         if recorded is None and self.path.exists() and any(self.path.glob("[!.]*")):
             raise DirectoryError(f"{self.path}: is not empty and holds no sweep; give another --out")
+
+    def write_sweep(self, name: str, text: str) -> None:
+        """The resolved sweep file, in a directory that passes `check`.
+
+        The name comes first: a process killed right after it leaves a sweep that can be gone on with.
+        """
+        self.check(name)
         replace_json(self.path / "sweep.json", {"format": FORMAT, "name": name})
         replace_text(self.path / "sweep.yaml", text)
 
     def sweep_name(self) -> str | None:
         record = _read_json(self.path / "sweep.json")
-        return None if record is None else str(record["name"])
+        if record is None:
+            return None
+        if "name" not in record:
+            raise DirectoryError(f"{self.path / 'sweep.json'}: names no sweep; give another directory")
+        return str(record["name"])
 
-    def write_plan(self, jobs: Sequence[Job], data: TokenFile) -> None:
-        """Job files first, the plan that names them last."""
+    def write_data(self, data: TokenFile) -> None:
+        """Where the tokens of a digest are now; inside the sweep, relative to it, so that it may be moved."""
+        path = Path(data.path)
+        inside = path.parent == self.data.resolve()
+        placed = replace(data, path=f"data/{path.name}") if inside else data
+        known = _read_json(self.path / "data.json") or {}
+        replace_json(self.path / "data.json", {**known, data.digest: asdict(placed)})
+
+    def read_data(self, digest: str) -> TokenFile:
+        record = (_read_json(self.path / "data.json") or {}).get(digest)
+        if record is None:
+            raise DirectoryError(
+                f"{self.path}: data.json does not name the data {digest}; run the sweep again"
+            )
+        return TokenFile(**{**record, "path": str(self.path / record["path"])})
+
+    def write_plan(self, jobs: Sequence[Job], wanted: Sequence[Trial]) -> None:
+        """Job files first, the plan that names them last. `wanted` are the trials that the sweep asks for."""
         for job in jobs:
             path = self.job(job.id) / "job.json"
             if not path.exists():
                 trials = [{"id": trial.id, "point": trial.recipe.point()} for trial in job.trials]
-                replace_json(path, {"format": FORMAT, "id": job.id, "data": asdict(data), "trials": trials})
+                replace_json(path, {"format": FORMAT, "id": job.id, "trials": trials})
         listed = [
             {"id": job.id, "seconds": round(job.seconds, 3), "trials": [trial.id for trial in job.trials]}
             for job in jobs
         ]
-        replace_json(self.path / "plan.json", {"format": FORMAT, "jobs": listed})
+        asked = [trial.id for trial in wanted]
+        replace_json(self.path / "plan.json", {"format": FORMAT, "wanted": asked, "jobs": listed})
 
     def read_plan(self) -> list[Job]:
         """The jobs as first planned; an empty list before the first plan."""
@@ -85,21 +110,18 @@ class SweepDirectory:
         if record is None:
             return []
         return [
-            Job(entry["id"], self.read_job(entry["id"])[0], float(entry["seconds"]))
-            for entry in record["jobs"]
+            Job(entry["id"], self.read_job(entry["id"]), float(entry["seconds"])) for entry in record["jobs"]
         ]
 
-    def planned_trials(self) -> set[str]:
-        """Ids of all trials of the plan; empty for imported measurements, which have none."""
-        record = _read_json(self.path / "plan.json") or {"jobs": []}
-        return {trial for entry in record["jobs"] for trial in entry["trials"]}
+    def wanted_trials(self) -> set[str]:
+        """Ids of the trials that the sweep last asked for; empty for imported measurements."""
+        return set((_read_json(self.path / "plan.json") or {}).get("wanted", []))
 
-    def read_job(self, job_id: str) -> tuple[tuple[Trial, ...], TokenFile]:
+    def read_job(self, job_id: str) -> tuple[Trial, ...]:
         record = _read_json(self.job(job_id) / "job.json")
         if record is None:
             raise DirectoryError(f"{self.job(job_id)}: job.json is missing; restore it or delete the sweep")
-        trials = tuple(Trial(entry["id"], recipe_from_point(entry["point"])) for entry in record["trials"])
-        return trials, TokenFile(**record["data"])
+        return tuple(Trial(entry["id"], recipe_from_point(entry["point"])) for entry in record["trials"])
 
     def add_provenance(self, entry: Mapping[str, Any]) -> None:
         """One entry per invocation, the latest last."""
@@ -121,7 +143,7 @@ def replace_text(path: Path, text: str) -> None:
     """Writes beside, syncs, renames: readers see the old text or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o644)
         file.write(text)
         file.flush()
@@ -137,7 +159,7 @@ def append_line(path: Path, line: str) -> None:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:

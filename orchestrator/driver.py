@@ -70,13 +70,13 @@ def reconcile(trials: Sequence[Trial], recorded: Sequence[Job], done: set[str], 
 def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, watcher: Watcher) -> Work:
     """Writes what the workers need and returns the work. Raises DirectoryError."""
     directory.write_sweep(sweep.spec.name, _yaml_text(sweep))
-    data = materialise(sweep.corpus, directory.data)
+    directory.write_data(materialise(sweep.corpus, directory.data))
     done, broken = finished_trials(directory.path)
     for item in broken:
         watcher.note(f"{item.path}: unreadable ({item.reason}); moved aside, its trials run again")
     quarantine(broken)
     work = reconcile(sweep.expansion.trials, directory.read_plan(), done, device)
-    directory.write_plan(work.jobs, data)
+    directory.write_plan(work.jobs, sweep.expansion.trials)
     directory.add_provenance(invocation(device))
     return work
 

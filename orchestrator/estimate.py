@@ -74,7 +74,7 @@ def estimate_object(summary: Estimate) -> dict[str, Any]:
 
 
 def print_estimate(summary: Estimate) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     collapsed = f" ({summary.collapsed} equal points collapsed)" if summary.collapsed else ""
     console.print(
         f"{summary.name}: {summary.trials} trials{collapsed} in {summary.jobs} jobs, "

@@ -1,6 +1,5 @@
 """The measurements of one or several sweep directories, gathered for reports and exports."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import pyarrow as pa
 from ..results.comparison import Comparison, compare
 from ..results.facts import Facts, facts_of
 from ..results.schema import ROWS
-from ..results.store import publish_table, read_rows
+from ..results.store import finished_trials, publish_table, read_rows
 from .directory import DirectoryError, SweepDirectory
 
 
@@ -52,17 +51,21 @@ def gather(directories: Sequence[Path]) -> Evidence:
 def store_import(table: pa.Table, source: Path, out: Path) -> int:
     """Publishes imported rows as a sweep directory named after the file; importing again adds nothing."""
     directory = SweepDirectory(out)
+    if directory.wanted_trials():
+        raise DirectoryError(f"{out}: holds a sweep that was trained; give another --out")
     directory.write_sweep(source.stem, f"# imported from {source.name}\nname: {source.stem}\n")
-    digest = hashlib.sha256(" ".join(table.column("trial_id").to_pylist()).encode()).hexdigest()[:16]
-    publish_table(out, digest, table)
+    if not publish_table(out, "imported", table):
+        held, _ = finished_trials(out)
+        if held != set(table.column("trial_id").to_pylist()):
+            raise DirectoryError(f"{out}: holds another version of these measurements; give another --out")
     return int(table.num_rows)
 
 
 def _unfinished(directory: SweepDirectory, table: pa.Table) -> list[str]:
-    planned = directory.planned_trials()
-    missing = planned - set(table.column("trial_id").to_pylist())
+    wanted = directory.wanted_trials()
+    missing = wanted - set(table.column("trial_id").to_pylist())
     if not missing:
         return []
     return [
-        f"{directory.path}: {len(missing)} of {len(planned)} trials are not there yet; run the sweep again"
+        f"{directory.path}: {len(missing)} of {len(wanted)} trials are not there yet; run the sweep again"
     ]

@@ -18,6 +18,7 @@ from ..results.contract import comparison_object
 from ..results.schema import POINT
 
 EXPORT_SCHEMA = 1
+NULLABLE = {"base_width", "base_depth", "head_dim", "heads"}  # None is a value of these
 MAX_SCALE_RATIO = 64.0
 """Beyond this ratio between the target and the largest measured scale the export warns."""
 
@@ -86,7 +87,7 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
     largest = family[comparison.axis] == usable_optima(comparison)[-1].scale
     best = family[largest & (family["status"] == "finished")].sort_values("loss").iloc[0]
     point = {field.name: _plain(best[field.name], field.type) for field in POINT}
-    missing = [name for name in ("steps", "batch_size", "data", "vocab_size") if point.get(name) is None]
+    missing = [name for name, value in point.items() if value is None and name not in NULLABLE]
     if missing:
         raise ExportError(
             f"the measurements do not say how they were trained ({', '.join(missing)} missing), so the "

@@ -22,7 +22,7 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, markup=False)
         self._live: Live | None = None
         self._printed = 0.0
 
@@ -53,6 +53,7 @@ class Progress:
     def ended(self, event: Event, job: Job) -> None:
         if event.kind == "finished":
             self._done.add(job.id)
+            self._diverged[job.id] = event.diverged
             self._steps[job.id] = job.trials[0].recipe.steps
         else:
             self._steps.pop(job.id, None)

@@ -37,11 +37,17 @@ def families(recipes: Sequence[Recipe]) -> list[Recipe]:
 
 def print_families(recipes: Sequence[Recipe], style: str) -> None:
     if style == "json":
-        print(json.dumps({"schema": 1, "families": [family_object(recipe) for recipe in recipes]}, indent=1))
+        print(
+            json.dumps(
+                {"schema": 1, "families": [family_object(recipe) for recipe in recipes]},
+                indent=1,
+                allow_nan=False,
+            )
+        )
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=PLAIN_WIDTH)
+        console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
     for recipe in recipes:
         cells = [_cells(rule) for rule in _by_pattern(recipe)]
         if style == "markdown":

@@ -45,21 +45,22 @@ def main() -> None:
     while (job_id := commands.get()) is not None:
         _redirect_output(directory.log(job_id))
         try:
-            run_job(directory, job_id, torch.device(options.device), _reporter(events, job_id))
+            report = _reporter(events, job_id)
+            diverged = run_job(directory, job_id, torch.device(options.device), report)
         except Exception as error:
             traceback.print_exc()
             _send(events, event="failed", job=job_id, reason=f"{type(error).__name__}: {error}")
         else:
-            _send(events, event="finished", job=job_id)
+            _send(events, event="finished", job=job_id, diverged=diverged)
 
 
 def run_job(
     directory: SweepDirectory, job_id: str, device: torch.device, report: Callable[[Progress], None]
-) -> None:
-    """Trains one job and publishes its curves and rows."""
-    trials, data = directory.read_job(job_id)
+) -> int:
+    """Trains one job, publishes its curves and rows, and returns how many of its trials diverged."""
+    trials = directory.read_job(job_id)
     recipes = [trial.recipe for trial in trials]
-    batches = Batches(data, recipes[0].shape.sequence_length)
+    batches = Batches(directory.read_data(recipes[0].data), recipes[0].shape.sequence_length)
     outcomes = train(recipes, batches, device, report)
     sweep = directory.sweep_name()
     rows = [
@@ -67,6 +68,7 @@ def run_job(
         for trial, outcome in zip(trials, outcomes, strict=True)
     ]
     publish(directory.path, job_id, rows, _curve_rows(trials, outcomes))
+    return sum(outcome.diverged for outcome in outcomes)
 
 
 def _row(trial: Trial, outcome: Outcome) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from .comparison import FAMILY, Comparison
-from .drift import Interval, ScaleOptimum
+from .drift import POSITION_FLOOR, Interval, ScaleOptimum
 
 
 class ChoiceError(Exception):
@@ -38,7 +38,7 @@ def choose(comparisons: Sequence[Comparison], **wanted: str | None) -> Compariso
 
 
 def tuned_log2(comparison: Comparison) -> tuple[float, Interval]:
-    """log2 of the base value to hand over, and its interval.
+    """log2 of the base value to hand over, and its range: two standard deviations over the scales.
 
     A parametrization that transfers has one optimum, so the mean over the scales is it. Where the
     optimum drifts, only the largest measured scale speaks for anything larger.
@@ -51,7 +51,8 @@ def tuned_log2(comparison: Comparison) -> tuple[float, Interval]:
     values = [entry.log2_optimum for entry in usable if entry.log2_optimum is not None]
     mean = sum(values) / len(values)
     spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return mean, (mean - 2 * spread, mean + 2 * spread)
+    reach = 2 * max(spread, POSITION_FLOOR)
+    return mean, (mean - reach, mean + reach)
 
 
 def usable_optima(comparison: Comparison) -> list[ScaleOptimum]:

@@ -58,7 +58,7 @@ def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison
         axes = [axis for axis in SCALE_AXES if axis in varying] or ["width"]
         for axis in axes:
             for hyperparameter in _swept(members):
-                found += _family(family, members, axis, hyperparameter, varying)
+                found += _scaling(list(_family(family, members, axis, hyperparameter, varying)))
     return sorted(found, key=_order)
 
 
@@ -72,6 +72,12 @@ def _order(comparison: Comparison) -> tuple[object, ...]:
         comparison.parametrization != "sp",
         comparison.parametrization or "",
     )
+
+
+def _scaling(comparisons: list[Comparison]) -> list[Comparison]:
+    """Without those of a single scale, unless there are no others: several axes need not be crossed."""
+    several = [c for c in comparisons if len(c.drift.optima) > 1]
+    return several or comparisons
 
 
 def _swept(members: pd.DataFrame) -> list[str]:
@@ -121,6 +127,7 @@ def _curve(scale: float, members: pd.DataFrame, hyperparameter: str) -> Curve:
     table = table.reindex(columns=grid)
     y_SP = table.to_numpy(dtype=float)
     healthy = np.isfinite(y_SP)
+    y_SP = y_SP - _seed_effects(y_SP, healthy)
     tried = losses.groupby(hyperparameter)["status"].agg(lambda s: (s == "diverged").mean()).reindex(grid)
     mostly = tried.to_numpy() >= 0.5
     counts = healthy.sum(axis=0)
@@ -136,6 +143,17 @@ def _curve(scale: float, members: pd.DataFrame, hyperparameter: str) -> Curve:
         spread=spread,
         degrees=degrees,
     )
+
+
+def _seed_effects(y_SP: np.ndarray, healthy: np.ndarray) -> np.ndarray:
+    """What each seed shifts its losses by, [S, 1], read off the values that all seeds have.
+
+    Without this, a value that some seeds lack would be a mean over other seeds than its neighbours.
+    """
+    complete = y_SP[:, healthy.all(axis=0)]
+    if complete.shape[1] == 0:
+        return np.zeros((len(y_SP), 1))
+    return np.asarray(complete.mean(axis=1, keepdims=True) - complete.mean())
 
 
 def _spread(y_SP: np.ndarray) -> tuple[float | None, int]:

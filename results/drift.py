@@ -194,7 +194,7 @@ def _excess(fit: Fit, x_R: Floats, draws: _Draws | None) -> tuple[Floats, Truths
     assert fit.loss is not None
     curve = fit.curve
     finite = np.isfinite(curve.y)
-    known = (x_R >= curve.x[finite][0]) & (x_R <= curve.x[finite][-1])
+    known = _between_finite(curve, x_R)
     interpolated = np.interp(x_R, curve.x[finite], curve.y[finite])
     if not fit.usable:
         return np.maximum(interpolated - fit.loss, 0.0), known
@@ -206,6 +206,16 @@ def _excess(fit: Fit, x_R: Floats, draws: _Draws | None) -> tuple[Floats, Truths
     on_parabola = a * t * t + b * t + c
     value = np.where(_within(fit, x_R), on_parabola, interpolated)
     return np.maximum(value - minimum, 0.0), known
+
+
+def _between_finite(curve: Curve, x_R: Floats) -> Truths:
+    """Whether both grid points around each x are finite: next to a diverged one the loss is unknown."""
+    finite = np.isfinite(curve.y)
+    high = np.clip(np.searchsorted(curve.x, x_R), 0, len(curve.x) - 1)
+    low = np.where(curve.x[high] == x_R, high, np.maximum(high - 1, 0))
+    inside = (x_R >= curve.x[0]) & (x_R <= curve.x[-1])
+    known: Truths = inside & finite[low] & finite[high]
+    return known
 
 
 def _verdict(

@@ -13,6 +13,7 @@ from .schema import METADATA, ROWS
 REQUIRED = ("optimizer", "parametrization", "width", "depth", "learning_rate", "loss")
 POSITIVE = ("width", "depth", "learning_rate")
 MAX_FAULTS = 10
+LARGEST = 1e15
 
 
 class ImportFault(Exception):
@@ -49,7 +50,7 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path)
+        return pd.read_csv(path, compression=None)
     except OSError as error:
         raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, pa.ArrowException) as error:
@@ -61,6 +62,8 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
     values = pd.to_numeric(frame[name], errors="coerce")
     wrong = values.isna() & frame[name].notna()
     faults = [f"row {row}: {name} {frame[name].iloc[row - 2]!r} is not a number" for row in _rows(wrong)]
+    if name != "loss":
+        faults += [f"row {row}: {name} is not finite or too large" for row in _rows(values.abs() > LARGEST)]
     if name in REQUIRED and name != "loss":
         faults += [f"row {row}: {name} is empty" for row in _rows(frame[name].isna())]
     if name in POSITIVE:
@@ -90,13 +93,23 @@ def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
     frame = frame.drop_duplicates("trial_id", ignore_index=True)
     known = {}
     for field in ROWS:
-        column = frame[field.name] if field.name in frame else [None] * len(frame)
-        known[field.name] = pa.array(column, type=field.type, from_pandas=True)
+        column = frame[field.name] if field.name in frame else pd.Series([None] * len(frame))
+        if pa.types.is_string(field.type):
+            column = _as_text(column)
+        try:
+            known[field.name] = pa.array(column, type=field.type, from_pandas=True)
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise ImportFault(f"{path}: column {field.name}: {str(error).splitlines()[0]}") from None
     extra = frame[[name for name in frame.columns if name not in ROWS.names]]
     table = pa.table(known, schema=ROWS)
     for name in extra.columns:
-        table = table.append_column(str(name), pa.array(extra[name], from_pandas=True))
+        # As text, so that files which hold other kinds of values under one name still go together.
+        table = table.append_column(str(name), pa.array(_as_text(extra[name]), pa.string(), from_pandas=True))
     return table.replace_schema_metadata(METADATA)
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    return column.map(str, na_action="ignore").astype(object)
 
 
 def _identity(record: dict[str, object]) -> str:

@@ -41,27 +41,29 @@ def publish_table(directory: Path, name: str, table: pa.Table) -> bool:
 
 def read_rows(directory: Path) -> tuple[pa.Table, list[Broken]]:
     """All rows of a sweep and the files that could not be read."""
-    tables, broken = _tables(directory / "results", columns=None)
+    tables, broken = _tables(directory / "results")
     return _concatenated(tables, ROWS), broken
 
 
 def read_curves(directory: Path) -> tuple[pa.Table, list[Broken]]:
     """The curves of all jobs that published their rows: without rows a curve does not count."""
     published = {path.stem for path in _files(directory / "results")}
-    tables, broken = _tables(directory / "curves", columns=None, stems=published)
+    tables, broken = _tables(directory / "curves", published)
     return _concatenated(tables, CURVES), broken
 
 
 def finished_trials(directory: Path) -> tuple[set[str], list[Broken]]:
     """Ids of the trials that have rows: what needs no further work."""
-    tables, broken = _tables(directory / "results", columns=["trial_id"])
+    tables, broken = _tables(directory / "results")  # read whole: damage anywhere makes a file useless
     return {trial for table in tables for trial in table.column("trial_id").to_pylist()}, broken
 
 
 def quarantine(broken: Sequence[Broken]) -> None:
     """Moves unreadable files aside, so that their jobs can publish again; nothing is deleted."""
     for item in broken:
-        os.replace(item.path, f"{item.path}.broken-{uuid.uuid4().hex[:8]}")
+        path = Path(item.path)
+        # The leading dot hides it from everything that reads the folder as a data set.
+        os.replace(path, path.parent / f".{path.name}.broken-{uuid.uuid4().hex[:8]}")
 
 
 def _link(table: pa.Table, path: Path) -> bool:
@@ -99,9 +101,7 @@ def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
 
 
-def _tables(
-    folder: Path, columns: list[str] | None, stems: set[str] | None = None
-) -> tuple[list[pa.Table], list[Broken]]:
+def _tables(folder: Path, stems: set[str] | None = None) -> tuple[list[pa.Table], list[Broken]]:
     tables, broken = [], []
     for path in _files(folder):
         if stems is not None and path.stem not in stems:
@@ -109,7 +109,7 @@ def _tables(
         try:
             # ParquetFile, not read_table: the latter guesses partitions from the path.
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                tables.append(file.read(columns=columns).replace_schema_metadata(None))
+                tables.append(file.read().replace_schema_metadata(None))
         except (pa.ArrowException, OSError) as error:
             broken.append(Broken(str(path), str(error).splitlines()[0]))
     return tables, broken

@@ -43,7 +43,7 @@ def expand(spec: SweepSpec, data_digest: str, vocab_size: int) -> Expansion:
     for point in _points(spec):
         points += 1
         try:
-            trial = trial_of(recipe_from_point({**common, **point}))
+            trial = trial_of(recipe_from_point(_without_base_under_sp({**common, **point})))
         except ValueError as error:
             problem = _point_problem(spec, str(error))
             problems.setdefault((*problem.where, problem.message), problem)
@@ -72,6 +72,11 @@ def _points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
         }
         if not any(all(point[name] == value for name, value in out.items()) for out in spec.exclude):
             yield point
+
+
+def _without_base_under_sp(point: dict[str, Any]) -> dict[str, Any]:
+    """SP does not read the base, so its rows do not name one."""
+    return {**point, "base_width": None, "base_depth": None} if point["parametrization"] == "sp" else point
 
 
 def _columns(spec: SweepSpec) -> list[tuple[str, ...]]:

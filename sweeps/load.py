@@ -70,7 +70,7 @@ def preset_names() -> list[str]:
 
 
 def preset_text(name: str) -> str:
-    return resources.files("mutransfer.sweeps.presets").joinpath(f"{name}.yaml").read_text()
+    return resources.files("mutransfer.sweeps.presets").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def _folder(path: str) -> str:
@@ -173,7 +173,7 @@ def _override(path: str, raw: CommentedMap, override: str) -> Where:
     try:
         _refuse_unsafe(label, text)
         value = YAML().load(text)
-    except YAMLError:
+    except (YAMLError, ValueError):
         raise SpecError(label, [Problem((), "the value is not valid YAML")]) from None
     if name in FIELDS:
         section, other = (

@@ -15,6 +15,8 @@ from .problem import Problem, Where
 # Decided elsewhere in the file: by `data`, by `base`, or by the shape's own fields.
 DERIVED = {"shape", "data", "vocab_size", "base_width", "base_depth"}
 MAX_AXIS_VALUES = 10_000
+LARGEST_INTEGER = 2**53  # exact in JSON and Parquet, whoever reads them
+LARGEST_NUMBER = 1e30
 
 _HINTS = {**get_type_hints(Shape), **get_type_hints(Recipe)}
 FIELDS: dict[str, Any] = {name: hint for name, hint in _HINTS.items() if name not in DERIVED}
@@ -85,6 +87,9 @@ def check_value(name: str, value: object) -> str | None:
         return f"{value!r} is not {_wanted(FIELDS[name])}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value!r} is not a finite number"
+    largest = LARGEST_INTEGER if isinstance(value, int) else LARGEST_NUMBER
+    if isinstance(value, int | float) and abs(value) > largest:
+        return f"is larger than {largest:g}"
     return None
 
 
@@ -96,7 +101,7 @@ def _checked_section(section: str, entries: Mapping[Any, Any], problems: list[Pr
             problems.append(Problem(where, _unknown(str(name))))
             continue
         values = [value] if section == "fixed" else _axis_values(where, value, problems)
-        if isinstance(value, Mapping) and FIELDS[name] is int:
+        if isinstance(value, Mapping) and int in (FIELDS[name], *get_args(FIELDS[name])):
             # {log2: [4, 7]} is 16, 32, 64, 128 for a width.
             values = [int(item) if item.is_integer() else item for item in values]
         for index, item in enumerate(values):
@@ -137,9 +142,10 @@ def _log_range(value: Mapping[Any, Any]) -> tuple[list[float], str | None]:
             [],
             f"log range from {low} to {high} in steps of {step} is empty; step must be positive, low <= high",
         )
-    count = math.floor((high - low) / step + 1e-9) + 1
-    if count > MAX_AXIS_VALUES:
-        return [], f"the log range has {count:,} values; at most {MAX_AXIS_VALUES:,} are taken"
+    steps = (high - low) / step + 1e-9
+    if steps >= MAX_AXIS_VALUES:
+        return [], f"the log range has {steps:,.0f} values; at most {MAX_AXIS_VALUES:,} are taken"
+    count = math.floor(steps) + 1
     base = 2.0 if bases[0] == "log2" else 10.0
     try:
         return [base ** (low + index * step) for index in range(count)], None
@@ -169,6 +175,8 @@ def _missing(spec: SweepSpec) -> list[Problem]:
 
 
 def _data_problems(data: DataSpec) -> list[Problem]:
+    if "\0" in f"{data.text}{data.tokens}":
+        return [Problem(("data",), "a path cannot hold a null character")]
     given = [name for name in ("corpus", "text", "tokens") if getattr(data, name) is not None]
     if len(given) != 1:
         found = " and ".join(given) or "none"

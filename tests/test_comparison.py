@@ -71,6 +71,23 @@ def test_other_hyperparameters_are_judged_when_swept() -> None:
     assert len([c for c in comparisons if c.hyperparameter == "weight_decay"]) == 7
 
 
+def test_axes_that_are_not_crossed_add_no_single_scales() -> None:
+    """A width sweep at depth 2 beside a depth sweep at width 16."""
+    wide, deep = rows(width=[16, 32, 64]), rows(width=[16], depth=[2, 4, 8])
+    both = pd.concat([wide, deep]).drop_duplicates(["width", "depth", "learning_rate"])
+    both["trial_id"] = [str(index) for index in range(len(both))]
+    assert [(c.axis, c.fixed) for c in found(both)] == [("depth", {"width": 16}), ("width", {"depth": 2})]
+
+
+def test_a_seed_that_is_missing_somewhere_shifts_nothing() -> None:
+    frame = rows(width=[16], seed=[0, 1])
+    frame["loss"] += frame["seed"] * 0.1
+    full = frame[~((frame["seed"] == 1) & (frame["learning_rate"] > 2.0**-4.5))]
+    (curve,) = curves_along(full, "width", "learning_rate")
+    assert curve.x[np.argmin(curve.y)] == -5
+    assert np.allclose(curve.y - curve.y.min(), 0.1 * (curve.x + 5) ** 2)
+
+
 def test_a_single_scale_is_reported_as_inconclusive() -> None:
     (comparison,) = found(rows(width=[16]))
     assert (comparison.axis, comparison.drift.verdict) == ("width", "inconclusive")

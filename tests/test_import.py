@@ -29,6 +29,13 @@ def test_other_columns_are_kept(tmp_path: Path) -> None:
     assert table.column("seed").to_pylist() == [4]
 
 
+def test_text_columns_may_hold_numbers(tmp_path: Path) -> None:
+    header = HEADER.replace("loss", "loss,source,note")
+    table = read_measurements(write(tmp_path, header + "1,2,16,2,0.1,3.5,15,7\n"))
+    assert (table.column("optimizer")[0].as_py(), table.column("source")[0].as_py()) == ("1", "15")
+    assert table.column("note").to_pylist() == ["7"]
+
+
 def test_parquet_reads_like_csv(tmp_path: Path) -> None:
     path = write(tmp_path, HEADER + "adamw,sp,16,2,0.1,3.5\n")
     parquet = tmp_path / "losses.parquet"
@@ -49,6 +56,8 @@ def test_the_same_row_is_the_same_measurement(tmp_path: Path) -> None:
         (HEADER + "adamw,sp,wide,2,0.1,3\n", "row 2: width 'wide' is not a number"),
         (HEADER + "adamw,sp,16,2,0.1,3\nadamw,sp,16,2,-1,3\n", "row 3: learning_rate must be positive"),
         (HEADER + "adamw,sp,16,2,,3\n", "row 2: learning_rate is empty"),
+        (HEADER + "adamw,sp,16,2,inf,3\n", "row 2: learning_rate is not finite or too large"),
+        (HEADER.replace("loss", "loss,tied") + "adamw,sp,16,2,0.1,3,maybe\n", "column tied:"),
         (HEADER + ",sp,16,2,0.1,3\n", "row 2: optimizer is empty"),
         (HEADER + "adamw,sp,16.5,2,0.1,3\n", "row 2: width must be an integer"),
         (HEADER + 'adamw,sp,16,2,0.1,3\n"adamw', "is neither CSV nor Parquet that can be read"),

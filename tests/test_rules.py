@@ -54,21 +54,23 @@ def by_pattern(recipe: Recipe) -> dict[str, ParameterRule]:
 @pytest.mark.parametrize("architecture", ["transformer", "gdn"])
 def test_adamw_table_as_numbers(architecture: str, recipe: Callable[..., Recipe]) -> None:
     rules = by_pattern(recipe(architecture=architecture, **SCALED))
-    for pattern, expected in FACTORS.items():
-        if pattern in rules:
-            rule = rules[pattern]
-            found = (rule.learning_rate, rule.weight_decay, rule.epsilon)
-            assert found == pytest.approx(expected), pattern
+    compared = [pattern for pattern in FACTORS if pattern in rules]
+    assert len(compared) == (7 if architecture == "transformer" else 11)
+    for pattern in compared:
+        rule, expected = rules[pattern], FACTORS[pattern]
+        found = (rule.learning_rate, rule.weight_decay, rule.epsilon)
+        assert found == pytest.approx(expected), pattern
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "gdn"])
 def test_sgd_table_as_numbers(architecture: str, recipe: Callable[..., Recipe]) -> None:
     rules = by_pattern(recipe(architecture=architecture, optimizer="sgd", **SCALED))
-    for pattern, expected in SGD_FACTORS.items():
-        if pattern in rules:
-            rule = rules[pattern]
-            assert (rule.learning_rate, rule.weight_decay) == pytest.approx(expected), pattern
-            assert rule.epsilon is None
+    compared = [pattern for pattern in SGD_FACTORS if pattern in rules]
+    assert len(compared) == (5 if architecture == "transformer" else 8)
+    for pattern in compared:
+        rule, expected = rules[pattern], SGD_FACTORS[pattern]
+        assert (rule.learning_rate, rule.weight_decay) == pytest.approx(expected), pattern
+        assert rule.epsilon is None
 
 
 def test_gdn_gates_of_growing_heads(recipe: Callable[..., Recipe]) -> None:

@@ -264,6 +264,26 @@ def test_an_unwritable_place_is_named(mutransfer: Command, words: tuple[str, ...
     assert "Traceback" not in done.stderr
 
 
+def test_a_second_driver_is_turned_away(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
+    words = ("run", str(sweep_file), "--out", "out", "--set", "steps=100000")
+    with subprocess.Popen(arguments(*words), cwd=tmp_path, stderr=subprocess.DEVNULL) as driver:
+        wait_until(lambda: list((tmp_path / "out").glob("jobs/*/log.txt")))
+        second = mutransfer(*words)
+        driver.kill()
+    assert second.returncode == 5
+    assert f"process {driver.pid} on" in second.stderr
+    assert "is training this sweep; wait or stop it" in second.stderr
+
+
+def test_a_moved_sweep_goes_on(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
+    mutransfer("run", str(sweep_file), "--out", "before")
+    (tmp_path / "before").rename(tmp_path / "after")
+    next((tmp_path / "after" / "results").iterdir()).unlink()
+    done = mutransfer("run", str(sweep_file), "--out", "after")
+    assert done.returncode == 0, done.stderr
+    assert len(set(trial_ids(tmp_path / "after"))) == 12
+
+
 def test_dry_run_and_plan_make_nothing(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
     before = sorted(path.name for path in tmp_path.iterdir())
     dry = mutransfer("run", str(sweep_file), "--dry-run", "--device", "cpu")
@@ -313,6 +333,11 @@ def test_import_report_and_their_faults(tmp_path: Path, mutransfer: Command) -> 
     assert "drifts" in report.stdout
     assert mutransfer("import", str(source), "--out", "paper").returncode == 0
     assert len(trial_ids(tmp_path / "paper")) == 36
+    changed = tmp_path / source.name
+    changed.write_text(source.read_text().replace("5.127", "5.128"))
+    other = mutransfer("import", str(changed), "--out", "paper")
+    assert other.returncode == 2
+    assert "paper: holds another version of these measurements; give another --out" in other.stderr
     (tmp_path / "bad.csv").write_text("width,loss\n1,2\n")
     bad = mutransfer("import", "bad.csv", "--out", "bad")
     assert bad.returncode == 2

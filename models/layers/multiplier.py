@@ -21,5 +21,6 @@ def multiplier(values: Sequence[float], device: torch.device) -> Multiplier:
 def scaled(x_K: Tensor, factor: Multiplier) -> Tensor:
     """Each trial's slice of x times its factor, in x's own precision; a common factor of 1 costs nothing."""
     if isinstance(factor, Tensor):
-        return x_K * factor.to(x_K.dtype).view(-1, *(1,) * (x_K.dim() - 1))
+        # Multiplied in the factor's precision: in bf16 it would be rounded, but a common one is not.
+        return (x_K * factor.view(-1, *(1,) * (x_K.dim() - 1))).to(x_K.dtype)
     return x_K if factor == 1.0 else x_K * factor

@@ -147,7 +147,7 @@ class GroupTraining:
         return torch.stack(parts).sum(0)
 
     def _diverged_so_far(self) -> int:
-        # Reading the device at every step would stall it, so a GPU group reports divergence at its end.
+        # Reading the device at every step would stall it: a GPU group's count comes with its outcomes.
         return 0 if self._device.type == "cuda" else int((~self._alive_K).sum())
 
     def _outcomes(self, seconds: float) -> list[Outcome]:

@@ -22,6 +22,7 @@ STOP_SECONDS = 5.0
 # returns them to the kernel and faults them in again, 5-18 % of a small step.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
+    "PYTHONSAFEPATH": "1",  # the user's folder may hold a queue.py of its own
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
 }
@@ -80,7 +81,8 @@ class LocalPool:
         if message["event"] == "progress":
             return Event("progress", job, message["step"], message["diverged"])
         worker.job = None
-        return Event(message["event"], job, reason=message.get("reason", ""))
+        diverged = message.get("diverged", 0)
+        return Event(message["event"], job, diverged=diverged, reason=message.get("reason", ""))
 
     def close(self) -> None:
         """Ends all workers: at once where a job is running, for its result would come too late."""
@@ -104,11 +106,11 @@ class LocalPool:
         environment = {**os.environ, **WORKER_ENVIRONMENT}
         if self._device.kind == "cuda":
             environment["CUDA_VISIBLE_DEVICES"] = _visible_gpu(slot % self._device.count)
-        command = [sys.executable, "-m", "mutransfer.orchestrator.worker", str(self._directory)]
+        command = [sys.executable, "-m", "mutransfer.orchestrator.worker", "--device", self._device.kind]
         # Only what goes wrong before the first job ends here: a job has its own log.
         with open(self._directory / "workers.log", "ab") as log:
             process = subprocess.Popen(
-                [*command, "--device", self._device.kind],
+                [*command, "--", str(self._directory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

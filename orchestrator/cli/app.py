@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done; 2 usage or sweep file; 3 finished with failures; 4 nothing usable to report; "
-    "6 preflight failed; 130 interrupted, state saved.",
+    "5 another run owns the sweep; 6 preflight failed; 130 interrupted, state saved.",
 )
 app.command("init")(files.init)
 app.command("plan")(running.plan)

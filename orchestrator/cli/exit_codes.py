@@ -6,6 +6,7 @@ DONE = 0
 USAGE = 2
 FAILED_TRIALS = 3
 NOTHING_TO_REPORT = 4
+OWNED = 5
 PREFLIGHT = 6
 INTERRUPTED = 130
 
@@ -17,6 +18,7 @@ _CODES = {
     ("mutransfer.results.choice", "ChoiceError"): USAGE,
     ("mutransfer.results.choice", "NothingTunedError"): NOTHING_TO_REPORT,
     ("mutransfer.results.importing", "ImportFault"): USAGE,
+    ("mutransfer.orchestrator.ownership", "OwnedError"): OWNED,
     ("mutransfer.orchestrator.device", "PreflightError"): PREFLIGHT,
 }
 

@@ -63,8 +63,8 @@ def import_(
 
 def export(
     directory: DirectoryArgument,
-    width: Annotated[int, typer.Option(min=1, help="Width of the large model.")],
-    depth: Annotated[int, typer.Option(min=1, help="Residual blocks of the large model.")],
+    width: Annotated[int, typer.Option(min=1, max=10_000_000, help="Width of the large model.")],
+    depth: Annotated[int, typer.Option(min=1, max=100_000, help="Residual blocks of the large model.")],
     architecture: Annotated[str | None, typer.Option()] = None,
     optimizer: Annotated[str | None, typer.Option()] = None,
     parametrization: Annotated[str | None, typer.Option()] = None,

@@ -52,7 +52,7 @@ def plan(
     found = find_device(device.value)
     summary = estimate(sweep, plan_jobs(sweep.expansion.trials, found), found, workers)
     if format_ is PlanFormat.json:
-        print(json.dumps(estimate_object(summary), indent=1))
+        print(json.dumps(estimate_object(summary), indent=1, allow_nan=False))
     else:
         print_estimate(summary)
 
@@ -72,6 +72,7 @@ def run(
     from ..directory import SweepDirectory
     from ..driver import prepare
     from ..driver import run as run_jobs
+    from ..ownership import owned
     from ..progress import Progress, warn
 
     if dry_run:
@@ -80,7 +81,8 @@ def run(
     sweep = load_sweep(spec, set_ or [])
     found = find_device(device.value)
     directory = SweepDirectory(out or Path("runs") / sweep.spec.name)
-    with Progress() as progress:
+    directory.check(sweep.spec.name)
+    with Progress() as progress, owned(directory.path):
         work = prepare(sweep, directory, found, progress)
         pool = LocalPool(directory.path, workers or found.count, found)
         try:

@@ -199,7 +199,8 @@ def _configured(chart: alt.TopLevelMixin) -> dict[str, Any]:
     quiet = {"labelColor": INK, "titleColor": INK, "gridColor": INK, "gridOpacity": 0.18,
              "domainColor": INK, "tickColor": INK, "titleFontWeight": "normal"}  # fmt: skip
     titles = {"color": INK, "anchor": "start", "fontWeight": "normal", "fontSize": 13, "offset": 10}
-    specification: dict[str, Any] = chart.to_dict()
+    with alt.data_transformers.enable("default", max_rows=None):
+        specification: dict[str, Any] = chart.to_dict()
     specification["background"] = "transparent"
     specification["config"] = {
         "font": "system-ui, sans-serif",

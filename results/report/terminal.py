@@ -16,9 +16,9 @@ PLAIN_WIDTH = 110
 def print_report(comparisons: Sequence[Comparison], console: Console | None = None) -> None:
     """Prints verdicts first. Where stdout is no terminal the width is fixed, so that text compares."""
     if console is None:
-        console = Console(highlight=False)
+        console = Console(highlight=False, markup=False)
         if not console.is_terminal:
-            console = Console(highlight=False, width=PLAIN_WIDTH)
+            console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
     console.print(render(comparisons))
 
 
