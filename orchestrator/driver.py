@@ -47,14 +47,6 @@ class Work:
     done: int
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How a run ended. `failed` are jobs that could not be finished, with the reason of each."""
-
-    failed: dict[str, str]
-    seconds: float
-
-
 def reconcile(trials: Sequence[Trial], recorded: Sequence[Job], done: set[str], device: Device) -> Work:
     """Pure: jobs as first planned, jobs for new trials, and which of them still have work."""
     wanted = {trial.id for trial in trials}
@@ -81,9 +73,11 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, watcher: Wa
     return work
 
 
-def run(work: Work, directory: SweepDirectory, pool: LocalPool, watcher: Watcher) -> Summary:
-    """Has the remaining jobs trained. Failed jobs do not stop the others."""
-    start = time.monotonic()
+def run(work: Work, directory: SweepDirectory, pool: LocalPool, watcher: Watcher) -> dict[str, str]:
+    """Has the remaining jobs trained; returns the jobs that failed, with the reason of each.
+
+    Failed jobs do not stop the others.
+    """
     jobs = {job.id: job for job in work.remaining}
     waiting = deque(jobs)
     running: set[str] = set()
@@ -111,7 +105,7 @@ def run(work: Work, directory: SweepDirectory, pool: LocalPool, watcher: Watcher
             waiting.append(event.job)
         else:
             failed[event.job] = f"{event.reason}; log: {directory.written_log(event.job)}"
-    return Summary(failed, time.monotonic() - start)
+    return failed
 
 
 def job_tokens(job: Job) -> int:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from ruamel.yaml import YAML
 
-from ..models.parametrization.rules import ParameterRule, multipliers, parameter_rules
+from ..models.parametrization.rules import ParameterRule, multipliers, rules_by_pattern
 from ..models.recipe import Recipe, recipe_from_point
 from ..results.choice import tuned_log2, usable_optima
 from ..results.comparison import FAMILY, Comparison
@@ -36,7 +36,8 @@ def export_object(comparison: Comparison, rows: pd.DataFrame, width: int, depth:
         target = replace(tuned, shape=replace(tuned.shape, width=width, depth=depth))
     except ValueError as error:
         raise ExportError(f"the target does not fit: {error}") from None
-    base, rules = target.base_shape(), parameter_rules(target)
+    base, rules = target.base_shape(), rules_by_pattern(target)
+    roles = {rule.parameter.role.value: rule for rule in reversed(rules.values())}
     return {
         "schema": EXPORT_SCHEMA,
         "architecture": target.shape.architecture,
@@ -51,8 +52,8 @@ def export_object(comparison: Comparison, rows: pd.DataFrame, width: int, depth:
         },
         "weight_decay_convention": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
         "multipliers": {site.value: value for site, value in multipliers(target).items()},
-        "roles": {rule.parameter.role.value: _values(rule) for rule in _first_by_role(rules)},
-        "parameters": {rule.parameter.pattern: _parameter(rule) for rule in _first_by_pattern(rules)},
+        "roles": {role: _values(rule) for role, rule in reversed(roles.items())},
+        "parameters": {pattern: _parameter(rule) for pattern, rule in rules.items()},
         "evidence": {
             "comparison": comparison_object(comparison),
             "steps": tuned.steps,
@@ -120,14 +121,6 @@ def _parameter(rule: ParameterRule) -> dict[str, Any]:
         **_values(rule),
         "multiplier": rule.multiplier,
     }
-
-
-def _first_by_role(rules: Sequence[ParameterRule]) -> list[ParameterRule]:
-    return list({rule.parameter.role: rule for rule in reversed(rules)}.values())[::-1]
-
-
-def _first_by_pattern(rules: Sequence[ParameterRule]) -> list[ParameterRule]:
-    return list({rule.parameter.pattern: rule for rule in reversed(rules)}.values())[::-1]
 
 
 def _warnings(comparison: Comparison, family: pd.DataFrame, target: Recipe) -> list[str]:

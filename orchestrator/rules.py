@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..models.parametrization.rules import ParameterRule, multipliers, parameter_rules, ratios
+from ..models.parametrization.rules import ParameterRule, multipliers, ratios, rules_by_pattern
 from ..models.recipe import Recipe
 
 COLUMNS = (
@@ -49,7 +49,7 @@ def print_families(recipes: Sequence[Recipe], style: str) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
     for recipe in recipes:
-        cells = [_cells(rule) for rule in _by_pattern(recipe)]
+        cells = [_cells(rule) for rule in rules_by_pattern(recipe).values()]
         if style == "markdown":
             print(f"### {_title(recipe)}\n\n{_sites(recipe)}\n")
             print(_markdown(cells) + "\n")
@@ -84,14 +84,9 @@ def family_object(recipe: Recipe) -> dict[str, Any]:
                 "multiplier": rule.multiplier,
                 "row": rule.source,
             }
-            for rule in _by_pattern(recipe)
+            for rule in rules_by_pattern(recipe).values()
         ],
     }
-
-
-def _by_pattern(recipe: Recipe) -> list[ParameterRule]:
-    """One rule for all blocks: they differ in their index alone."""
-    return list({rule.parameter.pattern: rule for rule in reversed(parameter_rules(recipe))}.values())[::-1]
 
 
 def _title(recipe: Recipe) -> str:

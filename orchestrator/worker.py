@@ -41,7 +41,6 @@ def main() -> None:
     commands: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_listen, args=(commands,), daemon=True).start()
     directory = SweepDirectory(options.directory)
-    _send(events, event="ready")
     while (job_id := commands.get()) is not None:
         _redirect_output(directory.log(job_id))
         try:

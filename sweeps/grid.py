@@ -92,7 +92,7 @@ def _point_problem(spec: SweepSpec, message: str) -> Problem:
     if name.startswith("base"):
         return Problem(tuple(name.split(".")), reason)
     section = "axes" if name in spec.axes else "fixed"
-    if name in ("vocab_size",) or (
+    if name == "vocab_size" or (
         name not in spec.fixed and name not in spec.axes and name not in SHAPE_FIELDS
     ):
         return Problem((), message)

@@ -217,6 +217,3 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - the parsed file, before anythin
         if isinstance(value, kind):
             return kind(value)
     return value
-
-
-__all__ = ["Sweep", "Where", "load_sweep", "preset_names", "preset_text", "resolved"]

@@ -33,6 +33,14 @@ def parameter_rules(recipe: Recipe) -> tuple[ParameterRule, ...]:
     return tuple(_rule(parameter, recipe, base_std, sites) for parameter in parameters(recipe.shape))
 
 
+def rules_by_pattern(recipe: Recipe) -> dict[str, ParameterRule]:
+    """One rule for all blocks, by name pattern and in forward order: blocks differ in their index alone."""
+    found: dict[str, ParameterRule] = {}
+    for rule in parameter_rules(recipe):
+        found.setdefault(rule.parameter.pattern, rule)
+    return found
+
+
 def multipliers(recipe: Recipe) -> dict[Site, float]:
     """The forward multiplier of every site that the recipe's proxy has."""
     shape, base = recipe.shape, recipe.base_shape()

@@ -86,13 +86,13 @@ def run(
         work = prepare(sweep, directory, found, progress)
         pool = LocalPool(directory.path, workers or found.count, found)
         try:
-            summary = run_jobs(work, directory, pool, progress)
+            failed = run_jobs(work, directory, pool, progress)
         except KeyboardInterrupt:
             warn("interrupted; what is finished is kept, and the same command goes on from there")
             raise typer.Exit(exit_codes.INTERRUPTED) from None
         finally:
             pool.close()
-    for job_id, reason in summary.failed.items():
+    for job_id, reason in failed.items():
         warn(f"job {job_id} failed: {reason}")
     warn(f"results in {directory.path}; next: mutransfer report {directory.path}")
-    raise typer.Exit(exit_codes.FAILED_TRIALS if summary.failed else exit_codes.DONE)
+    raise typer.Exit(exit_codes.FAILED_TRIALS if failed else exit_codes.DONE)
