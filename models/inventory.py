@@ -7,7 +7,7 @@ rule table covers exactly the roles that appear here.
 from collections.abc import Iterator
 
 from .parametrization.role import Parameter, Role, Site
-from .shape import Shape
+from .shape import Norm, Shape
 
 
 def parameters(shape: Shape) -> tuple[Parameter, ...]:
@@ -34,39 +34,45 @@ def _decoder(shape: Shape) -> Iterator[Parameter]:
         yield Parameter(name="positions.weight", shape=(shape.sequence_length, n), role=Role.INPUT)
     for index in range(shape.depth):
         block = f"blocks.{index}"
-        yield from _norm(f"{block}.mixer_norm", shape, Role.HIDDEN_VECTOR)
+        yield from _norm(f"{block}.mixer_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
         match shape.architecture:
             case "transformer":
                 yield from _attention(f"{block}.mixer", shape)
             case "gdn":
                 yield from _gated_deltanet(f"{block}.mixer", shape)
-        yield from _norm(f"{block}.mlp_norm", shape, Role.HIDDEN_VECTOR)
+        yield from _norm(f"{block}.mlp_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
         yield from _mlp(f"{block}.mlp", shape)
-    yield from _norm("final_norm", shape, Role.VECTOR)
+    yield from _norm("final_norm", shape, shape.last_norm, Role.VECTOR)
     if not shape.tied:
         yield Parameter(name="readout.weight", shape=(shape.vocab_size, n), role=Role.OUTPUT, fan_in=n)
 
 
-def _norm(name: str, shape: Shape, role: Role) -> Iterator[Parameter]:
-    yield Parameter(name=f"{name}.gain", shape=(shape.width,), role=role, start="ones", decayed=False)
-    if shape.norm == "layernorm":
+def _norm(name: str, shape: Shape, kind: Norm, role: Role) -> Iterator[Parameter]:
+    if kind != "none":
+        yield Parameter(name=f"{name}.gain", shape=(shape.width,), role=role, start="ones", decayed=False)
+    if kind == "layernorm":
         yield Parameter(name=f"{name}.bias", shape=(shape.width,), role=role, start="zeros", decayed=False)
 
 
-def _matrix(name: str, fan_out: int, fan_in: int, *, ends_branch: bool = False) -> Parameter:
+def _matrix(
+    name: str, fan_out: int, fan_in: int, *, role: Role = Role.HIDDEN, ends_branch: bool = False
+) -> Parameter:
     return Parameter(
         name=f"{name}.weight",
         shape=(fan_out, fan_in),
-        role=Role.HIDDEN,
+        role=role,
         fan_in=fan_in,
         ends_branch=ends_branch,
     )
 
 
 def _attention(name: str, shape: Shape) -> Iterator[Parameter]:
+    """Softmax attention. Keys and values that a growing number of query heads shares are narrow."""
     n = shape.width
-    for projection in ("query", "key", "value"):
-        yield _matrix(f"{name}.{projection}", n, n)
+    kv_role = Role.NARROW if shape.pools_queries else Role.HIDDEN
+    yield _matrix(f"{name}.query", n, n)
+    for projection in ("key", "value"):
+        yield _matrix(f"{name}.{projection}", shape.kv_width, n, role=kv_role)
     yield _matrix(f"{name}.output", n, n, ends_branch=True)
 
 
@@ -88,7 +94,7 @@ def _gated_deltanet(name: str, shape: Shape) -> Iterator[Parameter]:
     """
     n, v, heads = shape.width, shape.value_width, shape.head_count
     gate, gate_vector, gain = (
-        (Role.GATE, Role.GATE_VECTOR, Role.HIDDEN_VECTOR)
+        (Role.NARROW, Role.NARROW_VECTOR, Role.HIDDEN_VECTOR)
         if shape.grows_head
         else (Role.HIDDEN, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR)
     )
@@ -101,8 +107,8 @@ def _gated_deltanet(name: str, shape: Shape) -> Iterator[Parameter]:
             role=Role.HIDDEN_VECTOR,
             fan_in=shape.conv_size,
         )
-    yield Parameter(name=f"{name}.a.weight", shape=(heads, n), role=gate, fan_in=n)
-    yield Parameter(name=f"{name}.b.weight", shape=(heads, n), role=gate, fan_in=n)
+    yield _matrix(f"{name}.a", heads, n, role=gate)
+    yield _matrix(f"{name}.b", heads, n, role=gate)
     yield Parameter(name=f"{name}.a_log", shape=(heads,), role=gate_vector, start="a_log", decayed=False)
     yield Parameter(name=f"{name}.dt_bias", shape=(heads,), role=gate_vector, start="dt_bias", decayed=False)
     yield _matrix(f"{name}.gate", v, n)

@@ -13,6 +13,7 @@ from .layers.linear import linear
 from .layers.mlp import mlp
 from .layers.multiplier import Multiplier, scaled
 from .layers.norm import norm
+from .layers.trace import Trace, untraced
 from .mixers.attention import attention
 from .mixers.gated_deltanet import gated_deltanet
 from .parametrization.role import Site
@@ -21,18 +22,30 @@ from .shape import Shape
 Sites = Mapping[Site, Multiplier]
 
 
-def logits(shape: Shape, parameters: Mapping[str, Tensor], sites: Sites, tokens_KBT: Tensor) -> Tensor:
-    """Next-token logits [K, B, T, V]. `parameters` are [K, ...] by name, `sites` the multipliers."""
+def logits(
+    shape: Shape,
+    parameters: Mapping[str, Tensor],
+    sites: Sites,
+    tokens_KBT: Tensor,
+    trace: Trace = untraced,
+) -> Tensor:
+    """Next-token logits [K, B, T, V]. `parameters` are [K, ...] by name, `sites` the multipliers.
+
+    `trace` is told what every module and every block of the stream is given and makes.
+    """
     x_KBTD = embed(tokens_KBT, parameters["embedding.weight"])
     if "positions.weight" in parameters:
         x_KBTD = x_KBTD + parameters["positions.weight"][:, None, : tokens_KBT.shape[2]]
     x_KBTD = scaled(x_KBTD, sites[Site.EMBEDDING])
+    trace("embedding", tokens_KBT, x_KBTD)
     for index in range(shape.depth):
-        x_KBTD = _block(x_KBTD, parameters, f"blocks.{index}", shape, sites)
+        x_KBTD = _block(x_KBTD, parameters, f"blocks.{index}", shape, sites, trace)
     x_KBTD = norm(x_KBTD, parameters, "final_norm")
     # The readout's multiplier goes onto the narrow side of the matrix product.
     x_KBTD = scaled(x_KBTD, sites[Site.READOUT])
-    return linear(x_KBTD, parameters["embedding.weight" if shape.tied else "readout.weight"])
+    logits_KBTV = linear(x_KBTD, parameters["embedding.weight" if shape.tied else "readout.weight"])
+    trace("readout", x_KBTD, logits_KBTV)
+    return logits_KBTV
 
 
 def _block(
@@ -41,16 +54,19 @@ def _block(
     name: str,
     shape: Shape,
     sites: Sites,
+    trace: Trace,
 ) -> Tensor:
-    branch = sites[Site.BRANCH]
+    branch, given_KBTD = sites[Site.BRANCH], x_KBTD
     normed_KBTD = norm(x_KBTD, parameters, f"{name}.mixer_norm")
     match shape.architecture:
         case "transformer":
             scale = sites[attention_site(shape)]
-            mixed_KBTD = attention(normed_KBTD, parameters, f"{name}.mixer", shape, scale)
+            mixed_KBTD = attention(normed_KBTD, parameters, f"{name}.mixer", shape, scale, trace)
         case "gdn":
             scale = sites[state_site(shape)]
-            mixed_KBTD = gated_deltanet(normed_KBTD, parameters, f"{name}.mixer", shape, scale)
+            mixed_KBTD = gated_deltanet(normed_KBTD, parameters, f"{name}.mixer", shape, scale, trace)
     x_KBTD = x_KBTD + scaled(mixed_KBTD, branch)
     normed_KBTD = norm(x_KBTD, parameters, f"{name}.mlp_norm")
-    return x_KBTD + scaled(mlp(normed_KBTD, parameters, f"{name}.mlp"), branch)
+    x_KBTD = x_KBTD + scaled(mlp(normed_KBTD, parameters, f"{name}.mlp", trace), branch)
+    trace(name, given_KBTD, x_KBTD)
+    return x_KBTD

@@ -11,17 +11,41 @@ RECIPE_VERSION = 1
 
 SHAPE_FIELDS = frozenset(field.name for field in fields(Shape))
 
+Parametrization = Literal["sp", "mup", "depth-mup", "mup-width", "mup-plain"]
+Optimizer = Literal[
+    "adamw", "sgd", "lion", "sophia", "muon", "muon-kimi", "shampoo", "soap", "spectral-sphere"
+]  # fmt: skip
+
 # Fields that only some recipes read; elsewhere they are left out of the identity, so that two points
-# which differ in them alone are one trial.
-OPTIMIZER_FIELDS = {"adamw": {"beta1", "beta2", "epsilon"}, "sgd": {"momentum"}}
+# which differ in them alone are one trial. Matrix optimizers leave vectors to AdamW and read its fields.
+_ADAMW = {"beta1", "beta2", "epsilon"}
+_PAIRING = _ADAMW | {"adamw_lr_ratio", "matrices"}
+OPTIMIZER_FIELDS: dict[str, set[str]] = {
+    "adamw": _ADAMW,
+    "sgd": {"momentum", "nesterov"},
+    "lion": {"beta1", "beta2"},
+    "sophia": _ADAMW | {"gamma", "curvature_every"},
+    "muon": _PAIRING | {"momentum", "nesterov"},
+    "muon-kimi": _PAIRING | {"momentum", "nesterov"},
+    "shampoo": _PAIRING | {"precondition_every"},
+    "soap": _PAIRING | {"precondition_every"},
+    "spectral-sphere": _PAIRING | {"momentum", "nesterov"},
+}
+MATRIX_OPTIMIZERS = frozenset(name for name, read in OPTIMIZER_FIELDS.items() if "matrices" in read)
 ARCHITECTURE_FIELDS: dict[str, set[str]] = {
-    "transformer": {"positions", "attention_multiplier"},
+    "transformer": {"positions", "attention_multiplier", "kv_heads", "queries_per_kv"},
     "gdn": {"expand_v", "conv_size"},
 }
+# Fields younger than recipe version 1 and the value that all older trials have: left out of the identity
+# at that value, so that finished trials keep their ids.
+LATER_FIELDS: dict[str, Any] = {
+    "kv_heads": None, "queries_per_kv": None, "final_norm": None, "nesterov": True, "decay": "coupled",
+}  # fmt: skip
 NON_NEGATIVE = ("weight_decay", "grad_clip", "final_lr", "seed", "eval_every")
 POSITIVE = (
     "learning_rate", "epsilon", "init_scale", "steps", "batch_size", "eval_sequences", "embedding_multiplier",
-    "residual_multiplier", "attention_multiplier", "readout_multiplier",
+    "residual_multiplier", "attention_multiplier", "readout_multiplier", "gamma", "curvature_every",
+    "precondition_every",
 )  # fmt: skip
 FRACTIONS = ("beta1", "beta2", "momentum", "warmup")
 
@@ -31,15 +55,18 @@ class Recipe:
     """One training of one proxy. Raises ValueError, naming the field, for an impossible value.
 
     Learning rate, weight decay, epsilon and the multipliers are *base* values: the parametrization
-    turns them into the values of each parameter. `weight_decay` is coupled to the learning rate,
-    W <- W - lr * (A + weight_decay * W). `warmup` is a fraction of `steps`, `final_lr` a fraction of
+    turns them into the values of each parameter. `decay` names the convention of `weight_decay`:
+    coupled, W <- W - lr * (A + weight_decay * W), or independent, W <- W - lr * A - weight_decay * W,
+    both following the schedule. A matrix optimizer acts on the hidden matrices (`matrices` all: on
+    embedding and readout too); AdamW takes the rest at `adamw_lr_ratio` times `learning_rate`, which must
+    be given. `warmup` is a fraction of `steps`, `final_lr` a fraction of
     `learning_rate`; `grad_clip` 0 switches clipping off; `batch_size` counts sequences;
     `eval_every` 0 evaluates only before the first and after the last step.
     """
 
     shape: Shape
-    parametrization: Literal["sp", "mup"]
-    optimizer: Literal["adamw", "sgd"]
+    parametrization: Parametrization
+    optimizer: Optimizer
     learning_rate: float
     steps: int
     batch_size: int
@@ -48,10 +75,17 @@ class Recipe:
     base_depth: int | None = None
     seed: int = 0
     weight_decay: float = 0.0
+    decay: Literal["coupled", "independent"] = "coupled"
     beta1: float = 0.9
     beta2: float = 0.95
     epsilon: float = 1e-8
     momentum: float = 0.9
+    nesterov: bool = True
+    adamw_lr_ratio: float | None = None
+    matrices: Literal["hidden", "all"] = "hidden"
+    gamma: float = 0.05
+    curvature_every: int = 10
+    precondition_every: int = 10
     grad_clip: float = 1.0
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.1
@@ -76,6 +110,11 @@ class Recipe:
         for name in FRACTIONS:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is outside [0, 1)")
+        if self.optimizer in MATRIX_OPTIMIZERS and not (self.adamw_lr_ratio or 0) > 0:
+            raise ValueError(
+                f"adamw_lr_ratio: {self.optimizer} leaves embedding, readout and vectors to AdamW; give its "
+                "learning rate as a fraction of learning_rate, such as 0.1"
+            )
         if self.parametrization != "sp":
             self.base_shape()
 
@@ -102,12 +141,12 @@ class Recipe:
     def canonical(self) -> dict[str, Any]:
         """The fields that this recipe reads: equal exactly when two recipes are the same training."""
         values = {**self.point(), "recipe_version": RECIPE_VERSION}
-        unread = _others(OPTIMIZER_FIELDS, self.optimizer)
-        unread |= _others(ARCHITECTURE_FIELDS, self.shape.architecture)
+        unread = unread_fields(self.optimizer, self.shape.architecture)
         if self.parametrization == "sp":
             unread |= {"base_width", "base_depth"}
         if self.schedule == "constant":
             unread |= {"final_lr"}
+        unread |= {name for name, old in LATER_FIELDS.items() if values[name] == old}
         return {name: value for name, value in values.items() if name not in unread}
 
 
@@ -115,6 +154,11 @@ def recipe_from_point(point: Mapping[str, Any]) -> Recipe:
     """The recipe whose fields stand side by side in `point`; raises ValueError as Recipe and Shape do."""
     shape = Shape(**{name: value for name, value in point.items() if name in SHAPE_FIELDS})
     return Recipe(shape=shape, **{name: value for name, value in point.items() if name not in SHAPE_FIELDS})
+
+
+def unread_fields(optimizer: str, architecture: str) -> set[str]:
+    """Fields that recipes of this optimizer and architecture do not read."""
+    return _others(OPTIMIZER_FIELDS, optimizer) | _others(ARCHITECTURE_FIELDS, architecture)
 
 
 def _others(fields_of: Mapping[str, set[str]], chosen: str) -> set[str]:

@@ -11,14 +11,36 @@ import pyarrow as pa
 from ruamel.yaml import YAML
 
 from ..models.parametrization.rules import ParameterRule, multipliers, rules_by_pattern
-from ..models.recipe import Recipe, recipe_from_point
+from ..models.recipe import (
+    ARCHITECTURE_FIELDS,
+    LATER_FIELDS,
+    OPTIMIZER_FIELDS,
+    Recipe,
+    recipe_from_point,
+    unread_fields,
+)
 from ..results.choice import tuned_log2, usable_optima
 from ..results.comparison import FAMILY, Comparison
 from ..results.contract import comparison_object
 from ..results.schema import POINT
 
 EXPORT_SCHEMA = 1
-NULLABLE = {"base_width", "base_depth", "head_dim", "heads"}  # None is a value of these
+# None is a value of these.
+NULLABLE = {"base_width", "base_depth", "head_dim", "heads", "kv_heads", "queries_per_kv", "final_norm"}
+DECAY = {
+    "coupled": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
+    "independent": "independent: W <- W - learning_rate * update - weight_decay * W",
+}
+UPDATE_CONVENTION = {
+    "muon": "sqrt(fan_out/fan_in) * U V^T",
+    "muon-kimi": "0.2 * sqrt(max(fan_in, fan_out)) * U V^T",
+    "shampoo": "(L + eps)^(-1/4) G (R + eps)^(-1/4), statistics averaged with beta2, result with beta1",
+    "soap": "Adam in the eigenbasis of Shampoo's statistics",
+    "spectral-sphere": "sqrt(fan_out/fan_in) * msign(M + lambda u v^T), tangent to the spectral sphere",
+    "sophia": "clip(m / max(gamma * h, eps), 1)",
+}
+"""What a learning rate multiplies, where libraries of the same name differ."""
+
 MAX_SCALE_RATIO = 64.0
 """Beyond this ratio between the target and the largest measured scale the export warns."""
 
@@ -50,7 +72,8 @@ def export_object(comparison: Comparison, rows: pd.DataFrame, width: int, depth:
             "learning_rate_interval": [None if end is None else 2.0**end for end in interval],
             **_other_hyperparameters(tuned),
         },
-        "weight_decay_convention": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
+        "weight_decay_convention": DECAY[tuned.decay],
+        "update_convention": UPDATE_CONVENTION.get(tuned.optimizer),
         "multipliers": {site.value: value for site, value in multipliers(target).items()},
         "roles": {role: _values(rule) for role, rule in reversed(roles.items())},
         "parameters": {pattern: _parameter(rule) for pattern, rule in rules.items()},
@@ -88,6 +111,11 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
     largest = family[comparison.axis] == usable_optima(comparison)[-1].scale
     best = family[largest & (family["status"] == "finished")].sort_values("loss").iloc[0]
     point = {field.name: _plain(best[field.name], field.type) for field in POINT}
+    if point["architecture"] in ARCHITECTURE_FIELDS and point["optimizer"] in OPTIMIZER_FIELDS:
+        for name in unread_fields(point["optimizer"], point["architecture"]):
+            del point[name]
+    # Rows of sweeps that are older than a field have no value for it.
+    point |= {name: old for name, old in LATER_FIELDS.items() if name in point and point[name] is None}
     missing = [name for name, value in point.items() if value is None and name not in NULLABLE]
     if missing:
         raise ExportError(
@@ -98,13 +126,13 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
 
 
 def _other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
-    named = ["weight_decay", "grad_clip", "schedule", "warmup", "final_lr", "init", "init_scale"]
-    named += ["beta1", "beta2", "epsilon"] if tuned.optimizer == "adamw" else ["momentum"]
-    return {name: getattr(tuned, name) for name in named}
+    common = ["weight_decay", "grad_clip", "schedule", "warmup", "final_lr", "init", "init_scale"]
+    return {name: getattr(tuned, name) for name in common + sorted(OPTIMIZER_FIELDS[tuned.optimizer])}
 
 
 def _values(rule: ParameterRule) -> dict[str, Any]:
     return {
+        "optimizer": rule.optimizer,
         "init_std": rule.init_std,
         "learning_rate": rule.learning_rate,
         "weight_decay": rule.weight_decay,

@@ -40,6 +40,10 @@ def group_key(recipe: Recipe) -> tuple[Any, ...]:
     return (
         recipe.shape,
         recipe.optimizer,
+        recipe.nesterov,
+        recipe.matrices,
+        recipe.curvature_every,
+        recipe.precondition_every,
         recipe.steps,
         recipe.batch_size,
         recipe.precision,

@@ -77,6 +77,7 @@ def family_object(recipe: Recipe) -> dict[str, Any]:
                 "name": rule.parameter.pattern,
                 "role": rule.parameter.role.value,
                 "shape": list(rule.parameter.shape),
+                "optimizer": rule.optimizer,
                 "init_std": rule.init_std,
                 "learning_rate": rule.learning_rate,
                 "weight_decay": rule.weight_decay,

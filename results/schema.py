@@ -24,7 +24,8 @@ POINT = [
     pa.field("width", pa.int64()),
     pa.field("depth", pa.int64()),
     pa.field("learning_rate", pa.float64()),
-    pa.field("weight_decay", pa.float64()),  # coupled: multiplied by the learning rate
+    pa.field("weight_decay", pa.float64()),  # in the convention that `decay` names
+    pa.field("decay", pa.string()),  # coupled | independent of the learning rate; null: coupled
     pa.field("seed", pa.int64()),
     pa.field("base_width", pa.int64()),
     pa.field("base_depth", pa.int64()),
@@ -38,13 +39,22 @@ POINT = [
     pa.field("mlp_ratio", pa.float64()),
     pa.field("norm", pa.string()),
     pa.field("positions", pa.string()),
+    pa.field("final_norm", pa.string()),  # null: the same kind as norm
     pa.field("tied", pa.bool_()),
+    pa.field("kv_heads", pa.int64()),  # null: as many as query heads, or by queries_per_kv
+    pa.field("queries_per_kv", pa.int64()),
     pa.field("expand_v", pa.int64()),
     pa.field("conv_size", pa.int64()),
     pa.field("beta1", pa.float64()),
     pa.field("beta2", pa.float64()),
     pa.field("epsilon", pa.float64()),
     pa.field("momentum", pa.float64()),
+    pa.field("nesterov", pa.bool_()),  # null: true
+    pa.field("adamw_lr_ratio", pa.float64()),  # AdamW's learning rate beside a matrix optimizer's
+    pa.field("matrices", pa.string()),  # hidden | all: what a matrix optimizer acts on
+    pa.field("gamma", pa.float64()),  # Sophia
+    pa.field("curvature_every", pa.int64()),  # steps, Sophia
+    pa.field("precondition_every", pa.int64()),  # steps, Shampoo and SOAP
     pa.field("grad_clip", pa.float64()),
     pa.field("schedule", pa.string()),
     pa.field("warmup", pa.float64()),  # fraction of steps

@@ -1,17 +1,20 @@
 """A trial's result does not depend on its companions, also when a neighbour diverges."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
 
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe import Optimizer, Recipe
 from mutransfer.models.training.loop import Outcome, train
 
 CPU = torch.device("cpu")
 STEPS = 20
 LOSS_TOLERANCE = 1e-5  # float32, 20 steps: rounding in differently shaped products, measured at 2e-6
+
+MATRIX_TOLERANCE = 1e-3
 
 
 def companions(recipe: Callable[..., Recipe], architecture: str) -> list[Recipe]:
@@ -45,6 +48,30 @@ def test_batched_equals_single(architecture: str, recipe: Callable[..., Recipe],
         assert len(alone.curve) == STEPS
         assert train_losses(together[index]) == pytest.approx(train_losses(alone), abs=LOSS_TOLERANCE)
         assert together[index].loss == pytest.approx(alone.loss, abs=LOSS_TOLERANCE)
+
+
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+def test_every_optimizer_trains_batched_as_alone(
+    optimizer: str, recipe: Callable[..., Recipe], batches: Batches
+) -> None:
+    """Matrix optimizers handle all trials and all layers of a shape together; the third trial diverges."""
+    rate = {"sgd": 0.3, "lion": 0.003, "sophia": 0.003}.get(optimizer, 0.02)
+    common = {"optimizer": optimizer, "adamw_lr_ratio": 0.5, "matrices": "all", "steps": STEPS}
+    recipes = [
+        recipe(**common, learning_rate=rate),
+        recipe(**common, learning_rate=rate / 4, parametrization="sp", weight_decay=0.3, seed=1),
+        recipe(**common, learning_rate=1e30, grad_clip=0.0),
+        recipe(
+            **common, learning_rate=rate, parametrization="depth-mup", decay="independent", weight_decay=0.01
+        ),
+    ]
+    together = train(recipes, batches, CPU)
+    assert together[2].diverged
+    for index in (0, 1, 3):
+        alone = train([recipes[index]], batches, CPU)[0]
+        # Sign-like and orthogonalised updates amplify rounding: an entry near zero may take either sign.
+        assert train_losses(together[index]) == pytest.approx(train_losses(alone), abs=MATRIX_TOLERANCE)
+        assert alone.loss is not None and alone.loss < alone.initial_loss - 0.02
 
 
 def test_a_diverged_trial_is_frozen_and_says_when(recipe: Callable[..., Recipe], batches: Batches) -> None:

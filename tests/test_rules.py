@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable
+from typing import Any, get_args
 
 import pytest
 
 from mutransfer.models.inventory import parameters
+from mutransfer.models.parametrization.power import HALF, ONE, L, W
 from mutransfer.models.parametrization.role import Role, Site
-from mutransfer.models.parametrization.rules import ParameterRule, multipliers, parameter_rules
-from mutransfer.models.parametrization.table import HALF, INIT, MULTIPLIER, ONE, UPDATE, L, W
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.parametrization.rules import MATRICES, ParameterRule, multipliers, parameter_rules
+from mutransfer.models.parametrization.table import INIT, MULTIPLIER, UPDATE
+from mutransfer.models.recipe import MATRIX_OPTIMIZERS, Optimizer, Parametrization, Recipe
 
 # Width 64 over 16 (m_W = 4), depth 6 over 2 (m_L = 3); base learning rate 1, decay 1, epsilon 1.
 FACTORS = {
@@ -44,6 +46,48 @@ SCALED = {
     "learning_rate": 1.0,
     "weight_decay": 1.0,
     "epsilon": 1.0,
+}
+
+
+OUTSIDE = {Role.INPUT, Role.OUTPUT, Role.VECTOR}
+
+# Width 64 over 16 (m_W = 4), depth 9 over 1 (m_L = 9), fixed heads of GDN: input, hidden, output, narrow, as
+# (learning rate, weight decay, epsilon) of a matrix optimizer that takes every matrix.
+MATRIX_FACTORS: dict[tuple[str, str], list[tuple[float, float, float | None]]] = {
+    ("mup", "muon"): [(1, 1, None), (1, 1, None), (4, 1 / 4, None), (1, 1, None)],
+    ("mup", "spectral-sphere"): [(1, 1, None), (1, 1, None), (4, 1 / 4, None), (1, 1, None)],
+    ("mup", "muon-kimi"): [(1, 1, None), (1 / 2, 2, None), (1, 1, None), (1 / 4, 4, None)],
+    ("mup", "shampoo"): [(2, 1 / 2, 1 / 4), (1, 1, 1 / 81), (2, 1 / 2, 1 / 4), (1 / 2, 2, 1 / 81)],
+    ("mup", "soap"): [(2, 1 / 2, 1 / 2), (1, 1, 1 / 9), (2, 1 / 2, 1 / 2), (1 / 2, 2, 1 / 9)],
+    ("depth-mup", "muon"): [(1, 1, None), (1 / 3, 1, None), (4, 1 / 4, None), (1 / 3, 1, None)],
+    ("depth-mup", "spectral-sphere"): [(1, 1, None), (1 / 3, 1, None), (4, 1 / 4, None), (1 / 3, 1, None)],
+    ("depth-mup", "muon-kimi"): [(1, 1, None), (1 / 6, 2, None), (1, 1, None), (1 / 12, 4, None)],
+    ("depth-mup", "shampoo"): [(2, 1 / 2, 1 / 4), (1 / 3, 1, 1 / 9), (2, 1 / 2, 1 / 4), (1 / 6, 2, 1 / 9)],
+    ("depth-mup", "soap"): [(2, 1 / 2, 1 / 2), (1 / 3, 1, 1 / 3), (2, 1 / 2, 1 / 2), (1 / 6, 2, 1 / 3)],
+}  # fmt: skip
+MATRIX_PARAMETERS = (
+    "embedding.weight", "blocks.*.mixer.query.weight", "readout.weight", "blocks.*.mixer.a.weight",
+)  # fmt: skip
+
+# The same shape, depth-muP, element by element: hidden, hidden vector, narrow, narrow vector.
+DEPTH_FACTORS: dict[str, list[tuple[float, float, float | None]]] = {
+    "adamw": [(1 / 12, 4, 1 / 12), (1 / 3, 1, 1 / 12), (1 / 12, 4, 1 / 6), (1 / 3, 0, 1 / 6)],
+    "sophia": [(1 / 12, 4, 1 / 12), (1 / 3, 1, 1 / 12), (1 / 12, 4, 1 / 6), (1 / 3, 0, 1 / 6)],
+    "lion": [(1 / 12, 4, None), (1 / 3, 1, None), (1 / 12, 4, None), (1 / 3, 0, None)],
+    "sgd": [(1, 1 / 3, None), (4, 1 / 12, None), (1 / 2, 2 / 3, None), (2, 0, None)],
+}
+DEPTH_PARAMETERS = (
+    "blocks.*.mixer.query.weight", "blocks.*.mixer.query_conv.weight", "blocks.*.mixer.a.weight",
+    "blocks.*.mixer.a_log",
+)  # fmt: skip
+ALONE = {"learning_rate": 1.0, "weight_decay": 1.0, "epsilon": 1.0, "width": 64, "base_width": 16}
+GROWING: dict[str, Any] = {
+    **ALONE,
+    "depth": 9,
+    "base_depth": 1,
+    "architecture": "gdn",
+    "head_dim": None,
+    "heads": 2,
 }
 
 
@@ -130,8 +174,8 @@ def test_state_multiplier_of_a_growing_head(recipe: Callable[..., Recipe]) -> No
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "gdn"])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("heads", [{}, {"head_dim": None, "heads": 2}])
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+@pytest.mark.parametrize("heads", [{}, {"head_dim": None, "heads": 2}, {"kv_heads": 1}])
 @pytest.mark.parametrize("init", ["fan-in", "gpt2"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_at_the_base_every_rule_is_the_identity(
@@ -139,26 +183,39 @@ def test_at_the_base_every_rule_is_the_identity(
     recipe: Callable[..., Recipe],
 ) -> None:  # fmt: skip
     common: dict[str, object] = {"architecture": architecture, "optimizer": optimizer, "init": init}
-    common |= {"tied": tied, **heads}
+    common |= {"tied": tied, "adamw_lr_ratio": 0.1, "matrices": "all", **heads}
     common |= {"width": 32, "depth": 3, "base_width": 32, "base_depth": 3, "weight_decay": 0.1}
-    mup, sp = recipe(**common), recipe(**common, parametrization="sp")
-    for ours, theirs in zip(parameter_rules(mup), parameter_rules(sp), strict=True):
-        assert (ours.parameter, ours.init_std, ours.learning_rate, ours.weight_decay, ours.epsilon) == (
-            theirs.parameter, theirs.init_std, theirs.learning_rate, theirs.weight_decay, theirs.epsilon
-        )  # fmt: skip
-    assert multipliers(mup) == multipliers(sp)
+    sp = recipe(**common, parametrization="sp")
+    for parametrization in get_args(Parametrization):
+        other = recipe(**common, parametrization=parametrization)
+        for ours, theirs in zip(parameter_rules(other), parameter_rules(sp), strict=True):
+            assert (ours.parameter, ours.init_std, values(ours)) == (
+                theirs.parameter, theirs.init_std, values(theirs),
+            )  # fmt: skip
+        assert multipliers(other) == multipliers(sp)
 
 
 def test_every_table_covers_every_role_and_site() -> None:
-    assert all(set(table) == set(Role) for table in (*INIT.values(), *UPDATE.values()))
+    """Matrix optimizers are never asked about vectors."""
+    for (_, optimizer), table in UPDATE.items():
+        assert set(table) == (MATRICES["all"] if optimizer in MATRIX_OPTIMIZERS else set(Role))
+    assert {optimizer for _, optimizer in UPDATE} == set(get_args(Optimizer))
+    assert {name for name, _ in UPDATE} == set(INIT) == set(MULTIPLIER) == set(get_args(Parametrization))
+    assert all(set(table) == set(Role) for table in INIT.values())
     assert all(set(table) == set(Site) for table in MULTIPLIER.values())
 
 
 def test_weight_decay_and_learning_rate_keep_their_product() -> None:
-    """Coupled decay eta * lambda stays constant with scale in every row of muP."""
-    for optimizer in ("adamw", "sgd"):
-        for row in UPDATE["mup", optimizer].values():
-            assert row.learning_rate * row.weight_decay == ONE
+    """What a step takes off a weight is constant with scale in every row of muP, and falls like
+    1/sqrt(depth) inside the branches of depth-muP, as its updates do."""
+    for (parametrization, optimizer), table in UPDATE.items():
+        for role, row in table.items():
+            inside = parametrization == "depth-mup" and role not in OUTSIDE
+            assert row.independent_decay == (1 / L**HALF if inside else ONE), (
+                parametrization,
+                optimizer,
+                role,
+            )
 
 
 def test_a_role_without_a_row_is_an_error(
@@ -187,3 +244,92 @@ def test_names_are_unique_and_every_block_is_alike(architecture: str, recipe: Ca
             for index in range(3)
         ]
         assert blocks[0] == blocks[1] == blocks[2] != []
+
+
+def values(rule: ParameterRule) -> tuple[float, float, float | None]:
+    return rule.learning_rate, rule.weight_decay, rule.epsilon
+
+
+@pytest.mark.parametrize(("parametrization", "optimizer"), MATRIX_FACTORS)
+def test_matrix_optimizers_as_numbers(
+    parametrization: str, optimizer: str, recipe: Callable[..., Recipe]
+) -> None:
+    rules = by_pattern(
+        recipe(
+            **GROWING,
+            parametrization=parametrization,
+            optimizer=optimizer,
+            adamw_lr_ratio=0.1,
+            matrices="all",
+        )
+    )
+    for pattern, expected in zip(MATRIX_PARAMETERS, MATRIX_FACTORS[parametrization, optimizer], strict=True):
+        assert rules[pattern].optimizer == optimizer
+        assert values(rules[pattern]) == pytest.approx(expected), pattern
+
+
+@pytest.mark.parametrize("optimizer", DEPTH_FACTORS)
+def test_depth_mup_as_numbers(optimizer: str, recipe: Callable[..., Recipe]) -> None:
+    growing = recipe(**GROWING, parametrization="depth-mup", optimizer=optimizer)
+    rules = by_pattern(growing)
+    for pattern, expected in zip(DEPTH_PARAMETERS, DEPTH_FACTORS[optimizer], strict=True):
+        assert values(rules[pattern]) == pytest.approx(expected), pattern
+    assert multipliers(growing)[Site.BRANCH] == pytest.approx(1 / 3)
+
+
+def test_a_matrix_optimizer_leaves_the_rest_to_adamw(recipe: Callable[..., Recipe]) -> None:
+    """By role: a narrow matrix of one row is still Muon's, a large embedding is not."""
+    rules = by_pattern(recipe(**GROWING, optimizer="muon", adamw_lr_ratio=0.1))
+    taken = {pattern for pattern, rule in rules.items() if rule.optimizer == "muon"}
+    assert taken == {p for p, rule in rules.items() if rule.parameter.role in (Role.HIDDEN, Role.NARROW)}
+    assert rules["blocks.*.mixer.a.weight"].parameter.shape == (2, 64)
+    assert rules["embedding.weight"].learning_rate == pytest.approx(0.1)
+    assert rules["blocks.*.mixer.query_conv.weight"].optimizer == "adamw"
+
+
+def test_mup_width_is_mup_without_depth(recipe: Callable[..., Recipe]) -> None:
+    for optimizer in get_args(Optimizer):
+        options = {**GROWING, "optimizer": optimizer, "adamw_lr_ratio": 0.1}
+        width_only = recipe(**options, parametrization="mup-width")
+        shallow = recipe(**options | {"depth": 1})
+        for ours, theirs in zip(by_pattern(width_only).values(), by_pattern(shallow).values(), strict=True):
+            assert (values(ours), ours.init_std) == (values(theirs), theirs.init_std)
+        assert multipliers(width_only) == multipliers(shallow)
+
+
+def test_plain_mup_treats_gates_as_hidden(recipe: Callable[..., Recipe]) -> None:
+    options = {**GROWING, "optimizer": "sgd", "depth": 1}
+    own, plain = by_pattern(recipe(**options)), by_pattern(recipe(**options, parametrization="mup-plain"))
+    differing = {pattern for pattern, rule in own.items() if values(rule) != values(plain[pattern])}
+    assert differing == {f"blocks.*.mixer.{name}" for name in ("a.weight", "b.weight", "a_log", "dt_bias")}
+    assert values(plain["blocks.*.mixer.a.weight"]) == values(plain["blocks.*.mixer.query.weight"])
+    assert plain["blocks.*.mixer.a_log"].learning_rate == 4
+    assert multipliers(recipe(**options, parametrization="mup-plain"))[Site.GROWING_STATE] == 1
+
+
+def test_independent_decay_is_the_coupled_one_with_the_learning_rate_taken_in(
+    recipe: Callable[..., Recipe],
+) -> None:
+    for parametrization in get_args(Parametrization):
+        options = {**GROWING, "parametrization": parametrization}
+        coupled = by_pattern(recipe(**options))
+        independent = by_pattern(recipe(**options, decay="independent"))
+        for pattern, rule in coupled.items():
+            shrink = rule.learning_rate * rule.weight_decay
+            assert independent[pattern].weight_decay == pytest.approx(shrink), pattern
+
+
+def test_grouped_queries(recipe: Callable[..., Recipe]) -> None:
+    """Keys and values of a fixed number of heads are narrow; of a growing number, hidden."""
+    fixed = by_pattern(recipe(**SCALED, kv_heads=1))["blocks.*.mixer.value.weight"]
+    assert (fixed.parameter.role, fixed.parameter.shape) == (Role.NARROW, (8, 64))
+    growing = by_pattern(recipe(**SCALED, queries_per_kv=2))["blocks.*.mixer.value.weight"]
+    assert (growing.parameter.role, growing.parameter.shape) == (Role.HIDDEN, (32, 64))
+    heads = {**SCALED, "head_dim": None, "heads": 2, "kv_heads": 1}
+    assert by_pattern(recipe(**heads))["blocks.*.mixer.value.weight"].parameter.role is Role.HIDDEN
+
+
+def test_no_norms(recipe: Callable[..., Recipe]) -> None:
+    assert not [p for p in by_pattern(recipe(norm="none")) if "norm" in p]
+    final = [p for p in by_pattern(recipe(norm="none", final_norm="layernorm")) if "norm" in p]
+    assert final == ["final_norm.gain", "final_norm.bias"]

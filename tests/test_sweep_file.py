@@ -132,7 +132,10 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
         ("name: tiny", "name: tiny\ncolour: red"),
     )
     found = faults(path)
-    assert "6: fixed.optimizer: 'adam' is not one of adamw, sgd" in found
+    assert (
+        "6: fixed.optimizer: 'adam' is not one of adamw, sgd, lion, sophia, muon, muon-kimi, shampoo, soap, spectral-sphere"
+        in found
+    )
     assert "9: fixed.steps: 'many' is not an integer" in found
     assert "10: fixed.batchsize: is not a field of a trial; did you mean batch_size?" in found
     assert "15: axes.width: 8 is one value; write [8], or move it to fixed" in found

@@ -37,8 +37,10 @@ CHANGED = {
     "schedule": "linear", "warmup": 0.2, "final_lr": 0.1, "init": "gpt2", "init_scale": 0.5,
     "embedding_multiplier": 2.0, "residual_multiplier": 2.0, "attention_multiplier": 2.0,
     "readout_multiplier": 2.0, "precision": "bf16", "eval_sequences": 9, "eval_every": 5,
-    "architecture": "gdn",
+    "architecture": "gdn", "decay": "independent", "final_norm": "layernorm",
+    "kv_heads": 1,
 }  # fmt: skip
+MUON = {"optimizer": "muon", "adamw_lr_ratio": 0.1}
 
 
 @pytest.mark.parametrize("name", CHANGED)
@@ -54,10 +56,18 @@ def test_whatever_affects_the_result_changes_the_id(name: str, recipe: Callable[
         ("momentum", 0.8, {"optimizer": "sgd"}),
         ("expand_v", 2, {"architecture": "gdn"}),
         ("conv_size", 2, {"architecture": "gdn"}),
+        ("queries_per_kv", 2, {"base_width": 16}),
+        ("nesterov", False, {"optimizer": "sgd"}),
+        ("gamma", 0.01, {"optimizer": "sophia"}),
+        ("curvature_every", 5, {"optimizer": "sophia"}),
+        ("adamw_lr_ratio", 0.5, MUON),
+        ("matrices", "all", MUON),
+        ("epsilon", 1e-6, MUON),
+        ("precondition_every", 5, {**MUON, "optimizer": "soap"}),
     ],
 )
 def test_fields_of_one_kind_change_the_id_there(
-    name: str, value: int, where: dict[str, object], recipe: Callable[..., Recipe]
+    name: str, value: object, where: dict[str, object], recipe: Callable[..., Recipe]
 ) -> None:
     before = where if name != "heads" else {**where, "heads": 4}
     assert trial_id(recipe(**{**where, name: value})) != trial_id(recipe(**before))
@@ -65,7 +75,16 @@ def test_fields_of_one_kind_change_the_id_there(
 
 def test_every_field_is_covered_by_these_tests() -> None:
     named = {field.name for field in (*fields(Shape), *fields(Recipe))} - {"shape"}
-    assert named == {*CHANGED, "head_dim", "heads", "momentum", "expand_v", "conv_size"}
+    assert named == {
+        *CHANGED, "head_dim", "heads", "momentum", "expand_v", "conv_size", "nesterov", "gamma",
+        "queries_per_kv", "curvature_every", "adamw_lr_ratio", "matrices", "precondition_every",
+    }  # fmt: skip
+
+
+def test_fields_added_later_leave_finished_trials_their_ids(recipe: Callable[..., Recipe]) -> None:
+    """What version 1's first sweeps computed for this recipe."""
+    assert trial_id(recipe()) == "dfb12e84fb754b66"
+    assert trial_id(recipe(optimizer="sgd", architecture="gdn")) == "c2f1620c31330d41"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +95,9 @@ def test_every_field_is_covered_by_these_tests() -> None:
         ({"base_width": 32, "base_depth": 4}, {"parametrization": "sp"}),
         ({"positions": "learned"}, {"architecture": "gdn"}),
         ({"conv_size": 2}, {}),
+        ({"gamma": 1.0, "adamw_lr_ratio": 3.0, "nesterov": False}, {}),
+        ({"momentum": 0.5}, {**MUON, "optimizer": "soap"}),
+        ({"kv_heads": 1}, {"architecture": "gdn"}),
         ({"final_lr": 0.5}, {"schedule": "constant"}),
     ],
 )
@@ -98,5 +120,9 @@ def test_impossible_values_name_the_field(recipe: Callable[..., Recipe]) -> None
         recipe(learning_rate=-1)
     with pytest.raises(ValueError, match="head_dim: rotary positions need an even head, not 1"):
         replace(recipe().shape, head_dim=1)
+    with pytest.raises(ValueError, match="adamw_lr_ratio: muon leaves embedding, readout and vectors to"):
+        recipe(optimizer="muon")
+    with pytest.raises(ValueError, match="kv_heads: 2 heads are not a multiple of 3"):
+        recipe(kv_heads=3)
     with pytest.raises(ValueError, match=r"base: parametrization mup needs base\.width"):
         recipe(base_width=None)

@@ -3,10 +3,21 @@
 K trials, B batch, T time, I fan_in, O fan_out.
 """
 
+from collections.abc import Mapping
+
 from torch import Tensor
+
+from .trace import Trace
 
 
 def linear(x_KBTI: Tensor, w_KOI: Tensor) -> Tensor:
     """x W^T for every trial, [K, B, T, O]: one batched matrix product."""
     k, b, t, i = x_KBTI.shape
     return (x_KBTI.reshape(k, b * t, i) @ w_KOI.transpose(1, 2)).view(k, b, t, -1)
+
+
+def projection(x_KBTI: Tensor, parameters: Mapping[str, Tensor], name: str, trace: Trace) -> Tensor:
+    """The linear map of the module `name`, [K, B, T, O]."""
+    y_KBTO = linear(x_KBTI, parameters[f"{name}.weight"])
+    trace(name, x_KBTI, y_KBTO)
+    return y_KBTO

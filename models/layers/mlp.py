@@ -8,11 +8,14 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import linear
+from .linear import projection
+from .trace import Trace
 
 
-def mlp(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str) -> Tensor:
-    up = linear(x_KBTD, parameters[f"{name}.up.weight"])
-    gate_weight = parameters.get(f"{name}.gate.weight")
-    hidden = F.gelu(up) if gate_weight is None else F.silu(linear(x_KBTD, gate_weight)) * up
-    return linear(hidden, parameters[f"{name}.down.weight"])
+def mlp(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, trace: Trace) -> Tensor:
+    hidden = projection(x_KBTD, parameters, f"{name}.up", trace)
+    if f"{name}.gate.weight" in parameters:
+        hidden = F.silu(projection(x_KBTD, parameters, f"{name}.gate", trace)) * hidden
+    else:
+        hidden = F.gelu(hidden)
+    return projection(hidden, parameters, f"{name}.down", trace)

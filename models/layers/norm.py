@@ -12,8 +12,10 @@ NORM_EPS = 1e-6
 
 
 def norm(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str) -> Tensor:
-    """LayerNorm where `name` has a bias, RMSNorm (arXiv:1910.07467) otherwise; [K, B, T, D]."""
-    gain_KD = parameters[f"{name}.gain"]
+    """LayerNorm where `name` has a bias, RMSNorm (arXiv:1910.07467) where it has a gain alone, else x."""
+    gain_KD = parameters.get(f"{name}.gain")
+    if gain_KD is None:
+        return x_KBTD
     features = (x_KBTD.shape[-1],)
     bias_KD = parameters.get(f"{name}.bias")
     if bias_KD is None:

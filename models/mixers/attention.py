@@ -1,6 +1,6 @@
 """Causal softmax attention.
 
-K trials, B batch, T time, H heads, E head size, D width, N = K * B.
+K trials, B batch, T time, H heads, G key/value heads, E head size, D width, N = K * B.
 """
 
 from collections.abc import Mapping
@@ -8,33 +8,42 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.linear import linear
+from ..layers.linear import projection
 from ..layers.multiplier import Multiplier, scaled
 from ..layers.positions import rotate
+from ..layers.trace import Trace
 from ..shape import Shape
 
 
 def attention(
-    x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape, scale: Multiplier
+    x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape, scale: Multiplier, trace: Trace
 ) -> Tensor:
     """Multi-head attention, [K, B, T, D]. `scale` is the whole factor on the logits.
 
+    With grouped queries (arXiv:2305.13245) each key/value head serves H / G query heads.
     The trial axis joins the batch of the attention kernel. That kernel takes one scale, so where the
     trials differ theirs goes into the query.
     """
     k, b, t, _ = x_KBTD.shape
 
-    def heads_NHTE(projection: str) -> Tensor:
-        y_KBTD = linear(x_KBTD, parameters[f"{name}.{projection}.weight"])
-        if projection == "query" and isinstance(scale, Tensor):
+    def heads(which: str) -> Tensor:
+        y_KBTD = projection(x_KBTD, parameters, f"{name}.{which}", trace)
+        if which == "query" and isinstance(scale, Tensor):
             y_KBTD = scaled(y_KBTD, scale)
-        return y_KBTD.view(k * b, t, shape.head_count, shape.head_size).transpose(1, 2)
+        return y_KBTD.view(k * b, t, -1, shape.head_size).transpose(1, 2)
 
-    q_NHTE, k_NHTE, v_NHTE = (heads_NHTE(projection) for projection in ("query", "key", "value"))
+    q_NHTE, k_NGTE, v_NGTE = heads("query"), heads("key"), heads("value")
     if shape.positions == "rotary":
-        q_NHTE, k_NHTE = rotate(q_NHTE), rotate(k_NHTE)
+        q_NHTE, k_NGTE = rotate(q_NHTE), rotate(k_NGTE)
+    k_NHTE, v_NHTE = _shared(k_NGTE, shape), _shared(v_NGTE, shape)
     o_NHTE = F.scaled_dot_product_attention(
         q_NHTE, k_NHTE, v_NHTE, is_causal=True, scale=1.0 if isinstance(scale, Tensor) else scale
     )
     o_KBTD = o_NHTE.transpose(1, 2).reshape(k, b, t, shape.width)
-    return linear(o_KBTD, parameters[f"{name}.output.weight"])
+    return projection(o_KBTD, parameters, f"{name}.output", trace)
+
+
+def _shared(x_NGTE: Tensor, shape: Shape) -> Tensor:
+    """Each key/value head once for every query head that reads it, [N, H, T, E]."""
+    queries = shape.head_count // shape.kv_head_count
+    return x_NGTE if queries == 1 else x_NGTE.repeat_interleave(queries, dim=1)

@@ -22,7 +22,7 @@ class AdamW:
         self._first_KP: Tensor | None = None
         self._second_KP: Tensor | None = None
 
-    def __call__(self, gradient_KP: Tensor) -> Tensor:
+    def __call__(self, gradient_KP: Tensor, weight_KP: Tensor) -> Tensor:
         if self._first_KP is None or self._second_KP is None:
             self._first_KP = torch.zeros_like(gradient_KP)
             self._second_KP = torch.zeros_like(gradient_KP)

@@ -1,6 +1,7 @@
-"""What an optimizer is: a direction A for the step W <- W - lr * (A + weight_decay * W).
+"""What an optimizer is: a direction A for the step W <- W - lr * A - shrink * W.
 
-K trials, P parameters of one table row, laid end to end.
+K trials, P parameters of one buffer laid end to end; for matrix optimizers P is M matrices [O, I] of one
+shape, O fan_out and I fan_in.
 """
 
 from dataclasses import dataclass
@@ -11,26 +12,42 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyperparameters:
-    """What the directions of one buffer need, each [K, 1]: already scaled by the rules."""
+    """What the directions of one buffer need. Columns are [K, 1] and already scaled by the rules.
+
+    `matrix` is (fan_out, fan_in) where the buffer is a stack of matrices for a matrix optimizer.
+    """
 
     beta1_K1: Tensor
     beta2_K1: Tensor
     epsilon_K1: Tensor
     momentum_K1: Tensor
+    gamma_K1: Tensor
+    nesterov: bool
+    precondition_every: int
+    matrix: tuple[int, int] | None = None
 
 
 class Direction(Protocol):
     """The update direction of one buffer, with its own state."""
 
-    def __call__(self, gradient_KP: Tensor) -> Tensor:
-        """A, [K, P], a tensor that the caller may overwrite; advances the state by one step."""
+    def __call__(self, gradient_KP: Tensor, weight_KP: Tensor) -> Tensor:
+        """A, [K, P], to be read before the next call; advances the state by one step."""
         ...
 
 
-def step(
-    weight_KP: Tensor, direction_KP: Tensor, learning_rate_K1: Tensor, weight_decay_K1: Tensor | None
-) -> None:
-    """W <- W - lr * (A + weight_decay * W) in place; decay None where it is zero for every trial."""
-    if weight_decay_K1 is not None:
-        weight_KP.mul_(1 - learning_rate_K1 * weight_decay_K1)
+def step(weight_KP: Tensor, direction_KP: Tensor, learning_rate_K1: Tensor, shrink_K1: Tensor | None) -> None:
+    """W <- (1 - shrink) W - lr A in place; shrink None where it is zero for every trial."""
+    if shrink_K1 is not None:
+        weight_KP.mul_(1 - shrink_K1)
     weight_KP.addcmul_(direction_KP, learning_rate_K1, value=-1)
+
+
+def matrices(buffer_KP: Tensor, hyperparameters: Hyperparameters) -> Tensor:
+    """The buffer as its matrices, [K, M, O, I]."""
+    assert hyperparameters.matrix is not None, "a matrix optimizer was given something else"
+    return buffer_KP.view(len(buffer_KP), -1, *hyperparameters.matrix)
+
+
+def column(values_K1: Tensor) -> Tensor:
+    """[K, 1] as [K, 1, 1, 1], to stand beside matrices."""
+    return values_K1[:, :, None, None]

@@ -14,8 +14,8 @@ class Role(StrEnum):
     VECTOR = "vector"  # one dimension ~ n, outside the branches: the final norm
     HIDDEN_VECTOR = "hidden vector"  # one dimension ~ n, inside a branch: gains, biases, conv kernels
     HIDDEN_SCALAR = "hidden scalar"  # no dimension grows: a gain shared by a growing number of heads
-    GATE = "gate"  # GDN gate projection to a fixed number of growing heads: n -> fixed
-    GATE_VECTOR = "gate vector"  # A_log, dt_bias of a fixed number of growing heads
+    NARROW = "narrow"  # n -> fixed, inside a branch: gates of growing heads, shared keys and values
+    NARROW_VECTOR = "narrow vector"  # A_log, dt_bias of a fixed number of growing heads
 
 
 class Site(StrEnum):

@@ -5,19 +5,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..inventory import attention_site, parameters, state_site
-from ..recipe import Recipe
+from ..recipe import MATRIX_OPTIMIZERS, Optimizer, Recipe
 from ..shape import Shape
 from .role import Parameter, Role, Site
 from .table import INIT, MULTIPLIER, UPDATE
+
+MATRICES = {
+    "hidden": frozenset({Role.HIDDEN, Role.NARROW}),
+    "all": frozenset({Role.INPUT, Role.HIDDEN, Role.OUTPUT, Role.NARROW}),
+}
+"""The roles that a matrix optimizer acts on, by the recipe's `matrices`; AdamW takes the others."""
 
 GPT2_STD = 0.02  # arXiv:1909.08053 and GPT-2's code: every matrix; residual outputs / sqrt(2 depth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterRule:
-    """What one parameter gets: absolute values, ready to train with. None: not applicable."""
+    """What one parameter gets: absolute values, ready to train with. None: not applicable.
+
+    `weight_decay` follows the recipe's convention, `decay`.
+    """
 
     parameter: Parameter
+    optimizer: Optimizer
     init_std: float | None
     learning_rate: float
     weight_decay: float
@@ -39,6 +49,13 @@ def rules_by_pattern(recipe: Recipe) -> dict[str, ParameterRule]:
     for rule in parameter_rules(recipe):
         found.setdefault(rule.parameter.pattern, rule)
     return found
+
+
+def optimizer_of(role: Role, recipe: Recipe) -> Optimizer:
+    """Which optimizer acts on a role: decided by the role alone, never by a size."""
+    if recipe.optimizer not in MATRIX_OPTIMIZERS or role in MATRICES[recipe.matrices]:
+        return recipe.optimizer
+    return "adamw"
 
 
 def multipliers(recipe: Recipe) -> dict[Site, float]:
@@ -71,16 +88,22 @@ def _rule(
     parameter: Parameter, recipe: Recipe, base_std: Mapping[str, float | None], sites: Mapping[Site, float]
 ) -> ParameterRule:
     m = ratios(recipe)
-    update = UPDATE[recipe.parametrization, recipe.optimizer][parameter.role]
+    optimizer = optimizer_of(parameter.role, recipe)
+    update = UPDATE[recipe.parametrization, optimizer][parameter.role]
+    rate = recipe.learning_rate
+    if optimizer != recipe.optimizer:
+        rate *= recipe.adamw_lr_ratio or 0.0
+    decay = update.weight_decay if recipe.decay == "coupled" else update.independent_decay
     std = base_std[parameter.pattern]
     return ParameterRule(
         parameter=parameter,
+        optimizer=optimizer,
         init_std=None if std is None else std * INIT[recipe.parametrization][parameter.role](*m),
-        learning_rate=recipe.learning_rate * update.learning_rate(*m),
-        weight_decay=recipe.weight_decay * update.weight_decay(*m) if parameter.decayed else 0.0,
+        learning_rate=rate * update.learning_rate(*m),
+        weight_decay=recipe.weight_decay * decay(*m) if parameter.decayed else 0.0,
         epsilon=None if update.epsilon is None else recipe.epsilon * update.epsilon(*m),
         multiplier=_forward_multiplier(parameter, sites),
-        source=f"{recipe.parametrization} {recipe.optimizer}, {parameter.role}: {update.source}",
+        source=f"{recipe.parametrization} {optimizer}, {parameter.role}: {update.source}",
     )
 
 

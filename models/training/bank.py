@@ -1,8 +1,9 @@
 """The stacked parameters of K trials and their optimizer.
 
-Parameters of one role live in one buffer [K, P], so that learning rate, weight decay and epsilon are
-[K, 1] columns, the optimizer needs a handful of operations whatever the depth, and a trial's gradient
-norm is one reduction. The model sees differentiable views [K, *shape].
+Parameters of one role live in one buffer [K, P] (those of a matrix optimizer, in one buffer per shape),
+so that learning rate, weight decay and epsilon are [K, 1] columns, the optimizer needs a handful of
+operations whatever the depth, and a trial's gradient norm is one reduction. The model sees differentiable
+views [K, *shape].
 
 K trials, P parameters of one buffer, laid end to end.
 """
@@ -10,6 +11,7 @@ K trials, P parameters of one buffer, laid end to end.
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,11 +19,20 @@ from torch import Tensor
 
 from ..optimizers import DIRECTIONS
 from ..optimizers.direction import Hyperparameters, step
-from ..parametrization.role import Parameter
+from ..optimizers.sophia import Sophia
+from ..parametrization.role import Parameter, Role
 from ..parametrization.rules import ParameterRule, parameter_rules
-from ..recipe import Recipe
+from ..recipe import MATRIX_OPTIMIZERS, Optimizer, Recipe
 
-Key = tuple[str, bool]
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What the parameters of one buffer share. `matrix` is their shape where a matrix optimizer needs it."""
+
+    optimizer: Optimizer
+    role: Role
+    decayed: bool
+    matrix: tuple[int, int] | None
 
 
 class ParameterBank:
@@ -32,15 +43,15 @@ class ParameterBank:
         rules = [parameter_rules(recipe) for recipe in recipes]
         self._layout: dict[Key, list[Parameter]] = {}
         for rule in rules[0]:
-            key = (rule.parameter.role, rule.parameter.decayed)
-            self._layout.setdefault(key, []).append(rule.parameter)
+            self._layout.setdefault(_key(rule), []).append(rule.parameter)
         by_name = [{rule.parameter.name: rule for rule in trial} for trial in rules]
         self._buffers = {key: self._initialised(members, by_name) for key, members in self._layout.items()}
         first = {key: [trial[members[0].name] for trial in by_name] for key, members in self._layout.items()}
         self._rate = {key: self._column([rule.learning_rate for rule in row]) for key, row in first.items()}
-        self._decay = {key: self._decay_column(row) for key, row in first.items()}
+        self._shrink = {key: self._shrink_column(row) for key, row in first.items()}
         self._direction = {
-            key: DIRECTIONS[recipes[0].optimizer](self._hyperparameters(row)) for key, row in first.items()
+            key: DIRECTIONS[key.optimizer](self._hyperparameters(row, key.matrix))
+            for key, row in first.items()
         }
 
     @property
@@ -61,8 +72,17 @@ class ParameterBank:
     def step(self, gradients_KP: Sequence[Tensor], factor_K1: Tensor) -> None:
         """One optimizer step; `factor_K1` is the schedule times what is left of a trial (0: frozen)."""
         for key, gradient_KP in zip(self._buffers, gradients_KP, strict=True):
-            direction_KP = self._direction[key](gradient_KP)
-            step(self._buffers[key], direction_KP, self._rate[key] * factor_K1, self._decay[key])
+            weight_KP, shrink_K1 = self._buffers[key], self._shrink[key]
+            direction_KP = self._direction[key](gradient_KP, weight_KP)
+            shrink_K1 = None if shrink_K1 is None else shrink_K1 * factor_K1
+            step(weight_KP, direction_KP, self._rate[key] * factor_K1, shrink_K1)
+
+    @torch.no_grad()
+    def observe_curvature(self, curvatures_KP: Sequence[Tensor]) -> None:
+        """Hands Sophia its estimates, one per buffer."""
+        for direction, curvature_KP in zip(self._direction.values(), curvatures_KP, strict=True):
+            assert isinstance(direction, Sophia)
+            direction.observe(curvature_KP)
 
     def _initialised(self, members: Sequence[Parameter], rules: Sequence[dict[str, ParameterRule]]) -> Tensor:
         draws: dict[tuple[int, str], np.ndarray] = {}
@@ -78,20 +98,39 @@ class ParameterBank:
             rows.append(np.concatenate(parts))
         return torch.from_numpy(np.stack(rows)).to(self._device).requires_grad_()
 
-    def _hyperparameters(self, row: Sequence[ParameterRule]) -> Hyperparameters:
+    def _hyperparameters(
+        self, row: Sequence[ParameterRule], matrix: tuple[int, int] | None
+    ) -> Hyperparameters:
         return Hyperparameters(
             beta1_K1=self._column([recipe.beta1 for recipe in self._recipes]),
             beta2_K1=self._column([recipe.beta2 for recipe in self._recipes]),
             epsilon_K1=self._column([rule.epsilon or 0.0 for rule in row]),
             momentum_K1=self._column([recipe.momentum for recipe in self._recipes]),
+            gamma_K1=self._column([recipe.gamma for recipe in self._recipes]),
+            nesterov=self._recipes[0].nesterov,
+            precondition_every=self._recipes[0].precondition_every,
+            matrix=matrix,
         )
 
-    def _decay_column(self, row: Sequence[ParameterRule]) -> Tensor | None:
-        values = [rule.weight_decay for rule in row]
+    def _shrink_column(self, row: Sequence[ParameterRule]) -> Tensor | None:
+        """What a step takes off the weights, as a fraction, at the schedule's peak."""
+        values = [
+            rule.weight_decay * (rule.learning_rate if recipe.decay == "coupled" else 1.0)
+            for recipe, rule in zip(self._recipes, row, strict=True)
+        ]
         return self._column(values) if any(values) else None
 
     def _column(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self._device)[:, None]
+
+
+def _key(rule: ParameterRule) -> Key:
+    """Routing is by role; only a buffer that holds matrices for a matrix optimizer knows their shape."""
+    parameter = rule.parameter
+    if rule.optimizer not in MATRIX_OPTIMIZERS:
+        return Key(rule.optimizer, parameter.role, parameter.decayed, None)
+    fan_out, fan_in = parameter.shape
+    return Key(rule.optimizer, parameter.role, parameter.decayed, (fan_out, fan_in))
 
 
 def initial_draw(parameter: Parameter, seed: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from ..parametrization.rules import multipliers
 from ..proxy import logits
 from ..recipe import Recipe
 from .bank import ParameterBank
+from .curvature import own_labels
 from .schedule import schedule_factor
 
 CURVE_POINTS = 500
@@ -111,7 +112,8 @@ class GroupTraining:
     def step(self, step: int) -> tuple[Tensor, Tensor]:
         """One step of all trials; returns the loss before it and the gradient norm, each [K]."""
         sequences = self._batches.training([r.seed for r in self._recipes], step, self._one.batch_size)
-        loss_K = self._loss(torch.from_numpy(sequences).to(self._device, non_blocking=True))
+        sequences_KBS = torch.from_numpy(sequences).to(self._device, non_blocking=True)
+        loss_K = self._loss(sequences_KBS)
         gradients_KP = list(torch.autograd.grad(loss_K.sum(), self._bank.buffers))
         loss_K = loss_K.detach()
         norm_K = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients_KP]).norm(dim=0)
@@ -122,17 +124,34 @@ class GroupTraining:
         # On a GPU it is masked always, since asking whether to would wait for the device.
         if self._device.type == "cuda" or not bool(self._alive_K.all()):
             gradients_KP = [g.masked_fill(~self._alive_K[:, None], 0.0) for g in gradients_KP]
+        if self._one.optimizer == "sophia" and step % self._one.curvature_every == 0:
+            self._observe_curvature(sequences_KBS, step)
         clip_K = (self._clip_K / (norm_K + 1e-6)).clamp(max=1.0)
         clip_K1 = torch.where(self._alive_K, clip_K, 0.0)[:, None]
         factor_K = self._per_trial([schedule_factor(recipe, step) for recipe in self._recipes])
         self._bank.step([g.mul_(clip_K1) for g in gradients_KP], (factor_K * self._alive_K)[:, None])
         return loss_K, norm_K
 
-    def _loss(self, sequences_KBS: Tensor) -> Tensor:
+    def _logits(self, tokens_KBT: Tensor) -> Tensor:
         bf16 = self._one.precision == "bf16"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bf16):
-            out_KBTV = logits(self._one.shape, self._bank.views(), self._sites, sequences_KBS[..., :-1])
-        return cross_entropy(out_KBTV, sequences_KBS[..., 1:])
+            return logits(self._one.shape, self._bank.views(), self._sites, tokens_KBT)
+
+    def _loss(self, sequences_KBS: Tensor) -> Tensor:
+        return cross_entropy(self._logits(sequences_KBS[..., :-1]), sequences_KBS[..., 1:])
+
+    def _observe_curvature(self, sequences_KBS: Tensor, step: int) -> None:
+        """The Gauss-Newton-Bartlett estimate, n g * g, with g the gradient on labels of the model's own.
+
+        n counts the tokens of the batch (arXiv:2305.14342, algorithm 2).
+        """
+        out_KBTV = self._logits(sequences_KBS[..., :-1])
+        labels_KBT = own_labels(out_KBTV.detach(), [recipe.seed for recipe in self._recipes], step)
+        loss_K = cross_entropy(out_KBTV, labels_KBT)
+        gradients_KP = torch.autograd.grad(loss_K.sum(), self._bank.buffers)
+        tokens = labels_KBT[0].numel()
+        curvatures_KP = [g.square().mul_(tokens) for g in gradients_KP]
+        self._bank.observe_curvature([h.masked_fill(~self._alive_K[:, None], 0.0) for h in curvatures_KP])
 
     @torch.no_grad()
     def _evaluate(self) -> Tensor:

@@ -1,0 +1,74 @@
+"""Depth-muP, for residual branches of one matrix (k = 1): branches at 1/sqrt(depth).
+
+Rows outside the branches are muP's. arXiv:2603.00541 finds that this does not transfer across depth in
+transformers, whose branches have two matrices or more. Sources as in `mup`; [1] here is its appendix D,
+tables 9-13.
+"""
+
+from . import mup
+from .power import HALF, ONE, L, W
+from .role import Role, Site
+from .row import InitTable, MultiplierTable, Update, UpdateTable
+
+INIT: InitTable = mup.INIT
+
+MULTIPLIER: MultiplierTable = {**mup.MULTIPLIER, Site.BRANCH: 1 / L**HALF}
+
+# AdamW:                  learning rate           decay  epsilon
+ADAMW: UpdateTable = {
+    **mup.ADAMW,
+    Role.HIDDEN:        Update(1 / (W * L**HALF), W,     1 / (W * L**HALF),   "[1] table 12, hidden"),
+    Role.HIDDEN_VECTOR: Update(1 / L**HALF,       ONE,   1 / (W * L**HALF),   "[1] table 12, hidden bias"),
+    Role.HIDDEN_SCALAR: Update(1 / L**HALF,       ONE,   1 / L**HALF,         "[4] shared gain"),
+    Role.NARROW:        Update(1 / (W * L**HALF), W,     1 / (L * W) ** HALF, "[3], depth as hidden"),
+    Role.NARROW_VECTOR: Update(1 / L**HALF,       ONE,   1 / (L * W) ** HALF, "[3], depth as hidden bias"),
+}  # fmt: skip
+
+SOPHIA: UpdateTable = ADAMW
+LION: UpdateTable = {
+    role: Update(row.learning_rate, row.weight_decay, None, row.source) for role, row in ADAMW.items()
+}
+
+SGD: UpdateTable = {
+    **mup.SGD,
+    Role.HIDDEN:        Update(ONE,         1 / L**HALF,         None, "[1] table 11, hidden"),
+    Role.HIDDEN_VECTOR: Update(W,           1 / (W * L**HALF),   None, "[1] table 11, hidden bias"),
+    Role.HIDDEN_SCALAR: Update(ONE,         1 / L**HALF,         None, "[4] shared gain"),
+    Role.NARROW:        Update(1 / W**HALF, (W / L) ** HALF,     None, "[3], depth as hidden"),
+    Role.NARROW_VECTOR: Update(W**HALF,     1 / (W * L) ** HALF, None, "[3], depth as hidden bias"),
+}  # fmt: skip
+
+MUON: UpdateTable = {
+    **mup.MUON,
+    Role.HIDDEN: Update(1 / L**HALF, ONE, None, "[1] table 10, hidden"),
+    Role.NARROW: Update(1 / L**HALF, ONE, None, "[4] narrow matrices"),
+}  # fmt: skip
+
+MUON_KIMI: UpdateTable = {
+    **mup.MUON_KIMI,
+    Role.HIDDEN: Update(1 / (W * L) ** HALF,  W**HALF, None, "[1] table 9, hidden"),
+    Role.NARROW: Update(1 / (W * L**HALF),    W,       None, "[4] narrow matrices"),
+}  # fmt: skip
+
+SHAMPOO: UpdateTable = {
+    **mup.SHAMPOO,
+    Role.HIDDEN: Update(1 / L**HALF,         ONE,     1 / L, "[1] table 10, hidden"),
+    Role.NARROW: Update(1 / (W * L) ** HALF, W**HALF, 1 / L, "[4] narrow matrices"),
+}  # fmt: skip
+
+SOAP: UpdateTable = {
+    **mup.SOAP,
+    Role.HIDDEN: Update(1 / L**HALF,         ONE,     1 / L**HALF, "[1] table 10, hidden; epsilon [4]"),
+    Role.NARROW: Update(1 / (W * L) ** HALF, W**HALF, 1 / L**HALF, "[4] narrow matrices"),
+}  # fmt: skip
+
+SPECTRAL_SPHERE: UpdateTable = {
+    **mup.SPECTRAL_SPHERE,
+    Role.HIDDEN: Update(1 / L**HALF, ONE, None, "[1] table 13, hidden"),
+    Role.NARROW: Update(1 / L**HALF, ONE, None, "[4] narrow matrices"),
+}  # fmt: skip
+
+UPDATE = {
+    "adamw": ADAMW, "lion": LION, "sophia": SOPHIA, "sgd": SGD, "muon": MUON, "muon-kimi": MUON_KIMI,
+    "shampoo": SHAMPOO, "soap": SOAP, "spectral-sphere": SPECTRAL_SPHERE,
+}  # fmt: skip
