@@ -8,7 +8,6 @@
              by the book; there to be compared with.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -48,7 +47,7 @@ def _plain(table: UpdateTable) -> UpdateTable:
     return rows
 
 
-INIT: Mapping[str, InitTable] = {
+INIT: dict[str, InitTable] = {
     "sp": dict.fromkeys(Role, ONE),
     "mup": mup.INIT,
     "depth-mup": depth_mup.INIT,
@@ -56,7 +55,7 @@ INIT: Mapping[str, InitTable] = {
     "mup-plain": mup.INIT,
 }
 
-MULTIPLIER: Mapping[str, MultiplierTable] = {
+MULTIPLIER: dict[str, MultiplierTable] = {
     "sp": dict.fromkeys(Site, ONE),
     "mup": mup.MULTIPLIER,
     "depth-mup": depth_mup.MULTIPLIER,

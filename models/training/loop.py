@@ -5,7 +5,7 @@ K trials, B batch, T time, S = T + 1, P parameters of one buffer.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.batches import Batches
 from ..layers.multiplier import multiplier
+from ..layers.trace import Trace, untraced
 from ..loss import cross_entropy
 from ..parametrization.rules import multipliers
 from ..proxy import logits
@@ -94,6 +95,10 @@ class GroupTraining:
         self._records: list[tuple[int, Tensor, Tensor]] = []
         self._evals: dict[int, Tensor] = {}
 
+    def views(self) -> dict[str, Tensor]:
+        """Every parameter by name, [K, *shape], as it is now."""
+        return self._bank.views()
+
     def train(self, report: Callable[[Progress], None]) -> list[Outcome]:
         start = time.perf_counter()
         steps = self._one.steps
@@ -132,20 +137,22 @@ class GroupTraining:
         self._bank.step([g.mul_(clip_K1) for g in gradients_KP], (factor_K * self._alive_K)[:, None])
         return loss_K, norm_K
 
-    def _logits(self, tokens_KBT: Tensor) -> Tensor:
+    def logits(self, tokens_KBT: Tensor, views: Mapping[str, Tensor], trace: Trace = untraced) -> Tensor:
+        """The group's logits [K, B, T, V] with the given parameters."""
         bf16 = self._one.precision == "bf16"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bf16):
-            return logits(self._one.shape, self._bank.views(), self._sites, tokens_KBT)
+            return logits(self._one.shape, views, self._sites, tokens_KBT, trace)
 
     def _loss(self, sequences_KBS: Tensor) -> Tensor:
-        return cross_entropy(self._logits(sequences_KBS[..., :-1]), sequences_KBS[..., 1:])
+        out_KBTV = self.logits(sequences_KBS[..., :-1], self._bank.views())
+        return cross_entropy(out_KBTV, sequences_KBS[..., 1:])
 
     def _observe_curvature(self, sequences_KBS: Tensor, step: int) -> None:
         """The Gauss-Newton-Bartlett estimate, n g * g, with g the gradient on labels of the model's own.
 
         n counts the tokens of the batch (arXiv:2305.14342, algorithm 2).
         """
-        out_KBTV = self._logits(sequences_KBS[..., :-1])
+        out_KBTV = self.logits(sequences_KBS[..., :-1], self._bank.views())
         labels_KBT = own_labels(out_KBTV.detach(), [recipe.seed for recipe in self._recipes], step)
         loss_K = cross_entropy(out_KBTV, labels_KBT)
         gradients_KP = torch.autograd.grad(loss_K.sum(), self._bank.buffers)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import exit_codes, files, reporting, running
+from . import checking, exit_codes, files, reporting, running
 
 app = typer.Typer(
     name="mutransfer",
@@ -20,7 +20,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done; 2 usage or sweep file; 3 finished with failures; 4 nothing usable to report; "
+    epilog="Exit codes: 0 done; 2 usage or sweep file; 3 finished with failures, or a check failed; "
+    "4 nothing usable to report; "
     "5 another run owns the sweep; 6 preflight failed; 130 interrupted, state saved.",
 )
 app.command("init")(files.init)
@@ -28,6 +29,7 @@ app.command("plan")(running.plan)
 app.command("run")(running.run)
 app.command("report")(reporting.report)
 app.command("rules")(files.rules)
+app.command("coordcheck")(checking.coordcheck)
 app.command("import")(reporting.import_)
 app.command("export")(reporting.export)
 

@@ -30,9 +30,9 @@ def charts(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
     for axis, hyperparameter in dict.fromkeys((c.axis, c.hyperparameter) for c in comparisons):
         family = [c for c in comparisons if (c.axis, c.hyperparameter) == (axis, hyperparameter)]
         stem = f"{hyperparameter}-across-{axis}"
-        found[f"loss-{stem}"] = _configured(_loss_chart(family, axis, hyperparameter))
+        found[f"loss-{stem}"] = configured(_loss_chart(family, axis, hyperparameter))
         if any(optimum.log2_optimum is not None for c in family for optimum in c.drift.optima):
-            found[f"optimum-{stem}"] = _configured(_optimum_chart(family, axis, hyperparameter))
+            found[f"optimum-{stem}"] = configured(_optimum_chart(family, axis, hyperparameter))
     return found
 
 
@@ -194,7 +194,7 @@ def _labels(texts: Mapping[int, str]) -> str:
     return f"({{{table}}})['' + round(datum.value)]"
 
 
-def _configured(chart: alt.TopLevelMixin) -> dict[str, Any]:
+def configured(chart: alt.TopLevelMixin) -> dict[str, Any]:
     """The chart with the house's looks: no frame, quiet axes, colours that hold on light and dark."""
     quiet = {"labelColor": INK, "titleColor": INK, "gridColor": INK, "gridOpacity": 0.18,
              "domainColor": INK, "tickColor": INK, "titleFontWeight": "normal"}  # fmt: skip

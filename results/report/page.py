@@ -1,19 +1,15 @@
 """The report as one self-contained HTML page, with its pictures as PNG beside it."""
 
 import html
-import json
-import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import vl_convert
 
 from ..comparison import Comparison
 from ..facts import Facts
 from . import words
 from .charts import charts, png
+from .shell import filled, shell
 
 SYMBOL = {"stable": "●", "drifts": "▲", "inconclusive": "◇"}
 
@@ -39,19 +35,13 @@ def render_page(
     name = ", ".join(facts.names)
     drawn = [f'<figure class="chart" id="{html.escape(stem)}"></figure>' for stem in pictures]
     parts = {
-        "title": html.escape(f"{name}: does it transfer?"),
         "name": html.escape(name),
-        "style": resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8"),
         "verdicts": "\n".join(_verdict(comparison) for comparison in comparisons),
         "charts": "\n".join(drawn),
         "tables": "\n".join(_table(comparison) for comparison in comparisons),
         "facts": _facts(facts),
-        "specs": json.dumps(pictures).replace("<", "\\u003c"),
-        "library": _library(),
     }
-    page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    # In one pass: what is put in is never searched for placeholders.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
+    return shell(f"{name}: does it transfer?", filled("page.html", parts), pictures)
 
 
 def _verdict(comparison: Comparison) -> str:
@@ -97,10 +87,3 @@ def _facts(facts: Facts) -> str:
 def _run(entry: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in entry.get("packages", {}).items())
     return f"{entry.get('started')}, {entry.get('platform')}, Python {entry.get('python')}, {packages}"
-
-
-def _library() -> str:
-    """Vega, Vega-Lite and vega-embed; without a snippet of its own the bundle sets window.vegaEmbed."""
-    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
-    # Nothing but the end tag can end the script; any other "</" may be part of a regular expression.
-    return bundle.replace("</script", "<\\/script")

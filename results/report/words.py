@@ -16,6 +16,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
 
 
+def exponent(value: float) -> str:
+    """A power of a rule: 0, −1, −0.5."""
+    return f"{value:g}".replace("-", MINUS)
+
+
 def interval(ends: Interval | None, digits: int = 2) -> str:
     """`[low, high]`; an open side is written as ∞."""
     if ends is None:

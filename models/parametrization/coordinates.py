@@ -1,0 +1,63 @@
+"""What a coordinate check expects: how every measured quantity scales when hyperparameters transfer.
+
+The exponents are those of the spectral condition (arXiv:2603.00541, conditions 3.1 and B.1), read as
+sizes of coordinates: every part keeps learning at the same rate, no part blows up. They do not depend on
+the optimizer; whether a parametrization meets them is what is measured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from . import depth_mup, mup
+from .power import ONE, L, Power
+from .role import Role
+
+Quantity = Literal["activation", "update", "propagated", "change", "gradient"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """The exponent a quantity must have or, `at_most`, must not exceed."""
+
+    power: Power
+    at_most: bool = False
+
+
+INSIDE = 1 / L
+"""What one branch may add to the stream: there are m_L times as many."""
+
+# The effect of what was learned, (W_t - W_0) x_t, times the multiplier on its way to the stream or the
+# logits; for vectors the learned change itself.
+UPDATE: Mapping[Role, Power] = {
+    Role.INPUT:         ONE,
+    Role.HIDDEN:        INSIDE,
+    Role.OUTPUT:        ONE,
+    Role.VECTOR:        ONE,
+    Role.HIDDEN_VECTOR: INSIDE,
+    Role.HIDDEN_SCALAR: INSIDE,
+    Role.NARROW:        INSIDE,
+    Role.NARROW_VECTOR: INSIDE,
+}  # fmt: skip
+
+
+def expectation(quantity: Quantity, role: Role | None, parametrization: str) -> Expectation:
+    """What to expect of a module of this role; None stands for the stream of residuals."""
+    match quantity:
+        case "activation":
+            # Logits start at m_W^-1/2 and grow to Theta(1) as the readout aligns.
+            return Expectation(ONE, at_most=role is Role.OUTPUT)
+        case "change":
+            return Expectation(ONE)
+        case "propagated":
+            # W_0 (x_t - x_0): what earlier layers learned, as far as random weights pass it on.
+            return Expectation(ONE, at_most=True)
+        case "update":
+            assert role is not None
+            return Expectation(UPDATE[role])
+        case "gradient":
+            # Adam's epsilon must keep its place beside the gradient: its row is the gradient's exponent.
+            assert role is not None
+            table = depth_mup.ADAMW if parametrization == "depth-mup" else mup.ADAMW
+            # A gain shared by all heads sums terms that only learn to point the same way.
+            return Expectation(table[role].epsilon or ONE, at_most=role is Role.HIDDEN_SCALAR)

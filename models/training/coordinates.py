@@ -1,0 +1,154 @@
+"""The measurements of a coordinate check: sizes of what a short training does inside the network.
+
+K trials, B batch, T time, S = T + 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data.batches import Batches
+from ..layers.linear import linear
+from ..loss import cross_entropy
+from ..parametrization.coordinates import Quantity
+from ..parametrization.role import Role, Site
+from ..parametrization.rules import multipliers, parameter_rules
+from ..recipe import Recipe
+from .loop import GroupTraining
+
+OUTSIDE = (Role.INPUT, Role.OUTPUT, Role.VECTOR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coordinate:
+    """The root mean square of one quantity of one module, over its blocks and coordinates, per trial.
+
+    `module` is a name with `*` for the block; `role` is None for the stream of residuals.
+    """
+
+    module: str
+    role: Role | None
+    quantity: Quantity
+    values: tuple[float, ...]
+
+
+def measure(
+    recipes: Sequence[Recipe], batches: Batches, device: torch.device, steps: int, sequences: int
+) -> list[Coordinate]:
+    """Trains a group for a few steps and measures it on fixed sequences, before against after.
+
+    The recipes differ in their seed alone; K values come back for each coordinate.
+    """
+    training = GroupTraining(recipes, batches, device)
+    probe = torch.from_numpy(batches.validation(sequences)).to(device)
+    probe_KBS = probe.expand(len(recipes), -1, -1)
+    begun = {name: view.detach().clone() for name, view in training.views().items()}
+    before, gradients = _forward(training, probe_KBS, begun), _gradients(training, probe_KBS)
+    for step in range(steps):
+        training.step(step)
+    ended = {name: view.detach().clone() for name, view in training.views().items()}
+    after = _forward(training, probe_KBS, ended)
+    found = _Squares()
+    _modules(found, recipes[0], begun, ended, before, after)
+    _stream(found, recipes[0].shape.depth, before, after)
+    for rule in parameter_rules(recipes[0]):
+        parameter = rule.parameter
+        module = parameter.pattern.removesuffix(".weight")
+        found.add(module, parameter.role, "gradient", gradients[parameter.name])
+    return found.coordinates()
+
+
+Pass = dict[str, tuple[Tensor, Tensor]]
+
+
+class _Squares:
+    """Sums of mean squares, by module, role and quantity, so that blocks are averaged."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, Role | None, Quantity], list[Tensor]] = {}
+
+    def add(self, module: str, role: Role | None, quantity: Quantity, x_K: Tensor) -> None:
+        square_K = x_K.double().square().flatten(1).mean(1)
+        self._held.setdefault((_pattern(module), role, quantity), []).append(square_K)
+
+    def coordinates(self) -> list[Coordinate]:
+        return [
+            Coordinate(
+                module=module,
+                role=role,
+                quantity=quantity,
+                values=tuple(torch.stack(squares).mean(0).sqrt().tolist()),
+            )
+            for (module, role, quantity), squares in self._held.items()
+        ]
+
+
+@torch.no_grad()
+def _forward(training: GroupTraining, probe_KBS: Tensor, views: dict[str, Tensor]) -> Pass:
+    """Every module's input and output."""
+    seen: Pass = {}
+
+    def trace(name: str, given: Tensor, made: Tensor) -> None:
+        seen[name] = (given, made)
+
+    training.logits(probe_KBS[..., :-1], views, trace)
+    return seen
+
+
+def _gradients(training: GroupTraining, probe_KBS: Tensor) -> dict[str, Tensor]:
+    views = training.views()
+    loss_K = cross_entropy(training.logits(probe_KBS[..., :-1], views), probe_KBS[..., 1:])
+    return dict(zip(views, torch.autograd.grad(loss_K.sum(), list(views.values())), strict=True))
+
+
+@torch.no_grad()
+def _modules(
+    found: _Squares,
+    recipe: Recipe,
+    begun: dict[str, Tensor],
+    ended: dict[str, Tensor],
+    before: Pass,
+    after: Pass,
+) -> None:
+    """Activations, learned effects and what random weights pass on, of everything that has parameters."""
+    sites = multipliers(recipe)
+    for rule in parameter_rules(recipe):
+        parameter = rule.parameter
+        module, role = parameter.name.removesuffix(".weight"), parameter.role
+        learned = ended[parameter.name] - begun[parameter.name]
+        factor = 1.0 if role in OUTSIDE else sites[Site.BRANCH]
+        if role is Role.INPUT:
+            learned, factor = _looked_up(learned, before), sites[Site.EMBEDDING]
+        elif module in after and len(parameter.shape) == 2:
+            given, made = after[module]
+            found.add(module, role, "activation", made)
+            found.add(module, role, "propagated", linear(given - before[module][0], begun[parameter.name]))
+            learned = linear(given, learned)
+        found.add(module, role, "update", learned * factor)
+
+
+def _looked_up(learned_KVD: Tensor, before: Pass) -> Tensor:
+    """The change of the rows that the probe's tokens read."""
+    tokens_KBT = before["embedding"][0]
+    if learned_KVD.shape[1] == tokens_KBT.shape[2]:
+        return learned_KVD  # positions
+    return torch.stack([rows[tokens] for rows, tokens in zip(learned_KVD, tokens_KBT, strict=True)])
+
+
+@torch.no_grad()
+def _stream(found: _Squares, depth: int, before: Pass, after: Pass) -> None:
+    """The residual stream at its start and at its end, and how far it and the logits have moved.
+
+    In between it has moved by a share l / L of the blocks: an average over few blocks would bend.
+    """
+    for name, module in (("embedding", "stream.start"), (f"blocks.{depth - 1}", "stream.end")):
+        made = after[name][1]
+        found.add(module, None, "activation", made)
+        found.add(module, None, "change", made - before[name][1])
+    found.add("readout", Role.OUTPUT, "change", after["readout"][1] - before["readout"][1])
+
+
+def _pattern(name: str) -> str:
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))

@@ -1,0 +1,56 @@
+"""`coordcheck`: whether the scaling rules do what they promise, before anything is swept."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import exit_codes
+from .running import DeviceChoice, DeviceOption, SetOption, SpecArgument
+
+
+class CheckFormat(StrEnum):
+    table = "table"
+    json = "json"
+
+
+def coordcheck(
+    spec: SpecArgument,
+    set_: SetOption = None,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Optimizer steps of each training.")] = 10,
+    seeds: Annotated[int, typer.Option(min=1, max=64, help="Trainings of each shape, as one group.")] = 4,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Base learning rate. Default: the smallest of the sweep.")
+    ] = None,
+    device: DeviceOption = DeviceChoice.auto,
+    format_: Annotated[CheckFormat, typer.Option("-f", "--format")] = CheckFormat.table,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the page and pictures. Default: coordcheck/<sweep name>.")
+    ] = None,
+) -> None:
+    """Train a few steps over the sweep's widths and depths; compare how activations and updates scale."""
+    from ...results.coordinates import coordcheck_object
+    from ...results.report.coordinates_page import write_checks
+    from ...results.report.coordinates_terminal import print_checks
+    from ...sweeps.load import load_sweep
+    from ..device import find_device
+    from ..progress import warn
+
+    sweep = load_sweep(spec, set_ or [])
+    found = find_device(device.value)
+
+    import torch
+
+    from ..coordcheck import check_families, families
+
+    trained = families(sweep, learning_rate)
+    checks = check_families(sweep, trained, torch.device(found.kind), steps, seeds, warn)
+    if format_ is CheckFormat.json:
+        print(json.dumps(coordcheck_object(checks), indent=1, allow_nan=False))
+    else:
+        print_checks(checks)
+    written = write_checks(checks, sweep.spec.name, out or Path("coordcheck") / sweep.spec.name)
+    warn(f"wrote {written[0]} and {len(written) - 1} pictures beside it")
+    raise typer.Exit(exit_codes.DONE if all(check.passed for check in checks) else exit_codes.CHECK_FAILED)

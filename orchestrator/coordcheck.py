@@ -1,0 +1,136 @@
+"""The coordinate check of a sweep: which trainings it takes, and what their measurements say."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..models.data.batches import Batches
+from ..models.data.corpus import materialise
+from ..models.parametrization.coordinates import expectation
+from ..models.recipe import Recipe
+from ..models.training.coordinates import Coordinate, measure
+from ..results.coordinates import Check, Row, judge_row
+from ..sweeps.load import Sweep
+from ..sweeps.problem import Problem, SpecError
+
+PROBE_SEQUENCES = 16
+AXES = ("width", "depth")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The trainings of one family: along each axis one recipe a scale, at the smallest of the other."""
+
+    recipes: dict[str, dict[int, Recipe]]
+
+    @property
+    def one(self) -> Recipe:
+        return next(iter(next(iter(self.recipes.values())).values()))
+
+
+def families(sweep: Sweep, learning_rate: float | None) -> list[Family]:
+    """By architecture, optimizer and parametrization. At the family's smallest learning rate by default:
+    there a few steps are still small, and nothing is saturated. Raises SpecError without two scales."""
+    members: dict[tuple[str, str, str], list[Recipe]] = {}
+    for trial in sweep.expansion.trials:
+        recipe = trial.recipe
+        key = (recipe.shape.architecture, recipe.optimizer, recipe.parametrization)
+        members.setdefault(key, []).append(recipe)
+    found = [Family(_along_axes(recipes, learning_rate)) for recipes in members.values()]
+    if not all(family.recipes for family in found):
+        raise SpecError(
+            sweep.spec.name,
+            [
+                Problem(
+                    ("axes",),
+                    "needs two widths or depths at least; try --set depth=[2,4,8]",
+                )
+            ],
+        )
+    return found
+
+
+def check_families(
+    sweep: Sweep,
+    found: Sequence[Family],
+    device: torch.device,
+    steps: int,
+    seeds: int,
+    note: Callable[[str], None],
+) -> list[Check]:
+    """Trains and measures each family; a group of `seeds` trials for each shape."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tokens = materialise(sweep.corpus, Path(scratch))
+        checks = []
+        for family in found:
+            one = family.one
+            family_name = f"{one.shape.architecture} {one.optimizer} {one.parametrization}"
+            note(f"{family_name}: {steps} steps, {seeds} seeds")
+            rows: list[Row] = []
+            for axis, recipes in family.recipes.items():
+                measured = {
+                    scale: measure(
+                        _seeded(recipe, steps, seeds),
+                        Batches(tokens, recipe.shape.sequence_length),
+                        device,
+                        steps,
+                        PROBE_SEQUENCES,
+                    )
+                    for scale, recipe in recipes.items()
+                }
+                rows += _rows(axis, one.parametrization, measured)
+            checks.append(
+                Check(
+                    architecture=one.shape.architecture,
+                    optimizer=one.optimizer,
+                    parametrization=one.parametrization,
+                    learning_rate=one.learning_rate,
+                    steps=steps,
+                    seeds=seeds,
+                    rows=tuple(rows),
+                )
+            )
+    return checks
+
+
+def _along_axes(recipes: Sequence[Recipe], learning_rate: float | None) -> dict[str, dict[int, Recipe]]:
+    rate = min(recipe.learning_rate for recipe in recipes) if learning_rate is None else learning_rate
+    along: dict[str, dict[int, Recipe]] = {}
+    for axis, other in (AXES, AXES[::-1]):
+        smallest = min(getattr(recipe.shape, other) for recipe in recipes)
+        scales: dict[int, Recipe] = {}
+        for recipe in recipes:
+            if getattr(recipe.shape, other) == smallest:
+                scales.setdefault(getattr(recipe.shape, axis), replace(recipe, learning_rate=rate))
+        if len(scales) > 1:
+            along[axis] = dict(sorted(scales.items()))
+    return along
+
+
+def _seeded(recipe: Recipe, steps: int, seeds: int) -> list[Recipe]:
+    short = replace(recipe, steps=steps, schedule="constant", warmup=0.0)
+    return [replace(short, seed=seed) for seed in range(seeds)]
+
+
+def _rows(axis: str, parametrization: str, measured: dict[int, list[Coordinate]]) -> Iterator[Row]:
+    by_scale = {
+        scale: {(c.module, c.role, c.quantity): c.values for c in found} for scale, found in measured.items()
+    }
+    for module, role, quantity in next(iter(by_scale.values())):
+        if axis == "depth" and quantity == "propagated":
+            # The first of few blocks sees no earlier one: a share that falls with depth. The stream's
+            # change tells the same without that.
+            continue
+        wanted = expectation(quantity, role, parametrization)
+        yield judge_row(
+            module=module,
+            role="stream" if role is None else role.value,
+            quantity=quantity,
+            axis=axis,
+            expected=float(getattr(wanted.power, axis)),
+            at_most=wanted.at_most,
+            values={float(scale): found[module, role, quantity] for scale, found in by_scale.items()},
+        )

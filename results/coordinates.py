@@ -1,0 +1,126 @@
+"""Coordinate checks judged: the exponent of a measured size against scale, and whether it is the one wanted.
+
+S scales, N seeds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOLERANCE = 0.25
+"""A row passes within this of its exponent: what finite widths leave, and half of the smallest difference
+between rules that the tables know (1/sqrt(m) against 1)."""
+
+COORDCHECK_SCHEMA = 1
+
+# Two-sided 95 % of Student's t by degrees of freedom; beyond, the last is near enough.
+STUDENT_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One quantity of one module along one axis. `sizes` are root mean squares over coordinates and seeds.
+
+    `exponent` is None where a size is zero or not finite; such a row fails.
+    """
+
+    module: str
+    role: str
+    quantity: str
+    axis: str
+    expected: float
+    at_most: bool
+    scales: tuple[float, ...]
+    sizes: tuple[float | None, ...]
+    exponent: float | None
+    interval: tuple[float, float] | None
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """The coordinate check of one family of trials."""
+
+    architecture: str
+    optimizer: str
+    parametrization: str
+    learning_rate: float
+    steps: int
+    seeds: int
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.architecture} {self.optimizer} {self.parametrization}"
+
+    @property
+    def failures(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if not row.passed)
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+
+def judge_row(
+    *, module: str, role: str, quantity: str, axis: str, expected: float, at_most: bool,
+    values: Mapping[float, Sequence[float]],
+) -> Row:  # fmt: skip
+    """Fits log2 of the size on log2 of the scale; `values` are one number per seed for each scale.
+
+    The interval is 95 % over seeds (jackknife). The row fails when all of it is further than TOLERANCE
+    from the expected exponent, or with `at_most` above it.
+    """
+    scales = tuple(sorted(values))
+    squares_SN = np.square(np.array([values[scale] for scale in scales], dtype=float))
+    sizes = np.sqrt(squares_SN.mean(axis=1))
+    usable = bool(np.isfinite(squares_SN).all() and (squares_SN > 0).all())
+    exponent, half = _fit(np.log2(scales), squares_SN) if usable else (None, 0.0)
+    interval = None if exponent is None else (exponent - half, exponent + half)
+    return Row(
+        module=module,
+        role=role,
+        quantity=quantity,
+        axis=axis,
+        expected=expected,
+        at_most=at_most,
+        scales=scales,
+        sizes=tuple(float(size) if np.isfinite(size) else None for size in sizes),
+        exponent=exponent,
+        interval=interval,
+        passed=interval is not None and _within(interval, expected, at_most),
+    )
+
+
+def coordcheck_object(checks: Sequence[Check]) -> dict[str, Any]:
+    """The JSON contract of `coordcheck`; never NaN."""
+    return {
+        "schema": COORDCHECK_SCHEMA,
+        "tolerance": TOLERANCE,
+        "passed": all(check.passed for check in checks),
+        "checks": [{**asdict(check), "passed": check.passed} for check in checks],
+    }
+
+
+def _fit(log2_scale_S: NDArray[np.float64], squares_SN: NDArray[np.float64]) -> tuple[float, float]:
+    """The exponent and half of its interval. Squares are averaged over seeds before the logarithm:
+    heavy tails over few heads would otherwise bias small models low."""
+    seeds = squares_SN.shape[1]
+    exponent = _slope(log2_scale_S, squares_SN)
+    if seeds < 2:
+        return exponent, 0.0
+    left_out = np.array([_slope(log2_scale_S, np.delete(squares_SN, seed, axis=1)) for seed in range(seeds)])
+    error = np.sqrt((seeds - 1) / seeds * ((left_out - left_out.mean()) ** 2).sum())
+    return exponent, float(STUDENT_T[min(seeds - 1, len(STUDENT_T)) - 1] * error)
+
+
+def _slope(log2_scale_S: NDArray[np.float64], squares_SN: NDArray[np.float64]) -> float:
+    return float(np.polyfit(log2_scale_S, np.log2(squares_SN.mean(axis=1)) / 2, 1)[0])
+
+
+def _within(interval: tuple[float, float], expected: float, at_most: bool) -> bool:
+    low, high = interval
+    return low <= expected + TOLERANCE and (at_most or high >= expected - TOLERANCE)

@@ -1,0 +1,74 @@
+"""A coordinate check in a terminal: one table a family, a line for every module and quantity."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..coordinates import TOLERANCE, Check, Row
+from . import words
+
+PLAIN_WIDTH = 120
+
+
+def print_checks(checks: Sequence[Check], console: Console | None = None) -> None:
+    """Prints every family. Where stdout is no terminal the width is fixed, so that text compares."""
+    if console is None:
+        console = Console(highlight=False, markup=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
+    for check in checks:
+        console.print(render(check))
+
+
+def render(check: Check) -> RenderableType:
+    axes = list(dict.fromkeys(row.axis for row in check.rows))
+    word = "passes" if check.passed else "fails"
+    fit = len(check.rows) - len(check.failures)
+    table = Table(
+        title=f"{check.title} {word}: {fit} of {len(check.rows)} exponents as wanted",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold green" if check.passed else "bold red",
+        pad_edge=False,
+    )
+    for column in ("module", "role", "quantity"):
+        table.add_column(column)
+    for axis in axes:
+        table.add_column("wanted", justify="right")
+        table.add_column(f"across {axis}", justify="right")
+    for (module, role, quantity), rows in by_quantity(check).items():
+        cells = [cell for axis in axes for cell in _cells(rows.get(axis))]
+        failed = not all(row.passed for row in rows.values())
+        table.add_row(module, role, quantity, *cells, style="red" if failed else None)
+    note = (
+        f"{check.steps} steps at base learning rate {check.learning_rate:g}, {check.seeds} seeds. Exponents "
+        f"of sizes against scale; ✗ where the whole 95 % interval is over {TOLERANCE} from what is wanted."
+    )
+    return Group(table, Text(note, style="dim"), Text())
+
+
+def by_quantity(check: Check) -> dict[tuple[str, str, str], dict[str, Row]]:
+    """Rows of the same module and quantity side by side, by axis."""
+    found: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in check.rows:
+        found.setdefault((row.module, row.role, row.quantity), {})[row.axis] = row
+    return found
+
+
+def wanted(row: Row) -> str:
+    sign = "≤ " if row.at_most else ""
+    return f"{sign}{words.exponent(row.expected)}"
+
+
+def measured(row: Row) -> str:
+    if row.exponent is None or row.interval is None:
+        return "not finite ✗"
+    half = (row.interval[1] - row.interval[0]) / 2
+    return f"{words.signed(row.exponent)} ± {half:.2f} {'✓' if row.passed else '✗'}"
+
+
+def _cells(row: Row | None) -> tuple[str, str]:
+    return ("", "") if row is None else (wanted(row), measured(row))

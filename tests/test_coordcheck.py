@@ -1,0 +1,188 @@
+"""The coordinate check passes muP, fails SP, and fails a rule that was broken on purpose."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mutransfer.models.parametrization import table
+from mutransfer.models.parametrization.power import HALF, ONE, L, Power, W
+from mutransfer.models.parametrization.role import Role, Site
+from mutransfer.orchestrator.coordcheck import check_families, families
+from mutransfer.results.coordinates import Check, judge_row
+from mutransfer.sweeps.load import load_sweep
+from mutransfer.sweeps.problem import SpecError
+
+CPU = torch.device("cpu")
+SWEEP = """\
+name: check
+base: {width: 32, depth: 2}
+fixed: {head_dim: 8, mlp_ratio: 2, steps: 10, batch_size: 16, sequence_length: 32, adamw_lr_ratio: 1.0}
+axes:
+  architecture: [transformer]
+  optimizer: [adamw]
+  parametrization: [mup]
+  width: [32, 64, 128]
+  depth: [2, 4, 8]
+  learning_rate: [0.00390625]
+data: {corpus: python-stdlib}
+"""
+# Where ten steps are small but above rounding, for each optimizer.
+RATES = {"adamw": 2**-8, "sgd": 2**-5, "muon": 2**-7}
+
+
+@pytest.fixture
+def sweep_path(tmp_path: Path) -> Path:
+    path = tmp_path / "check.yaml"
+    path.write_text(SWEEP)
+    return path
+
+
+def checked(path: Path, *overrides: str) -> Check:
+    sweep = load_sweep(str(path), overrides)
+    (check,) = check_families(sweep, families(sweep, None), CPU, steps=10, seeds=4, note=lambda text: None)
+    return check
+
+
+def failing(check: Check) -> set[tuple[str, str]]:
+    return {(row.module, row.axis) for row in check.failures}
+
+
+@pytest.mark.parametrize("optimizer", RATES)
+@pytest.mark.parametrize("architecture", ["transformer", "gdn"])
+def test_mup_passes_in_width_and_depth(architecture: str, optimizer: str, sweep_path: Path) -> None:
+    check = checked(
+        sweep_path,
+        f"architecture={architecture}",
+        f"optimizer={optimizer}",
+        f"learning_rate={RATES[optimizer]}",
+    )
+    assert [f"{row.module} {row.quantity} {row.axis} {row.exponent}" for row in check.failures] == []
+    assert {row.axis for row in check.rows} == {"width", "depth"}
+    assert {row.quantity for row in check.rows} == {
+        "activation",
+        "update",
+        "propagated",
+        "change",
+        "gradient",
+    }
+
+
+@pytest.mark.parametrize("optimizer", RATES)
+@pytest.mark.parametrize("architecture", ["transformer", "gdn"])
+def test_sp_fails_in_width(architecture: str, optimizer: str, sweep_path: Path) -> None:
+    """By what it learns, not by the gradients' size alone."""
+    check = checked(
+        sweep_path, f"architecture={architecture}", f"optimizer={optimizer}", f"learning_rate={RATES[optimizer]}",
+        "parametrization=sp", "depth=2",
+    )  # fmt: skip
+    learned = {row.module for row in check.failures if row.quantity in ("update", "change")}
+    assert "embedding" in learned if optimizer == "sgd" else "readout" in learned
+
+
+def broken_multiplier(monkeypatch: pytest.MonkeyPatch, site: Site, power: Power) -> None:
+    monkeypatch.setitem(table.MULTIPLIER, "mup", {**table.MULTIPLIER["mup"], site: power})
+
+
+def test_a_readout_scaled_twice_fails(sweep_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_multiplier(monkeypatch, Site.READOUT, 1 / W**2)
+    check = checked(sweep_path, "depth=2")
+    assert ("readout", "width") in failing(check)
+    (row,) = (row for row in check.failures if (row.module, row.quantity) == ("readout", "update"))
+    assert row.exponent == pytest.approx(-1, abs=0.25)
+
+
+def test_a_hidden_learning_rate_that_is_not_scaled_fails(
+    sweep_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = table.UPDATE["mup", "adamw"]
+    unscaled = replace(rows[Role.HIDDEN], learning_rate=ONE)
+    monkeypatch.setitem(table.UPDATE, ("mup", "adamw"), {**rows, Role.HIDDEN: unscaled})
+    check = checked(sweep_path, "depth=2")
+    assert ("blocks.*.mixer.query", "width") in failing(check)
+    assert ("blocks.*.mlp.down", "width") in failing(check)
+
+
+def test_branches_at_one_over_root_depth_fail(sweep_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_multiplier(monkeypatch, Site.BRANCH, 1 / L**HALF)
+    check = checked(sweep_path, "width=32")
+    assert ("blocks.*.mlp.down", "depth") in failing(check)
+    assert all(axis == "depth" for _, axis in failing(check))
+
+
+def test_depth_mup_passes_its_own_condition(sweep_path: Path) -> None:
+    """1/sqrt(depth) with learning rates to match: each branch still adds 1/depth of what is learned."""
+    check = checked(sweep_path, "width=32", "parametrization=depth-mup")
+    assert [row for row in check.failures if row.quantity == "update"] == []
+
+
+@pytest.mark.parametrize(
+    ("exponent", "at_most", "passed"), [(0.0, False, True), (0.4, False, False), (-0.4, False, False),
+                                        (-0.4, True, True), (0.4, True, False)]
+)  # fmt: skip
+def test_a_row_is_judged_by_its_exponent(exponent: float, at_most: bool, passed: bool) -> None:
+    values = {
+        scale: [scale**exponent * (1 + 0.01 * seed) for seed in range(4)] for scale in (8.0, 16.0, 64.0)
+    }
+    row = judge_row(
+        module="m",
+        role="hidden",
+        quantity="update",
+        axis="width",
+        expected=0.0,
+        at_most=at_most,
+        values=values,
+    )
+    assert row.exponent == pytest.approx(exponent)
+    assert row.passed is passed
+
+
+def test_noise_alone_fails_nothing_and_infinity_fails() -> None:
+    """Seeds that disagree by a factor of 16 say nothing about an exponent of 0.4."""
+    noisy = {8.0: [1.0, 16.0, 1.0, 4.0], 16.0: [2.0, 1.0, 30.0, 1.0], 32.0: [8.0, 30.0, 1.0, 2.0]}
+    common = {"module": "m", "role": "hidden", "quantity": "update", "axis": "width", "at_most": False}
+    assert judge_row(**common, expected=0.0, values=noisy).passed  # type: ignore[arg-type]
+    blown = judge_row(**common, expected=0.0, values={8.0: [1.0], 16.0: [float("inf")]})  # type: ignore[arg-type]
+    assert not blown.passed
+    assert (blown.exponent, blown.sizes) == (None, (1.0, None))
+
+
+def test_one_scale_is_a_fault(sweep_path: Path) -> None:
+    with pytest.raises(SpecError, match="needs two widths or depths"):
+        families(load_sweep(str(sweep_path), ("width=32", "depth=2")), None)
+
+
+def test_the_command(sweep_path: Path, tmp_path: Path) -> None:
+    """Exit code 3 when a family fails, the table and the page say which rows."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mutransfer.orchestrator.cli", "coordcheck", str(sweep_path)]
+        options = ["--set", "width=[16,32,64]", "--set", "depth=2", "--steps", "5", "--seeds", "2"]
+        return subprocess.run([*command, *options, *arguments], capture_output=True, text=True, cwd=tmp_path)
+
+    both = run("--set", "parametrization=[sp,mup]")
+    assert both.returncode == 3, both.stderr
+    assert "transformer adamw sp fails" in both.stdout and "transformer adamw mup passes" in both.stdout
+    page = (tmp_path / "coordcheck/check/coordcheck.html").read_text()
+    assert "transformer adamw sp" in page and "✗" in page
+    assert (tmp_path / "coordcheck/check/transformer-adamw-sp-width.png").stat().st_size > 10_000
+    passing = run("-f", "json", "--out", "elsewhere")
+    assert passing.returncode == 0, passing.stderr
+    found = json.loads(passing.stdout)
+    assert found["schema"] == 1 and found["passed"] is True
+    assert {
+        "module",
+        "role",
+        "quantity",
+        "axis",
+        "expected",
+        "exponent",
+        "interval",
+        "scales",
+        "sizes",
+    } <= set(found["checks"][0]["rows"][0])
+    assert (tmp_path / "elsewhere/coordcheck.html").exists()
