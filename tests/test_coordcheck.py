@@ -1,6 +1,7 @@
 """The coordinate check passes muP, fails SP, and fails a rule that was broken on purpose."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -77,8 +78,8 @@ def test_mup_passes_in_width_and_depth(architecture: str, optimizer: str, sweep_
 def test_sp_fails_in_width(architecture: str, optimizer: str, sweep_path: Path) -> None:
     """By what it learns, not by the gradients' size alone."""
     check = checked(
-        sweep_path, f"architecture={architecture}", f"optimizer={optimizer}", f"learning_rate={RATES[optimizer]}",
-        "parametrization=sp", "depth=2",
+        sweep_path, f"architecture={architecture}", f"optimizer={optimizer}",
+        f"learning_rate={RATES[optimizer]}", "parametrization=sp", "depth=2",
     )  # fmt: skip
     learned = {row.module for row in check.failures if row.quantity in ("update", "change")}
     assert "embedding" in learned if optimizer == "sgd" else "readout" in learned
@@ -142,8 +143,8 @@ def test_a_row_is_judged_by_its_exponent(exponent: float, at_most: bool, passed:
 
 
 def test_noise_alone_fails_nothing_and_infinity_fails() -> None:
-    """Seeds that disagree by a factor of 16 say nothing about an exponent of 0.4."""
-    noisy = {8.0: [1.0, 16.0, 1.0, 4.0], 16.0: [2.0, 1.0, 30.0, 1.0], 32.0: [8.0, 30.0, 1.0, 2.0]}
+    """One seed of four that blows up at the largest scale is no exponent of 1."""
+    noisy = {8.0: [1.0, 1.0, 1.0, 1.0], 16.0: [1.0, 1.0, 1.0, 1.0], 32.0: [1.0, 1.0, 1.0, 8.0]}
     common = {"module": "m", "role": "hidden", "quantity": "update", "axis": "width", "at_most": False}
     assert judge_row(**common, expected=0.0, values=noisy).passed  # type: ignore[arg-type]
     blown = judge_row(**common, expected=0.0, values={8.0: [1.0], 16.0: [float("inf")]})  # type: ignore[arg-type]
@@ -162,7 +163,10 @@ def test_the_command(sweep_path: Path, tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "mutransfer.orchestrator.cli", "coordcheck", str(sweep_path)]
         options = ["--set", "width=[16,32,64]", "--set", "depth=2", "--steps", "5", "--seeds", "2"]
-        return subprocess.run([*command, *options, *arguments], capture_output=True, text=True, cwd=tmp_path)
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # the tests run side by side
+        return subprocess.run(
+            [*command, *options, *arguments], capture_output=True, text=True, cwd=tmp_path, env=one_thread
+        )
 
     both = run("--set", "parametrization=[sp,mup]")
     assert both.returncode == 3, both.stderr
