@@ -14,7 +14,8 @@ from torch import Tensor
 class Hyperparameters:
     """What the directions of one buffer need. Columns are [K, 1] and already scaled by the rules.
 
-    `matrix` is (fan_out, fan_in) where the buffer is a stack of matrices for a matrix optimizer.
+    `matrix` is the shape of the matrices where the buffer is a stack of them for a matrix optimizer:
+    (fan_out, fan_in), but for an embedding, a `lookup`, whose rows are its inputs: (fan_in, fan_out).
     """
 
     beta1_K1: Tensor
@@ -25,6 +26,7 @@ class Hyperparameters:
     nesterov: bool
     precondition_every: int
     matrix: tuple[int, int] | None = None
+    lookup: bool = False
 
 
 class Direction(Protocol):
@@ -40,6 +42,13 @@ def step(weight_KP: Tensor, direction_KP: Tensor, learning_rate_K1: Tensor, shri
     if shrink_K1 is not None:
         weight_KP.mul_(1 - shrink_K1)
     weight_KP.addcmul_(direction_KP, learning_rate_K1, value=-1)
+
+
+def fans(hyperparameters: Hyperparameters) -> tuple[int, int]:
+    """(fan_out, fan_in) of the buffer's matrices."""
+    assert hyperparameters.matrix is not None, "a matrix optimizer was given something else"
+    rows, columns = hyperparameters.matrix
+    return (columns, rows) if hyperparameters.lookup else (rows, columns)
 
 
 def matrices(buffer_KP: Tensor, hyperparameters: Hyperparameters) -> Tensor:

@@ -8,7 +8,7 @@ import math
 
 from torch import Tensor
 
-from .direction import Hyperparameters, matrices
+from .direction import Hyperparameters, fans, matrices
 from .orthogonal import QUINTIC, orthogonalised
 from .sgd import SGD
 
@@ -32,8 +32,7 @@ class Muon(_Orthogonal):
     """
 
     def __init__(self, hyperparameters: Hyperparameters) -> None:
-        assert hyperparameters.matrix is not None
-        fan_out, fan_in = hyperparameters.matrix
+        fan_out, fan_in = fans(hyperparameters)
         super().__init__(hyperparameters, math.sqrt(fan_out / fan_in))
 
 
@@ -44,5 +43,4 @@ class MuonKimi(_Orthogonal):
     """
 
     def __init__(self, hyperparameters: Hyperparameters) -> None:
-        assert hyperparameters.matrix is not None
-        super().__init__(hyperparameters, 0.2 * math.sqrt(max(hyperparameters.matrix)))
+        super().__init__(hyperparameters, 0.2 * math.sqrt(max(fans(hyperparameters))))

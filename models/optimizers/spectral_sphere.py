@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .direction import Hyperparameters, matrices
+from .direction import Hyperparameters, fans, matrices
 from .orthogonal import POLAR, SMALLEST_NORM, orthogonalised
 from .sgd import SGD
 
@@ -27,8 +27,7 @@ class SpectralSphere:
     """
 
     def __init__(self, hyperparameters: Hyperparameters) -> None:
-        assert hyperparameters.matrix is not None
-        fan_out, fan_in = hyperparameters.matrix
+        fan_out, fan_in = fans(hyperparameters)
         self._h, self._factor = hyperparameters, math.sqrt(fan_out / fan_in)
         self._widest = 2 * math.sqrt(min(fan_out, fan_in))
         self._momentum = SGD(hyperparameters)

@@ -50,8 +50,7 @@ class ParameterBank:
         self._rate = {key: self._column([rule.learning_rate for rule in row]) for key, row in first.items()}
         self._shrink = {key: self._shrink_column(row) for key, row in first.items()}
         self._direction = {
-            key: DIRECTIONS[key.optimizer](self._hyperparameters(row, key.matrix))
-            for key, row in first.items()
+            key: DIRECTIONS[key.optimizer](self._hyperparameters(row, key)) for key, row in first.items()
         }
 
     @property
@@ -98,9 +97,7 @@ class ParameterBank:
             rows.append(np.concatenate(parts))
         return torch.from_numpy(np.stack(rows)).to(self._device).requires_grad_()
 
-    def _hyperparameters(
-        self, row: Sequence[ParameterRule], matrix: tuple[int, int] | None
-    ) -> Hyperparameters:
+    def _hyperparameters(self, row: Sequence[ParameterRule], key: Key) -> Hyperparameters:
         return Hyperparameters(
             beta1_K1=self._column([recipe.beta1 for recipe in self._recipes]),
             beta2_K1=self._column([recipe.beta2 for recipe in self._recipes]),
@@ -109,7 +106,8 @@ class ParameterBank:
             gamma_K1=self._column([recipe.gamma for recipe in self._recipes]),
             nesterov=self._recipes[0].nesterov,
             precondition_every=self._recipes[0].precondition_every,
-            matrix=matrix,
+            matrix=key.matrix,
+            lookup=key.role is Role.INPUT,
         )
 
     def _shrink_column(self, row: Sequence[ParameterRule]) -> Tensor | None:

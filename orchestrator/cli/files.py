@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .running import SetOption, SpecArgument
+from .running import SetOption
 
 
 class RulesFormat(StrEnum):
@@ -37,11 +37,21 @@ def init(
 
 
 def rules(
-    spec: SpecArgument,
+    spec: Annotated[
+        str | None, typer.Argument(metavar="[SPEC]", help="A sweep file or preset. Without: the tables.")
+    ] = None,
     set_: SetOption = None,
     format_: Annotated[RulesFormat, typer.Option("-f", "--format")] = RulesFormat.table,
 ) -> None:
-    """Print what every parameter gets, at the largest shape of each family of a sweep."""
+    """Print what every parameter gets, at the largest shape of each family of a sweep.
+
+    Any base and target: --set base.width=256 --set width=4096. Without SPEC, the rule tables themselves.
+    """
+    if spec is None:
+        from ..rule_tables import print_tables
+
+        print_tables(format_.value)
+        return
     from ...sweeps.load import load_sweep
     from ..rules import families, print_families
 

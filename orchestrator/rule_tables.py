@@ -1,0 +1,111 @@
+"""The rule tables themselves, as powers of m_W and m_L: what docs/rules.md is made of."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from ..models.parametrization.power import Power
+from ..models.parametrization.table import INIT, MULTIPLIER, UPDATE
+from ..models.recipe import Optimizer, Parametrization
+
+PLAIN_WIDTH = 120
+HEADS = ("role", "learning rate", "weight decay, coupled", "weight decay, independent", "epsilon", "row")
+
+
+def print_tables(style: str) -> None:
+    """Every parametrization and optimizer, as a table, Markdown or JSON."""
+    if style == "json":
+        print(json.dumps(tables_object(), indent=1, allow_nan=False))
+    elif style == "markdown":
+        print(tables_markdown(), end="")
+    else:
+        console = Console(highlight=False, markup=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
+        for title, heads, rows in _tables():
+            table = Table(*heads, title=title, title_justify="left", pad_edge=False)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+
+
+def tables_markdown() -> str:
+    """The docs page, without the page's own words."""
+    parts = []
+    for title, heads, rows in _tables():
+        lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+        parts.append(f"## {title}\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def tables_object() -> dict[str, Any]:
+    """Powers as [of m_W, of m_L]."""
+    return {
+        "schema": 1,
+        "init": {
+            name: {role.value: _powers(power) for role, power in table.items()}
+            for name, table in INIT.items()
+        },
+        "multipliers": {
+            name: {site.value: _powers(power) for site, power in table.items()}
+            for name, table in MULTIPLIER.items()
+        },
+        "updates": [
+            {
+                "parametrization": parametrization,
+                "optimizer": optimizer,
+                "role": role.value,
+                "learning_rate": _powers(row.learning_rate),
+                "weight_decay_coupled": _powers(row.weight_decay),
+                "weight_decay_independent": _powers(row.independent_decay),
+                "epsilon": None if row.epsilon is None else _powers(row.epsilon),
+                "row": row.source,
+            }
+            for (parametrization, optimizer), table in UPDATE.items()
+            for role, row in table.items()
+        ],
+    }
+
+
+def _tables() -> Iterator[tuple[str, tuple[str, ...], list[list[str]]]]:
+    """Title, column heads and rows; optimizers with one and the same table share it."""
+    names = [name for name in get_args(Parametrization) if name != "sp"]
+    yield (
+        "Initialisation: standard deviation",
+        ("role", *names),
+        [[role.value, *(str(INIT[name][role]) for name in names)] for role in INIT["mup"]],
+    )
+    yield (
+        "Forward multipliers",
+        ("where", *names),
+        [[site.value, *(str(MULTIPLIER[name][site]) for name in names)] for site in MULTIPLIER["mup"]],
+    )
+    for name in names:
+        groups: dict[str, list[str]] = {}
+        for optimizer in get_args(Optimizer):
+            rows = UPDATE[name, optimizer]
+            groups.setdefault(repr(sorted(rows.items())), []).append(optimizer)
+        for members in groups.values():
+            yield f"{name}: {', '.join(members)}", HEADS, _update_rows(name, members[0])
+
+
+def _update_rows(parametrization: str, optimizer: str) -> list[list[str]]:
+    return [
+        [
+            role.value,
+            str(row.learning_rate),
+            str(row.weight_decay),
+            str(row.independent_decay),
+            "–" if row.epsilon is None else str(row.epsilon),
+            row.source,
+        ]
+        for role, row in UPDATE[parametrization, optimizer].items()
+    ]
+
+
+def _powers(power: Power) -> list[float]:
+    return [float(power.width), float(power.depth)]

@@ -1,0 +1,73 @@
+"""The spectral condition in numbers: the RMS operator norm of one update, for every optimizer.
+
+Widths 64 to 1024 and depths to 32 are in benchmarks/results/operator-norms.md; here a part of both.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from update_norms import MODULES, exponents
+
+from mutransfer.models.data.batches import Batches
+from mutransfer.models.data.corpus import materialise, python_stdlib
+from mutransfer.models.recipe import Optimizer, Recipe
+
+TOLERANCE = 0.15
+OUTSIDE = {"embedding", "readout"}
+COMMON: dict[str, Any] = {
+    "head_dim": 16, "mlp_ratio": 1.0, "vocab_size": 32, "sequence_length": 64, "batch_size": 8, "steps": 2,
+    "base_width": 64, "base_depth": 2, "schedule": "constant", "warmup": 0.0, "grad_clip": 0.0,
+    "learning_rate": 2.0**-8, "adamw_lr_ratio": 1.0, "epsilon": 1e-12, "matrices": "all",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Batches:
+    """The standard library's bytes, folded to 32 tokens: fewer than any width."""
+    folder = tmp_path_factory.mktemp("text")
+    whole = materialise(python_stdlib(0.1), folder)
+    path = folder / "folded.bin"
+    (np.fromfile(whole.path, dtype=np.uint8) % 32).tofile(path)
+    return Batches(replace(whole, path=str(path), vocab_size=32), COMMON["sequence_length"])
+
+
+def measured(
+    recipe: Callable[..., Recipe], batches: Batches, axis: str, scales: Sequence[int], **changes: object
+) -> dict[str, float]:
+    def at(scale: int) -> Recipe:
+        return recipe(**{**COMMON, "width": 64, "depth": 2, **changes, axis: scale})
+
+    return exponents(at, scales, batches)
+
+
+@pytest.mark.parametrize("optimizer", sorted({*get_args(Optimizer)} - {"soap"}))
+def test_width(optimizer: str, recipe: Callable[..., Recipe], text: Batches) -> None:
+    found = measured(recipe, text, "width", (64, 128, 256), optimizer=optimizer)
+    assert set(found) == set(MODULES.values())
+    assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=TOLERANCE)
+
+
+def test_soap_moves_like_signs_on_noisy_gradients(recipe: Callable[..., Recipe], text: Batches) -> None:
+    """The one row whose premise the first update does not meet (docs/evidence.md): a second batch is not
+    diagonal in the first one's eigenbasis, so Adam there makes signs, which grow as AdamW's do."""
+    found = measured(recipe, text, "width", (64, 128, 256), optimizer="soap")
+    expected = {name: 0.5 if name in OUTSIDE else 1.0 for name in found}
+    assert found == pytest.approx(expected, abs=0.25)
+
+
+@pytest.mark.parametrize("parametrization", ["mup", "depth-mup"])
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+def test_depth(optimizer: str, parametrization: str, recipe: Callable[..., Recipe], text: Batches) -> None:
+    """What one branch learns falls like 1/depth, under both rules for branches."""
+    found = measured(recipe, text, "depth", (8, 16, 32), optimizer=optimizer, parametrization=parametrization)
+    expected = {name: 0.0 if name in OUTSIDE else -1.0 for name in found}
+    assert found == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_sp_misses_the_condition(recipe: Callable[..., Recipe], text: Batches) -> None:
+    found = measured(recipe, text, "width", (64, 128, 256), optimizer="adamw", parametrization="sp")
+    assert found["query"] == pytest.approx(1.0, abs=TOLERANCE)
+    assert found["readout"] == pytest.approx(1.0, abs=TOLERANCE)
