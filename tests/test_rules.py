@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -12,6 +13,7 @@ from mutransfer.models.parametrization.role import Role, Site
 from mutransfer.models.parametrization.rules import MATRICES, ParameterRule, multipliers, parameter_rules
 from mutransfer.models.parametrization.table import INIT, MULTIPLIER, UPDATE
 from mutransfer.models.recipe import MATRIX_OPTIMIZERS, Optimizer, Parametrization, Recipe
+from mutransfer.orchestrator.rule_tables import tables_markdown
 
 # Width 64 over 16 (m_W = 4), depth 6 over 2 (m_L = 3); base learning rate 1, decay 1, epsilon 1.
 FACTORS = {
@@ -333,3 +335,9 @@ def test_no_norms(recipe: Callable[..., Recipe]) -> None:
     assert not [p for p in by_pattern(recipe(norm="none")) if "norm" in p]
     final = [p for p in by_pattern(recipe(norm="none", final_norm="layernorm")) if "norm" in p]
     assert final == ["final_norm.gain", "final_norm.bias"]
+
+
+def test_the_docs_page_is_the_tables() -> None:
+    """Mend it with: mutransfer rules -f markdown, below the page's own words."""
+    page = (Path(__file__).parent.parent / "docs/rules.md").read_text()
+    assert page.endswith(tables_markdown())

@@ -1,0 +1,87 @@
+"""Coordinate checks of every optimizer on both architectures, and of the rules for special cases.
+
+    python benchmarks/coordchecks.py > benchmarks/results/coordchecks.md
+
+Widths 32 to 256 at depth 2 and depths 2 to 16 at width 32, 10 steps, 4 seeds, the standard library's text.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from mutransfer.models.recipe import Optimizer
+from mutransfer.orchestrator.coordcheck import check_families, families
+from mutransfer.results.coordinates import Check
+from mutransfer.results.report.coordinates_terminal import measured, wanted
+from mutransfer.sweeps.load import load_sweep
+
+SWEEP = """\
+name: check
+base: {width: 32, depth: 2}
+fixed: {mlp_ratio: 2, steps: 10, batch_size: 16, sequence_length: 64, adamw_lr_ratio: 1.0}
+axes:
+  width: [32, 64, 128, 256]
+  depth: [2, 4, 8, 16]
+data: {corpus: python-stdlib}
+"""
+RATES = {"sgd": 2**-5, "lion": 2**-11, "sophia": 2**-11, "adamw": 2**-8}
+OTHER_RATE = 2**-7
+
+
+def cases() -> Iterator[tuple[str, dict[str, str]]]:
+    """A title and what is set in the sweep file."""
+    for architecture in ("transformer", "gdn"):
+        for optimizer in get_args(Optimizer):
+            parametrizations = ("mup", "sp") if optimizer in ("adamw", "sgd", "muon") else ("mup",)
+            for parametrization in parametrizations:
+                yield f"{architecture} {optimizer} {parametrization}", {
+                    "architecture": architecture, "optimizer": optimizer, "parametrization": parametrization,
+                    "head_dim": "8",
+                }  # fmt: skip
+    for optimizer in ("adamw", "sgd", "muon"):
+        yield f"transformer {optimizer} mup, one key/value head", {
+            "architecture": "transformer", "optimizer": optimizer, "parametrization": "mup", "head_dim": "8",
+            "kv_heads": "1",
+        }  # fmt: skip
+        for parametrization in ("mup", "mup-plain"):
+            yield f"gdn {optimizer} {parametrization}, four growing heads", {
+                "architecture": "gdn", "optimizer": optimizer, "parametrization": parametrization, "heads": "4",
+            }  # fmt: skip
+    yield "transformer adamw depth-mup", {
+        "architecture": "transformer", "optimizer": "adamw", "parametrization": "depth-mup", "head_dim": "8",
+    }  # fmt: skip
+
+
+def checked(path: Path, settings: dict[str, str]) -> Check:
+    rate = RATES.get(settings["optimizer"], OTHER_RATE)
+    overrides = [f"{name}={value}" for name, value in {**settings, "learning_rate": repr(rate)}.items()]
+    sweep = load_sweep(str(path), overrides)
+    (check,) = check_families(
+        sweep, families(sweep, None), torch.device("cpu"), steps=10, seeds=4, note=lambda text: None
+    )
+    return check
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    path = Path(tempfile.mkdtemp()) / "check.yaml"
+    path.write_text(SWEEP)
+    title, _, rest = (__doc__ or "").partition("\n\n    python")
+    print(f"# Coordinate checks\n\n{title}\n{rest.partition(chr(10))[2]}")
+    print("| family | exponents as wanted | those that are not |\n|---|---|---|", flush=True)
+    for title, settings in cases():
+        check = checked(path, settings)
+        told = "; ".join(
+            f"{row.module} {row.quantity}, {row.axis}: {measured(row)} (wanted {wanted(row)})"
+            for row in check.failures[:6]
+        )
+        more = f"; and {len(check.failures) - 6} more" if len(check.failures) > 6 else ""
+        fit = len(check.rows) - len(check.failures)
+        print(f"| {title} | {fit} of {len(check.rows)} | {told}{more} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

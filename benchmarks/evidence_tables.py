@@ -1,0 +1,86 @@
+"""The verdicts of docs/evidence.md, computed from the measurements in benchmarks/evidence.
+
+    python benchmarks/evidence_tables.py                  prints the tables
+    python benchmarks/evidence_tables.py --keep DIR...    keeps the rows of finished sweep directories
+
+A sweep NAME is judged together with NAME-fine and NAME-seeds, which add points to it.
+"""
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mutransfer.results.comparison import Comparison, compare
+from mutransfer.results.report import words
+from mutransfer.results.schema import ROWS
+from mutransfer.results.store import read_rows
+
+FOLDER = Path(__file__).parent / "evidence"
+
+
+def keep(directories: list[Path]) -> None:
+    """One Parquet file per sweep, rows only, in the order of their ids."""
+    for directory in directories:
+        table, broken = read_rows(directory)
+        assert not broken, broken
+        pq.write_table(table.sort_by("trial_id"), FOLDER / f"{directory.name}.parquet", compression="zstd")
+
+
+def sweeps() -> dict[str, pa.Table]:
+    """All rows of each sweep and of those that add to it."""
+    files = sorted(FOLDER.glob("*.parquet"))
+    names = [path.stem for path in files if not path.stem.endswith(("-fine", "-seeds"))]
+    return {
+        name: pa.concat_tables(
+            pq.read_table(path) for path in files if path.stem in (name, f"{name}-fine", f"{name}-seeds")
+        )
+        for name in names
+    }
+
+
+def lines(name: str, table: pa.Table) -> list[str]:
+    comparisons = compare(table.to_pandas(), ROWS.names)
+    scales = sorted({optimum.scale for c in comparisons for optimum in c.drift.optima})
+    axis = comparisons[0].axis
+    heads = [
+        "",
+        "verdict",
+        "slope",
+        "penalty, nats",
+        *(f"{axis} {words.scale_name(scale)}" for scale in scales),
+    ]
+    return [
+        f"### `{name}`: {words.readable(comparisons[0].hyperparameter)}, {table.num_rows} trials",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+        *(_line(comparison, scales) for comparison in comparisons),
+        "",
+    ]
+
+
+def _line(comparison: Comparison, scales: list[float]) -> str:
+    drift = comparison.drift
+    optima = {optimum.scale: words.optimum(optimum) for optimum in drift.optima}
+    cells = [
+        words.label(comparison),
+        f"**{drift.verdict}**",
+        f"{words.signed(drift.slope)} {words.interval(drift.slope_interval)}".strip(),
+        f"{words.number(drift.penalty)} {words.interval(drift.penalty_interval, 3)}".strip(),
+        *(optima.get(scale, "") for scale in scales),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--keep"]:
+        keep([Path(argument) for argument in sys.argv[2:]])
+        return
+    for name, table in sweeps().items():
+        print("\n".join(lines(name, table)))
+
+
+if __name__ == "__main__":
+    main()
