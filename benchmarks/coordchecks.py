@@ -27,7 +27,7 @@ axes:
   depth: [2, 4, 8, 16]
 data: {corpus: python-stdlib}
 """
-RATES = {"sgd": 2**-5, "lion": 2**-11, "sophia": 2**-11, "adamw": 2**-8}
+RATES = {"sgd": 2**-5, "lion": 2**-10, "sophia": 2**-10, "adamw": 2**-8}
 OTHER_RATE = 2**-7
 
 
@@ -38,8 +38,8 @@ def cases() -> Iterator[tuple[str, dict[str, str]]]:
             parametrizations = ("mup", "sp") if optimizer in ("adamw", "sgd", "muon") else ("mup",)
             for parametrization in parametrizations:
                 yield f"{architecture} {optimizer} {parametrization}", {
-                    "architecture": architecture, "optimizer": optimizer, "parametrization": parametrization,
-                    "head_dim": "8",
+                    "architecture": architecture, "optimizer": optimizer,
+                    "parametrization": parametrization, "head_dim": "8",
                 }  # fmt: skip
     for optimizer in ("adamw", "sgd", "muon"):
         yield f"transformer {optimizer} mup, one key/value head", {
@@ -48,7 +48,8 @@ def cases() -> Iterator[tuple[str, dict[str, str]]]:
         }  # fmt: skip
         for parametrization in ("mup", "mup-plain"):
             yield f"gdn {optimizer} {parametrization}, four growing heads", {
-                "architecture": "gdn", "optimizer": optimizer, "parametrization": parametrization, "heads": "4",
+                "architecture": "gdn", "optimizer": optimizer, "parametrization": parametrization,
+                "heads": "4",
             }  # fmt: skip
     yield "transformer adamw depth-mup", {
         "architecture": "transformer", "optimizer": "adamw", "parametrization": "depth-mup", "head_dim": "8",

@@ -81,12 +81,9 @@ def _scaling(comparisons: list[Comparison]) -> list[Comparison]:
 
 
 def _swept(members: pd.DataFrame) -> list[str]:
-    """The learning rate always; others when the sweep gave them enough values to fit."""
-    return [
-        name
-        for name in HYPERPARAMETERS
-        if name in members and (name == "learning_rate" or members[name].nunique() >= MIN_SWEPT)
-    ]
+    """Those with enough values to fit; the learning rate where there is no other."""
+    enough = [name for name in HYPERPARAMETERS if name in members and members[name].nunique() >= MIN_SWEPT]
+    return enough or ["learning_rate"]
 
 
 def _family(

@@ -1,10 +1,13 @@
 """Builders of small values, shared by the tests."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -84,3 +87,30 @@ def sweep_file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(SWEEP)
     return path
+
+
+Finished = subprocess.CompletedProcess[str]
+Command = Callable[..., Finished]
+
+
+def arguments(*words: str) -> list[str]:
+    """The command line of `mutransfer`, as this Python would run it."""
+    return [sys.executable, "-m", "mutransfer.orchestrator.cli", *words]
+
+
+@pytest.fixture
+def mutransfer(tmp_path: Path) -> Command:
+    """Runs a real command in an empty folder."""
+
+    def call(*words: str) -> Finished:
+        return subprocess.run(
+            arguments(*words), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    return call
+
+
+def trial_ids(directory: Path) -> list[str]:
+    """Ids of all rows in all result files, repeats included."""
+    files = (directory / "results").glob("*.parquet")
+    return [trial for path in files for trial in pq.read_table(path).column("trial_id").to_pylist()]

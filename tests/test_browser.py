@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from mutransfer.orchestrator.cli.app import app
+from mutransfer.results.coordinates import Check, judge_row
 from mutransfer.results.importing import read_measurements
+from mutransfer.results.report.coordinates_page import write_checks
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(
@@ -48,6 +50,29 @@ def test_charts_are_drawn_without_errors(tmp_path: Path) -> None:
     figures = re.findall(r'<figure class="chart[^>]*>.*?</figure>', document, flags=re.S)
     assert len(figures) == 4  # loss and optimum, across width and across depth
     assert all('class="marks"' in figure and "mark-line" in figure for figure in figures)
+
+
+@needs_browser
+def test_a_coordinate_check_is_drawn(tmp_path: Path) -> None:
+    rows = tuple(
+        judge_row(
+            module=f"blocks.*.{quantity}", role="hidden", quantity=quantity, axis=axis, expected=0.0,
+            at_most=False, values={scale: [scale**power, 1.1 * scale**power] for scale in (8.0, 16.0, 64.0)},
+        )
+        for axis in ("width", "depth") for quantity, power in (("update", 0.0), ("activation", 1.0))
+    )  # fmt: skip
+    check = Check(
+        architecture="transformer", optimizer="muon", parametrization="sp", learning_rate=0.01, steps=10,
+        seeds=2, rows=rows,
+    )  # fmt: skip
+    page, *pictures = write_checks([check], "a <sweep>", tmp_path)
+    assert len(pictures) == 2
+    document, console = open_page(page, tmp_path / "profile")
+    assert console == []
+    figures = re.findall(r'<figure class="chart[^>]*>.*?</figure>', document, flags=re.S)
+    assert len(figures) == 2
+    assert all('class="marks"' in figure and "mark-line" in figure for figure in figures)
+    assert "a &lt;sweep&gt;" in document and "▲ fails" in document
 
 
 @needs_browser

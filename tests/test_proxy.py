@@ -23,6 +23,8 @@ VARIANTS = [
     {"mlp": "swiglu", "norm": "layernorm"},
     {"positions": "learned", "tied": True},
     {"positions": "none", "head_dim": None, "heads": 4},
+    {"kv_heads": 1, "norm": "none"},
+    {"width": 32, "base_width": 16, "queries_per_kv": 2, "norm": "none", "final_norm": "layernorm"},
     {"architecture": "gdn"},
     {"architecture": "gdn", "expand_v": 2, "conv_size": 2, "tied": True},
     {"architecture": "gdn", "head_dim": None, "heads": 4, "norm": "layernorm"},
@@ -137,3 +139,23 @@ def test_logits_of_trials_do_not_mix(recipe: Callable[..., Recipe]) -> None:
     torch.testing.assert_close(together[:1], forward(pair[0], tokens()), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(together[1:], forward(pair[1], tokens()), atol=1e-5, rtol=1e-5)
     assert Site.STATE in sites
+
+
+@pytest.mark.parametrize("grouping", [{"kv_heads": 2}, {"queries_per_kv": 2}])
+def test_grouped_queries_are_full_attention_with_repeated_keys(
+    grouping: dict[str, int], recipe: Callable[..., Recipe]
+) -> None:
+    """Each of 2 key/value heads serves 2 query heads, in order."""
+    grouped, full = recipe(width=32, base_width=32, **grouping), recipe(width=32, base_width=32)
+    views = {name: view.detach() for name, view in ParameterBank([grouped], CPU).views().items()}
+    repeated = {
+        name: view.view(1, 2, 8, 32).repeat_interleave(2, dim=1).reshape(1, 32, 32)
+        if ".key." in name or ".value." in name
+        else view
+        for name, view in views.items()
+    }
+    assert sum(view.numel() for view in views.values()) < sum(view.numel() for view in repeated.values())
+    sites = {site: torch.tensor([value]) for site, value in multipliers(full).items()}
+    torch.testing.assert_close(
+        logits(grouped.shape, views, sites, tokens()), logits(full.shape, repeated, sites, tokens())
+    )

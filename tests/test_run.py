@@ -1,45 +1,20 @@
-"""The product from outside: real commands, real processes, real files."""
+"""`run` from outside: real commands, real processes, real files."""
 
 import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
-from ruamel.yaml import YAML
+from conftest import Command, arguments, trial_ids
 
 from mutransfer.orchestrator.directory import SweepDirectory
-
-Finished = subprocess.CompletedProcess[str]
-Command = Callable[..., Finished]
-
-
-def arguments(*words: str) -> list[str]:
-    return [sys.executable, "-m", "mutransfer.orchestrator.cli", *words]
-
-
-@pytest.fixture
-def mutransfer(tmp_path: Path) -> Command:
-    def call(*words: str) -> Finished:
-        return subprocess.run(
-            arguments(*words), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-        )
-
-    return call
-
-
-def trial_ids(directory: Path) -> list[str]:
-    """Ids of all rows in all result files, repeats included."""
-    files = (directory / "results").glob("*.parquet")
-    return [trial for path in files for trial in pq.read_table(path).column("trial_id").to_pylist()]
 
 
 def workers_of(directory: Path) -> list[int]:
@@ -282,118 +257,3 @@ def test_a_moved_sweep_goes_on(sweep_file: Path, tmp_path: Path, mutransfer: Com
     done = mutransfer("run", str(sweep_file), "--out", "after")
     assert done.returncode == 0, done.stderr
     assert len(set(trial_ids(tmp_path / "after"))) == 12
-
-
-def test_dry_run_and_plan_make_nothing(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
-    before = sorted(path.name for path in tmp_path.iterdir())
-    dry = mutransfer("run", str(sweep_file), "--dry-run", "--device", "cpu")
-    plan = mutransfer("plan", str(sweep_file), "--device", "cpu")
-    assert dry.returncode == plan.returncode == 0
-    assert dry.stdout == plan.stdout
-    assert "tiny: 12 trials in 2 jobs" in plan.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
-
-
-def test_plan_as_json(sweep_file: Path, mutransfer: Command) -> None:
-    plan = json.loads(mutransfer("plan", str(sweep_file), "-f", "json", "--device", "cpu").stdout)
-    assert (plan["trials"], plan["jobs"], plan["tokens"]) == (12, 2, 12 * 5 * 2 * 16)
-    assert [time["device"] for time in plan["times"]] == ["cpu", "cuda"]
-    assert sum(shape["flops"] for shape in plan["shapes"]) == plan["flops"] > 0
-
-
-def test_rules_in_three_formats(sweep_file: Path, mutransfer: Command) -> None:
-    families = json.loads(mutransfer("rules", str(sweep_file), "-f", "json").stdout)["families"]
-    assert [f["parametrization"] for f in families] == ["sp", "mup"]
-    assert all(parameter["row"] for f in families for parameter in f["parameters"])
-    markdown = mutransfer("rules", str(sweep_file), "-f", "markdown").stdout
-    assert "| readout.weight | output | 256 x 16 |" in markdown
-    table = mutransfer("rules", str(sweep_file)).stdout
-    assert "mup adamw, hidden: [1] table 6, hidden" in table
-
-
-def test_init_writes_a_file_that_runs_and_never_overwrites(tmp_path: Path, mutransfer: Command) -> None:
-    first = mutransfer("init", "smoke")
-    assert first.returncode == 0
-    assert "#" in (tmp_path / "smoke.yaml").read_text()
-    assert mutransfer("plan", "smoke.yaml").returncode == 0
-    second = mutransfer("init", "smoke")
-    assert second.returncode == 2
-    assert "smoke.yaml: exists already; give another --out" in second.stderr
-    unknown = mutransfer("init", "nothing")
-    assert unknown.returncode == 2
-    assert "nothing: is not a preset; presets:" in unknown.stderr
-
-
-def test_import_report_and_their_faults(tmp_path: Path, mutransfer: Command) -> None:
-    source = next((Path(__file__).parent / "published").glob("*table15*"))
-    done = mutransfer("import", str(source), "--out", "paper")
-    assert done.returncode == 0, done.stderr
-    assert "imported 36 measurements into paper" in done.stdout
-    report = mutransfer("report", "paper")
-    assert "drifts" in report.stdout
-    assert mutransfer("import", str(source), "--out", "paper").returncode == 0
-    assert len(trial_ids(tmp_path / "paper")) == 36
-    changed = tmp_path / source.name
-    changed.write_text(source.read_text().replace("5.127", "5.128"))
-    other = mutransfer("import", str(changed), "--out", "paper")
-    assert other.returncode == 2
-    assert "paper: holds another version of these measurements; give another --out" in other.stderr
-    (tmp_path / "bad.csv").write_text("width,loss\n1,2\n")
-    bad = mutransfer("import", "bad.csv", "--out", "bad")
-    assert bad.returncode == 2
-    assert "bad.csv: the columns optimizer" in bad.stderr
-    assert not (tmp_path / "bad").exists()
-    export = mutransfer("export", "paper", "--width", "8192", "--depth", "4")
-    assert export.returncode == 2
-    assert "the measurements do not say how they were trained" in export.stderr
-
-
-def test_reporting_nothing(tmp_path: Path, mutransfer: Command) -> None:
-    (tmp_path / "empty").mkdir()
-    missing = mutransfer("report", "empty")
-    assert missing.returncode == 2
-    assert "empty: is not a sweep directory; run a sweep or import measurements first" in missing.stderr
-    (tmp_path / "empty" / "sweep.json").write_text('{"format": 1, "name": "empty"}')
-    nothing = mutransfer("report", "empty")
-    assert nothing.returncode == 4
-    assert "no finished trials to report yet" in nothing.stderr
-    assert "Traceback" not in missing.stderr + nothing.stderr
-
-
-def test_no_gpu_is_a_preflight_failure(sweep_file: Path, mutransfer: Command) -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU; the message is for those without")
-    done = mutransfer("run", str(sweep_file), "--device", "cuda")
-    assert done.returncode == 6
-    assert "--device cuda: torch sees no GPU here" in done.stderr
-
-
-def test_export_reproduces_the_rules_of_the_target(tmp_path: Path, mutransfer: Command) -> None:
-    mutransfer("run", "smoke", "--set", "learning_rate={log2: [-9, -1], step: 1}")
-    several = mutransfer("export", "runs/smoke", "--width", "256", "--depth", "4")
-    assert several.returncode == 2
-    assert "--architecture transformer --optimizer adamw --parametrization mup" in several.stderr
-    words = ("export", "runs/smoke", "--width", "256", "--depth", "4", "--parametrization", "mup")
-    text = mutransfer(*words)
-    assert text.returncode == 0, text.stderr
-    exported = YAML(typ="safe").load(text.stdout)
-    assert exported == json.loads(mutransfer(*words, "-f", "json").stdout)
-    base = exported["hyperparameters"]["learning_rate"]
-    assert exported["base"] == {"width": 16, "depth": 1}
-    assert exported["roles"]["hidden"]["learning_rate"] == pytest.approx(base / 16)
-    assert exported["parameters"]["blocks.*.mlp.up.weight"]["epsilon"] == pytest.approx(1e-8 / 64)
-    assert exported["multipliers"]["residual branch"] == pytest.approx(1 / 4)
-    assert exported["multipliers"]["readout"] == pytest.approx(1 / 16)
-    assert exported["evidence"]["comparison"]["parametrization"] == "mup"
-    misfit = mutransfer("export", "runs/smoke", "--width", "250", "--depth", "4", "--parametrization", "mup")
-    assert misfit.returncode == 2
-    assert "the target does not fit: width: 250 is not a multiple of head_dim 8" in misfit.stderr
-
-
-def test_unknown_options_are_usage_errors(mutransfer: Command) -> None:
-    done = mutransfer("run", "smoke", "--bogus")
-    assert done.returncode == 2
-    assert "No such option" in done.stderr
-    assert mutransfer("--version").stdout.strip() == "0.1.0"

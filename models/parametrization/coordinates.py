@@ -48,7 +48,9 @@ def expectation(quantity: Quantity, role: Role | None, parametrization: str) -> 
             # Logits start at m_W^-1/2 and grow to Theta(1) as the readout aligns.
             return Expectation(ONE, at_most=role is Role.OUTPUT)
         case "change":
-            return Expectation(ONE)
+            # Of logits, a part is random readout on changed activations, which falls like m_W^-1/2 at
+            # first; what the readout itself learns is its update.
+            return Expectation(ONE, at_most=role is Role.OUTPUT)
         case "propagated":
             # W_0 (x_t - x_0): what earlier layers learned, as far as random weights pass it on.
             return Expectation(ONE, at_most=True)
