@@ -2,7 +2,8 @@
 
 from ..models.inventory import parameters
 from ..models.parametrization.role import Role
-from ..models.recipe import Recipe
+from ..models.parametrization.rules import optimizer_of
+from ..models.recipe import MATRIX_OPTIMIZERS, Recipe
 from ..models.shape import Shape
 
 GDN_CHUNK = 16  # positions handled together by the delta rule on CPU
@@ -45,23 +46,55 @@ def cpu_seconds(recipe: Recipe) -> float:
     per_token = 3 * forward_flops_per_token(shape) / CPU_FLOPS
     per_token += shape.depth * shape.width * CPU_ELEMENTWISE_SECONDS[shape.architecture]
     per_token += shape.vocab_size * CPU_LOGIT_SECONDS
-    return (tokens + evaluated) * per_token
+    return (tokens + evaluated) * per_token + recipe.steps * optimizer_flops(recipe) / CPU_FLOPS
 
 
 def gpu_seconds(recipe: Recipe, trials: int) -> float:
     """Seconds of one trial's share in a group of `trials` on one GPU."""
     shape = recipe.shape
     launches = shape.depth * GPU_LAUNCHES_PER_LAYER[shape.architecture] * GPU_LAUNCH_SECONDS
-    return recipe.steps * launches / trials + training_flops(recipe) / GPU_FLOPS
+    arithmetic = training_flops(recipe) + recipe.steps * optimizer_flops(recipe)
+    return recipe.steps * launches / trials + arithmetic / GPU_FLOPS
+
+
+def optimizer_flops(recipe: Recipe) -> float:
+    """Matrix products and decompositions of one step, beyond the gradient; next to nothing for the others."""
+    if recipe.optimizer == "sophia":
+        tokens = recipe.batch_size * recipe.shape.sequence_length
+        return 3 * forward_flops_per_token(recipe.shape) * tokens / recipe.curvature_every
+    if recipe.optimizer not in MATRIX_OPTIMIZERS:
+        return 0.0
+    taken = [p for p in parameters(recipe.shape) if optimizer_of(p.role, recipe) != "adamw"]
+    return sum(_matrix_step_flops(recipe, *parameter.shape) for parameter in taken)
 
 
 def trial_bytes(recipe: Recipe) -> int:
     """Memory of one trial in a group: weights, gradients and moments, and the kept activations."""
     shape = recipe.shape
     weights = 5 * 4 * sum(parameter.size for parameter in parameters(shape))
+    if recipe.optimizer in ("shampoo", "soap"):
+        taken = [p for p in parameters(shape) if optimizer_of(p.role, recipe) != "adamw"]
+        weights += 4 * sum(3 * (rows**2 + columns**2) for rows, columns in (p.shape for p in taken))
     kept = 16 * shape.width + 3 * shape.mlp_width + (40 * shape.width if shape.architecture == "gdn" else 0)
     per_token = 4 * (shape.depth * kept + 4 * shape.vocab_size)
     return weights + recipe.batch_size * shape.sequence_length * per_token
+
+
+def _matrix_step_flops(recipe: Recipe, rows: int, columns: int) -> float:
+    """One matrix, one step. A symmetric eigenproblem counts as 25 n^3, a QR decomposition as 4 n^3."""
+    short, long = sorted((rows, columns))
+    iteration = 4 * short**2 * long + 2 * short**3  # of the odd polynomial
+    both_sides = 2 * (rows**2 * columns + rows * columns**2)
+    cubes = (rows**3 + columns**3) / recipe.precondition_every
+    match recipe.optimizer:
+        case "shampoo":
+            return 2 * both_sides + 27 * cubes
+        case "soap":
+            return 4 * both_sides + 6 * cubes
+        case "spectral-sphere":
+            return 21.0 * 8 * iteration
+        case _:
+            return 5.0 * iteration
 
 
 def _mixing_flops(shape: Shape) -> float:

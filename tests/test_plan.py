@@ -7,7 +7,13 @@ import pytest
 from mutransfer.models.recipe import Recipe
 from mutransfer.orchestrator.driver import reconcile
 from mutransfer.orchestrator.plan import Device, group_key, group_size, makespan, plan_jobs
-from mutransfer.sweeps.cost import cpu_seconds, forward_flops_per_token, training_flops, trial_bytes
+from mutransfer.sweeps.cost import (
+    cpu_seconds,
+    forward_flops_per_token,
+    optimizer_flops,
+    training_flops,
+    trial_bytes,
+)
 from mutransfer.sweeps.trial import Trial, trial_of
 
 CPU = Device("cpu", 2)
@@ -95,3 +101,16 @@ def test_cost_grows_with_everything(architecture: str, recipe: Build) -> None:
     base = cpu_seconds(recipe(architecture=architecture))
     for change in ({"width": 32}, {"depth": 4}, {"steps": 40}, {"batch_size": 8}, {"eval_every": 5}):
         assert cpu_seconds(recipe(architecture=architecture, **change)) > base
+
+
+def test_matrix_optimizers_cost_their_matrices(recipe: Build) -> None:
+    """Newton-Schulz on the hidden matrices: a block has 4 of 16 x 16 and 2 of 64 x 16."""
+    muon = recipe(optimizer="muon", adamw_lr_ratio=0.1)
+    square, oblong = 4 * 16**3 + 2 * 16**3, 4 * 16**2 * 64 + 2 * 16**3
+    assert optimizer_flops(muon) == 5 * 2 * (4 * square + 2 * oblong)
+    assert optimizer_flops(recipe()) == 0
+    sphere = recipe(optimizer="spectral-sphere", adamw_lr_ratio=0.1)
+    assert optimizer_flops(sphere) == 21 * 8 / 5 * optimizer_flops(muon)
+    assert cpu_seconds(sphere) > cpu_seconds(muon) > cpu_seconds(recipe())
+    assert trial_bytes(recipe(optimizer="soap", adamw_lr_ratio=0.1)) > trial_bytes(muon)
+    assert 0 < optimizer_flops(recipe(optimizer="sophia")) < training_flops(recipe()) / 20 / 5
