@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from rich.console import Console
 from rich.table import Table
 
 from ..models.parametrization.power import Power
 from ..models.parametrization.table import INIT, MULTIPLIER, UPDATE
 from ..models.recipe import Optimizer, Parametrization
+from ..results.report.console import stdout
 
 PLAIN_WIDTH = 120
 HEADS = ("role", "learning rate", "weight decay, coupled", "weight decay, independent", "epsilon", "row")
@@ -22,14 +22,11 @@ def print_tables(style: str) -> None:
     elif style == "markdown":
         print(tables_markdown(), end="")
     else:
-        console = Console(highlight=False, markup=False)
-        if not console.is_terminal:
-            console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
         for title, heads, rows in _tables():
             table = Table(*heads, title=title, title_justify="left", pad_edge=False)
             for row in rows:
                 table.add_row(*row)
-            console.print(table)
+            stdout(PLAIN_WIDTH).print(table)
 
 
 def tables_markdown() -> str:

@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ..models.parametrization.rules import ParameterRule, multipliers, ratios, rules_by_pattern
 from ..models.recipe import Recipe
+from ..results.report.console import stdout
 
 COLUMNS = (
     "parameter",
@@ -45,9 +45,7 @@ def print_families(recipes: Sequence[Recipe], style: str) -> None:
             )
         )
         return
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
+    console = stdout(PLAIN_WIDTH)
     for recipe in recipes:
         cells = [_cells(rule) for rule in rules_by_pattern(recipe).values()]
         if style == "markdown":

@@ -21,7 +21,8 @@ import torch
 
 from ..models.data.batches import Batches
 from ..models.inventory import parameter_count
-from ..models.training.loop import Outcome, Progress, train
+from ..models.training.loop import train
+from ..models.training.outcome import Outcome, Progress
 from ..results.store import publish
 from ..sweeps.cost import training_flops, training_tokens
 from ..sweeps.trial import Trial

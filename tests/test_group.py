@@ -8,7 +8,8 @@ import torch
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.recipe import Optimizer, Recipe
-from mutransfer.models.training.loop import Outcome, train
+from mutransfer.models.training.loop import train
+from mutransfer.models.training.outcome import Outcome
 
 CPU = torch.device("cpu")
 STEPS = 20

@@ -6,7 +6,6 @@ K trials, B batch, T time, S = T + 1, P parameters of one buffer.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from ..proxy import logits
 from ..recipe import Recipe
 from .bank import ParameterBank
 from .curvature import own_labels
+from .outcome import CurvePoint, Outcome, Progress
 from .schedule import schedule_factor
 
 CURVE_POINTS = 500
@@ -27,43 +27,6 @@ CURVE_POINTS = 500
 
 EVAL_TOKENS = 65_536
 """Tokens of all trials together in one validation batch: bounds the memory of the logits."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
-    """One recorded step of one trial. Losses in nats per token; `eval_loss` where it was evaluated."""
-
-    step: int
-    tokens: int
-    train_loss: float
-    eval_loss: float | None
-    learning_rate: float
-    gradient_norm: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of one trial. A diverged trial has no `loss`; `diverged_step` says when it broke.
-
-    A trial has diverged when its loss or gradient was not finite (its weights are frozen from that
-    step on), or when it ended above the loss of the untrained model.
-    """
-
-    diverged: bool
-    diverged_step: int | None
-    initial_loss: float
-    loss: float | None
-    train_loss: float | None
-    seconds: float
-    curve: tuple[CurvePoint, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a group is: steps done, and trials that have diverged so far."""
-
-    step: int
-    diverged: int
 
 
 def train(

@@ -3,24 +3,21 @@
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ..coordinates import TOLERANCE, Check, Row
 from . import words
+from .console import stdout
 
 PLAIN_WIDTH = 120
 
 
-def print_checks(checks: Sequence[Check], console: Console | None = None) -> None:
-    """Prints every family. Where stdout is no terminal the width is fixed, so that text compares."""
-    if console is None:
-        console = Console(highlight=False, markup=False)
-        if not console.is_terminal:
-            console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
+def print_checks(checks: Sequence[Check]) -> None:
+    """Prints every family."""
     for check in checks:
-        console.print(render(check))
+        stdout(PLAIN_WIDTH).print(render(check))
 
 
 def render(check: Check) -> RenderableType:

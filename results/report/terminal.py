@@ -2,24 +2,21 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ..comparison import Comparison
 from . import words
+from .console import stdout
 
 VERDICT_STYLE = {"stable": "bold green", "drifts": "bold red", "inconclusive": "bold yellow"}
 PLAIN_WIDTH = 110
 
 
-def print_report(comparisons: Sequence[Comparison], console: Console | None = None) -> None:
-    """Prints verdicts first. Where stdout is no terminal the width is fixed, so that text compares."""
-    if console is None:
-        console = Console(highlight=False, markup=False)
-        if not console.is_terminal:
-            console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
-    console.print(render(comparisons))
+def print_report(comparisons: Sequence[Comparison]) -> None:
+    """Prints verdicts first."""
+    stdout(PLAIN_WIDTH).print(render(comparisons))
 
 
 def render(comparisons: Sequence[Comparison]) -> RenderableType:
