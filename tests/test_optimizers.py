@@ -31,7 +31,7 @@ def columns(values: Sequence[float], dtype: torch.dtype = torch.float64) -> Tens
 
 def direction(
     name: str, k: int = 1, matrix: tuple[int, int] = SQUARE, dtype: torch.dtype = torch.float64,
-    nesterov: bool = True, epsilon: float = 1e-8,
+    nesterov: bool = True, epsilon: float = 1e-8, precondition_every: int = 4,
 ) -> Direction:  # fmt: skip
     return DIRECTIONS[name](
         Hyperparameters(
@@ -41,7 +41,7 @@ def direction(
             momentum_K1=columns([0.8] * k, dtype),
             gamma_K1=columns([0.05] * k, dtype),
             nesterov=nesterov,
-            precondition_every=4,
+            precondition_every=precondition_every,
             matrix=matrix if name in MATRIX_OPTIMIZERS else None,
         )
     )
@@ -159,10 +159,7 @@ def test_shampoo_follows_its_reference() -> None:
     """Theirs starts the statistics at eps I and lets it decay, ours adds eps at every root: with eps
     1e-12 against eigenvalues above 1e-4 that is 1e-8 relative, and the -1/4 makes it a quarter."""
     start, gradients = noise(1, SQUARE)
-    found = direction("shampoo", epsilon=1e-12)
-    found._h = Hyperparameters(  # type: ignore[attr-defined]
-        **{name: getattr(found._h, name) for name in found._h.__slots__} | {"precondition_every": 1}  # type: ignore[attr-defined]
-    )
+    found = direction("shampoo", epsilon=1e-12, precondition_every=1)
     moved = ours(found, start, gradients, [RATE], DECAY)
     torch.testing.assert_close(moved, theirs(shampoo_reference, start, gradients), atol=1e-7, rtol=1e-7)
 
