@@ -16,6 +16,7 @@ from .shell import filled, shell
 
 QUANTITIES = ("activation", "update", "propagated", "change", "gradient")
 PANEL_WIDTH, PANEL_HEIGHT = 200, 180
+SHOWN_FAILURES = 5
 PASS_COLOR, FAIL_COLOR = "#2f6f9f", "#c8553d"
 
 
@@ -48,7 +49,10 @@ def _page(checks: Sequence[Check], name: str, pictures: dict[str, dict[str, Any]
 
 def _verdict(check: Check) -> str:
     word, mark, style = ("passes", "●", "stable") if check.passed else ("fails", "▲", "drifts")
-    failing = "".join(f"<li>{html.escape(_told(row))}</li>" for row in check.failures)
+    told = [_told(row) for row in check.failures[:SHOWN_FAILURES]]
+    if rest := len(check.failures) - len(told):
+        told.append(f"and {rest} more, in the table below")
+    failing = "".join(f"<li>{html.escape(line)}</li>" for line in told)
     return f"""<article class="verdict {style}"><h2>{html.escape(check.title)}</h2>
 <p class="word">{mark} {word}</p>
 <p>{len(check.rows) - len(check.failures)} of {len(check.rows)} exponents as wanted; {check.steps} steps
