@@ -13,9 +13,9 @@ from typing import get_args
 import torch
 
 from mutransfer.models.recipe import Optimizer
-from mutransfer.orchestrator.coordcheck import check_families, families
+from mutransfer.orchestrator.coordcheck import check_families, families_of
 from mutransfer.results.coordinates import Check
-from mutransfer.results.report.coordinates_terminal import measured, wanted
+from mutransfer.results.report.coordinates_terminal import counted, measured, wanted
 from mutransfer.sweeps.load import load_sweep
 
 SWEEP = """\
@@ -61,7 +61,7 @@ def checked(path: Path, settings: dict[str, str]) -> Check:
     overrides = [f"{name}={value}" for name, value in {**settings, "learning_rate": repr(rate)}.items()]
     sweep = load_sweep(str(path), overrides)
     (check,) = check_families(
-        sweep, families(sweep, None), torch.device("cpu"), steps=10, seeds=4, note=lambda text: None
+        sweep, families_of(sweep, None), torch.device("cpu"), steps=10, seeds=4, note=lambda text: None
     )
     return check
 
@@ -72,7 +72,7 @@ def main() -> None:
     path.write_text(SWEEP)
     title, _, rest = (__doc__ or "").partition("\n\n    python")
     print(f"# Coordinate checks\n\n{title}\n{rest.partition(chr(10))[2]}")
-    print("| family | exponents as wanted | those that are not |\n|---|---|---|", flush=True)
+    print("| family | exponents | those that are not as wanted |\n|---|---|---|", flush=True)
     for title, settings in cases():
         check = checked(path, settings)
         told = "; ".join(
@@ -80,8 +80,7 @@ def main() -> None:
             for row in check.failures[:6]
         )
         more = f"; and {len(check.failures) - 6} more" if len(check.failures) > 6 else ""
-        fit = len(check.rows) - len(check.failures)
-        print(f"| {title} | {fit} of {len(check.rows)} | {told}{more} |", flush=True)
+        print(f"| {title} | {counted(check)} | {told}{more} |", flush=True)
 
 
 if __name__ == "__main__":

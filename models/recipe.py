@@ -146,6 +146,14 @@ class Recipe:
             unread |= {"base_width", "base_depth"}
         if self.schedule == "constant":
             unread |= {"final_lr"}
+        if self.weight_decay == 0:
+            unread |= {"decay"}
+        if self.momentum == 0:
+            unread |= {"nesterov"}
+        if self.shape.final_norm == self.shape.norm:
+            unread |= {"final_norm"}
+        if self.shape.queries_per_kv == 1:
+            unread |= {"queries_per_kv"}
         unread |= {name for name, old in LATER_FIELDS.items() if values[name] == old}
         return {name: value for name, value in values.items() if name not in unread}
 

@@ -31,25 +31,26 @@ class Family:
         return next(iter(next(iter(self.recipes.values())).values()))
 
 
-def families(sweep: Sweep, learning_rate: float | None) -> list[Family]:
+def families_of(sweep: Sweep, learning_rate: float | None) -> list[Family]:
     """By architecture, optimizer and parametrization. At the family's smallest learning rate by default:
-    there a few steps are still small, and nothing is saturated. Raises SpecError without two scales."""
+    there a few steps are still small, and nothing is saturated. Raises SpecError where an axis has no two
+    scales, or where something else varies that the check would have to choose from."""
     members: dict[tuple[str, str, str], list[Recipe]] = {}
     for trial in sweep.expansion.trials:
         recipe = trial.recipe
         key = (recipe.shape.architecture, recipe.optimizer, recipe.parametrization)
         members.setdefault(key, []).append(recipe)
-    found = [Family(_along_axes(recipes, learning_rate)) for recipes in members.values()]
+    found = []
+    for recipes in members.values():
+        rate = min(recipe.learning_rate for recipe in recipes) if learning_rate is None else learning_rate
+        alike = [replace(recipe, learning_rate=rate, seed=0) for recipe in recipes]
+        found.append(Family({axis: scales for axis in AXES if len(scales := _along(axis, alike, sweep)) > 1}))
     if not all(family.recipes for family in found):
-        raise SpecError(
-            sweep.spec.name,
-            [
-                Problem(
-                    ("axes",),
-                    "needs two widths or depths at least; try --set depth=[2,4,8]",
-                )
-            ],
+        reason = (
+            "a coordinate check needs two widths at one depth, or two depths at one width; "
+            "try --set width=[32,64,128] --set depth=2"
         )
+        raise SpecError(sweep.spec.name, [Problem(("axes",), reason)])
     return found
 
 
@@ -69,19 +70,21 @@ def check_families(
             one = family.one
             family_name = f"{one.shape.architecture} {one.optimizer} {one.parametrization}"
             note(f"{family_name}: {steps} steps, {seeds} seeds")
+            # The smallest shape stands on both axes and is trained once.
+            measured = {
+                recipe: measure(
+                    _seeded(recipe, steps, seeds),
+                    Batches(tokens, recipe.shape.sequence_length),
+                    device,
+                    steps,
+                    PROBE_SEQUENCES,
+                )
+                for recipe in {r: None for recipes in family.recipes.values() for r in recipes.values()}
+            }
             rows: list[Row] = []
             for axis, recipes in family.recipes.items():
-                measured = {
-                    scale: measure(
-                        _seeded(recipe, steps, seeds),
-                        Batches(tokens, recipe.shape.sequence_length),
-                        device,
-                        steps,
-                        PROBE_SEQUENCES,
-                    )
-                    for scale, recipe in recipes.items()
-                }
-                rows += _rows(axis, one.parametrization, measured)
+                along = {scale: measured[recipe] for scale, recipe in recipes.items()}
+                rows += _rows(axis, one.parametrization, along)
             checks.append(
                 Check(
                     architecture=one.shape.architecture,
@@ -96,18 +99,19 @@ def check_families(
     return checks
 
 
-def _along_axes(recipes: Sequence[Recipe], learning_rate: float | None) -> dict[str, dict[int, Recipe]]:
-    rate = min(recipe.learning_rate for recipe in recipes) if learning_rate is None else learning_rate
-    along: dict[str, dict[int, Recipe]] = {}
-    for axis, other in (AXES, AXES[::-1]):
-        smallest = min(getattr(recipe.shape, other) for recipe in recipes)
-        scales: dict[int, Recipe] = {}
-        for recipe in recipes:
-            if getattr(recipe.shape, other) == smallest:
-                scales.setdefault(getattr(recipe.shape, axis), replace(recipe, learning_rate=rate))
-        if len(scales) > 1:
-            along[axis] = dict(sorted(scales.items()))
-    return along
+def _along(axis: str, recipes: Sequence[Recipe], sweep: Sweep) -> dict[int, Recipe]:
+    """The recipe of each scale, at the smallest value of the other axis."""
+    other = AXES[1 - AXES.index(axis)]
+    smallest = min(getattr(recipe.shape, other) for recipe in recipes)
+    scales: dict[int, Recipe] = {}
+    for recipe in recipes:
+        scale = getattr(recipe.shape, axis)
+        if getattr(recipe.shape, other) == smallest and scales.setdefault(scale, recipe) != recipe:
+            ours, theirs = recipe.point(), scales[scale].point()
+            name = next(name for name in ours if ours[name] != theirs[name])
+            reason = f"takes several values at {axis} {scale}; give one, such as --set {name}={ours[name]}"
+            raise SpecError(sweep.spec.name, [Problem(("axes", name), reason)])
+    return dict(sorted(scales.items()))
 
 
 def _seeded(recipe: Recipe, steps: int, seeds: int) -> list[Recipe]:

@@ -22,6 +22,8 @@ def choose(comparisons: Sequence[Comparison], **wanted: str | None) -> Compariso
     ChoiceError and NothingTunedError.
     """
     swept = [c for c in comparisons if c.hyperparameter == "learning_rate"]
+    if not swept:
+        raise ChoiceError("no learning rate was swept here; an export needs one with at least 3 values")
     fitting = [
         c for c in swept if all(value is None or getattr(c, name) == value for name, value in wanted.items())
     ]

@@ -25,6 +25,10 @@ NOT_COORDINATES = {
     "trial_id", "job_id", "sweep", "seed", "status", "diverged_step", "initial_loss", "loss", "train_loss",
     "parameters", "tokens", "flops", "seconds", "device", *FAMILY,
 }  # fmt: skip
+# Rows that are older than a column have null there: what it was then, or that their optimizer had no such
+# thing. Neither may split a sweep that has gained points since.
+BEFORE = {"decay": "coupled", "nesterov": True}
+UNKNOWN_BEFORE = {"adamw_lr_ratio", "matrices", "gamma", "curvature_every", "precondition_every"}
 MIN_SWEPT = 3
 
 
@@ -52,9 +56,10 @@ def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison
     Further columns that an import brought along are kept in the store but never split a curve.
     """
     coordinates = [name for name in known_columns if name in rows and name not in NOT_COORDINATES]
+    rows = rows.assign(**{name: rows[name].fillna(old) for name, old in BEFORE.items() if name in rows})
     found: list[Comparison] = []
     for family, members in rows.groupby(list(FAMILY), dropna=False, sort=False):
-        varying = [name for name in coordinates if members[name].nunique(dropna=False) > 1]
+        varying = [name for name in coordinates if members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1]
         axes = [axis for axis in SCALE_AXES if axis in varying] or ["width"]
         for axis in axes:
             for hyperparameter in _swept(members):

@@ -149,6 +149,7 @@ def test_export_names_the_pairing_and_the_conventions(
 def test_rules_without_a_sweep_are_the_tables(mutransfer: Command) -> None:
     table = mutransfer("rules")
     assert table.returncode == 0 and "depth-mup: muon" in table.stdout
+    assert mutransfer("rules", "--set", "width=64").returncode == 2
     tables = json.loads(mutransfer("rules", "-f", "json").stdout)
     (row,) = (
         row for row in tables["updates"]

@@ -1,6 +1,7 @@
 """Which rows belong on one curve."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,3 +120,17 @@ def test_zero_has_no_place_on_a_log_axis() -> None:
     frame = rows(width=[16], learning_rate=[0.01], weight_decay=[0.0, 0.1, 0.2, 0.4])
     (curve,) = curves_along(frame, "width", "weight_decay")
     assert len(curve.x) == 3
+
+
+def test_rows_older_than_a_column_stay_in_their_sweep() -> None:
+    """A sweep that gained points after the schema gained columns is still one family."""
+    files = Path(__file__).parent.parent / "benchmarks/evidence"
+    rows = pd.read_parquet(files / "width-transformer-adamw.parquet")
+    together = compare(rows, ROWS.names)
+    older = rows.copy()
+    low = older["learning_rate"] < 2.0**-5
+    for name in ("decay", "nesterov", "matrices", "gamma", "curvature_every", "precondition_every"):
+        older[name] = older[name].astype(object).mask(low, None)
+    found = compare(older, ROWS.names)
+    assert [c.fixed for c in found] == [{}, {}]
+    assert [c.drift.slope for c in found] == [c.drift.slope for c in together]

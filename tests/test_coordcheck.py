@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import Command
 
 from mutransfer.models.parametrization import table
 from mutransfer.models.parametrization.power import HALF, ONE, L, Power, W
 from mutransfer.models.parametrization.role import Role, Site
-from mutransfer.orchestrator.coordcheck import check_families, families
+from mutransfer.orchestrator.coordcheck import check_families, families_of
 from mutransfer.results.coordinates import Check, judge_row
 from mutransfer.sweeps.load import load_sweep
 from mutransfer.sweeps.problem import SpecError
@@ -45,7 +46,7 @@ def sweep_path(tmp_path: Path) -> Path:
 
 def checked(path: Path, *overrides: str) -> Check:
     sweep = load_sweep(str(path), overrides)
-    (check,) = check_families(sweep, families(sweep, None), CPU, steps=10, seeds=4, note=lambda text: None)
+    (check,) = check_families(sweep, families_of(sweep, None), CPU, steps=10, seeds=4, note=lambda text: None)
     return check
 
 
@@ -139,22 +140,22 @@ def test_a_row_is_judged_by_its_exponent(exponent: float, at_most: bool, passed:
         values=values,
     )
     assert row.exponent == pytest.approx(exponent)
-    assert row.passed is passed
+    assert (row.verdict == "passes") is passed
 
 
-def test_noise_alone_fails_nothing_and_infinity_fails() -> None:
-    """One seed of four that blows up at the largest scale is no exponent of 1."""
-    noisy = {8.0: [1.0, 1.0, 1.0, 1.0], 16.0: [1.0, 1.0, 1.0, 1.0], 32.0: [1.0, 1.0, 1.0, 8.0]}
+def test_a_single_odd_seed_fails_nothing_and_infinity_fails() -> None:
+    """One seed of four that is half as large again at the largest scale is no exponent."""
+    noisy = {8.0: [1.0, 1.0, 1.0, 1.0], 16.0: [1.0, 1.0, 1.0, 1.0], 32.0: [1.0, 1.0, 1.0, 1.5]}
     common = {"module": "m", "role": "hidden", "quantity": "update", "axis": "width", "at_most": False}
-    assert judge_row(**common, expected=0.0, values=noisy).passed  # type: ignore[arg-type]
+    assert judge_row(**common, expected=0.0, values=noisy).verdict == "passes"  # type: ignore[arg-type]
     blown = judge_row(**common, expected=0.0, values={8.0: [1.0], 16.0: [float("inf")]})  # type: ignore[arg-type]
-    assert not blown.passed
+    assert blown.verdict == "fails"
     assert (blown.exponent, blown.sizes) == (None, (1.0, None))
 
 
 def test_one_scale_is_a_fault(sweep_path: Path) -> None:
-    with pytest.raises(SpecError, match="needs two widths or depths"):
-        families(load_sweep(str(sweep_path), ("width=32", "depth=2")), None)
+    with pytest.raises(SpecError, match="needs two widths at one depth"):
+        families_of(load_sweep(str(sweep_path), ("width=32", "depth=2")), None)
 
 
 def test_the_command(sweep_path: Path, tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_the_command(sweep_path: Path, tmp_path: Path) -> None:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "mutransfer.orchestrator.cli", "coordcheck", str(sweep_path)]
-        options = ["--set", "width=[16,32,64]", "--set", "depth=2", "--steps", "5", "--seeds", "2"]
+        options = ["--set", "depth=2"]
         one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # the tests run side by side
         return subprocess.run(
             [*command, *options, *arguments], capture_output=True, text=True, cwd=tmp_path, env=one_thread
@@ -190,3 +191,38 @@ def test_the_command(sweep_path: Path, tmp_path: Path) -> None:
         "sizes",
     } <= set(found["checks"][0]["rows"][0])
     assert (tmp_path / "elsewhere/coordcheck.html").exists()
+
+
+def test_bf16_is_measured_too(sweep_path: Path) -> None:
+    check = checked(sweep_path, "precision=bf16", "width=[16,32,64]", "depth=2")
+    assert all(row.exponent is not None for row in check.rows)
+
+
+def test_what_else_varies_is_named(sweep_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"axes.norm: takes several values at width 32; give one"):
+        families_of(load_sweep(str(sweep_path), ("norm=[rmsnorm,none]",)), None)
+
+
+def test_seeds_and_learning_rates_are_not_other_axes(sweep_path: Path) -> None:
+    sweep = load_sweep(str(sweep_path), ("seed=[0,1]", "learning_rate=[0.1,0.2]"))
+    (family,) = families_of(sweep, None)
+    assert {axis: sorted(scales) for axis, scales in family.recipes.items()} == {
+        "width": [32, 64, 128], "depth": [2, 4, 8],
+    }  # fmt: skip
+    assert family.one.learning_rate == 0.1
+
+
+def test_what_is_too_noisy_does_not_pass() -> None:
+    values = {8.0: [1.0, 2.0, 1.0], 16.0: [1.0, 1.0, 8.0], 32.0: [9.0, 1.0, 1.0]}
+    row = judge_row(
+        module="m", role="hidden", quantity="update", axis="width", expected=0.0, at_most=False, values=values
+    )
+    assert row.interval is not None and row.interval[1] - row.interval[0] > 1
+    assert row.verdict == "unclear"
+
+
+@pytest.mark.parametrize("words", [("--learning-rate", "0"), ("--learning-rate", "inf"), ("--seeds", "2")])
+def test_impossible_options_are_usage_errors(words: tuple[str, str], mutransfer: Command) -> None:
+    refused = mutransfer("coordcheck", "quickstart", *words)
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr

@@ -152,3 +152,16 @@ def test_long_runs_keep_a_bounded_curve(
     (outcome,) = train([recipe()], batches, CPU)
     assert [point.step for point in outcome.curve] == [0, 4, 8, 12, 16, 19]
     assert outcome.curve[-1].eval_loss == outcome.loss
+
+
+@pytest.mark.parametrize("optimizer", ["shampoo", "soap"])
+def test_statistics_of_hardly_any_rank_are_no_failure(
+    optimizer: str, recipe: Callable[..., Recipe], batches: Batches
+) -> None:
+    """An embedding of 500 tokens of which a batch saw a few: LAPACK gives up on it as it is."""
+    one = recipe(
+        optimizer=optimizer, adamw_lr_ratio=1.0, matrices="all", vocab_size=500, batch_size=1,
+        learning_rate=0.02,
+    )  # fmt: skip
+    (outcome,) = train([one], batches, CPU)
+    assert outcome.loss is not None and outcome.loss < outcome.initial_loss

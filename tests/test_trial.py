@@ -37,7 +37,7 @@ CHANGED = {
     "schedule": "linear", "warmup": 0.2, "final_lr": 0.1, "init": "gpt2", "init_scale": 0.5,
     "embedding_multiplier": 2.0, "residual_multiplier": 2.0, "attention_multiplier": 2.0,
     "readout_multiplier": 2.0, "precision": "bf16", "eval_sequences": 9, "eval_every": 5,
-    "architecture": "gdn", "decay": "independent", "final_norm": "layernorm",
+    "architecture": "gdn", "final_norm": "layernorm",
     "kv_heads": 1,
 }  # fmt: skip
 MUON = {"optimizer": "muon", "adamw_lr_ratio": 0.1}
@@ -57,6 +57,7 @@ def test_whatever_affects_the_result_changes_the_id(name: str, recipe: Callable[
         ("expand_v", 2, {"architecture": "gdn"}),
         ("conv_size", 2, {"architecture": "gdn"}),
         ("queries_per_kv", 2, {"base_width": 16}),
+        ("decay", "independent", {"weight_decay": 0.1}),
         ("nesterov", False, {"optimizer": "sgd"}),
         ("gamma", 0.01, {"optimizer": "sophia"}),
         ("curvature_every", 5, {"optimizer": "sophia"}),
@@ -77,7 +78,7 @@ def test_every_field_is_covered_by_these_tests() -> None:
     named = {field.name for field in (*fields(Shape), *fields(Recipe))} - {"shape"}
     assert named == {
         *CHANGED, "head_dim", "heads", "momentum", "expand_v", "conv_size", "nesterov", "gamma",
-        "queries_per_kv", "curvature_every", "adamw_lr_ratio", "matrices", "precondition_every",
+        "queries_per_kv", "decay", "curvature_every", "adamw_lr_ratio", "matrices", "precondition_every",
     }  # fmt: skip
 
 
@@ -98,6 +99,9 @@ def test_fields_added_later_leave_finished_trials_their_ids(recipe: Callable[...
         ({"gamma": 1.0, "adamw_lr_ratio": 3.0, "nesterov": False}, {}),
         ({"momentum": 0.5}, {**MUON, "optimizer": "soap"}),
         ({"kv_heads": 1}, {"architecture": "gdn"}),
+        ({"decay": "independent"}, {}),
+        ({"final_norm": "rmsnorm", "queries_per_kv": 1}, {}),
+        ({"nesterov": False}, {"optimizer": "sgd", "momentum": 0.0}),
         ({"final_lr": 0.5}, {"schedule": "constant"}),
     ],
 )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .direction import Hyperparameters, column, matrices
+from .eigen import eigen
 
 
 class Shampoo:
@@ -45,7 +46,7 @@ def _inverse_fourth_root(x_KMSS: Tensor, epsilon_K1: Tensor) -> Tensor:
     Eigenvalues that rounding cannot tell from zero count as that bound: raised to -1/4, their noise
     would be the largest part of the update.
     """
-    value_KMS, basis_KMSS = torch.linalg.eigh(x_KMSS)
+    value_KMS, basis_KMSS = eigen(x_KMSS)
     smallest = value_KMS.amax(-1, keepdim=True) * x_KMSS.shape[-1] * torch.finfo(x_KMSS.dtype).eps
     root_KMS: Tensor = (torch.maximum(value_KMS, smallest) + epsilon_K1[:, :, None]).pow(-0.25)
     return torch.matmul(basis_KMSS * root_KMS[:, :, None], basis_KMSS.mT)

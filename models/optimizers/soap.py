@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .direction import Hyperparameters, column, matrices
+from .eigen import eigen
 
 
 class SOAP:
@@ -39,7 +40,7 @@ class SOAP:
         self._first_KMOI, self._second_KMOI = torch.zeros_like(g_KMOI), torch.zeros_like(g_KMOI)
         self._statistics = [torch.zeros_like(x) for x in (g_KMOI @ g_KMOI.mT, g_KMOI.mT @ g_KMOI)]
         self._gather(g_KMOI)
-        self._bases = [torch.linalg.eigh(x_KMSS).eigenvectors.flip(-1) for x_KMSS in self._statistics]
+        self._bases = [eigen(x_KMSS)[1].flip(-1) for x_KMSS in self._statistics]
 
     def _gather(self, g_KMOI: Tensor) -> None:
         weight = 1 - column(self._h.beta2_K1)

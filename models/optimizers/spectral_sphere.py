@@ -23,7 +23,8 @@ class SpectralSphere:
     M is the momentum over its Frobenius norm, u and v the weight's leading singular vectors. Before the
     step the weight is brought back to its sphere, W <- W R / sigma, by this class itself. R is the
     spectral norm that the weight was initialised with, so that the table's init row decides it (the paper
-    sets R = sqrt(fan_out/fan_in), the same power of the width).
+    sets R = sqrt(fan_out/fan_in), the same power of the width). On a sphere weight decay cannot shrink:
+    each step's is taken back by the next.
     """
 
     def __init__(self, hyperparameters: Hyperparameters) -> None:

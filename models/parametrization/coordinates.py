@@ -62,4 +62,6 @@ def expectation(quantity: Quantity, role: Role | None, parametrization: str) -> 
             assert role is not None
             table = depth_mup.ADAMW if parametrization == "depth-mup" else mup.ADAMW
             # A gain shared by all heads sums terms that only learn to point the same way.
-            return Expectation(table[role].epsilon or ONE, at_most=role is Role.HIDDEN_SCALAR)
+            epsilon = table[role].epsilon
+            assert epsilon is not None, "every row of AdamW has one"
+            return Expectation(epsilon, at_most=role is Role.HIDDEN_SCALAR)

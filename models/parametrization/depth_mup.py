@@ -20,8 +20,8 @@ ADAMW: UpdateTable = {
     Role.HIDDEN:        Update(1 / (W * L**HALF), W,     1 / (W * L**HALF),   "[1] table 12, hidden"),
     Role.HIDDEN_VECTOR: Update(1 / L**HALF,       ONE,   1 / (W * L**HALF),   "[1] table 12, hidden bias"),
     Role.HIDDEN_SCALAR: Update(1 / L**HALF,       ONE,   1 / L**HALF,         "[4] shared gain"),
-    Role.NARROW:        Update(1 / (W * L**HALF), W,     1 / (L * W) ** HALF, "[3], depth as hidden"),
-    Role.NARROW_VECTOR: Update(1 / L**HALF,       ONE,   1 / (L * W) ** HALF, "[3], depth as hidden bias"),
+    Role.NARROW:        Update(1 / (W * L**HALF), W,     1 / (L * W) ** HALF, "[3], rest [4]"),
+    Role.NARROW_VECTOR: Update(1 / L**HALF,       ONE,   1 / (L * W) ** HALF, "[3], rest [4]"),
 }  # fmt: skip
 
 SOPHIA: UpdateTable = ADAMW
@@ -34,8 +34,8 @@ SGD: UpdateTable = {
     Role.HIDDEN:        Update(ONE,         1 / L**HALF,         None, "[1] table 11, hidden"),
     Role.HIDDEN_VECTOR: Update(W,           1 / (W * L**HALF),   None, "[1] table 11, hidden bias"),
     Role.HIDDEN_SCALAR: Update(ONE,         1 / L**HALF,         None, "[4] shared gain"),
-    Role.NARROW:        Update(1 / W**HALF, (W / L) ** HALF,     None, "[3], depth as hidden"),
-    Role.NARROW_VECTOR: Update(W**HALF,     1 / (W * L) ** HALF, None, "[3], depth as hidden bias"),
+    Role.NARROW:        Update(1 / W**HALF, (W / L) ** HALF,     None, "[3], rest [4]"),
+    Role.NARROW_VECTOR: Update(W**HALF,     1 / (W * L) ** HALF, None, "[3], rest [4]"),
 }  # fmt: skip
 
 MUON: UpdateTable = {

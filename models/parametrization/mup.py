@@ -46,8 +46,8 @@ ADAMW: UpdateTable = {
     Role.VECTOR:        Update(ONE,       ONE,           1 / W,             "[1] table 6, input bias"),
     Role.HIDDEN_VECTOR: Update(ONE,       ONE,           1 / (L * W),       "[1] table 6, hidden bias"),
     Role.HIDDEN_SCALAR: Update(ONE,       ONE,           1 / L,             "[4] shared gain"),
-    Role.NARROW:        Update(1 / W,     W,             1 / (L * W**HALF), "[3] W_a, W_b"),
-    Role.NARROW_VECTOR: Update(ONE,       ONE,           1 / (L * W**HALF), "[3] A_log, dt_bias"),
+    Role.NARROW:        Update(1 / W,     W,             1 / (L * W**HALF), "[3], rest [4]"),
+    Role.NARROW_VECTOR: Update(ONE,       ONE,           1 / (L * W**HALF), "[3], rest [4]"),
 }  # fmt: skip
 
 # Lion and Sophia move every entry by Theta(1), as AdamW does; Lion has no epsilon.
@@ -64,8 +64,8 @@ SGD: UpdateTable = {
     Role.VECTOR:        Update(W,           1 / W,             None, "[1] table 5, input bias"),
     Role.HIDDEN_VECTOR: Update(L * W,       1 / (L * W),       None, "[1] table 5, hidden bias"),
     Role.HIDDEN_SCALAR: Update(L,           1 / L,             None, "[4] shared gain"),
-    Role.NARROW:        Update(L / W**HALF, W**HALF / L,       None, "[3] W_a, W_b"),
-    Role.NARROW_VECTOR: Update(L * W**HALF, 1 / (L * W**HALF), None, "[3] A_log, dt_bias"),
+    Role.NARROW:        Update(L / W**HALF, W**HALF / L,       None, "[3], rest [4]"),
+    Role.NARROW_VECTOR: Update(L * W**HALF, 1 / (L * W**HALF), None, "[3], rest [4]"),
 }  # fmt: skip
 
 # Matrix optimizers have rows for matrices alone. The convention of the update decides the row.

@@ -12,8 +12,7 @@ class Power:
     width: Fraction = Fraction(0)
     depth: Fraction = Fraction(0)
 
-    def __mul__(self, other: "Power | Literal[1]") -> "Power":
-        other = ONE if other == 1 else other
+    def __mul__(self, other: "Power") -> "Power":
         return Power(self.width + other.width, self.depth + other.depth)
 
     def __rtruediv__(self, one: Literal[1]) -> "Power":

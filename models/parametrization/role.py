@@ -33,9 +33,15 @@ class Site(StrEnum):
 Start = Literal["normal", "ones", "zeros", "a_log", "dt_bias"]
 
 
+def pattern_of(name: str) -> str:
+    """The name with the block's index replaced by `*`: the same for all blocks and depths."""
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One parameter of a proxy, without the trial axis. Matrices are [fan_out, fan_in]."""
+    """One parameter of a proxy, without the trial axis. Matrices are [fan_out, fan_in], but for lookup
+    tables (role input), whose rows are their inputs."""
 
     name: str
     shape: tuple[int, ...]
@@ -47,8 +53,7 @@ class Parameter:
 
     @property
     def pattern(self) -> str:
-        """The name with the block's index replaced by `*`: the same for all blocks and depths."""
-        return ".".join("*" if part.isdigit() else part for part in self.name.split("."))
+        return pattern_of(self.name)
 
     @property
     def size(self) -> int:

@@ -3,9 +3,9 @@
 `mup` (k >= 2) and `depth-mup` (k = 1) have files of their own, one literal an optimizer. Here are
   sp         the table of ones: every shape is its own base (`Recipe.base_shape`)
   mup-width  muP's width rules and no depth rule: every power of m_L is left out
-  mup-plain  muP without rows for gates of growing heads: they count as hidden, their vectors as hidden
-             vectors, and the state is not rescaled. What a user gets who applies muP to Gated DeltaNet
-             by the book; there to be compared with.
+  mup-plain  muP without rows for what is narrow (gates of growing heads, shared keys and values): they
+             count as hidden, their vectors as hidden vectors, and the state is not rescaled. What a user
+             gets who applies muP to Gated DeltaNet by the book; there to be compared with.
 """
 
 from dataclasses import replace

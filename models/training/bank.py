@@ -127,8 +127,8 @@ def _key(rule: ParameterRule) -> Key:
     parameter = rule.parameter
     if rule.optimizer not in MATRIX_OPTIMIZERS:
         return Key(rule.optimizer, parameter.role, parameter.decayed, None)
-    fan_out, fan_in = parameter.shape
-    return Key(rule.optimizer, parameter.role, parameter.decayed, (fan_out, fan_in))
+    rows, columns = parameter.shape
+    return Key(rule.optimizer, parameter.role, parameter.decayed, (rows, columns))
 
 
 def initial_draw(parameter: Parameter, seed: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from ..data.batches import Batches
 from ..layers.linear import linear
 from ..loss import cross_entropy
 from ..parametrization.coordinates import Quantity
-from ..parametrization.role import Role, Site
+from ..parametrization.role import Role, Site, pattern_of
 from ..parametrization.rules import multipliers, parameter_rules
 from ..recipe import Recipe
 from .loop import GroupTraining
@@ -71,7 +71,7 @@ class _Squares:
 
     def add(self, module: str, role: Role | None, quantity: Quantity, x_K: Tensor) -> None:
         square_K = x_K.double().square().flatten(1).mean(1)
-        self._held.setdefault((_pattern(module), role, quantity), []).append(square_K)
+        self._held.setdefault((pattern_of(module), role, quantity), []).append(square_K)
 
     def coordinates(self) -> list[Coordinate]:
         return [
@@ -91,7 +91,7 @@ def _forward(training: GroupTraining, probe_KBS: Tensor, views: dict[str, Tensor
     seen: Pass = {}
 
     def trace(name: str, given: Tensor, made: Tensor) -> None:
-        seen[name] = (given, made)
+        seen[name] = (given.float() if given.is_floating_point() else given, made.float())
 
     training.logits(probe_KBS[..., :-1], views, trace)
     return seen
@@ -120,7 +120,9 @@ def _modules(
         learned = ended[parameter.name] - begun[parameter.name]
         factor = 1.0 if role in OUTSIDE else sites[Site.BRANCH]
         if role is Role.INPUT:
-            learned, factor = _looked_up(learned, before), sites[Site.EMBEDDING]
+            factor = sites[Site.EMBEDDING]
+        if module == "embedding":
+            learned = _looked_up(learned, before["embedding"][0])
         elif module in after and len(parameter.shape) == 2:
             given, made = after[module]
             found.add(module, role, "activation", made)
@@ -129,11 +131,8 @@ def _modules(
         found.add(module, role, "update", learned * factor)
 
 
-def _looked_up(learned_KVD: Tensor, before: Pass) -> Tensor:
+def _looked_up(learned_KVD: Tensor, tokens_KBT: Tensor) -> Tensor:
     """The change of the rows that the probe's tokens read."""
-    tokens_KBT = before["embedding"][0]
-    if learned_KVD.shape[1] == tokens_KBT.shape[2]:
-        return learned_KVD  # positions
     return torch.stack([rows[tokens] for rows, tokens in zip(learned_KVD, tokens_KBT, strict=True)])
 
 
@@ -148,7 +147,3 @@ def _stream(found: _Squares, depth: int, before: Pass, after: Pass) -> None:
         found.add(module, None, "activation", made)
         found.add(module, None, "change", made - before[name][1])
     found.add("readout", Role.OUTPUT, "change", after["readout"][1] - before["readout"][1])
-
-
-def _pattern(name: str) -> str:
-    return ".".join("*" if part.isdigit() else part for part in name.split("."))

@@ -1,6 +1,7 @@
 """`coordcheck`: whether the scaling rules do what they promise, before anything is swept."""
 
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,7 @@ def coordcheck(
     spec: SpecArgument,
     set_: SetOption = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Optimizer steps of each training.")] = 10,
-    seeds: Annotated[int, typer.Option(min=1, max=64, help="Trainings of each shape, as one group.")] = 4,
+    seeds: Annotated[int, typer.Option(min=3, max=64, help="Trainings of each shape, as one group.")] = 4,
     learning_rate: Annotated[
         float | None, typer.Option(help="Base learning rate. Default: the smallest of the sweep.")
     ] = None,
@@ -38,14 +39,16 @@ def coordcheck(
     from ..device import find_device
     from ..progress import warn
 
+    if learning_rate is not None and not 0 < learning_rate < math.inf:
+        raise typer.BadParameter(f"--learning-rate {learning_rate}: give a positive number")
     sweep = load_sweep(spec, set_ or [])
     found = find_device(device.value)
 
     import torch
 
-    from ..coordcheck import check_families, families
+    from ..coordcheck import check_families, families_of
 
-    trained = families(sweep, learning_rate)
+    trained = families_of(sweep, learning_rate)
     checks = check_families(sweep, trained, torch.device(found.kind), steps, seeds, warn)
     if format_ is CheckFormat.json:
         print(json.dumps(coordcheck_object(checks), indent=1, allow_nan=False))

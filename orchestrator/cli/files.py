@@ -50,6 +50,8 @@ def rules(
     if spec is None:
         from ..rule_tables import print_tables
 
+        if set_:
+            raise typer.BadParameter("--set changes a sweep file; give a SPEC, such as quickstart")
         print_tables(format_.value)
         return
     from ...sweeps.load import load_sweep

@@ -11,13 +11,14 @@ import pandas as pd
 
 from ..coordinates import TOLERANCE, Check, Row
 from .charts import configured, png
-from .coordinates_terminal import by_quantity, measured, wanted
+from .coordinates_terminal import by_quantity, counted, measured, wanted
 from .shell import filled, shell
 
 QUANTITIES = ("activation", "update", "propagated", "change", "gradient")
 PANEL_WIDTH, PANEL_HEIGHT = 200, 180
 SHOWN_FAILURES = 5
-PASS_COLOR, FAIL_COLOR = "#2f6f9f", "#c8553d"
+WORDS = {"passes": "as wanted", "fails": "not as wanted", "unclear": "too noisy to say"}
+COLORS = ["#2f6f9f", "#c8553d", "#9aa2aa"]
 
 
 def write_checks(checks: Sequence[Check], name: str, folder: Path) -> list[Path]:
@@ -55,7 +56,7 @@ def _verdict(check: Check) -> str:
     failing = "".join(f"<li>{html.escape(line)}</li>" for line in told)
     return f"""<article class="verdict {style}"><h2>{html.escape(check.title)}</h2>
 <p class="word">{mark} {word}</p>
-<p>{len(check.rows) - len(check.failures)} of {len(check.rows)} exponents as wanted; {check.steps} steps
+<p>{counted(check)}; {check.steps} steps
 at base learning rate {check.learning_rate:g}, {check.seeds} seeds</p><ul>{failing}</ul></article>"""
 
 
@@ -83,7 +84,7 @@ def _chart(check: Check, axis: str) -> dict[str, Any]:
     color = alt.Color(
         "verdict:N",
         title=None,
-        scale=alt.Scale(domain=["as wanted", "not as wanted"], range=[PASS_COLOR, FAIL_COLOR]),
+        scale=alt.Scale(domain=list(WORDS.values()), range=COLORS),
     )
     shown = [quantity for quantity in QUANTITIES if (points["quantity"] == quantity).any()]
     scales = sorted(points["scale"].unique())
@@ -119,7 +120,7 @@ def _points(row: Row) -> list[dict[str, Any]]:
             "size": size,
             "relative": size / first / (scale / row.scales[0]) ** row.expected,
             "exponent": f"{measured(row)}, wanted {wanted(row)}",
-            "verdict": "as wanted" if row.passed else "not as wanted",
+            "verdict": WORDS[row.verdict],
         }
         for scale, size in zip(row.scales, row.sizes, strict=True)
         if size

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..coordinates import TOLERANCE, Check, Row
+from ..coordinates import MAX_HALF_WIDTH, TOLERANCE, Check, Row
 from . import words
 from .console import stdout
 
@@ -23,9 +23,8 @@ def print_checks(checks: Sequence[Check]) -> None:
 def render(check: Check) -> RenderableType:
     axes = list(dict.fromkeys(row.axis for row in check.rows))
     word = "passes" if check.passed else "fails"
-    fit = len(check.rows) - len(check.failures)
     table = Table(
-        title=f"{check.title} {word}: {fit} of {len(check.rows)} exponents as wanted",
+        title=f"{check.title} {word}: {counted(check)}",
         box=box.SIMPLE_HEAD,
         title_justify="left",
         title_style="bold green" if check.passed else "bold red",
@@ -38,11 +37,12 @@ def render(check: Check) -> RenderableType:
         table.add_column(f"across {axis}", justify="right")
     for (module, role, quantity), rows in by_quantity(check).items():
         cells = [cell for axis in axes for cell in _cells(rows.get(axis))]
-        failed = not all(row.passed for row in rows.values())
+        failed = any(row.verdict == "fails" for row in rows.values())
         table.add_row(module, role, quantity, *cells, style="red" if failed else None)
     note = (
         f"{check.steps} steps at base learning rate {check.learning_rate:g}, {check.seeds} seeds. Exponents "
-        f"of sizes against scale; ✗ where the whole 95 % interval is over {TOLERANCE} from what is wanted."
+        f"of sizes against scale; ✗ where the whole 95 % interval is over {TOLERANCE} from what is wanted, "
+        f"? where it is wider than ± {MAX_HALF_WIDTH}: more --seeds."
     )
     return Group(table, Text(note, style="dim"), Text())
 
@@ -61,10 +61,20 @@ def wanted(row: Row) -> str:
 
 
 def measured(row: Row) -> str:
-    if row.exponent is None or row.interval is None:
-        return "not finite ✗"
+    if row.exponent is None:
+        return "zero ✗" if 0.0 in row.sizes else "not finite ✗"
+    mark = {"passes": "✓", "fails": "✗", "unclear": "?"}[row.verdict]
+    if row.interval is None:
+        return f"{words.signed(row.exponent)} {mark}"
     half = (row.interval[1] - row.interval[0]) / 2
-    return f"{words.signed(row.exponent)} ± {half:.2f} {'✓' if row.passed else '✗'}"
+    return f"{words.signed(row.exponent)} ± {half:.2f} {mark}"
+
+
+def counted(check: Check) -> str:
+    """How many exponents are as wanted, and how many say nothing."""
+    good = len(check.rows) - len(check.failures) - len(check.unclear)
+    noisy = f", {len(check.unclear)} too noisy to say" if check.unclear else ""
+    return f"{good} of {len(check.rows)} exponents as wanted{noisy}"
 
 
 def _cells(row: Row | None) -> tuple[str, str]:
