@@ -10,6 +10,7 @@ from ..models.parametrization.power import Power
 from ..models.parametrization.table import INIT, MULTIPLIER, UPDATE
 from ..models.recipe import Optimizer, Parametrization
 from ..results.report.console import stdout
+from .rules import markdown_table
 
 PLAIN_WIDTH = 120
 HEADS = ("role", "learning rate", "weight decay, coupled", "weight decay, independent", "epsilon", "row")
@@ -31,12 +32,7 @@ def print_tables(style: str) -> None:
 
 def tables_markdown() -> str:
     """The docs page, without the page's own words."""
-    parts = []
-    for title, heads, rows in _tables():
-        lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
-        parts.append(f"## {title}\n\n" + "\n".join(lines) + "\n")
-    return "\n".join(parts)
+    return "\n".join(f"## {title}\n\n{markdown_table(heads, rows)}\n" for title, heads, rows in _tables())
 
 
 def tables_object() -> dict[str, Any]:

@@ -50,7 +50,7 @@ def print_families(recipes: Sequence[Recipe], style: str) -> None:
         cells = [_cells(rule) for rule in rules_by_pattern(recipe).values()]
         if style == "markdown":
             print(f"### {_title(recipe)}\n\n{_sites(recipe)}\n")
-            print(_markdown(cells) + "\n")
+            print(markdown_table(COLUMNS, cells) + "\n")
         else:
             table = Table(*COLUMNS, title=_title(recipe), title_justify="left", caption=_sites(recipe),
                           caption_justify="left", pad_edge=False)  # fmt: skip
@@ -118,6 +118,6 @@ def _cells(rule: ParameterRule) -> list[str]:
     ]
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -89,9 +89,7 @@ def judge_row(
     squares_SN = np.square(np.array([values[scale] for scale in scales], dtype=float))
     sizes = np.sqrt(squares_SN.mean(axis=1))
     usable = bool(np.isfinite(squares_SN).all() and (squares_SN > 0).all())
-    exponent, half = _fit(np.log2(scales), squares_SN) if usable else (None, 0.0)
-    known = exponent is not None and np.isfinite(half)
-    interval = (exponent - half, exponent + half) if exponent is not None and known else None
+    exponent, interval = _fit(np.log2(scales), squares_SN) if usable else (None, None)
     return Row(
         module=module,
         role=role,
@@ -117,16 +115,22 @@ def coordcheck_object(checks: Sequence[Check]) -> dict[str, Any]:
     }
 
 
-def _fit(log2_scale_S: NDArray[np.float64], squares_SN: NDArray[np.float64]) -> tuple[float, float]:
-    """The exponent and half of its interval. Squares are averaged over seeds before the logarithm:
-    heavy tails over few heads would otherwise bias small models low."""
+def _fit(
+    log2_scale_S: NDArray[np.float64], squares_SN: NDArray[np.float64]
+) -> tuple[float, tuple[float, float] | None]:
+    """The exponent and its interval, which a single seed does not give.
+
+    Squares are averaged over seeds before the logarithm: heavy tails over few heads would otherwise bias
+    small models low.
+    """
     seeds = squares_SN.shape[1]
     exponent = _slope(log2_scale_S, squares_SN)
     if seeds < 2:
-        return exponent, float("inf")
+        return exponent, None
     left_out = np.array([_slope(log2_scale_S, np.delete(squares_SN, seed, axis=1)) for seed in range(seeds)])
     error = np.sqrt((seeds - 1) / seeds * ((left_out - left_out.mean()) ** 2).sum())
-    return exponent, float(STUDENT_T[min(seeds - 1, len(STUDENT_T)) - 1] * error)
+    half = float(STUDENT_T[min(seeds - 1, len(STUDENT_T)) - 1] * error)
+    return exponent, (exponent - half, exponent + half)
 
 
 def _slope(log2_scale_S: NDArray[np.float64], squares_SN: NDArray[np.float64]) -> float:

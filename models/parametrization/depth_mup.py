@@ -8,7 +8,7 @@ tables 9-13.
 from . import mup
 from .power import HALF, ONE, L, W
 from .role import Role, Site
-from .row import InitTable, MultiplierTable, Update, UpdateTable
+from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon
 
 INIT: InitTable = mup.INIT
 
@@ -25,9 +25,7 @@ ADAMW: UpdateTable = {
 }  # fmt: skip
 
 SOPHIA: UpdateTable = ADAMW
-LION: UpdateTable = {
-    role: Update(row.learning_rate, row.weight_decay, None, row.source) for role, row in ADAMW.items()
-}
+LION: UpdateTable = without_epsilon(ADAMW)
 
 SGD: UpdateTable = {
     **mup.SGD,

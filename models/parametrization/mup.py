@@ -12,7 +12,7 @@ Sources
 
 from .power import HALF, ONE, L, W
 from .role import Role, Site
-from .row import InitTable, MultiplierTable, Update, UpdateTable
+from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon
 
 # Standard deviation at initialisation, [1] tables 1 and 3-7.
 INIT: InitTable = {
@@ -52,9 +52,7 @@ ADAMW: UpdateTable = {
 
 # Lion and Sophia move every entry by Theta(1), as AdamW does; Lion has no epsilon.
 SOPHIA: UpdateTable = ADAMW
-LION: UpdateTable = {
-    role: Update(row.learning_rate, row.weight_decay, None, row.source) for role, row in ADAMW.items()
-}
+LION: UpdateTable = without_epsilon(ADAMW)
 
 # SGD, with or without momentum. It has no epsilon.
 SGD: UpdateTable = {

@@ -1,7 +1,7 @@
 """What a table is made of: one row a role, one column a quantity."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .power import Power
 from .role import Role, Site
@@ -28,3 +28,8 @@ class Update:
 InitTable = Mapping[Role, Power]
 MultiplierTable = Mapping[Site, Power]
 UpdateTable = Mapping[Role, Update]
+
+
+def without_epsilon(table: UpdateTable) -> UpdateTable:
+    """The same rows for an optimizer that has no epsilon."""
+    return {role: replace(row, epsilon=None) for role, row in table.items()}

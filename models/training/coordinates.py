@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ..data.batches import Batches
+from ..inventory import parameters
 from ..layers.linear import linear
 from ..loss import cross_entropy
 from ..parametrization.coordinates import Quantity
 from ..parametrization.role import Role, Site, pattern_of
-from ..parametrization.rules import multipliers, parameter_rules
+from ..parametrization.rules import multipliers
 from ..recipe import Recipe
 from .loop import GroupTraining
 
@@ -53,9 +54,8 @@ def measure(
     found = _Squares()
     _modules(found, recipes[0], begun, ended, before, after)
     _stream(found, recipes[0].shape.depth, before, after)
-    for rule in parameter_rules(recipes[0]):
-        parameter = rule.parameter
-        module = parameter.pattern.removesuffix(".weight")
+    for parameter in parameters(recipes[0].shape):
+        module = parameter.name.removesuffix(".weight")
         found.add(module, parameter.role, "gradient", gradients[parameter.name])
     return found.coordinates()
 
@@ -114,8 +114,7 @@ def _modules(
 ) -> None:
     """Activations, learned effects and what random weights pass on, of everything that has parameters."""
     sites = multipliers(recipe)
-    for rule in parameter_rules(recipe):
-        parameter = rule.parameter
+    for parameter in parameters(recipe.shape):
         module, role = parameter.name.removesuffix(".weight"), parameter.role
         learned = ended[parameter.name] - begun[parameter.name]
         factor = 1.0 if role in OUTSIDE else sites[Site.BRANCH]

@@ -36,7 +36,7 @@ def charts(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def png(specification: dict[str, Any]) -> bytes:
+def png(specification: Mapping[str, Any]) -> bytes:
     """The picture on white."""
     shown = {**specification, "background": "white"}
     return bytes(vl_convert.vegalite_to_png(shown, scale=PNG_SCALE))

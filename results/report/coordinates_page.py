@@ -10,9 +10,9 @@ import altair as alt
 import pandas as pd
 
 from ..coordinates import TOLERANCE, Check, Row
-from .charts import configured, png
+from .charts import configured
 from .coordinates_terminal import by_quantity, counted, measured, wanted
-from .shell import filled, shell
+from .shell import figures, filled, shell, write_page
 
 QUANTITIES = ("activation", "update", "propagated", "change", "gradient")
 PANEL_WIDTH, PANEL_HEIGHT = 200, 180
@@ -23,25 +23,18 @@ COLORS = ["#2f6f9f", "#c8553d", "#9aa2aa"]
 
 def write_checks(checks: Sequence[Check], name: str, folder: Path) -> list[Path]:
     """Writes coordcheck.html and one PNG per family and axis; returns the paths, the page first."""
-    folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
     for check in checks:
         for axis in dict.fromkeys(row.axis for row in check.rows):
             pictures[f"{check.title} {axis}".replace(" ", "-")] = _chart(check, axis)
-    page = folder / "coordcheck.html"
-    page.write_text(_page(checks, name, pictures), encoding="utf-8")
-    written = [page]
-    for stem, specification in pictures.items():
-        written.append(folder / f"{stem}.png")
-        written[-1].write_bytes(png(specification))
-    return written
+    return write_page(folder, "coordcheck.html", _page(checks, name, pictures), pictures)
 
 
 def _page(checks: Sequence[Check], name: str, pictures: dict[str, dict[str, Any]]) -> str:
     parts = {
         "name": html.escape(name),
         "verdicts": "\n".join(_verdict(check) for check in checks),
-        "charts": "\n".join(f'<figure class="chart" id="{html.escape(stem)}"></figure>' for stem in pictures),
+        "charts": figures(pictures),
         "tables": "\n".join(_table(check) for check in checks),
         "tolerance": f"{TOLERANCE}",
     }

@@ -8,24 +8,16 @@ from typing import Any
 from ..comparison import Comparison
 from ..facts import Facts
 from . import words
-from .charts import charts, png
-from .shell import filled, shell
+from .charts import charts
+from .shell import figures, filled, shell, write_page
 
 SYMBOL = {"stable": "●", "drifts": "▲", "inconclusive": "◇"}
 
 
 def write_report(comparisons: Sequence[Comparison], facts: Facts, folder: Path) -> list[Path]:
     """Writes report.html and one PNG per chart; returns the paths, the page first."""
-    folder.mkdir(parents=True, exist_ok=True)
     pictures = charts(comparisons)
-    page = folder / "report.html"
-    page.write_text(render_page(comparisons, facts, pictures), encoding="utf-8")
-    written = [page]
-    for stem, specification in pictures.items():
-        path = folder / f"{stem}.png"
-        path.write_bytes(png(specification))
-        written.append(path)
-    return written
+    return write_page(folder, "report.html", render_page(comparisons, facts, pictures), pictures)
 
 
 def render_page(
@@ -33,11 +25,10 @@ def render_page(
 ) -> str:
     """The whole page: no request leaves it, whatever it is opened with."""
     name = ", ".join(facts.names)
-    drawn = [f'<figure class="chart" id="{html.escape(stem)}"></figure>' for stem in pictures]
     parts = {
         "name": html.escape(name),
         "verdicts": "\n".join(_verdict(comparison) for comparison in comparisons),
-        "charts": "\n".join(drawn),
+        "charts": figures(pictures),
         "tables": "\n".join(_table(comparison) for comparison in comparisons),
         "facts": _facts(facts),
     }

@@ -5,9 +5,28 @@ import json
 import re
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import vl_convert
+
+from .charts import png
+
+
+def write_page(folder: Path, name: str, page: str, pictures: Mapping[str, Mapping[str, Any]]) -> list[Path]:
+    """Writes the page and one PNG per picture beside it; returns the paths, the page first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(page, encoding="utf-8")
+    written = [folder / name]
+    for stem, specification in pictures.items():
+        written.append(folder / f"{stem}.png")
+        written[-1].write_bytes(png(specification))
+    return written
+
+
+def figures(pictures: Mapping[str, Mapping[str, Any]]) -> str:
+    """An empty element for each picture, for `shell` to draw it in."""
+    return "\n".join(f'<figure class="chart" id="{html.escape(stem)}"></figure>' for stem in pictures)
 
 
 def shell(title: str, body: str, pictures: Mapping[str, Mapping[str, Any]]) -> str:
