@@ -14,9 +14,12 @@ from typing import Any
 from ..models.data.batches import TokenFile
 from ..models.recipe import recipe_from_point
 from ..sweeps.trial import Trial
+from .failpoint import failpoint
 from .plan import Job
 
 FORMAT = 1
+BEFORE_THE_NAME = {"lease", "journal.jsonl", "driver.log"}
+"""What a driver writes before it puts the sweep's name down."""
 
 
 class DirectoryError(Exception):
@@ -36,6 +39,31 @@ class SweepDirectory:
     def job(self, job_id: str) -> Path:
         return self.path / "jobs" / job_id
 
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def driver_log(self) -> Path:
+        """What a driver in the background prints."""
+        return self.path / "driver.log"
+
+    @property
+    def ended(self) -> Path:
+        """One record for every attempt that ended; see `attempt`."""
+        return self.path / "ended"
+
+    def end(self, job_id: str, attempt: int) -> Path:
+        return self.ended / f"{job_id}.{attempt}.json"
+
+    def result(self, job_id: str) -> Path:
+        return self.path / "results" / f"{job_id}.parquet"
+
+    @property
+    def cancel_request(self) -> Path:
+        """Its being there asks the driver, wherever it runs, to stop."""
+        return self.path / "cancel"
+
     def log(self, job_id: str) -> Path:
         return self.job(job_id) / "log.txt"
 
@@ -43,6 +71,38 @@ class SweepDirectory:
         """Where a job's output is: in the workers' common log if its worker did not get as far as the job."""
         log = self.log(job_id)
         return log if log.exists() else self.path / "workers.log"
+
+    def checkpoints(self, job_id: str) -> Path:
+        return self.job(job_id) / "checkpoints"
+
+    def checkpoint_step(self, job_id: str) -> int:
+        """The step of the newest checkpoint, told by its name; 0 without one."""
+        return max((int(p.name[:12]) for p in self.checkpoints(job_id).glob("[0-9]*-*.pt")), default=0)
+
+    def superseded(self, job_id: str) -> bool:
+        """Whether the job was split into others."""
+        return (self.job(job_id) / "superseded.json").exists()
+
+    def split(self, job: Job, into: Sequence[Job]) -> None:
+        """The parts' files first, then the mark: a job with the mark has its parts on disk."""
+        for part in into:
+            self._write_job(part)
+        replace_json(self.job(job.id) / "superseded.json", {"into": [part.id for part in into]})
+
+    def parts(self, job_id: str) -> list[str]:
+        """The jobs that a split one became."""
+        return list((_read_json(self.job(job_id) / "superseded.json") or {}).get("into", []))
+
+    def cut_batches(self, job: Job, micro_batches: int) -> None:
+        """Has the job's next attempt work through each batch in so many parts."""
+        self._write_job(job, micro_batches)
+
+    def write_options(self, options: Mapping[str, Any]) -> None:
+        """How the sweep was last run, for `retry`."""
+        replace_json(self.path / "options.json", {"format": FORMAT, **options})
+
+    def read_options(self) -> dict[str, Any] | None:
+        return _read_json(self.path / "options.json")
 
     def check(self, name: str) -> None:
         """Raises DirectoryError, having written nothing, when the directory is somebody else's."""
@@ -54,7 +114,8 @@ class SweepDirectory:
                 f"{self.path}: holds the sweep {recorded!r}, not {name!r}; give another --out"
             )
         # Hidden files may be what a killed process was just writing.
-        if recorded is None and self.path.exists() and any(self.path.glob("[!.]*")):
+        foreign = {path.name for path in self.path.glob("[!.]*")} - BEFORE_THE_NAME
+        if recorded is None and foreign:
             raise DirectoryError(f"{self.path}: is not empty and holds no sweep; give another --out")
 
     def write_sweep(self, name: str, text: str) -> None:
@@ -65,6 +126,15 @@ class SweepDirectory:
         self.check(name)
         replace_json(self.path / "sweep.json", {"format": FORMAT, "name": name})
         replace_text(self.path / "sweep.yaml", text)
+
+    def must_exist(self) -> str:
+        """The sweep's name. Raises DirectoryError for a directory that is none."""
+        name = self.sweep_name()
+        if name is None:
+            raise DirectoryError(
+                f"{self.path}: is not a sweep directory; give one that mutransfer run has written"
+            )
+        return name
 
     def sweep_name(self) -> str | None:
         record = _read_json(self.path / "sweep.json")
@@ -93,10 +163,8 @@ class SweepDirectory:
     def write_plan(self, jobs: Sequence[Job], wanted: Sequence[Trial]) -> None:
         """Job files first, the plan that names them last. `wanted` are the trials that the sweep asks for."""
         for job in jobs:
-            path = self.job(job.id) / "job.json"
-            if not path.exists():
-                trials = [{"id": trial.id, "point": trial.recipe.point()} for trial in job.trials]
-                replace_json(path, {"format": FORMAT, "id": job.id, "trials": trials})
+            if not (self.job(job.id) / "job.json").exists():
+                self._write_job(job)
         listed = [
             {"id": job.id, "seconds": round(job.seconds, 3), "trials": [trial.id for trial in job.trials]}
             for job in jobs
@@ -110,18 +178,31 @@ class SweepDirectory:
         if record is None:
             return []
         return [
-            Job(entry["id"], self.read_job(entry["id"]), float(entry["seconds"])) for entry in record["jobs"]
+            Job(entry["id"], self.read_job(entry["id"])[0], float(entry["seconds"]))
+            for entry in record["jobs"]
         ]
+
+    def planned(self) -> dict[str, list[str]]:
+        """Trial ids by job, of the whole plan, without opening the jobs; empty before the first plan."""
+        record = _read_json(self.path / "plan.json") or {"jobs": []}
+        return {entry["id"]: entry["trials"] for entry in record["jobs"]}
 
     def wanted_trials(self) -> set[str]:
         """Ids of the trials that the sweep last asked for; empty for imported measurements."""
         return set((_read_json(self.path / "plan.json") or {}).get("wanted", []))
 
-    def read_job(self, job_id: str) -> tuple[Trial, ...]:
+    def read_job(self, job_id: str) -> tuple[tuple[Trial, ...], int]:
+        """The trials of a job, and the parts that its batches are cut into."""
         record = _read_json(self.job(job_id) / "job.json")
         if record is None:
             raise DirectoryError(f"{self.job(job_id)}: job.json is missing; restore it or delete the sweep")
-        return tuple(Trial(entry["id"], recipe_from_point(entry["point"])) for entry in record["trials"])
+        trials = (Trial(entry["id"], recipe_from_point(entry["point"])) for entry in record["trials"])
+        return tuple(trials), int(record.get("micro_batches", 1))
+
+    def _write_job(self, job: Job, micro_batches: int = 1) -> None:
+        trials = [{"id": trial.id, "point": trial.recipe.point()} for trial in job.trials]
+        record = {"format": FORMAT, "id": job.id, "micro_batches": micro_batches, "trials": trials}
+        replace_json(self.job(job.id) / "job.json", record)
 
     def add_provenance(self, entry: Mapping[str, Any]) -> None:
         """One entry per invocation, the latest last."""
@@ -131,30 +212,31 @@ class SweepDirectory:
     def provenance(self) -> list[dict[str, Any]]:
         return list((_read_json(self.path / "provenance.json") or {}).get("runs", []))
 
-    def add_failure(self, job_id: str, failure: Mapping[str, Any]) -> None:
-        append_line(self.job(job_id) / "failures.jsonl", json.dumps(failure))
-
 
 def replace_json(path: Path, value: Mapping[str, Any]) -> None:
     replace_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Writes beside, syncs, renames: readers see the old text or the new, never a part."""
+def replace_text(path: Path, text: str, sync: bool = True) -> None:
+    """Writes beside, syncs, renames: readers see the old text or the new, never a part.
+
+    Without `sync` a crash of the machine, not of the process, may leave an empty file: for what is
+    written again anyway.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), 0o644)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
-
-
-def append_line(path: Path, line: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
-        file.write(line + "\n")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(text)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        failpoint(f"replace {path.name}")
+        os.replace(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -1,121 +1,194 @@
-"""The driver: reconciles the sweep directory with the sweep file and has the rest trained.
+"""The driver: has the remaining jobs run on a backend and decides what follows from each end.
 
-Running it again is the resume: finished trials are kept, everything else is scheduled.
+The same on every backend. All state is in the sweep directory; a driver that dies is followed by the next.
 """
 
-import io
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ruamel.yaml import YAML
-
-from ..models.data.corpus import materialise
-from ..results.store import finished_trials, quarantine
-from ..sweeps.cost import training_tokens
-from ..sweeps.load import Sweep, resolved
-from ..sweeps.trial import Trial
-from .backends.local import Event, LocalPool
+from .attempt import End, latest_attempt
+from .backends.backend import Backend, Event
 from .directory import SweepDirectory
-from .plan import Device, Job, plan_jobs
-from .provenance import invocation
-
-MAX_ATTEMPTS = 3
-"""Attempts of a job whose worker keeps dying. An error in the code is not tried again: it would recur."""
+from .failures import decide
+from .journal import Journal
+from .lease import Lease
+from .plan import Job, halves
+from .reconcile import Work
 
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 1.0
+
+
+class CancelledError(Exception):
+    """Somebody asked for the sweep to be stopped, from this host or another."""
+
+
+class StoppedError(Exception):
+    """No job can go on until the user has mended something; the message says what."""
 
 
 class Watcher(Protocol):
     """Shows how a run goes; the driver only reports."""
 
-    def started(self, work: "Work") -> None: ...
+    def started(self, work: Work) -> None: ...
     def progressed(self, event: Event) -> None: ...
-    def ended(self, event: Event, job: Job) -> None: ...
+    def ended(self, end: End, job: Job, action: str) -> None: ...
+    def split(self, job: Job, parts: Sequence[Job]) -> None: ...
     def note(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What a run has to do: the whole plan, and the jobs that still hold unfinished trials."""
+class Policy:
+    """What the user decides about failures."""
 
-    jobs: tuple[Job, ...]
-    remaining: tuple[Job, ...]
-    trials: int
-    done: int
+    fail_fast: bool
+    hang_seconds: float
 
 
-def reconcile(trials: Sequence[Trial], recorded: Sequence[Job], done: set[str], device: Device) -> Work:
-    """Pure: jobs as first planned, jobs for new trials, and which of them still have work."""
-    wanted = {trial.id for trial in trials}
-    planned = {trial.id for job in recorded for trial in job.trials}
-    jobs = [*recorded, *plan_jobs(trials, device, planned)]
-    remaining = [
-        job for job in jobs if any(trial.id in wanted and trial.id not in done for trial in job.trials)
-    ]
-    remaining.sort(key=lambda job: -job.seconds)
-    return Work(tuple(jobs), tuple(remaining), len(wanted), len(wanted & done))
+class Driver:
+    """Drives one run. `run` raises LostLeaseError, CancelledError, StoppedError or BackendError."""
+
+    def __init__(
+        self,
+        work: Work,
+        directory: SweepDirectory,
+        backend: Backend,
+        journal: Journal,
+        lease: Lease,
+        watcher: Watcher,
+        policy: Policy,
+    ) -> None:
+        self._directory, self._backend, self._journal = directory, backend, journal
+        self._lease, self._watcher, self._policy = lease, watcher, policy
+        self._work = work
+        self._plan = {job.id: job for job in work.jobs}
+        adopted = backend.in_flight()
+        self._running = {job.id for job in work.remaining if job.id in adopted}
+        self._waiting = deque(job.id for job in work.remaining if job.id not in adopted)
+        self._failures: dict[str, int] = {}
+        self._checkpoint: dict[str, int] = {}
+        self._failed: dict[str, End] = {}
+        self._stalled = _Stalled(directory, policy.hang_seconds)
+        self._looked = 0.0
+
+    def run(self) -> dict[str, End]:
+        """Returns the jobs that were given up, with the end of their last attempt."""
+        self._watcher.started(self._work)
+        while self._waiting or self._running:
+            self._look_around()
+            self._submit()
+            for event in self._backend.poll(POLL_SECONDS):
+                self._apply(event)
+            if self._failed and self._policy.fail_fast:
+                break
+        return self._failed
+
+    def _look_around(self) -> None:
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        self._lease.check()
+        if self._directory.cancel_request.exists():
+            raise CancelledError(f"{self._directory.path}: cancelled on request; run it again to go on")
+        for job in self._stalled.among(self._backend.running() & self._running):
+            self._backend.kill(job)
+
+    def _submit(self) -> None:
+        room = min(self._backend.room(), len(self._waiting))
+        if room <= 0:
+            return
+        offered = [self._plan[self._waiting[index]] for index in range(room)]
+        taken = set(self._backend.submit(offered))
+        self._waiting = deque(job for job in self._waiting if job not in taken)
+        self._running |= taken
+
+    def _apply(self, event: Event) -> None:
+        if event.job not in self._running:
+            return  # of a job that this run does not ask for
+        if event.end is None:
+            self._watcher.progressed(event)
+            return
+        self._stalled.forget(event.job)
+        end, job = self._checked(event.end), self._plan[event.job]
+        if end.requeued:
+            self._journal.ended(end, "requeued")
+            self._watcher.ended(end, job, "requeued")
+            return
+        self._running.discard(event.job)
+        action = "done" if end.kind == "finished" else self._decide(end, job)
+        self._journal.ended(end, action)
+        self._watcher.ended(end, job, action)
+        match action:
+            case "retry":
+                self._waiting.appendleft(job.id)
+            case "split":
+                self._split(job)
+            case "accumulate":
+                _, parts = self._directory.read_job(job.id)
+                self._directory.cut_batches(job, 2 * parts)
+                self._waiting.appendleft(job.id)
+            case "give up":
+                self._failed[job.id] = end
+            case "stop":
+                raise StoppedError(f"{end.reason}; free some space and run the sweep again")
+
+    def _checked(self, end: End) -> End:
+        """A job is done when its result is there, whatever its process says."""
+        if end.kind == "finished" and not self._directory.result(end.job).exists():
+            return replace(end, kind="no-result", reason="the job says it is done, but left no result")
+        return end
+
+    def _decide(self, end: End, job: Job) -> str:
+        assert end.kind != "finished"
+        step = self._directory.checkpoint_step(job.id)
+        progressed = step > self._checkpoint.get(job.id, 0)
+        self._checkpoint[job.id] = step
+        _, parts = self._directory.read_job(job.id)
+        more_parts = 2 * parts <= job.trials[0].recipe.batch_size
+        decision = decide(end.kind, self._failures.get(job.id, 0), progressed, len(job.trials), more_parts)
+        self._failures[job.id] = decision.failures
+        return decision.action
+
+    def _split(self, job: Job) -> None:
+        parts = halves(job)
+        self._directory.split(job, parts)
+        self._journal.split(job.id, [part.id for part in parts])
+        del self._plan[job.id]
+        self._plan.update({part.id: part for part in parts})
+        self._directory.write_plan(list(self._plan.values()), self._work.wanted)
+        self._watcher.split(job, parts)
+        self._waiting.extendleft(part.id for part in parts)
 
 
-def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, watcher: Watcher) -> Work:
-    """Writes what the workers need and returns the work. Raises DirectoryError."""
-    directory.write_sweep(sweep.spec.name, _yaml_text(sweep))
-    directory.write_data(materialise(sweep.corpus, directory.data))
-    done, broken = finished_trials(directory.path)
-    for item in broken:
-        watcher.note(f"{item.path}: unreadable ({item.reason}); moved aside, its trials run again")
-    quarantine(broken)
-    work = reconcile(sweep.expansion.trials, directory.read_plan(), done, device)
-    directory.write_plan(work.jobs, sweep.expansion.trials)
-    directory.add_provenance(invocation(device))
-    return work
+class _Stalled:
+    """Jobs whose heartbeat has stood still for too long: a stopped process, a machine that hangs.
 
-
-def run(work: Work, directory: SweepDirectory, pool: LocalPool, watcher: Watcher) -> dict[str, str]:
-    """Has the remaining jobs trained; returns the jobs that failed, with the reason of each.
-
-    Failed jobs do not stop the others.
+    A process that runs but makes no step ends itself (`Attempt.beating`).
     """
-    jobs = {job.id: job for job in work.remaining}
-    waiting = deque(jobs)
-    running: set[str] = set()
-    attempts: dict[str, int] = {}
-    failed: dict[str, str] = {}
-    watcher.started(work)
-    while waiting or running:
-        while waiting and pool.has_room():
-            job_id = waiting.popleft()
-            attempts[job_id] = attempts.get(job_id, 0) + 1
-            running.add(job_id)
-            pool.submit(job_id)
-        event = pool.wait(POLL_SECONDS)
-        if event is None:
-            continue
-        if event.kind == "progress":
-            watcher.progressed(event)
-            continue
-        running.discard(event.job)
-        watcher.ended(event, jobs[event.job])
-        if event.kind == "finished":
-            continue
-        directory.add_failure(event.job, {"kind": event.kind, "reason": event.reason, "time": time.time()})
-        if event.kind == "lost" and attempts[event.job] < MAX_ATTEMPTS:
-            waiting.append(event.job)
-        else:
-            failed[event.job] = f"{event.reason}; log: {directory.written_log(event.job)}"
-    return failed
 
+    def __init__(self, directory: SweepDirectory, seconds: float) -> None:
+        self._directory, self._seconds = directory, seconds
+        self._seen: dict[str, tuple[object, float]] = {}
+        self._looked = time.monotonic()
 
-def job_tokens(job: Job) -> int:
-    """Tokens that a job trains on, all its trials together."""
-    return sum(training_tokens(trial.recipe) for trial in job.trials)
+    def among(self, jobs: set[str]) -> list[str]:
+        now = time.monotonic()
+        if now - self._looked < self._seconds / 4:
+            return []
+        self._looked = now
+        stalled = []
+        for job in jobs:
+            attempt = latest_attempt(self._directory, job)
+            beat = attempt and (attempt.number, attempt.beat)
+            known, since = self._seen.get(job, (None, now))
+            if job not in self._seen or known != beat:
+                self._seen[job] = (beat, now)
+            elif now - since > self._seconds:
+                stalled.append(job)
+        return stalled
 
-
-def _yaml_text(sweep: Sweep) -> str:
-    text = io.StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = None
-    yaml.dump(resolved(sweep.spec), text)
-    return text.getvalue()
+    def forget(self, job: str) -> None:
+        self._seen.pop(job, None)

@@ -10,7 +10,8 @@ from rich.table import Table
 from ..models.inventory import parameter_count
 from ..sweeps.cost import START_UP_SECONDS, training_flops, training_tokens
 from ..sweeps.load import Sweep
-from .plan import Device, Job, job_seconds, makespan, plan_jobs
+from .calibration import Factors, calibrated_seconds
+from .plan import Device, Job, makespan, plan_jobs
 
 # A GPU's estimate is made for one of this size where the machine has none.
 ASSUMED_GPU_BYTES = 80 << 30
@@ -55,7 +56,10 @@ class Estimate:
     times: tuple[BackendTime, ...]
 
 
-def estimate(sweep: Sweep, jobs: Sequence[Job], device: Device, workers: int | None) -> Estimate:
+def estimate(
+    sweep: Sweep, jobs: Sequence[Job], device: Device, workers: int | None, measured: Factors | None = None
+) -> Estimate:
+    """`measured`: factors of the device's kind, from `calibration`."""
     shapes = _shape_costs(jobs)
     return Estimate(
         name=sweep.spec.name,
@@ -65,7 +69,7 @@ def estimate(sweep: Sweep, jobs: Sequence[Job], device: Device, workers: int | N
         tokens=sum(shape.tokens for shape in shapes),
         flops=sum(shape.flops for shape in shapes),
         shapes=tuple(shapes),
-        times=tuple(_times(sweep, device, workers)),
+        times=tuple(_times(sweep, device, workers, measured)),
     )
 
 
@@ -112,7 +116,7 @@ def _shape_costs(jobs: Sequence[Job]) -> list[ShapeCost]:
     return sorted(costs.values(), key=lambda cost: (cost.architecture, cost.width, cost.depth))
 
 
-def _times(sweep: Sweep, device: Device, workers: int | None) -> list[BackendTime]:
+def _times(sweep: Sweep, device: Device, workers: int | None, measured: Factors | None) -> list[BackendTime]:
     cpu = device if device.kind == "cpu" else Device("cpu", workers or device.count)
     gpu = device if device.kind == "cuda" else Device("cuda", 1, ASSUMED_GPU_BYTES)
     found = []
@@ -121,9 +125,12 @@ def _times(sweep: Sweep, device: Device, workers: int | None) -> list[BackendTim
         (gpu, "a roofline model, not measured"),
     ):
         count = workers if workers and kind is device else kind.count
-        seconds = [job_seconds(job.trials, kind) for job in plan_jobs(sweep.expansion.trials, kind)]
+        timed = measured is not None and kind is device
+        planned = plan_jobs(sweep.expansion.trials, kind, count)
+        seconds = calibrated_seconds(planned, kind, measured or {} if timed else {})
         total = START_UP_SECONDS + makespan(seconds, count)
-        found.append(BackendTime("local", kind.kind, count, total, basis))
+        how = "calibrated by a few steps here, nothing else running" if timed else basis
+        found.append(BackendTime("local", kind.kind, count, total, how))
     return found
 
 

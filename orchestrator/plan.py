@@ -16,12 +16,18 @@ CPU_GROUP = 8
 GPU_GROUP = 64
 GPU_MEMORY_SHARE = 0.7
 
+SHORTEST_SECONDS = 20.0
+"""Jobs shorter than this are not cut further: starting a process would take the gain."""
+
+
+DeviceKind = Literal["cpu", "cuda"]
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """What jobs are planned for: its kind, how many there are, and the memory of one in bytes."""
 
-    kind: Literal["cpu", "cuda"]
+    kind: DeviceKind
     count: int
     memory_bytes: int = 0
 
@@ -53,18 +59,32 @@ def group_key(recipe: Recipe) -> tuple[Any, ...]:
     )
 
 
-def plan_jobs(trials: Sequence[Trial], device: Device, planned: Collection[str] = ()) -> list[Job]:
-    """Jobs for the trials that no earlier plan holds, longest first."""
+def plan_jobs(
+    trials: Sequence[Trial], device: Device, at_once: int = 1, planned: Collection[str] = ()
+) -> list[Job]:
+    """Jobs for the trials that no earlier plan holds, longest first; `at_once` of them can run together."""
     groups: dict[tuple[Any, ...], list[Trial]] = {}
     for trial in trials:
         if trial.id not in planned:
             groups.setdefault(group_key(trial.recipe), []).append(trial)
+    fitting = {key: -(-len(held) // group_size(held[0].recipe, device)) for key, held in groups.items()}
+    total = sum(
+        job_seconds(part, device) for key, held in groups.items() for part in _parts(held, fitting[key])
+    )
     jobs = [
         _job(part, device)
-        for members in groups.values()
-        for part in _even_parts(members, group_size(members[0].recipe, device))
+        for key, held in groups.items()
+        for part in _parts(held, _balanced(held, fitting[key], device, total / at_once))
     ]
     return sorted(jobs, key=lambda job: -job.seconds)
+
+
+def halves(job: Job) -> list[Job]:
+    """The job as two, for a device whose memory it does not fit."""
+    return [
+        Job(_job_id(part), tuple(part), job.seconds * len(part) / len(job.trials))
+        for part in _parts(job.trials, 2)
+    ]
 
 
 def group_size(recipe: Recipe, device: Device) -> int:
@@ -89,13 +109,31 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     return max(loads)
 
 
+def _balanced(members: Sequence[Trial], count: int, device: Device, fair_share: float) -> int:
+    """More parts where one would take longer than a worker's fair share, as long as cutting helps.
+
+    A group that is bound by launching kernels takes as long with half of its trials: it stays whole. So
+    does one that is over before another process has started.
+    """
+    longest = max(fair_share, SHORTEST_SECONDS)
+    while count < len(members):
+        whole = job_seconds(members[: -(-len(members) // count)], device)
+        finer = min(2 * count, len(members))
+        if whole <= longest or job_seconds(members[: -(-len(members) // finer)], device) > 0.75 * whole:
+            break
+        count = finer
+    return count
+
+
 def _job(trials: Sequence[Trial], device: Device) -> Job:
-    digest = hashlib.sha256(" ".join(sorted(trial.id for trial in trials)).encode()).hexdigest()
-    return Job(digest[:16], tuple(trials), job_seconds(trials, device))
+    return Job(_job_id(trials), tuple(trials), job_seconds(trials, device))
 
 
-def _even_parts(members: Sequence[Trial], most: int) -> list[list[Trial]]:
-    """Parts of nearly equal length: 18 trials at 8 a job are 6 + 6 + 6, not 8 + 8 + 2."""
-    count = -(-len(members) // most)
+def _job_id(trials: Sequence[Trial]) -> str:
+    return hashlib.sha256(" ".join(sorted(trial.id for trial in trials)).encode()).hexdigest()[:16]
+
+
+def _parts(members: Sequence[Trial], count: int) -> list[list[Trial]]:
+    """Parts of nearly equal length: 18 trials as three are 6 + 6 + 6."""
     bounds = [round(index * len(members) / count) for index in range(count + 1)]
     return [list(members[low:high]) for low, high in itertools.pairwise(bounds)]

@@ -2,17 +2,22 @@
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from .backends.local import Event
-from .driver import Work, job_tokens
+from ..sweeps.cost import training_tokens
+from .attempt import End
+from .backends.backend import Event
+from .directory import SweepDirectory
 from .plan import Job
+from .reconcile import Work
 
 PLAIN_SECONDS = 10.0
 BAR = 12
+TAIL_LINES = 8
 
 
 class Progress:
@@ -38,9 +43,9 @@ class Progress:
         self._steps: dict[str, int] = {}
         self._diverged: dict[str, int] = {}
         self._done: set[str] = set()
-        self._trials, self._kept, self._begin = work.trials, work.done, time.monotonic()
+        self._trials, self._kept, self._begin = len(work.wanted), work.done, time.monotonic()
         if work.done:
-            self.note(f"{work.done} of {work.trials} trials are already there")
+            self.note(f"{work.done} of {len(work.wanted)} trials are already there")
         if self._console.is_terminal and self._jobs:
             self._live = Live(console=self._console, get_renderable=self._line, refresh_per_second=4)
             self._live.start()
@@ -50,17 +55,21 @@ class Progress:
         self._diverged[event.job] = event.diverged
         self._print_now_and_then()
 
-    def ended(self, event: Event, job: Job) -> None:
-        if event.kind == "finished":
+    def ended(self, end: End, job: Job, action: str) -> None:
+        if action == "done":
             self._done.add(job.id)
-            self._diverged[job.id] = event.diverged
+            self._diverged[job.id] = end.diverged
             self._steps[job.id] = job.trials[0].recipe.steps
         else:
             self._steps.pop(job.id, None)
-            self.note(f"job {job.id}: {event.reason}")
+            self.note(f"job {job.id}: {end.kind}, {end.reason} -> {action}")
         if len(self._done) == len(self._jobs) and self._live is None:
             self._console.print(self._line(), soft_wrap=True)
         self._print_now_and_then()
+
+    def split(self, job: Job, parts: Sequence[Job]) -> None:
+        del self._jobs[job.id]
+        self._jobs.update({part.id: part for part in parts})
 
     def note(self, text: str) -> None:
         self._console.print(text)
@@ -76,7 +85,7 @@ class Progress:
                   for job_id, step in self._steps.items()}  # fmt: skip
         cost = sum(job.seconds for job in self._jobs.values())
         done = sum(share * self._jobs[job_id].seconds for job_id, share in shares.items())
-        tokens = sum(share * job_tokens(self._jobs[job_id]) for job_id, share in shares.items())
+        tokens = sum(share * _tokens(self._jobs[job_id]) for job_id, share in shares.items())
         left = elapsed * (cost - done) / done if done else None
         finished = self._kept + sum(len(self._jobs[job_id].trials) for job_id in self._done)
         filled = round(BAR * done / cost) if cost else BAR
@@ -91,6 +100,24 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _tokens(job: Job) -> int:
+    """Tokens that a job trains on, all its trials together."""
+    return sum(training_tokens(trial.recipe) for trial in job.trials)
+
+
+def log_tail(directory: SweepDirectory, failed: Mapping[str, End]) -> list[str]:
+    """Every failed job with its reason and log, and the end of the log once for each reason."""
+    lines, told = [], set()
+    for job, end in failed.items():
+        log = directory.written_log(job)
+        lines.append(f"job {job} failed ({end.kind}): {end.reason}; log: {log}")
+        if end.reason not in told and log.exists():
+            told.add(end.reason)
+            tail = log.read_text(errors="replace").strip().splitlines()[-TAIL_LINES:]
+            lines += [f"    {line}" for line in tail]
+    return lines
 
 
 def warn(text: str) -> None:

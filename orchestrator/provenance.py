@@ -4,27 +4,37 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from .plan import Device
 
-PACKAGES = ("mutransfer", "torch", "numpy", "pyarrow", "pandas")
+PACKAGES = ("mutransfer", "torch", "numpy", "pyarrow", "pandas", "ray", "submitit")
 
 
-def invocation(device: Device) -> dict[str, Any]:
+def invocation(device: Device, backend: str) -> dict[str, Any]:
     """One entry of provenance.json."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "host": platform.node(),
+        **environment(),
+        "git": _git_state(),
+        "backend": backend,
+        "device": device.kind,
+        "devices": device.count,
+    }
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """What a process runs on, for an attempt's record too."""
+    return {
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
-        "git": _git_state(),
-        "device": device.kind,
-        "devices": device.count,
     }
 
 

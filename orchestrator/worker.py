@@ -1,74 +1,158 @@
-"""A worker: reads job ids on stdin, trains each group, publishes it, and tells the driver on stdout.
+"""One attempt at one job, the same on every backend: claim, train, publish, record the end.
 
-It lives for many jobs, so torch is imported once. It dies with its driver: when stdin closes without
-a `stop`, the driver is gone, and the process ends at once (what it has published stays).
+A job comes as JSON and names files of the sweep directory; nothing executable travels. Loads only torch,
+numpy, pyarrow and the standard library.
 """
 
-import argparse
+import importlib
 import json
 import os
-import queue
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import torch
+from typing import Any, Protocol
 
 from ..models.data.batches import Batches
 from ..models.inventory import parameter_count
-from ..models.training.loop import train
+from ..models.recipe import Recipe
 from ..models.training.outcome import Outcome, Progress
-from ..results.store import publish
+from ..results.store import diverged_trials, publish
 from ..sweeps.cost import training_flops, training_tokens
 from ..sweeps.trial import Trial
+from .attempt import Attempt, End, SupersededError, never_started
 from .directory import SweepDirectory
+from .failpoint import failpoint
+from .failures import failure_of
+from .plan import DeviceKind
+from .provenance import environment
 
-REPORT_SECONDS = 0.5
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Trains jobs of a sweep directory, named on stdin.")
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--device", required=True)
-    options = parser.parse_args()
-    # Everything but the events goes to the job's log, whoever prints it.
-    events = os.fdopen(os.dup(1), "w", buffering=1)
-    torch.set_num_threads(1)
-    commands: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_listen, args=(commands,), daemon=True).start()
-    directory = SweepDirectory(options.directory)
-    while (job_id := commands.get()) is not None:
-        _redirect_output(directory.log(job_id))
-        try:
-            report = _reporter(events, job_id)
-            diverged = run_job(directory, job_id, torch.device(options.device), report)
-        except Exception as error:
-            traceback.print_exc()
-            _send(events, event="failed", job=job_id, reason=f"{type(error).__name__}: {error}")
-        else:
-            _send(events, event="finished", job=job_id, diverged=diverged)
+TRAINING = "MUTRANSFER_TRAINING"
 
 
-def run_job(
-    directory: SweepDirectory, job_id: str, device: torch.device, report: Callable[[Progress], None]
-) -> int:
-    """Trains one job, publishes its curves and rows, and returns how many of its trials diverged."""
-    trials = directory.read_job(job_id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a backend tells a worker. `gpus` is the share of a GPU that the job holds."""
+
+    directory: str
+    job: str
+    backend: str
+    device: DeviceKind
+    gpus: float
+    checkpoint_seconds: float
+    hang_seconds: float
+
+    def text(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class Training(Protocol):
+    """What trains a group; `models.training.loop.train`, or a stand-in."""
+
+    def __call__(
+        self,
+        recipes: Sequence[Recipe],
+        batches: Batches,
+        device: DeviceKind,
+        report: Callable[[Progress], None],
+        checkpoints: Path,
+        checkpoint_seconds: float,
+        micro_batches: int,
+    ) -> tuple[list[Outcome], str]:
+        """The outcomes in order, and the device's name."""
+        ...
+
+
+def perform(
+    text: str,
+    report: Callable[[Progress], None] = lambda progress: None,
+    begun: Callable[[Attempt], None] = lambda attempt: None,
+) -> End:
+    """An attempt at the task in `text` (`Task.text`). What goes wrong in it is its end, not an exception."""
+    task = Task(**json.loads(text))
+    directory = SweepDirectory(Path(task.directory))
+    try:
+        attempt = Attempt(directory, task.job, task.backend, task.gpus, environment())
+    except OSError as error:
+        return never_started(task.job, failure_of(error), f"{type(error).__name__}: {error}")
+    begun(attempt)
+    with _output_to(directory.log(task.job)):
+        print(f"--- attempt {attempt.number}, process {os.getpid()}, {time.strftime('%F %T')}", flush=True)
+
+        def reported(progress: Progress) -> None:
+            attempt.report(progress)
+            report(progress)
+
+        with attempt.beating(task.hang_seconds):
+            try:
+                return _published(directory, task, attempt, reported)
+            except SupersededError as error:
+                return attempt.end("superseded", str(error))
+            except Exception as error:
+                traceback.print_exc()
+                return attempt.end(failure_of(error), f"{type(error).__name__}: {error}")
+
+
+def _published(
+    directory: SweepDirectory, task: Task, attempt: Attempt, report: Callable[[Progress], None]
+) -> End:
+    if (diverged := diverged_trials(directory.path, task.job)) is not None:
+        return attempt.end("finished", "its result was there already", diverged)
+    trials, micro_batches = directory.read_job(task.job)
     recipes = [trial.recipe for trial in trials]
     batches = Batches(directory.read_data(recipes[0].data), recipes[0].shape.sequence_length)
-    outcomes = train(recipes, batches, device, report)
+    outcomes, device = _training()(
+        recipes, batches, task.device, report, directory.checkpoints(task.job),
+        task.checkpoint_seconds, micro_batches,
+    )  # fmt: skip
     sweep = directory.sweep_name()
     rows = [
-        {**_row(trial, outcome), "job_id": job_id, "sweep": sweep, "device": _device_name(device)}
+        {**_row(trial, outcome), "job_id": task.job, "sweep": sweep, "device": device}
         for trial, outcome in zip(trials, outcomes, strict=True)
     ]
-    publish(directory.path, job_id, rows, _curve_rows(trials, outcomes))
-    return sum(outcome.diverged for outcome in outcomes)
+    attempt.check()
+    failpoint("publish")
+    publish(directory.path, task.job, rows, _curve_rows(trials, outcomes))
+    failpoint("published")
+    return attempt.end(
+        "finished",
+        diverged=sum(outcome.diverged for outcome in outcomes),
+        tokens=sum(row["tokens"] for row in rows),
+        flops=sum(row["flops"] for row in rows),
+    )
+
+
+def _train(
+    recipes: Sequence[Recipe],
+    batches: Batches,
+    device: DeviceKind,
+    report: Callable[[Progress], None],
+    checkpoints: Path,
+    checkpoint_seconds: float,
+    micro_batches: int,
+) -> tuple[list[Outcome], str]:
+    """The real training; torch is loaded only now."""
+    import torch
+
+    from ..models.training.checkpoint import Checkpoints
+    from ..models.training.loop import train
+
+    keeper = Checkpoints(checkpoints, checkpoint_seconds)
+    outcomes = train(recipes, batches, torch.device(device), report, keeper, micro_batches)
+    return outcomes, torch.cuda.get_device_name() if device == "cuda" else "cpu"
+
+
+def _training() -> Training:
+    """The training of a group. Tests of the orchestration name a stand-in, `module:function`."""
+    named = os.environ.get(TRAINING)
+    if named is None:
+        return _train
+    module, _, function = named.partition(":")
+    training: Training = getattr(importlib.import_module(module), function)
+    return training
 
 
 def _row(trial: Trial, outcome: Outcome) -> dict[str, Any]:
@@ -101,45 +185,22 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and abs(value) < float("inf") else None
 
 
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _listen(commands: "queue.Queue[str | None]") -> None:
-    for line in sys.stdin:
-        command = json.loads(line)
-        if "stop" in command:
-            commands.put(None)
-            return
-        commands.put(command["job"])
-    os._exit(1)  # the driver is gone; a plain exit would wait for the training
-
-
-def _reporter(events: IO[str], job_id: str) -> Callable[[Progress], None]:
-    last = 0.0
-
-    def report(progress: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= REPORT_SECONDS:
-            last = time.monotonic()
-            _send(events, event="progress", job=job_id, step=progress.step, diverged=progress.diverged)
-
-    return report
-
-
-def _send(events: IO[str], **event: object) -> None:
-    print(json.dumps(event), file=events, flush=True)
-
-
-def _redirect_output(path: Path) -> None:
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Everything that this process prints, whoever prints it, goes to the end of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-
-
-if __name__ == "__main__":
-    main()
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for held, number in zip(before, (1, 2), strict=True):
+            os.dup2(held, number)
+            os.close(held)

@@ -47,8 +47,7 @@ def read_rows(directory: Path) -> tuple[pa.Table, list[Broken]]:
 
 def read_curves(directory: Path) -> tuple[pa.Table, list[Broken]]:
     """The curves of all jobs that published their rows: without rows a curve does not count."""
-    published = {path.stem for path in _files(directory / "results")}
-    tables, broken = _tables(directory / "curves", published)
+    tables, broken = _tables(directory / "curves", published_jobs(directory))
     return _concatenated(tables, CURVES), broken
 
 
@@ -56,6 +55,24 @@ def finished_trials(directory: Path) -> tuple[set[str], list[Broken]]:
     """Ids of the trials that have rows: what needs no further work."""
     tables, broken = _tables(directory / "results")  # read whole: damage anywhere makes a file useless
     return {trial for table in tables for trial in table.column("trial_id").to_pylist()}, broken
+
+
+def diverged_trials(directory: Path, job_id: str) -> int | None:
+    """How many trials of a published job diverged; None before it is published.
+
+    A file that cannot be read is moved aside: the job may be published again.
+    """
+    tables, broken = _tables(directory / "results", {job_id})
+    quarantine(broken)
+    if not tables:
+        return None
+    statuses: list[str] = tables[0].column("status").to_pylist()
+    return statuses.count("diverged")
+
+
+def published_jobs(directory: Path) -> set[str]:
+    """Ids of the jobs that have a results file, whole or not."""
+    return {path.stem for path in _files(directory / "results")}
 
 
 def quarantine(broken: Sequence[Broken]) -> None:
@@ -96,6 +113,10 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
 
 
+def _named(folder: Path, stems: set[str]) -> list[Path]:
+    return [path for stem in sorted(stems) if (path := folder / f"{stem}.parquet").is_file()]
+
+
 def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
     """One table; files may have gained columns since the first was written."""
     return pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
@@ -103,9 +124,7 @@ def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
 
 def _tables(folder: Path, stems: set[str] | None = None) -> tuple[list[pa.Table], list[Broken]]:
     tables, broken = [], []
-    for path in _files(folder):
-        if stems is not None and path.stem not in stems:
-            continue
+    for path in _files(folder) if stems is None else _named(folder, stems):
         try:
             # ParquetFile, not read_table: the latter guesses partitions from the path.
             with pq.ParquetFile(path, page_checksum_verification=True) as file:

@@ -4,7 +4,7 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -51,6 +51,37 @@ class DataSpec(_Strict):
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
 
 
+Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$", max_length=1000)]
+
+
+class SlurmSpec(_Strict):
+    """What `sbatch` is asked for beside what the planner works out: its options, with their long names.
+
+    `time` is in minutes. `setup` are shell lines run on the node before the training, such as module loads.
+    """
+
+    partition: Line | None = None
+    qos: Line | None = None
+    account: Line | None = None
+    constraint: Line | None = None
+    exclude: Line | None = None
+    nodelist: Line | None = None
+    gres: Line | None = None
+    gpus_per_node: int | None = Field(default=None, ge=1)
+    gpus_per_task: int | None = Field(default=None, ge=1)
+    cpus_per_task: int | None = Field(default=None, ge=1)
+    mem: Line | None = None
+    time: int | None = Field(default=None, ge=1)
+    exclusive: bool | None = None
+    comment: Line | None = None
+    wckey: Line | None = None
+    mail_type: Line | None = None
+    mail_user: Line | None = None
+    setup: list[str] | None = None
+    srun_args: list[Line] | None = None
+    additional_parameters: dict[Line, Line | int | bool] | None = None
+
+
 class SweepSpec(_Strict):
     """One sweep file. `axes` hold the values of each axis, log ranges already expanded."""
 
@@ -61,6 +92,7 @@ class SweepSpec(_Strict):
     zip: list[list[str]] = Field(default_factory=list)
     exclude: list[dict[str, Any]] = Field(default_factory=list)
     data: DataSpec = DataSpec(corpus="python-stdlib")
+    slurm: SlurmSpec = SlurmSpec()
 
 
 def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]:

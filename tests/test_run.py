@@ -25,7 +25,7 @@ def workers_of(directory: Path) -> list[int]:
             command = (entry / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
-        if "mutransfer.orchestrator.worker" in command and str(directory) in command:
+        if "mutransfer.orchestrator.backends.local_worker" in command and str(directory) in command:
             found.append(int(entry.name))
     return found
 
@@ -134,7 +134,7 @@ def test_a_killed_worker_is_replaced(sweep_file: Path, tmp_path: Path) -> None:
         os.kill(workers_of(directory)[0], signal.SIGKILL)
         _, messages = driver.communicate(timeout=200)
     assert driver.returncode == 0, messages
-    assert "the worker was killed by signal 9" in messages
+    assert "killed, the worker was killed by signal 9 -> retry" in messages
     assert len(trial_ids(directory)) == 12
 
 
@@ -166,8 +166,9 @@ def test_a_failing_job_is_reported_and_the_rest_finishes(
     assert "its size changed since the sweep was planned; restore the file" in done.stderr
     assert str(Path("runs") / "tiny" / "jobs" / results[0].stem / "log.txt") in done.stderr
     assert "Traceback" not in done.stderr
-    failures = (directory / "jobs" / results[0].stem / "failures.jsonl").read_text().splitlines()
-    assert json.loads(failures[0])["kind"] == "failed"
+    status = json.loads(mutransfer("status", str(directory), "-f", "json").stdout)
+    assert [(job["job"], job["kind"]) for job in status["failed"]] == [(results[0].stem, "error")]
+    assert status["state"] == "failed"
     report = mutransfer("report", str(directory))
     assert "trials are not there yet; run the sweep again" in report.stderr
 
@@ -247,7 +248,7 @@ def test_a_second_driver_is_turned_away(sweep_file: Path, tmp_path: Path, mutran
         driver.kill()
     assert second.returncode == 5
     assert f"process {driver.pid} on" in second.stderr
-    assert "is training this sweep; wait or stop it" in second.stderr
+    assert "is running this sweep; wait, or mutransfer cancel it" in second.stderr
 
 
 def test_a_moved_sweep_goes_on(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:

@@ -23,6 +23,7 @@ from ..optimizers.sophia import Sophia
 from ..parametrization.role import Parameter, Role
 from ..parametrization.rules import ParameterRule, parameter_rules
 from ..recipe import MATRIX_OPTIMIZERS, Optimizer, Recipe
+from .checkpoint import State, direction_state, restore_direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,20 @@ class ParameterBank:
         for direction, curvature_KP in zip(self._direction.values(), curvatures_KP, strict=True):
             assert isinstance(direction, Sophia)
             direction.observe(curvature_KP)
+
+    def state(self) -> State:
+        """Weights and optimizer state, in the order of the buffers, for `restore`."""
+        return {
+            "buffers": [buffer.detach() for buffer in self._buffers.values()],
+            "directions": [direction_state(direction) for direction in self._direction.values()],
+        }
+
+    @torch.no_grad()
+    def restore(self, state: State) -> None:
+        for buffer, held in zip(self._buffers.values(), state["buffers"], strict=True):
+            buffer.copy_(held)
+        for direction, gathered in zip(self._direction.values(), state["directions"], strict=True):
+            restore_direction(direction, gathered, self._device)
 
     def _initialised(self, members: Sequence[Parameter], rules: Sequence[dict[str, ParameterRule]]) -> Tensor:
         draws: dict[tuple[int, str], np.ndarray] = {}

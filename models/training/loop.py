@@ -18,6 +18,7 @@ from ..parametrization.rules import multipliers
 from ..proxy import logits
 from ..recipe import Recipe
 from .bank import ParameterBank
+from .checkpoint import Keeper, NoKeeper, State
 from .curvature import own_labels
 from .outcome import CurvePoint, Outcome, Progress
 from .schedule import schedule_factor
@@ -34,20 +35,27 @@ def train(
     batches: Batches,
     device: torch.device,
     report: Callable[[Progress], None] = lambda progress: None,
+    keeper: Keeper | None = None,
+    micro_batches: int = 1,
 ) -> list[Outcome]:
     """Trains the trials of one group and returns their outcomes in order.
 
     All recipes share shape, optimizer, steps, batch size, precision and validation settings
-    (`group_key` of the planner); everything else may differ between them.
+    (`group_key` of the planner); everything else may differ between them. With a `keeper` the training
+    goes on from its last checkpoint. `micro_batches` parts of a batch follow each other where a whole
+    one does not fit; it changes losses by rounding only.
     """
-    return GroupTraining(recipes, batches, device).train(report)
+    return GroupTraining(recipes, batches, device, micro_batches).train(report, keeper or NoKeeper())
 
 
 class GroupTraining:
     """The state of one group's training: `train` runs it to its end, `step` advances it by one."""
 
-    def __init__(self, recipes: Sequence[Recipe], batches: Batches, device: torch.device) -> None:
+    def __init__(
+        self, recipes: Sequence[Recipe], batches: Batches, device: torch.device, micro_batches: int = 1
+    ) -> None:
         self._recipes, self._batches, self._device = recipes, batches, device
+        self._micro_batches = micro_batches
         self._one = recipes[0]
         self._bank = ParameterBank(recipes, device)
         sites = [multipliers(recipe) for recipe in recipes]
@@ -62,12 +70,18 @@ class GroupTraining:
         """Every parameter by name, [K, *shape], as it is now."""
         return self._bank.views()
 
-    def train(self, report: Callable[[Progress], None]) -> list[Outcome]:
+    def train(self, report: Callable[[Progress], None], keeper: Keeper) -> list[Outcome]:
         start = time.perf_counter()
         steps = self._one.steps
         stride = -(-steps // CURVE_POINTS)
-        self._evals[0] = self._evaluate()
-        for step in range(steps):
+        state = keeper.load()
+        if state is None:
+            begin = 0
+            self._evals[0] = self._evaluate()
+        else:
+            begin = self.restore(state)
+            start -= state["seconds"]
+        for step in range(begin, steps):
             loss_K, norm_K = self.step(step)
             if step % stride == 0 or step == steps - 1:
                 self._records.append((step, loss_K, norm_K))
@@ -75,15 +89,36 @@ class GroupTraining:
             if step == steps - 1 or (every and (step + 1) % every == 0):
                 self._evals[step + 1] = self._evaluate()
             report(Progress(step + 1, self._diverged_so_far()))
+            if keeper.due():
+                keeper.save(step + 1, self.state(step + 1, time.perf_counter() - start))
         return self._outcomes(time.perf_counter() - start)
+
+    def state(self, step: int, seconds: float) -> State:
+        """Everything that the steps from `step` on depend on; the data's position is the step itself."""
+        return {
+            "step": step,
+            "seconds": seconds,
+            "bank": self._bank.state(),
+            "alive_K": self._alive_K,
+            "broke_K": self._broke_K,
+            "records": [list(record) for record in self._records],
+            "evals": self._evals,
+        }
+
+    def restore(self, state: State) -> int:
+        """Puts back what `state` took; returns the step to go on with."""
+        self._bank.restore(state["bank"])
+        self._alive_K = state["alive_K"].to(self._device)
+        self._broke_K = state["broke_K"].to(self._device)
+        self._records = [(step, loss_K, norm_K) for step, loss_K, norm_K in state["records"]]
+        self._evals = dict(state["evals"])
+        return int(state["step"])
 
     def step(self, step: int) -> tuple[Tensor, Tensor]:
         """One step of all trials; returns the loss before it and the gradient norm, each [K]."""
         sequences = self._batches.training([r.seed for r in self._recipes], step, self._one.batch_size)
         sequences_KBS = torch.from_numpy(sequences).to(self._device, non_blocking=True)
-        loss_K = self._loss(sequences_KBS)
-        gradients_KP = list(torch.autograd.grad(loss_K.sum(), self._bank.buffers))
-        loss_K = loss_K.detach()
+        loss_K, gradients_KP = self._gradients(sequences_KBS[..., :-1], sequences_KBS[..., 1:])
         norm_K = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients_KP]).norm(dim=0)
         broken_K = self._alive_K & ~(loss_K.isfinite() & norm_K.isfinite())
         self._broke_K = torch.where(broken_K, step, self._broke_K)
@@ -106,19 +141,33 @@ class GroupTraining:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bf16):
             return logits(self._one.shape, views, self._sites, tokens_KBT, trace)
 
-    def _loss(self, sequences_KBS: Tensor) -> Tensor:
-        out_KBTV = self.logits(sequences_KBS[..., :-1], self._bank.views())
-        return cross_entropy(out_KBTV, sequences_KBS[..., 1:])
+    def _loss(self, tokens_KBT: Tensor, labels_KBT: Tensor) -> Tensor:
+        return cross_entropy(self.logits(tokens_KBT, self._bank.views()), labels_KBT)
+
+    def _gradients(self, tokens_KBT: Tensor, labels_KBT: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Mean loss of the batch, [K], and its gradients, one micro-batch after the other."""
+        loss_K, gradients_KP = torch.zeros(len(self._recipes), device=self._device), None
+        parts = zip(
+            tokens_KBT.chunk(self._micro_batches, 1), labels_KBT.chunk(self._micro_batches, 1), strict=True
+        )
+        for part_KBT, part_labels_KBT in parts:
+            part_K = self._loss(part_KBT, part_labels_KBT) * (part_KBT.shape[1] / tokens_KBT.shape[1])
+            part_KP = torch.autograd.grad(part_K.sum(), self._bank.buffers)
+            loss_K += part_K.detach()
+            gradients_KP = part_KP if gradients_KP is None else torch._foreach_add(gradients_KP, part_KP)
+        assert gradients_KP is not None
+        return loss_K, list(gradients_KP)
 
     def _observe_curvature(self, sequences_KBS: Tensor, step: int) -> None:
         """The Gauss-Newton-Bartlett estimate, n g * g, with g the gradient on labels of the model's own.
 
         n counts the tokens of the batch (arXiv:2305.14342, algorithm 2).
         """
-        out_KBTV = self.logits(sequences_KBS[..., :-1], self._bank.views())
-        labels_KBT = own_labels(out_KBTV.detach(), [recipe.seed for recipe in self._recipes], step)
-        loss_K = cross_entropy(out_KBTV, labels_KBT)
-        gradients_KP = torch.autograd.grad(loss_K.sum(), self._bank.buffers)
+        tokens_KBT = sequences_KBS[..., :-1]
+        with torch.no_grad():
+            out_KBTV = self.logits(tokens_KBT, self._bank.views())
+        labels_KBT = own_labels(out_KBTV, [recipe.seed for recipe in self._recipes], step)
+        _, gradients_KP = self._gradients(tokens_KBT, labels_KBT)
         tokens = labels_KBT[0].numel()
         curvatures_KP = [g.square().mul_(tokens) for g in gradients_KP]
         self._bank.observe_curvature([h.masked_fill(~self._alive_K[:, None], 0.0) for h in curvatures_KP])
@@ -130,8 +179,8 @@ class GroupTraining:
         sequences = torch.from_numpy(self._batches.validation(self._one.eval_sequences)).to(self._device)
         size = max(1, EVAL_TOKENS // (trials * self._one.shape.sequence_length))
         parts = [
-            self._loss(part_BS.expand(trials, -1, -1)) * (len(part_BS) / len(sequences))
-            for part_BS in sequences.split(size)
+            self._loss(part_KBS[..., :-1], part_KBS[..., 1:]) * (part_KBS.shape[1] / len(sequences))
+            for part_KBS in (part_BS.expand(trials, -1, -1) for part_BS in sequences.split(size))
         ]
         return torch.stack(parts).sum(0)
 

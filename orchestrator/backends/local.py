@@ -1,20 +1,28 @@
 """Jobs in long-lived worker processes on this machine, each one thread wide.
 
-Workers run in sessions of their own, so that a Ctrl-C reaches the driver alone; they end when their
-stdin closes, however the driver dies.
+Workers run in sessions of their own, so that a Ctrl-C reaches the driver alone; the kernel ends them when
+the driver dies, however it dies.
 """
 
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ..plan import Device
+from ..attempt import End, latest_attempt, lost, never_started, read_end
+from ..directory import SweepDirectory
+from ..failures import EndKind
+from ..journal import Journal
+from ..plan import Device, Job
+from .backend import Event, TaskOf
 
 STOP_SECONDS = 5.0
 
@@ -28,97 +36,123 @@ WORKER_ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What became of a job: `lost` means that its worker died under it."""
-
-    kind: Literal["progress", "finished", "failed", "lost"]
-    job: str
-    step: int = 0
-    diverged: int = 0
-    reason: str = ""
-
-
 @dataclass(slots=True)
 class _Worker:
     process: "subprocess.Popen[str]"
+    slot: int
     job: str | None = None
-    slot: int = 0
+    killed: bool = False
+    memory_kills: int = field(default_factory=lambda: _memory_kills())
 
 
-class LocalPool:
+class LocalBackend:
     """At most `workers` jobs at a time; a worker that dies is replaced when it is next needed."""
 
-    def __init__(self, directory: Path, workers: int, device: Device) -> None:
-        self._directory, self._size, self._device = directory, workers, device
+    def __init__(
+        self, directory: SweepDirectory, journal: Journal, task_of: TaskOf, workers: int, device: Device
+    ) -> None:
+        self._directory, self._journal, self._task_of = directory, journal, task_of
+        self._size, self._device = workers, device
         self._workers: list[_Worker] = []
-        self._events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
+        self._messages: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
 
-    def has_room(self) -> bool:
-        return sum(worker.job is not None for worker in self._workers) < self._size
+    def room(self) -> int:
+        return self._size - len(self.running())
 
-    def submit(self, job_id: str) -> None:
-        worker = next((w for w in self._workers if w.job is None), None) or self._start()
-        worker.job = job_id
+    def in_flight(self) -> set[str]:
+        return self.running()
+
+    def running(self) -> set[str]:
+        return {worker.job for worker in self._workers if worker.job is not None}
+
+    def submit(self, jobs: Sequence[Job]) -> list[str]:
+        taken = [job.id for job in jobs[: self.room()]]
+        for job_id in taken:
+            worker = next((w for w in self._workers if w.job is None), None) or self._start()
+            worker.job = job_id
+            self._journal.submitted("local", f"process {worker.process.pid}, {job_id}", "", [job_id])
+            with suppress(OSError):  # it died between two jobs; its reader thread reports the job as lost
+                self._send(worker, self._task_of(job_id).text())
+        return taken
+
+    def poll(self, seconds: float) -> list[Event]:
+        events = []
         try:
-            self._send(worker, {"job": job_id})
-        except OSError:  # it died between two jobs; its reader thread reports the job as lost
-            return
-
-    def wait(self, seconds: float) -> Event | None:
-        """The next event, or None when nothing happened in that time."""
-        try:
-            worker, message = self._events.get(timeout=seconds)
+            events.append(self._event(*self._messages.get(timeout=seconds)))
+            while True:
+                events.append(self._event(*self._messages.get_nowait()))
         except queue.Empty:
-            return None
-        job = worker.job
-        if message is None:
-            self._workers.remove(worker)
-            code = worker.process.wait()
-            return Event("lost", job, reason=_death(code)) if job is not None else None
-        if job is None or message.get("job") != job:
-            return None
-        if message["event"] == "progress":
-            return Event("progress", job, message["step"], message["diverged"])
-        worker.job = None
-        diverged = message.get("diverged", 0)
-        return Event(message["event"], job, diverged=diverged, reason=message.get("reason", ""))
+            return [event for event in events if event is not None]
 
-    def close(self) -> None:
+    def kill(self, job: str) -> None:
+        for worker in self._workers:
+            if worker.job == job:
+                worker.killed = True
+                _kill(worker)
+
+    def close(self, cancel: bool) -> None:
         """Ends all workers: at once where a job is running, for its result would come too late."""
         for worker in self._workers:
             if worker.job is not None:
-                worker.process.kill()
+                _kill(worker)
             else:
-                try:
-                    self._send(worker, {"stop": True})
-                except OSError:
-                    continue
+                with suppress(OSError):
+                    self._send(worker, "stop")
         for worker in self._workers:
             try:
                 worker.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                worker.process.kill()
+                _kill(worker)
                 worker.process.wait()
+        self._workers.clear()
+
+    def _event(self, worker: _Worker, message: dict[str, Any] | None) -> Event | None:
+        job = worker.job
+        if message is None:
+            if worker in self._workers:
+                self._workers.remove(worker)
+            code = worker.process.wait()
+            return Event(job, end=self._death(worker, job, code)) if job is not None else None
+        if job is None:
+            return None
+        if "end" not in message:
+            return Event(job, message["step"], message["diverged"])
+        worker.job = None
+        end = End(**message["end"])
+        return Event(job, diverged=end.diverged, end=end)
+
+    def _death(self, worker: _Worker, job: str, code: int) -> End:
+        """How a job ended whose worker died: by its own last record, or by what the system says."""
+        attempt = latest_attempt(self._directory, job)
+        if attempt is None or attempt.process.pid != worker.process.pid:
+            return never_started(job, "killed", f"the worker {_words(code)} before it began")
+        recorded = read_end(self._directory.end(job, attempt.number))
+        if recorded is not None:
+            return recorded
+        kind: EndKind = "hung" if worker.killed else "killed"
+        reason = "the worker stood still and was killed" if worker.killed else f"the worker {_words(code)}"
+        if code == -signal.SIGKILL and _memory_kills() > worker.memory_kills:
+            kind, reason = "out-of-memory", "the kernel killed the worker for want of memory"
+        return lost(attempt, kind, reason, self._task_of(job).gpus)
 
     def _start(self) -> _Worker:
         slot = next(i for i in range(self._size) if i not in {w.slot for w in self._workers})
         environment = {**os.environ, **WORKER_ENVIRONMENT}
         if self._device.kind == "cuda":
             environment["CUDA_VISIBLE_DEVICES"] = _visible_gpu(slot % self._device.count)
-        command = [sys.executable, "-m", "mutransfer.orchestrator.worker", "--device", self._device.kind]
         # Only what goes wrong before the first job ends here: a job has its own log.
-        with open(self._directory / "workers.log", "ab") as log:
+        with open(self._directory.path / "workers.log", "ab") as log:
             process = subprocess.Popen(
-                [*command, "--", str(self._directory)],
+                [sys.executable, "-m", "mutransfer.orchestrator.backends.local_worker",
+                 str(self._directory.path.resolve())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 env=environment,
                 start_new_session=True,
-            )
-        worker = _Worker(process, slot=slot)
+            )  # fmt: skip
+        worker = _Worker(process, slot)
         self._workers.append(worker)
         threading.Thread(target=self._read, args=(worker,), daemon=True).start()
         return worker
@@ -126,16 +160,20 @@ class LocalPool:
     def _read(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None
         for line in worker.process.stdout:
-            try:
-                self._events.put((worker, json.loads(line)))
-            except ValueError:
-                continue  # a line cut off by the worker's death
-        self._events.put((worker, None))
+            with suppress(ValueError):  # a line cut off by the worker's death
+                self._messages.put((worker, json.loads(line)))
+        self._messages.put((worker, None))
 
-    def _send(self, worker: _Worker, command: dict[str, Any]) -> None:
+    def _send(self, worker: _Worker, line: str) -> None:
         assert worker.process.stdin is not None
-        worker.process.stdin.write(json.dumps(command) + "\n")
+        worker.process.stdin.write(line + "\n")
         worker.process.stdin.flush()
+
+
+def _kill(worker: _Worker) -> None:
+    """The worker and whatever it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(worker.process.pid, signal.SIGKILL)
 
 
 def _visible_gpu(index: int) -> str:
@@ -144,5 +182,17 @@ def _visible_gpu(index: int) -> str:
     return visible.split(",")[index] if visible else str(index)
 
 
-def _death(code: int) -> str:
-    return f"the worker was killed by signal {-code}" if code < 0 else f"the worker exited with code {code}"
+def _memory_kills() -> int:
+    """Processes that the kernel has killed in this control group for want of memory."""
+    try:
+        group = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2]
+        for line in Path(f"/sys/fs/cgroup{group}/memory.events").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def _words(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"

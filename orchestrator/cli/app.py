@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import checking, exit_codes, files, reporting, running
+from . import checking, exit_codes, files, reporting, running, upkeep, watching
 
 app = typer.Typer(
     name="mutransfer",
@@ -22,16 +22,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done; 2 usage or sweep file; 3 finished with failures, or a check failed; "
     "4 nothing usable to report; "
-    "5 another run owns the sweep; 6 preflight failed; 130 interrupted, state saved.",
+    "5 another run owns the sweep; 6 backend or preflight failed; 130 interrupted, state saved.",
 )
 app.command("init")(files.init)
 app.command("plan")(running.plan)
 app.command("run")(running.run)
+app.command("status")(watching.status)
+app.command("logs")(watching.logs)
+app.command("cancel")(running.cancel)
+app.command("retry")(running.retry)
 app.command("report")(reporting.report)
 app.command("rules")(files.rules)
 app.command("coordcheck")(checking.coordcheck)
 app.command("import")(reporting.import_)
 app.command("export")(reporting.export)
+app.command("doctor")(upkeep.doctor)
+app.command("gc")(upkeep.gc)
 
 
 def _print_version(asked: bool) -> None:

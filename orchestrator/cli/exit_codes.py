@@ -19,7 +19,11 @@ _CODES = {
     ("mutransfer.results.choice", "ChoiceError"): USAGE,
     ("mutransfer.results.choice", "NothingTunedError"): NOTHING_TO_REPORT,
     ("mutransfer.results.importing", "ImportFault"): USAGE,
-    ("mutransfer.orchestrator.ownership", "OwnedError"): OWNED,
+    ("mutransfer.orchestrator.lease", "OwnedError"): OWNED,
+    ("mutransfer.orchestrator.lease", "LostLeaseError"): OWNED,
+    ("mutransfer.orchestrator.driver", "CancelledError"): INTERRUPTED,
+    ("mutransfer.orchestrator.driver", "StoppedError"): PREFLIGHT,
+    ("mutransfer.orchestrator.backends.backend", "BackendError"): PREFLIGHT,
     ("mutransfer.orchestrator.device", "PreflightError"): PREFLIGHT,
 }
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import exit_codes
+from .running import DirectoryArgument
 
 
 class ReportFormat(StrEnum):
@@ -20,7 +21,6 @@ class ExportFormat(StrEnum):
     json = "json"
 
 
-DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A sweep directory.")]
 DirectoriesArgument = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Sweep directories.")]
 
 

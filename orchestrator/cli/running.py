@@ -1,21 +1,27 @@
-"""`plan` and `run`: what a sweep costs, and having it trained."""
+"""`plan`, `run`, `retry` and `cancel`: what a sweep costs, having it trained, and stopping it."""
 
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import exit_codes
 
+if TYPE_CHECKING:
+    from ...sweeps.load import Sweep
+    from ..options import RunOptions
+
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a preset.")]
+DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A sweep directory.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override: steps=20, width=[16,32], base.width=64."),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option("-j", "--jobs", min=1, help="Jobs at a time. Default: CPU cores, or GPUs.")
+    int | None,
+    typer.Option("-j", "--jobs", "--max-concurrent", min=1, help="Jobs at a time. Default: what fits."),
 ]
 
 
@@ -23,6 +29,12 @@ class DeviceChoice(StrEnum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+class BackendChoice(StrEnum):
+    local = "local"
+    ray = "ray"
+    slurm = "slurm"
 
 
 class PlanFormat(StrEnum):
@@ -33,6 +45,7 @@ class PlanFormat(StrEnum):
 DeviceOption = Annotated[
     DeviceChoice, typer.Option(help="Where proxies train; auto takes GPUs if there are any.")
 ]
+BackendOption = Annotated[BackendChoice, typer.Option(help="Who runs the jobs.")]
 
 
 def plan(
@@ -40,6 +53,9 @@ def plan(
     set_: SetOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = DeviceChoice.auto,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Time a few steps of each family here, for a better estimate.")
+    ] = False,
     format_: Annotated[PlanFormat, typer.Option("-f", "--format")] = PlanFormat.table,
 ) -> None:
     """Say what a sweep costs, without running anything."""
@@ -50,7 +66,13 @@ def plan(
 
     sweep = load_sweep(spec, set_ or [])
     found = find_device(device.value)
-    summary = estimate(sweep, plan_jobs(sweep.expansion.trials, found), found, workers)
+    measured = None
+    if calibrate:
+        from ..calibration import measure
+
+        measured = measure(sweep, found)
+    jobs = plan_jobs(sweep.expansion.trials, found, workers or found.count)
+    summary = estimate(sweep, jobs, found, workers, measured)
     if format_ is PlanFormat.json:
         print(json.dumps(estimate_object(summary), indent=1, allow_nan=False))
     else:
@@ -61,38 +83,104 @@ def run(
     spec: SpecArgument,
     out: Annotated[Path | None, typer.Option(help="Sweep directory. Default: runs/<sweep name>.")] = None,
     set_: SetOption = None,
+    backend: BackendOption = BackendChoice.local,
     workers: WorkersOption = None,
     device: DeviceOption = DeviceChoice.auto,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and stop.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Go on in the background; see status, logs, cancel.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast/--keep-going", help="Whether the first failed job stops the rest.")
+    ] = False,
+    jobs_per_gpu: Annotated[int, typer.Option(min=1, max=64, help="Jobs that share a GPU (local, ray).")] = 1,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="GB", help="Memory of a GPU. Default: asked of it, or 80."),
+    ] = None,
+    ray_address: Annotated[
+        str, typer.Option(help="The Ray cluster, HOST:PORT; local starts one for this run.")
+    ] = "local",
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="The most work that a pre-emption may cost.")
+    ] = 60.0,
+    hang_after: Annotated[
+        float, typer.Option(min=1.0, metavar="SECONDS", help="A job without a step for so long is ended.")
+    ] = 1800.0,
 ) -> None:
     """Train what is missing of a sweep. Running it again resumes it; Ctrl-C loses nothing finished."""
     from ...sweeps.load import load_sweep
-    from ..backends.local import LocalPool
-    from ..device import find_device
-    from ..directory import SweepDirectory
-    from ..driver import prepare
-    from ..driver import run as run_jobs
-    from ..ownership import owned
-    from ..progress import Progress, warn
+    from ..options import RunOptions
 
     if dry_run:
         plan(spec, set_, workers, device)
         return
     sweep = load_sweep(spec, set_ or [])
-    found = find_device(device.value)
-    directory = SweepDirectory(out or Path("runs") / sweep.spec.name)
+    options = RunOptions(
+        backend=backend.value,
+        device=device.value,
+        max_concurrent=workers,
+        jobs_per_gpu=jobs_per_gpu,
+        gpu_memory_gb=gpu_memory,
+        ray_address=ray_address,
+        fail_fast=fail_fast,
+        checkpoint_seconds=checkpoint_every,
+        hang_seconds=hang_after,
+    )
+    _carry_out(sweep, out or Path("runs") / sweep.spec.name, options, no_wait)
+
+
+def retry(
+    directory: DirectoryArgument,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only jobs that failed, not those left over.")
+    ] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Go on in the background.")] = False,
+) -> None:
+    """Run a sweep again as it was last run, from its directory alone."""
+    from ...sweeps.load import load_sweep
+    from ..directory import SweepDirectory
+    from ..options import RunOptions
+    from ..status import failed_trials
+
+    held = SweepDirectory(directory)
+    held.must_exist()
+    sweep = load_sweep(str(directory / "sweep.yaml"), [])
+    only = failed_trials(held) if failed else None
+    _carry_out(sweep, directory, RunOptions.recorded(held.read_options()), no_wait, only)
+
+
+def cancel(directory: DirectoryArgument) -> None:
+    """Stop a sweep, wherever its driver runs. What is finished is kept, and run goes on from there."""
+    from ..cancel import cancel_sweep
+    from ..directory import SweepDirectory
+
+    print(cancel_sweep(SweepDirectory(directory)))
+
+
+def _carry_out(
+    sweep: "Sweep", path: Path, options: "RunOptions", no_wait: bool, only: set[str] | None = None
+) -> None:
+    from ..directory import SweepDirectory
+    from ..progress import Progress, log_tail, warn
+    from ..session import run_sweep
+
+    directory = SweepDirectory(path)
     directory.check(sweep.spec.name)
-    with Progress() as progress, owned(directory.path):
-        work = prepare(sweep, directory, found, progress)
-        pool = LocalPool(directory.path, workers or found.count, found)
-        try:
-            failed = run_jobs(work, directory, pool, progress)
-        except KeyboardInterrupt:
-            warn("interrupted; what is finished is kept, and the same command goes on from there")
-            raise typer.Exit(exit_codes.INTERRUPTED) from None
-        finally:
-            pool.close()
-    for job_id, reason in failed.items():
-        warn(f"job {job_id} failed: {reason}")
-    warn(f"results in {directory.path}; next: mutransfer report {directory.path}")
+    if no_wait:
+        from ..detach import detach
+
+        print(detach(directory))
+        return
+    try:
+        with Progress() as progress:
+            failed = run_sweep(sweep, directory, options, progress, only)
+    except KeyboardInterrupt:
+        warn("interrupted; what is finished is kept, and the same command goes on from there")
+        if options.backend == "slurm":
+            warn(f"jobs that Slurm has go on; mutransfer cancel {path} ends them")
+        raise typer.Exit(exit_codes.INTERRUPTED) from None
+    for line in log_tail(directory, failed):
+        warn(line)
+    warn(f"results in {path}; next: mutransfer report {path}")
     raise typer.Exit(exit_codes.FAILED_TRIALS if failed else exit_codes.DONE)

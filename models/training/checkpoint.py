@@ -1,0 +1,117 @@
+"""Checkpoints of a group's training: what it needs to go on from a step as if nothing had happened.
+
+A checkpoint holds tensors, numbers and lists alone, so it loads with `weights_only=True`: a file from a
+stranger cannot run code. Its name carries the digest of its bytes; one that does not match is passed over.
+"""
+
+import hashlib
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..optimizers.direction import Direction, Hyperparameters
+
+State = dict[str, Any]
+
+
+class Keeper(Protocol):
+    """Where a training keeps its state, and when it should."""
+
+    def load(self) -> State | None:
+        """The newest state there is, or None to begin at the beginning."""
+        ...
+
+    def due(self) -> bool: ...
+
+    def save(self, step: int, state: State) -> None: ...
+
+
+class NoKeeper:
+    """Keeps nothing: for trainings that are over before it would pay."""
+
+    def load(self) -> State | None:
+        return None
+
+    def due(self) -> bool:
+        return False
+
+    def save(self, step: int, state: State) -> None: ...
+
+
+class Checkpoints:
+    """The newest checkpoint in a folder, `<step>-<digest>.pt`, replaced at most every `seconds`."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self._folder, self._seconds = folder, seconds
+        self._last = time.monotonic()
+
+    def load(self) -> State | None:
+        """The newest whole checkpoint; a damaged one is passed over, whatever is wrong with it."""
+        for path in sorted(self._folder.glob("[0-9]*-*.pt"), reverse=True):
+            try:
+                if _digest(path) == path.stem.partition("-")[2]:
+                    state: State = torch.load(path, map_location="cpu", weights_only=True)
+                    return state
+            except OSError:
+                continue
+        return None
+
+    def due(self) -> bool:
+        return time.monotonic() - self._last >= self._seconds
+
+    def save(self, step: int, state: State) -> None:
+        """Writes beside, syncs, renames, and only then removes the older ones."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        scratch = self._folder / f".{uuid.uuid4().hex}"
+        try:
+            with open(scratch, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            kept = self._folder / f"{step:012}-{_digest(scratch)}.pt"
+            os.replace(scratch, kept)
+        finally:
+            scratch.unlink(missing_ok=True)
+        for path in self._folder.glob("[0-9]*-*.pt"):
+            if path != kept:
+                path.unlink(missing_ok=True)
+        self._last = time.monotonic()
+
+
+def direction_state(direction: Direction) -> State:
+    """The tensors and counts that an optimizer's direction has gathered, by name."""
+    state: State = {}
+    for name, value in vars(direction).items():
+        if isinstance(value, Hyperparameters):
+            continue  # they follow from the recipes
+        state[name] = value if value is None or isinstance(value, _PLAIN) else direction_state(value)
+    return state
+
+
+def restore_direction(direction: Direction, state: State, device: torch.device) -> None:
+    """Puts back what `direction_state` took."""
+    for name, value in state.items():
+        if isinstance(value, dict):
+            restore_direction(getattr(direction, name), value, device)
+        else:
+            setattr(direction, name, _placed(value, device))
+
+
+_PLAIN = (Tensor, list, int, float)
+
+
+def _placed(value: object, device: torch.device) -> object:
+    if isinstance(value, list):
+        return [_placed(item, device) for item in value]
+    # Cloned, so that it lies in memory as a tensor of the training's own would: sums stay bit-identical.
+    return value.to(device).clone() if isinstance(value, Tensor) else value
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

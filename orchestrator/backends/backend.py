@@ -1,0 +1,61 @@
+"""The one seam between the driver and whatever runs jobs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+from ..attempt import End
+from ..plan import Job
+from ..worker import Task
+
+BackendName = Literal["local", "ray", "slurm"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+TaskOf = Callable[[str], Task]
+"""The task of a job id."""
+
+
+class BackendError(Exception):
+    """A backend that cannot be reached or will not take jobs; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """News of a job: how far it is, or how its attempt ended."""
+
+    job: str
+    step: int = 0
+    diverged: int = 0
+    end: End | None = None
+
+
+class Backend(Protocol):
+    """Runs jobs. Policy is the driver's: a backend never tries a job again by itself, but may go on with
+    an attempt that its scheduler requeued."""
+
+    def room(self) -> int:
+        """How many jobs it takes now."""
+        ...
+
+    def submit(self, jobs: Sequence[Job]) -> list[str]:
+        """Takes some or all of the jobs; returns the ids of those it took. Raises BackendError."""
+        ...
+
+    def poll(self, seconds: float) -> list[Event]:
+        """What happened; waits so long at most for something to happen."""
+        ...
+
+    def in_flight(self) -> set[str]:
+        """Jobs that it has, waiting or running; those of an earlier driver too, where they outlived it."""
+        ...
+
+    def running(self) -> set[str]:
+        """Jobs whose process must be alive, so that a heartbeat that stands still means something."""
+        ...
+
+    def kill(self, job: str) -> None:
+        """Ends a job's process; its end comes as an event."""
+        ...
+
+    def close(self, cancel: bool) -> None:
+        """Lets go. With `cancel` jobs of a scheduler are ended too; processes of our own always are."""
+        ...

@@ -1,0 +1,392 @@
+"""Jobs on Slurm, through submitit: arrays within the cluster's limits, followed by files, not by questions.
+
+Jobs say how they are and how they ended in the sweep directory. Slurm itself is asked once in 30 s, for all
+jobs together, and only an answer that nothing contradicts is believed: a job that is gone from the queue,
+that left no record, and that the accounting calls ended.
+"""
+
+import math
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from submitit import SlurmExecutor
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.helpers import clean_env
+
+from ...results.store import diverged_trials, published_jobs
+from ...sweeps.cost import trial_bytes
+from ..attempt import End, latest_attempt, lost, never_started, read_end, record_end
+from ..directory import SweepDirectory
+from ..failures import EndKind
+from ..journal import Journal, Submission
+from ..plan import Job
+from . import slurm_commands as slurm
+from .backend import BackendError, Event, TaskOf
+from .slurm_task import SlurmTask
+
+ASK_SECONDS = 30.0
+LOOK_SECONDS = 1.0
+PROGRESS_LOOKS = 50
+"""Heartbeats read in one look; with more jobs running each is read less often."""
+
+LONGEST_PAUSE = 30.0
+END_SECONDS = 60.0
+
+SHORTEST_MINUTES = 30
+"""Slurm's signal of a pre-emption within the last ten minutes of a job's limit cannot be told from that of
+its time-out, so no limit is so short that a proxy's whole training lies there."""
+
+ALLOWANCE = 1.5
+"""Limits are so many times the estimate, which is rough."""
+
+HOST_GB, GPU_HOST_GB = 1.0, 8.0
+"""What a process needs in host memory beside its trials, without and with CUDA."""
+
+_FULL = re.compile(r"SubmitJob|job submit limit|temporarily unable|Resource temporarily unavailable")
+_UNCLEAR = re.compile(r"[Uu]nable to contact|timed out|[Cc]onnection|Zero Bytes|[Cc]ommunication|socket")
+
+_ENDS: dict[str, EndKind] = {
+    "CANCELLED": "cancelled",
+    "TIMEOUT": "time-out",
+    "DEADLINE": "time-out",
+    "PREEMPTED": "pre-empted",
+    "NODE_FAIL": "node-failure",
+    "BOOT_FAIL": "node-failure",
+    "OUT_OF_MEMORY": "out-of-memory",
+    "FAILED": "killed",
+    "COMPLETED": "no-result",
+}
+_TWICE = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "")
+"""States that may be a job's that is about to be requeued: believed when they are still there 30 s later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one job asks for. `exclude`: the node that failed under it last."""
+
+    minutes: int
+    memory_gb: int
+    gpus: int
+    exclude: str = ""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A job in Slurm's hands. `id` is None while it is not known whether Slurm has it."""
+
+    job: str
+    name: str
+    id: str | None
+    running: bool = False
+    missed: int = 0
+
+
+class SlurmBackend:
+    """Raises BackendError where Slurm is not there or refuses for good."""
+
+    def __init__(
+        self,
+        directory: SweepDirectory,
+        journal: Journal,
+        task_of: TaskOf,
+        options: Mapping[str, Any],
+        at_once: int | None,
+        prefix: str,
+    ) -> None:
+        self._directory, self._journal, self._task_of = directory, journal, task_of
+        self._options, self._at_once, self._prefix = options, at_once, prefix
+        try:
+            self._limits = slurm.limits()
+        except slurm.SlurmSilentError as error:
+            raise BackendError(f"--backend slurm: {error}; see mutransfer doctor") from None
+        self._flights: dict[str, _Flight] = {}
+        self._seen: set[str] = set()
+        self._unclear: list[Submission] = []
+        self._count = 0
+        self._ceiling, self._pause, self._resume = self._limits.jobs, 0.0, 0.0
+        self._asked, self._looked, self._turn = -math.inf, 0.0, 0
+        self._longer: dict[str, int] = {}
+        self._larger: dict[str, int] = {}
+        self._excluded: dict[str, str] = {}
+
+    def adopt(self, left: Mapping[str, Submission]) -> None:
+        """Takes over what earlier drivers submitted; what has no answer on record is looked up by name."""
+        self._seen = set(os.listdir(self._directory.ended)) if self._directory.ended.exists() else set()
+        for job, submission in left.items():
+            self._flights[job] = _Flight(job, submission.name, _task_id(submission, job))
+            if submission.handle is None and submission not in self._unclear:
+                self._unclear.append(submission)
+        self._resolve()
+
+    def in_flight(self) -> set[str]:
+        return set(self._flights)
+
+    def running(self) -> set[str]:
+        return {flight.job for flight in self._flights.values() if flight.running}
+
+    def room(self) -> int:
+        if self._unclear or time.monotonic() < self._resume:
+            return 0
+        room = min(self._ceiling, self._at_once or self._ceiling) - len(self._flights)
+        # Not one by one as single jobs end: every submission is a call that the whole cluster waits for.
+        return 0 if self._flights and room < min(self._ceiling, self._at_once or self._ceiling) // 4 else room
+
+    def submit(self, jobs: Sequence[Job]) -> list[str]:
+        """One array of the first jobs that ask for the same; what is refused for want of room comes again."""
+        first = self._resources(jobs[0])
+        alike = [job for job in jobs if self._resources(job) == first][: self._limits.array]
+        size = len(alike)
+        while size:
+            taken = self._submit_array(alike[:size], first)
+            if taken is None:
+                return [job.id for job in alike[:size]]  # in flight, as far as anybody knows
+            if taken:
+                if size < len(alike):
+                    self._ceiling = len(self._flights)
+                self._pause = 0.0
+                return [job.id for job in alike[:size]]
+            size //= 2
+        self._ceiling = max(1, len(self._flights))
+        self._pause = min(LONGEST_PAUSE, max(1.0, 2 * self._pause))
+        self._resume = time.monotonic() + self._pause
+        return []
+
+    def poll(self, seconds: float) -> list[Event]:
+        time.sleep(seconds)
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return []
+        self._looked = time.monotonic()
+        events = [*self._ends(), *self._progress()]
+        if time.monotonic() - self._asked >= ASK_SECONDS:
+            self._asked = time.monotonic()
+            try:
+                self._resolve()
+                events += self._ask()
+            except slurm.SlurmSilentError:
+                pass  # jobs go on without the controller; so do we
+            if self._ceiling < self._limits.jobs:
+                self._ceiling = min(self._limits.jobs, 2 * self._ceiling)  # others may have left
+        return events
+
+    def kill(self, job: str) -> None:
+        """Ends it in Slurm; the attempt is called hung."""
+        flight = self._flights.get(job)
+        if flight is None or flight.id is None:
+            return
+        attempt = latest_attempt(self._directory, job)
+        if attempt is not None and not self._directory.end(job, attempt.number).exists():
+            reason = f"its heartbeat stood still on {attempt.where}"
+            record_end(self._directory, lost(attempt, "hung", reason, self._task_of(job).gpus))
+        slurm.cancel([flight.id])
+
+    def close(self, cancel: bool) -> None:
+        if not cancel or not self._flights:
+            return
+        names = {flight.name for flight in self._flights.values()}
+        for name in names:
+            slurm.cancel_named(name)
+        deadline = time.monotonic() + END_SECONDS
+        while time.monotonic() < deadline and any(slurm.queued_as(name) for name in names):
+            time.sleep(LOOK_SECONDS)
+
+    def _resources(self, job: Job) -> Resources:
+        """From the shape and the estimate, in steps, so that similar jobs share an array."""
+        gpus = math.ceil(self._task_of(job.id).gpus)
+        needed = max(SHORTEST_MINUTES, ALLOWANCE * job.seconds / 60 + 10) * 2 ** self._longer.get(job.id, 0)
+        minutes = SHORTEST_MINUTES * 2 ** math.ceil(math.log2(needed / SHORTEST_MINUTES))
+        held = trial_bytes(job.trials[0].recipe) * len(job.trials) / 2**30
+        memory = GPU_HOST_GB if gpus else HOST_GB + ALLOWANCE * held
+        memory = 2 ** math.ceil(math.log2(memory)) * 2 ** self._larger.get(job.id, 0)
+        return Resources(minutes, int(memory), gpus, self._excluded.get(job.id, ""))
+
+    def _submit_array(self, jobs: Sequence[Job], resources: Resources) -> bool | None:
+        """Whether Slurm took the array; None where nobody knows yet."""
+        self._count += 1
+        name, ids = f"{self._prefix}.{self._count}", [job.id for job in jobs]
+        self._journal.submitting("slurm", name, ids)
+        parameters = self._parameters(name, resources)
+        limit = 60.0 * parameters["time"]
+        tasks = [SlurmTask(self._task_of(job_id).text(), limit) for job_id in ids]
+        try:
+            with _own_environment():
+                # Our own policy decides how often a job may run out of time, so submitit's never does.
+                executor = SlurmExecutor(self._directory.path / "slurm", max_num_timeout=1_000_000)
+                executor.update_parameters(**parameters)
+                submitted = executor.submit_array(tasks)
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
+            return self._not_submitted(error, name, ids)
+        for job_id, handle in zip(ids, submitted, strict=True):
+            self._flights[job_id] = _Flight(job_id, name, handle.job_id)
+        self._journal.submitted("slurm", name, submitted[0].job_id.partition("_")[0], ids)
+        return True
+
+    def _not_submitted(self, error: Exception, name: str, ids: list[str]) -> bool | None:
+        said = str(error)
+        if isinstance(error, FailedSubmissionError) or _UNCLEAR.search(said):
+            self._unclear.append(Submission("slurm", name, ids))
+            self._flights.update({job_id: _Flight(job_id, name, None) for job_id in ids})
+            return None
+        self._journal.refused(name)
+        if _FULL.search(said):
+            return False
+        lines = [line for line in said.splitlines() if "sbatch: error" in line] or said.splitlines()[-1:]
+        raise BackendError(f"Slurm refused a job: {' '.join(lines)}; see slurm: in the sweep file") from None
+
+    def _parameters(self, name: str, resources: Resources) -> dict[str, Any]:
+        asked: dict[str, Any] = {
+            "time": resources.minutes,
+            "mem": f"{resources.memory_gb}GB",
+            "cpus_per_task": 1,
+            "array_parallelism": self._limits.array,
+            **self._options,
+        }
+        if resources.gpus and not {"gres", "gpus_per_task"} & {*self._options}:
+            asked["gpus_per_node"] = resources.gpus
+        if resources.exclude:
+            asked["exclude"] = ",".join(filter(None, [asked.get("exclude"), resources.exclude]))
+        threads = asked["cpus_per_task"]
+        asked["setup"] = [
+            "export PYTHONSAFEPATH=1",  # the folder of the job may hold a queue.py of its own
+            f"export OMP_NUM_THREADS={threads}",
+            *asked.get("setup", []),
+        ]
+        return {**asked, "job_name": name}
+
+    def _resolve(self) -> None:
+        """Submissions of which nobody knows whether Slurm took them.
+
+        Their tasks wait for submitit's files, which were not put in place, or run already where only the
+        answer was lost. Found under the name and whole: adopted. Otherwise cancelled, and free again.
+        """
+        for submission in list(self._unclear):
+            try:
+                ids = {key.partition("_")[0] for key in slurm.queued_as(submission.name)}
+                ids = ids or slurm.accounted_as(submission.name)
+                adopted = len(ids) == 1 and self._adopted(submission, *ids)
+                if ids and not adopted:
+                    slurm.cancel_named(submission.name)
+                    if slurm.queued_as(submission.name):
+                        return  # until they are gone
+            except slurm.SlurmSilentError:
+                return
+            self._unclear.remove(submission)
+            if not adopted:
+                self._journal.refused(submission.name)
+                for job in submission.jobs:
+                    self._flights.pop(job, None)
+
+    def _adopted(self, submission: Submission, handle: str) -> bool:
+        known = replace(submission, handle=handle)
+        ids = {job: _task_id(known, job) for job in submission.jobs}
+        files = self._directory.path / "slurm"
+        if not all((files / f"{task}_submitted.pkl").exists() for task in ids.values()):
+            return False
+        for job in self._flights.keys() & ids:
+            self._flights[job].id = ids[job]
+        self._journal.submitted("slurm", submission.name, handle, submission.jobs)
+        return True
+
+    def _ends(self) -> Iterator[Event]:
+        """Attempts that ended since the last look, by their own records."""
+        try:
+            names = set(os.listdir(self._directory.ended))
+        except FileNotFoundError:
+            return
+        for name in sorted(names - self._seen):
+            if name.startswith("."):
+                continue
+            end = read_end(self._directory.ended / name)
+            if end is None:
+                continue  # cut off by a crash; Slurm will say that the job is gone
+            self._seen.add(name)
+            if end.job in self._flights and end.kind != "superseded":
+                yield self._ended(end)
+
+    def _progress(self) -> Iterator[Event]:
+        running = sorted(self.running())
+        chosen = running[self._turn : self._turn + PROGRESS_LOOKS]
+        self._turn = self._turn + PROGRESS_LOOKS if chosen else 0
+        for job in chosen:
+            attempt = latest_attempt(self._directory, job)
+            if attempt is not None:
+                yield Event(job, attempt.step, attempt.diverged)
+
+    def _ask(self) -> list[Event]:
+        """One look at the queue, and at the accounting for what is gone from it without a record."""
+        queued = slurm.queue()
+        missing = []
+        for flight in self._flights.values():
+            if flight.id is None:
+                continue
+            state = queued.get(flight.id)
+            flight.running = state is not None and state.state == "RUNNING"
+            flight.missed = 0 if state is not None else flight.missed + 1
+            if flight.missed:
+                missing.append(flight)
+        published = published_jobs(self._directory.path) if missing else set()
+        missing = [flight for flight in missing if flight.job not in published or flight.missed > 1]
+        if not missing:
+            return []
+        known = slurm.accounting({flight.id.partition("_")[0] for flight in missing if flight.id})
+        events = []
+        for flight in missing:
+            told = known.get(flight.id or "", slurm.Accounted("", ""))
+            if flight.missed > 1 or told.state not in _TWICE:
+                events += self._gone(flight, told)
+        return events
+
+    def _gone(self, flight: _Flight, told: slurm.Accounted) -> list[Event]:
+        """The end of a job that Slurm has no longer and that did not say how it ended."""
+        if told.state not in _ENDS and told.state:
+            return []  # pending or running after all
+        job, kind = flight.job, _ENDS.get(told.state, "killed")
+        reason = f"Slurm job {flight.id}: {told.state or 'gone without a word in the accounting'}"
+        reason += f" on {told.nodes}" if told.nodes not in ("", "None assigned") else ""
+        attempt = latest_attempt(self._directory, job)
+        if attempt is None:
+            reason += f"; see {self._directory.path / 'slurm' / f'{flight.id}_0_log.err'}"
+            return [self._ended(never_started(job, kind, reason), told.nodes)]
+        if (diverged := diverged_trials(self._directory.path, job)) is not None:
+            end = lost(attempt, "finished", reason, self._task_of(job).gpus)
+            return [self._ended(replace(end, diverged=diverged))]
+        recorded = read_end(self._directory.end(job, attempt.number))
+        if recorded is None:
+            end = lost(attempt, kind, reason, self._task_of(job).gpus)
+        else:
+            # It said that it would be requeued, or was taken for superseded: Slurm knows better.
+            end = replace(recorded, requeued=False)
+        return [self._ended(end, told.nodes)]
+
+    def _ended(self, end: End, node: str = "") -> Event:
+        if not end.requeued:
+            del self._flights[end.job]
+            self._pause, self._resume = 0.0, min(self._resume, time.monotonic() + 1.0)
+        if end.kind == "time-out":
+            self._longer[end.job] = self._longer.get(end.job, 0) + 1
+        if end.kind == "out-of-memory":
+            self._larger[end.job] = self._larger.get(end.job, 0) + 1
+        if end.kind == "node-failure" and re.fullmatch(r"[\w.-]+", node):
+            self._excluded[end.job] = node
+        return Event(end.job, diverged=end.diverged, end=end)
+
+
+def _task_id(submission: Submission, job: str) -> str | None:
+    """How Slurm names a job of a submission: one that was submitted alone is no array."""
+    if submission.handle is None or len(submission.jobs) == 1:
+        return submission.handle
+    return f"{submission.handle}_{submission.jobs.index(job)}"
+
+
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    """Without the variables of a Slurm job that the driver itself may run in."""
+    conf = os.environ.get("SLURM_CONF")
+    with clean_env():
+        if conf is not None:
+            os.environ["SLURM_CONF"] = conf
+        yield

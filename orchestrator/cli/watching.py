@@ -1,0 +1,55 @@
+"""`status` and `logs`: how a sweep stands, and what happened in it."""
+
+import json
+import time
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from .running import DirectoryArgument
+
+WATCH_SECONDS = 2.0
+
+
+class StatusFormat(StrEnum):
+    table = "table"
+    json = "json"
+
+
+def status(
+    directory: DirectoryArgument,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every 2 s, until it is over.")] = False,
+    format_: Annotated[StatusFormat, typer.Option("-f", "--format")] = StatusFormat.table,
+) -> None:
+    """Say what is done, running, waiting and failed, and what attempts cost."""
+    from ..directory import SweepDirectory
+    from ..status import status_object, sweep_status
+    from ..status_table import print_status
+
+    while True:
+        found = sweep_status(SweepDirectory(directory))
+        if format_ is StatusFormat.json:
+            print(json.dumps(status_object(found), indent=None if watch else 1, allow_nan=False), flush=True)
+        else:
+            print_status(found)
+        if not watch or found.state != "running":
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def logs(
+    directory: DirectoryArgument,
+    trial: Annotated[
+        str | None, typer.Argument(metavar="[TRIAL]", help="A trial or job id, or how one begins.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as more is written.")] = False,
+) -> None:
+    """Print what happened in a sweep; with TRIAL, what its job printed."""
+    from ..directory import SweepDirectory
+    from ..logs import sweep_events, trial_log
+
+    held = SweepDirectory(directory)
+    held.must_exist()
+    for text in sweep_events(held, follow) if trial is None else trial_log(held, trial, follow):
+        print(text, end="", flush=True)

@@ -1,0 +1,49 @@
+"""`gc`: what a sweep directory no longer needs. Results, plan, journal and logs are never touched."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..results.store import published_jobs
+from .directory import SweepDirectory
+from .lease import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Files that were, or would be, removed."""
+
+    paths: tuple[Path, ...]
+    bytes: int
+
+
+def collect(directory: SweepDirectory, dry_run: bool) -> Collected:
+    """Removes checkpoints of finished and split jobs, scratch files and submission files of finished jobs.
+
+    Raises OwnedError while a driver is at work, DirectoryError for no sweep.
+    """
+    directory.must_exist()
+    with Lease(directory.path):
+        paths = tuple(sorted(_superfluous(directory)))
+        size = sum(path.stat().st_size for path in paths)
+        if not dry_run:
+            for path in paths:
+                path.unlink(missing_ok=True)
+            for folder in {path.parent for path in paths}:
+                if folder.name == "checkpoints" and not any(folder.iterdir()):
+                    folder.rmdir()
+    return Collected(paths, size)
+
+
+def _superfluous(directory: SweepDirectory) -> Iterator[Path]:
+    done = published_jobs(directory.path)
+    jobs = directory.path / "jobs"
+    for folder in jobs.iterdir() if jobs.is_dir() else ():
+        if folder.name in done or directory.superseded(folder.name):
+            yield from (folder / "checkpoints").glob("*")
+    # A killed writer leaves what it was writing, under a hidden name; files moved aside are kept.
+    for scratch in directory.path.rglob(".*"):
+        if scratch.is_file() and ".broken-" not in scratch.name and scratch.suffix != ".sh":
+            yield scratch
+    if directory.planned().keys() <= done:
+        yield from (directory.path / "slurm").glob("*.pkl")

@@ -1,0 +1,73 @@
+"""Why an attempt ended without a result, and what follows from it. Pure.
+
+A diverged trial is a result and does not appear here.
+"""
+
+import errno
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+FailureKind = Literal[
+    "out-of-memory",  # of the device or the host: fewer trials at a time, then parts of a batch
+    "time-out",  # the scheduler's limit: goes on from the checkpoint, with more time
+    "pre-empted",  # the scheduler wanted the place: goes on, and costs no attempt
+    "node-failure",  # the machine went away: goes on elsewhere
+    "killed",  # the process ended without a word
+    "hung",  # no step for too long
+    "disk-full",  # nothing can be saved: the whole run stops
+    "no-result",  # the process says done, but there is no result
+    "error",  # of the code or its input: it would recur
+    "cancelled",  # somebody took the job away
+    "superseded",  # another attempt of the same job took over
+]
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
+EndKind = Literal["finished"] | FailureKind
+
+MAX_FAILURES = 3
+"""Failures in a row without a new checkpoint, after which a job is given up."""
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a job after a failed attempt. `failures` is its new count of failures in a row."""
+
+    action: Literal["retry", "split", "accumulate", "give up", "stop"]
+    failures: int
+
+
+def decide(kind: FailureKind, failures: int, progressed: bool, trials: int, more_parts: bool) -> Decision:
+    """`failures` so far in a row, whether the checkpoint has `progressed` since the last of them.
+
+    `more_parts`: the batch can still be cut into smaller micro-batches.
+    """
+    match kind:
+        case "pre-empted":
+            return Decision("retry", failures)
+        case "time-out" | "node-failure" | "killed" | "hung":
+            count = 1 if progressed else failures + 1
+            return Decision("retry" if count < MAX_FAILURES else "give up", count)
+        case "out-of-memory":
+            action: Literal["split", "accumulate", "give up"] = "accumulate" if more_parts else "give up"
+            return Decision("split" if trials > 1 else action, failures)
+        case "disk-full":
+            return Decision("stop", failures)
+        case _:
+            return Decision("give up", failures)
+
+
+def failure_of(error: BaseException) -> FailureKind:
+    """The class of an exception that ended a training.
+
+    Out of memory is told by its words as well: most schedulers report it as a plain failure.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk-full"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out-of-memory"
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return "out-of-memory"
+    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+        return "out-of-memory"
+    return "error"

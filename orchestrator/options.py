@@ -1,0 +1,32 @@
+"""How a sweep is run, as recorded in its directory, so that `retry` can run it the same way again."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from .backends.backend import BackendName
+from .device import Choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What `run` takes beside the sweep file."""
+
+    backend: BackendName = "local"
+    device: Choice = "auto"
+    max_concurrent: int | None = None
+    jobs_per_gpu: int = 1
+    gpu_memory_gb: float | None = None
+    ray_address: str = "local"
+    fail_fast: bool = False
+    checkpoint_seconds: float = 60.0
+    hang_seconds: float = 1800.0
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def recorded(cls, record: Mapping[str, Any] | None) -> Self:
+        """Those of the last run; names that this version does not know are left out."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in (record or {}).items() if name in known})
