@@ -19,6 +19,7 @@ from typing import Any
 
 from ..models.training.outcome import Progress
 from .directory import SweepDirectory, replace_text
+from .failpoint import failpoint
 from .failures import FAILURE_KINDS, EndKind
 from .processes import Process, process_from, this_process
 
@@ -173,11 +174,14 @@ class Attempt:
 
 
 def latest_attempt(directory: SweepDirectory, job: str) -> Running | None:
-    """The attempt with the highest number, None before the first; an unreadable record is none."""
-    folder = directory.job(job) / "attempts"
-    number = _highest(folder)
+    """The attempt with the highest number, None before the first."""
+    return read_attempt(directory, job, _highest(directory.job(job) / "attempts"))
+
+
+def read_attempt(directory: SweepDirectory, job: str, number: int) -> Running | None:
+    """One attempt; an unreadable record is none."""
     try:
-        record = json.loads((folder / f"{number}.json").read_text())
+        record = json.loads((directory.job(job) / "attempts" / f"{number}.json").read_text())
         return Running(
             job, number, process_from(record), str(record["backend"]), int(record["beat"]),
             int(record["step"]), int(record["diverged"]), float(record["began"]), float(record["beaten"]),
@@ -198,6 +202,7 @@ def read_end(path: Path) -> End | None:
 
 
 def record_end(directory: SweepDirectory, end: End, **facts: object) -> None:
+    failpoint("ended")
     record = {**asdict(end), **facts, "ended": time.time()}
     replace_text(directory.end(end.job, end.attempt), json.dumps(record), sync=False)
 

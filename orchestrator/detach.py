@@ -7,6 +7,7 @@ import time
 
 from .device import PreflightError
 from .directory import SweepDirectory
+from .journal import read_journal
 from .lease import holder
 
 LOOK_SECONDS = 0.1
@@ -14,14 +15,13 @@ START_SECONDS = 60.0
 
 
 def detach(directory: SweepDirectory) -> str:
-    """Starts this very command without --no-wait and returns once it holds the sweep, in words.
+    """Starts this very command without --no-wait; returns once it drives the sweep, with words for the user.
 
     Raises PreflightError with the end of its output where it gave up before.
     """
     words = [word for word in sys.argv[1:] if word != "--no-wait"]
     directory.path.mkdir(parents=True, exist_ok=True)
     log = directory.driver_log
-    before = holder(directory.path)
     with open(log, "ab") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "mutransfer.orchestrator.cli", *words],
@@ -32,8 +32,7 @@ def detach(directory: SweepDirectory) -> str:
         )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        held = holder(directory.path)
-        if held is not None and held != before and held.process is not None and held.process.pid == child.pid:
+        if _drives(directory, child.pid):
             break
         code = child.poll()
         if code is not None and code != 0:
@@ -47,3 +46,12 @@ def detach(directory: SweepDirectory) -> str:
         f"process {child.pid} runs {name} in the background; its output: {log}\n"
         f"next: mutransfer status {name}, mutransfer logs {name}, mutransfer cancel {name}"
     )
+
+
+def _drives(directory: SweepDirectory, pid: int) -> bool:
+    """Whether the process holds the sweep and its backend has come up."""
+    held = holder(directory.path)
+    if held is None or held.process is None or held.process.pid != pid:
+        return False
+    events = read_journal(directory.journal)
+    return any(event["event"] == "run" and event["lease"] == held.number for event in events)

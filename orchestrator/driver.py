@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ..results.store import diverged_trials
 from .attempt import End, latest_attempt
 from .backends.backend import Backend, Event
 from .directory import SweepDirectory
@@ -137,8 +138,13 @@ class Driver:
 
     def _checked(self, end: End) -> End:
         """A job is done when its result is there, whatever its process says."""
-        if end.kind == "finished" and not self._directory.result(end.job).exists():
+        there = self._directory.result(end.job).exists()
+        if end.kind == "finished" and not there:
             return replace(end, kind="no-result", reason="the job says it is done, but left no result")
+        if end.kind != "finished" and there:
+            diverged = diverged_trials(self._directory.path, end.job)
+            if diverged is not None:
+                return replace(end, kind="finished", diverged=diverged, requeued=False)
         return end
 
     def _decide(self, end: End, job: Job) -> str:

@@ -178,9 +178,10 @@ def _event(raw: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(raw)
         named = _FIELDS[event["event"]]
-        whole = isinstance(event["lease"], int) and all(name in event for name in named)
     except (ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(event.get("lease"), int) or not all(name in event for name in named):
         return None
     if event["event"] == "ended" and event["kind"] not in ("finished", *FAILURE_KINDS):
         return None
-    return event if whole else None
+    return dict(event)

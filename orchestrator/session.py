@@ -62,8 +62,8 @@ def run_sweep(
         history = _absorbed(directory, journal)
         if options.backend != "slurm" and (left := history.left_in_slurm()):
             _cancel_in_slurm(left)
-        journal.run(backend=options.backend, pid=os.getpid())
         stage = open_stage(sweep, directory, journal, history, options)
+        journal.run(backend=options.backend, pid=os.getpid())
         cancel = True
         try:
             work, notes = prepare(sweep, directory, stage.device, stage.at_once)

@@ -7,12 +7,11 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Command, arguments, trial_ids
+from conftest import Command, arguments, trial_ids, wait_until
 
 from mutransfer.orchestrator.directory import SweepDirectory
 
@@ -28,13 +27,6 @@ def workers_of(directory: Path) -> list[int]:
         if "mutransfer.orchestrator.backends.local_worker" in command and str(directory) in command:
             found.append(int(entry.name))
     return found
-
-
-def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_from_sweep_file_to_export(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
@@ -109,6 +101,7 @@ def test_kills_lose_and_repeat_nothing(sweep_file: Path, tmp_path: Path, mutrans
     words = arguments(
         "run", str(sweep_file), "--out", str(directory), "-j", "2", "--device", "cpu",
         "--set", "steps=150", "--set", "learning_rate={log2: [-8, -1]}", "--set", "seed=[0, 1, 2]",
+        "--checkpoint-every", "0.2",
     )  # fmt: skip
     for _ in range(5):
         driver = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
@@ -124,6 +117,16 @@ def test_kills_lose_and_repeat_nothing(sweep_file: Path, tmp_path: Path, mutrans
     counts = Counter(trial_ids(directory))
     assert len(counts) == 2 * 2 * 8 * 3
     assert set(counts.values()) == {1}
+    undisturbed = tmp_path / "undisturbed"
+    words[words.index(str(directory))] = str(undisturbed)
+    subprocess.run(words, cwd=tmp_path, check=True, stderr=subprocess.DEVNULL, timeout=300)
+    ours, theirs = (
+        pd.read_parquet(path / "results").set_index("trial_id")["loss"].sort_index()
+        for path in (directory, undisturbed)
+    )
+    pd.testing.assert_series_equal(ours, theirs, check_exact=True)  # with checkpoints, bit for bit
+    starts = [log.read_text().count("--- attempt") for log in directory.glob("jobs/*/log.txt")]
+    assert max(starts) > 1
 
 
 def test_a_killed_worker_is_replaced(sweep_file: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ stranger cannot run code. Its name carries the digest of its bytes; one that doe
 
 import hashlib
 import os
+import pickle
 import time
 import uuid
 from pathlib import Path
@@ -57,7 +58,7 @@ class Checkpoints:
                 if _digest(path) == path.stem.partition("-")[2]:
                     state: State = torch.load(path, map_location="cpu", weights_only=True)
                     return state
-            except OSError:
+            except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
                 continue
         return None
 

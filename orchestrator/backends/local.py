@@ -131,6 +131,8 @@ class LocalBackend:
             return recorded
         kind: EndKind = "hung" if worker.killed else "killed"
         reason = "the worker stood still and was killed" if worker.killed else f"the worker {_words(code)}"
+        if code == 0:
+            kind = "no-result"
         if code == -signal.SIGKILL and _memory_kills() > worker.memory_kills:
             kind, reason = "out-of-memory", "the kernel killed the worker for want of memory"
         return lost(attempt, kind, reason, self._task_of(job).gpus)

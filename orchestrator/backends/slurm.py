@@ -5,12 +5,13 @@ jobs together, and only an answer that nothing contradicts is believed: a job th
 that left no record, and that the accounting calls ended.
 """
 
+import io
 import math
 import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +19,18 @@ from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import clean_env
 
-from ...results.store import diverged_trials, published_jobs
+from ...results.store import published_jobs
 from ...sweeps.cost import trial_bytes
-from ..attempt import End, latest_attempt, lost, never_started, read_end, record_end
+from ..attempt import (
+    End,
+    Running,
+    latest_attempt,
+    lost,
+    never_started,
+    read_attempt,
+    read_end,
+    record_end,
+)
 from ..directory import SweepDirectory
 from ..failures import EndKind
 from ..journal import Journal, Submission
@@ -77,13 +87,19 @@ class Resources:
 
 @dataclass(slots=True)
 class _Flight:
-    """A job in Slurm's hands. `id` is None while it is not known whether Slurm has it."""
+    """A job in Slurm's hands. `id` is None while it is not known whether Slurm has it.
+
+    `attempt` is the highest whose end is known. `held` is an end that waits until those of the attempts
+    before it, which Slurm requeued without a word, are explained.
+    """
 
     job: str
     name: str
     id: str | None
+    attempt: int
     running: bool = False
     missed: int = 0
+    held: End | None = None
 
 
 class SlurmBackend:
@@ -118,7 +134,7 @@ class SlurmBackend:
         """Takes over what earlier drivers submitted; what has no answer on record is looked up by name."""
         self._seen = set(os.listdir(self._directory.ended)) if self._directory.ended.exists() else set()
         for job, submission in left.items():
-            self._flights[job] = _Flight(job, submission.name, _task_id(submission, job))
+            self._flights[job] = self._flight(job, submission.name, _task_id(submission, job))
             if submission.handle is None and submission not in self._unclear:
                 self._unclear.append(submission)
         self._resolve()
@@ -221,7 +237,7 @@ class SlurmBackend:
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             return self._not_submitted(error, name, ids)
         for job_id, handle in zip(ids, submitted, strict=True):
-            self._flights[job_id] = _Flight(job_id, name, handle.job_id)
+            self._flights[job_id] = self._flight(job_id, name, handle.job_id)
         self._journal.submitted("slurm", name, submitted[0].job_id.partition("_")[0], ids)
         return True
 
@@ -229,7 +245,7 @@ class SlurmBackend:
         said = str(error)
         if isinstance(error, FailedSubmissionError) or _UNCLEAR.search(said):
             self._unclear.append(Submission("slurm", name, ids))
-            self._flights.update({job_id: _Flight(job_id, name, None) for job_id in ids})
+            self._flights.update({job_id: self._flight(job_id, name, None) for job_id in ids})
             return None
         self._journal.refused(name)
         if _FULL.search(said):
@@ -304,7 +320,14 @@ class SlurmBackend:
             if end is None:
                 continue  # cut off by a crash; Slurm will say that the job is gone
             self._seen.add(name)
-            if end.job in self._flights and end.kind != "superseded":
+            flight = self._flights.get(end.job)
+            if flight is None:
+                continue
+            if end.kind == "superseded":
+                yield Event(end.job, end=replace(end, requeued=True))  # by a later run of the same job
+            elif self._unexplained(flight, end.attempt):
+                flight.held = end
+            else:
                 yield self._ended(end)
 
     def _progress(self) -> Iterator[Event]:
@@ -330,15 +353,59 @@ class SlurmBackend:
                 missing.append(flight)
         published = published_jobs(self._directory.path) if missing else set()
         missing = [flight for flight in missing if flight.job not in published or flight.missed > 1]
-        if not missing:
+        requeued = {job: lost for job in self._flights if (lost := self._requeued(job))}
+        asked = {flight.id for flight in missing} | {self._flights[job].id for job in requeued}
+        if not asked:
             return []
-        known = slurm.accounting({flight.id.partition("_")[0] for flight in missing if flight.id})
+        known = slurm.accounting({job_id.partition("_")[0] for job_id in asked if job_id})
         events = []
+        for job, attempts in requeued.items():
+            events += self._explained(
+                self._flights[job], attempts, known.get(self._flights[job].id or "", [])
+            )
         for flight in missing:
-            told = known.get(flight.id or "", slurm.Accounted("", ""))
-            if flight.missed > 1 or told.state not in _TWICE:
+            told = known.get(flight.id or "", [slurm.Accounted("", "")])[-1]
+            if flight.job in self._flights and (flight.missed > 1 or told.state not in _TWICE):
                 events += self._gone(flight, told)
         return events
+
+    def _requeued(self, job: str) -> list[Running]:
+        """Attempts that a later one of the same job follows, and that did not say how they ended."""
+        flight = self._flights[job]
+        attempt = latest_attempt(self._directory, job)
+        if attempt is None or attempt.number <= flight.attempt + 1:
+            return []
+        return self._unexplained(flight, attempt.number)
+
+    def _unexplained(self, flight: _Flight, before: int) -> list[Running]:
+        numbers = range(flight.attempt + 1, before)
+        open_ = [n for n in numbers if not self._directory.end(flight.job, n).exists()]
+        attempts = (read_attempt(self._directory, flight.job, n) for n in open_)
+        return [attempt for attempt in attempts if attempt is not None]
+
+    def _explained(
+        self, flight: _Flight, attempts: Sequence[Running], runs: Sequence[slurm.Accounted]
+    ) -> list[Event]:
+        """Ends of attempts that Slurm requeued without their knowing: a dead node, mostly."""
+        failed = any(run.state in ("NODE_FAIL", "BOOT_FAIL") for run in runs)
+        kind: EndKind = "node-failure" if failed else "pre-empted"
+        events = []
+        for attempt in attempts:
+            end = lost(attempt, kind, f"Slurm requeued job {flight.id}", self._task_of(flight.job).gpus)
+            record_end(self._directory, end)
+            self._seen.add(self._directory.end(flight.job, attempt.number).name)
+            events.append(Event(flight.job, end=replace(end, requeued=True)))
+            flight.attempt = attempt.number
+        if flight.held is not None:
+            events.append(self._ended(flight.held))
+        return events
+
+    def _flight(self, job: str, name: str, job_id: str | None) -> _Flight:
+        """A job newly in Slurm's hands; attempts that have ended already are not looked at again."""
+        attempt = latest_attempt(self._directory, job)
+        ended = attempt is not None and self._directory.end(job, attempt.number).exists()
+        number = 0 if attempt is None else attempt.number - (not ended)
+        return _Flight(job, name, job_id, number)
 
     def _gone(self, flight: _Flight, told: slurm.Accounted) -> list[Event]:
         """The end of a job that Slurm has no longer and that did not say how it ended."""
@@ -351,9 +418,6 @@ class SlurmBackend:
         if attempt is None:
             reason += f"; see {self._directory.path / 'slurm' / f'{flight.id}_0_log.err'}"
             return [self._ended(never_started(job, kind, reason), told.nodes)]
-        if (diverged := diverged_trials(self._directory.path, job)) is not None:
-            end = lost(attempt, "finished", reason, self._task_of(job).gpus)
-            return [self._ended(replace(end, diverged=diverged))]
         recorded = read_end(self._directory.end(job, attempt.number))
         if recorded is None:
             end = lost(attempt, kind, reason, self._task_of(job).gpus)
@@ -363,6 +427,7 @@ class SlurmBackend:
         return [self._ended(end, told.nodes)]
 
     def _ended(self, end: End, node: str = "") -> Event:
+        self._flights[end.job].attempt = max(self._flights[end.job].attempt, end.attempt)
         if not end.requeued:
             del self._flights[end.job]
             self._pause, self._resume = 0.0, min(self._resume, time.monotonic() + 1.0)
@@ -386,7 +451,8 @@ def _task_id(submission: Submission, job: str) -> str | None:
 def _own_environment() -> Iterator[None]:
     """Without the variables of a Slurm job that the driver itself may run in."""
     conf = os.environ.get("SLURM_CONF")
-    with clean_env():
+    # sbatch's words come back in its exception; submitit repeats them on stderr.
+    with clean_env(), redirect_stderr(io.StringIO()):
         if conf is not None:
             os.environ["SLURM_CONF"] = conf
         yield

@@ -55,14 +55,17 @@ def queued_as(name: str) -> dict[str, Queued]:
     return _queued("-u", str(os.getuid()), "--name", name)
 
 
-def accounting(ids: Iterable[str]) -> dict[str, Accounted]:
-    """What became of the jobs and arrays with these base ids, array tasks one by one."""
-    found: dict[str, Accounted] = {}
-    text = _answer("sacct", "-X", "-n", "-P", "-o", "JobID,State,NodeList", "-j", ",".join(sorted(ids)))
-    for line in text.splitlines():
-        job, _, rest = line.partition("|")
-        state, _, nodes = rest.partition("|")
-        found[job] = Accounted(state.split()[0] if state.split() else "", nodes)  # "CANCELLED by 0"
+def accounting(ids: Iterable[str]) -> dict[str, list[Accounted]]:
+    """What became of the jobs and arrays with these base ids, array tasks one by one.
+
+    A job that was requeued has one entry for each of its runs, the latest last.
+    """
+    found: dict[str, list[Accounted]] = {}
+    fields = ("-D", "-X", "-n", "-P", "-o", "JobID,State,NodeList")
+    for line in _answer("sacct", *fields, "-j", ",".join(sorted(ids))).splitlines():
+        job, state, nodes = line.split("|", 2)
+        word = state.split()[0] if state else ""  # "CANCELLED by 0"
+        found.setdefault(job, []).append(Accounted(word, nodes))
     return found
 
 

@@ -1,0 +1,109 @@
+"""What the tests of orchestration share: a sweep of many small jobs, and the oracle of a disturbed run."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import noop
+import pandas as pd
+from conftest import arguments, trial_ids
+
+from mutransfer.orchestrator.directory import SweepDirectory
+
+TESTS = Path(__file__).parent
+
+SWEEP = """\
+name: many
+base: {{width: 16, depth: 1}}
+fixed:
+  {{architecture: transformer, optimizer: adamw, depth: 1, head_dim: 8, batch_size: 4, sequence_length: 16,
+   eval_sequences: 4, parametrization: mup, width: 16}}
+axes:
+  steps: {steps}
+  learning_rate: {rates}
+data: {{text: "text/*.txt"}}
+"""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file whose trainings are no-ops, its directory, and the folder of their plan and ledger."""
+
+    file: Path
+    directory: Path
+    noop: Path
+
+    def plan(self, **plan: object) -> None:
+        (self.noop / "plan.json").write_text(json.dumps(plan))
+
+    def command(self, *words: str) -> list[str]:
+        return arguments("run", str(self.file), "--out", str(self.directory), *words)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+        own = {"MUTRANSFER_TRAINING": "noop:train", "NOOP": str(self.noop), "PYTHONPATH": path}
+        outer = {name: value for name, value in os.environ.items() if name != "SLURM_CONF"}
+        return {**outer, **own, **more}
+
+    def start(self, *words: str, **more: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self.command(*words), env=self.environment(**more), cwd=self.file.parent, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *words: str, timeout: float = 300, **more: str) -> "subprocess.CompletedProcess[str]":
+        return self.call(self.command(*words), timeout, **more)
+
+    def ask(self, command: str, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Another command on the directory."""
+        return self.call(arguments(command, str(self.directory), *words), 120)
+
+    def call(self, words: Sequence[str], timeout: float, **more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            words, env=self.environment(**more), cwd=self.file.parent, capture_output=True, text=True,
+            timeout=timeout, check=False,
+        )  # fmt: skip
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ask("status", "-f", "json").stdout)
+        return found
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        lines = (self.directory / "journal.jsonl").read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+    def ends(self) -> list[str]:
+        """How attempts ended, in order."""
+        return [event["kind"] for event in self.events("ended")]
+
+
+def many(folder: Path, steps: Sequence[int], rates: int = 4) -> Sweep:
+    """A sweep of `len(steps)` shapes of job, `rates` trials each."""
+    (folder / "text").mkdir(parents=True)
+    (folder / "text" / "a.txt").write_text("the quick brown fox jumps over the lazy dog. " * 50)
+    (folder / "noop").mkdir()
+    values = [2.0**-rate for rate in range(rates)]
+    (folder / "many.yaml").write_text(SWEEP.format(steps=list(steps), rates=values))
+    sweep = Sweep(folder / "many.yaml", folder / "out", folder / "noop")
+    sweep.plan()
+    return sweep
+
+
+def assert_complete(sweep: Sweep, trials: int, alone: bool = True) -> pd.DataFrame:
+    """None missing, none twice, none run twice at once, and losses as if nothing had happened."""
+    ids = trial_ids(sweep.directory)
+    wanted = SweepDirectory(sweep.directory).wanted_trials()
+    assert len(wanted) == trials
+    assert sorted(ids) == sorted(wanted)
+    if alone:
+        assert [line for line in noop.lines(sweep.noop) if line.startswith("twice")] == []
+    rows: pd.DataFrame = pd.read_parquet(sweep.directory / "results").set_index("trial_id")
+    plan = SweepDirectory(sweep.directory).read_plan()
+    recipes = {trial.id: trial.recipe for job in plan for trial in job.trials}
+    for trial, loss in rows[rows["status"] == "finished"]["loss"].items():
+        assert loss == noop.undisturbed(recipes[str(trial)])
+    return rows
