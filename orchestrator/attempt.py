@@ -57,6 +57,7 @@ class Running:
     number: int
     process: Process
     backend: str
+    gpus: float
     beat: int
     step: int
     diverged: int
@@ -80,6 +81,7 @@ class Attempt:
         self._record: dict[str, Any] = {
             **asdict(this_process()),
             "backend": backend,
+            "gpus": gpus,
             "environment": environment,
             "began": time.time(),
         }
@@ -183,8 +185,9 @@ def read_attempt(directory: SweepDirectory, job: str, number: int) -> Running | 
     try:
         record = json.loads((directory.job(job) / "attempts" / f"{number}.json").read_text())
         return Running(
-            job, number, process_from(record), str(record["backend"]), int(record["beat"]),
-            int(record["step"]), int(record["diverged"]), float(record["began"]), float(record["beaten"]),
+            job, number, process_from(record), str(record["backend"]), float(record["gpus"]),
+            int(record["beat"]), int(record["step"]), int(record["diverged"]), float(record["began"]),
+            float(record["beaten"]),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -207,7 +210,7 @@ def record_end(directory: SweepDirectory, end: End, **facts: object) -> None:
     replace_text(directory.end(end.job, end.attempt), json.dumps(record), sync=False)
 
 
-def lost(attempt: Running, kind: EndKind, reason: str, gpus: float) -> End:
+def lost(attempt: Running, kind: EndKind, reason: str) -> End:
     """The end of an attempt that could not record it itself: its time runs to the last heartbeat."""
     seconds = max(0.0, attempt.beaten - attempt.started)
     return End(
@@ -216,7 +219,7 @@ def lost(attempt: Running, kind: EndKind, reason: str, gpus: float) -> End:
         kind=kind,
         reason=reason,
         seconds=round(seconds, 3),
-        gpu_seconds=round(seconds * gpus, 3),
+        gpu_seconds=round(seconds * attempt.gpus, 3),
         where=attempt.where,
     )
 

@@ -54,8 +54,8 @@ def _cancel_as_driver(directory: SweepDirectory) -> str:
                 raise BackendError(
                     f"{directory.path}: its Slurm jobs could not be cancelled: {error}"
                 ) from None
-        end_orphans(directory, directory.read_plan(), set())
-        for name in names:
-            journal.refused(name)
+        for end in end_orphans(directory, directory.read_plan(), set()):
+            journal.ended(end, "retry")
+        journal.returned(sorted(left))
         journal.stopped("cancelled")
     return f"{directory.path}: no driver was running; {len(left)} jobs of a scheduler were cancelled"

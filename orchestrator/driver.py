@@ -109,6 +109,10 @@ class Driver:
     def _apply(self, event: Event) -> None:
         if event.job not in self._running:
             return  # of a job that this run does not ask for
+        if event.returned:
+            self._running.discard(event.job)
+            self._waiting.appendleft(event.job)
+            return
         if event.end is None:
             self._watcher.progressed(event)
             return

@@ -52,6 +52,10 @@ class Journal:
     def refused(self, name: str) -> None:
         self._append("refused", {"name": name})
 
+    def returned(self, jobs: list[str]) -> None:
+        """Jobs that nobody has any more."""
+        self._append("returned", {"jobs": jobs})
+
     def ended(self, end: End, action: str) -> None:
         """`action`: done, retry, split, accumulate, give up or stop."""
         self._append("ended", {**asdict(end), "action": action})
@@ -138,6 +142,9 @@ def replay(events: Iterator[dict[str, Any]]) -> History:
                 for job in gone.jobs if gone else ():
                     if history.in_flight.get(job) is gone:
                         del history.in_flight[job]
+            case "returned":
+                for job in event["jobs"]:
+                    history.in_flight.pop(job, None)
             case "ended":
                 _ended(history, event)
     return history
@@ -167,6 +174,7 @@ _FIELDS = {
     "submitting": ("backend", "name", "jobs"),
     "submitted": ("backend", "name", "handle", "jobs"),
     "refused": ("name",),
+    "returned": ("jobs",),
     "ended": (*End.__dataclass_fields__, "action"),
     "split": ("job", "into"),
     "stopped": (),

@@ -76,6 +76,8 @@ def _line(event: dict[str, Any]) -> str:
             said = f"{event['backend']} has {_jobs(event['jobs'])}{handle}"
         case "refused":
             said = f"{event['name']} was not taken"
+        case "returned":
+            said = f"{_jobs(event['jobs'])} left unfinished"
         case "ended":
             reason = f": {event['reason']}" if event["reason"] else ""
             said = (

@@ -15,7 +15,7 @@ from ..models.data.corpus import materialise
 from ..results.store import finished_trials, quarantine
 from ..sweeps.load import Sweep, resolved
 from ..sweeps.trial import Trial
-from .attempt import BEAT_SECONDS, latest_attempt
+from .attempt import BEAT_SECONDS, End, latest_attempt, lost, record_end
 from .directory import SweepDirectory
 from .plan import Device, Job, plan_jobs
 from .processes import kill
@@ -65,25 +65,28 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: in
     return work, notes
 
 
-def end_orphans(directory: SweepDirectory, jobs: Sequence[Job], adopted: set[str]) -> list[str]:
-    """Sees to it that nobody is still at work on the jobs, but for the adopted ones; returns notes.
+def end_orphans(directory: SweepDirectory, jobs: Sequence[Job], adopted: set[str]) -> list[End]:
+    """Sees to it that nobody is still at work on the jobs, but for the adopted ones.
 
     Processes of this machine are ended. One on another machine is waited for until its heartbeat stands
-    still; should it wake up later, it finds a newer attempt and ends itself.
+    still; should it wake up later, it finds a newer attempt and ends itself. Returns the ends of all
+    attempts that earlier drivers left without one.
     """
-    notes, elsewhere = [], {}
+    left = []
     for job in jobs:
         attempt = None if job.id in adopted else latest_attempt(directory, job.id)
-        if attempt is None or directory.end(job.id, attempt.number).exists():
-            continue
-        if attempt.process.here:
-            if attempt.process.alive:
-                kill(attempt.process)
-                notes.append(f"job {job.id}: ended what an earlier driver left behind ({attempt.where})")
-        elif time.time() - attempt.beaten < QUIET_SECONDS:
-            elsewhere[job.id] = attempt.beat
-    _wait_for_quiet(directory, elsewhere)
-    return notes
+        if attempt is not None and not directory.end(job.id, attempt.number).exists():
+            left.append(attempt)
+            kill(attempt.process)
+    elsewhere = [attempt for attempt in left if not attempt.process.here]
+    recent = [attempt for attempt in elsewhere if time.time() - attempt.beaten < QUIET_SECONDS]
+    _wait_for_quiet(directory, {attempt.job: attempt.beat for attempt in recent})
+    ends = []
+    for attempt in left:
+        if not directory.end(attempt.job, attempt.number).exists():
+            ends.append(lost(attempt, "killed", "its driver was gone"))
+            record_end(directory, ends[-1])
+    return ends
 
 
 def _wait_for_quiet(directory: SweepDirectory, beats: dict[str, int]) -> None:

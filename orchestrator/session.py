@@ -3,11 +3,11 @@
 import errno
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from ..sweeps.load import Sweep
-from .attempt import End, read_end
+from .attempt import End, latest_attempt, lost, read_end, record_end
 from .backends.backend import Backend, BackendError, TaskOf
 from .device import PreflightError, find_device
 from .directory import SweepDirectory
@@ -64,23 +64,27 @@ def run_sweep(
             _cancel_in_slurm(left)
         stage = open_stage(sweep, directory, journal, history, options)
         journal.run(backend=options.backend, pid=os.getpid())
-        cancel = True
+        cancel, why = True, "the run stopped"
         try:
             work, notes = prepare(sweep, directory, stage.device, stage.at_once)
             if only is not None:
                 work = work.only(only)
             directory.write_options(options.record())
             directory.add_provenance(invocation(stage.device, options.backend))
-            notes += end_orphans(directory, work.remaining, stage.backend.in_flight())
+            orphans = end_orphans(directory, work.remaining, stage.backend.in_flight())
+            notes += [f"job {end.job}: an earlier driver left it unfinished ({end.where})" for end in orphans]
+            for end in orphans:
+                journal.ended(end, "retry")
             for note in notes:
                 watcher.note(note)
             policy = Policy(options.fail_fast, options.hang_seconds)
             return Driver(work, directory, stage.backend, journal, lease, watcher, policy).run()
-        except (KeyboardInterrupt, LostLeaseError):
+        except (KeyboardInterrupt, LostLeaseError) as error:
             cancel = False  # a scheduler's jobs go on, and the next driver takes them over
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else "its driver lost the sweep"
             raise
         finally:
-            stage.backend.close(cancel)
+            _record_stopped(directory, journal, stage.backend.close(cancel), why)
 
 
 def open_stage(
@@ -177,6 +181,19 @@ def _absorbed(directory: SweepDirectory, journal: Journal) -> History:
     for end in unseen:
         journal.ended(end, "done" if end.kind == "finished" else "requeued" if end.requeued else "retry")
     return replay(read_journal(directory.journal)) if unseen else history
+
+
+def _record_stopped(directory: SweepDirectory, journal: Journal, jobs: set[str], why: str) -> None:
+    """Puts on record what ended with the run: attempts cost something even so."""
+    with suppress(OSError):  # a full disk, which has been told
+        for job in sorted(jobs):
+            attempt = latest_attempt(directory, job)
+            if attempt is not None and not directory.end(job, attempt.number).exists():
+                end = lost(attempt, "cancelled", why)
+                record_end(directory, end)
+                journal.ended(end, "retry")
+        if jobs:
+            journal.returned(sorted(jobs))
 
 
 def _cancel_in_slurm(left: Mapping[str, Submission]) -> None:

@@ -183,7 +183,7 @@ def test_a_stopped_driver_is_succeeded_and_stops_on_waking(tmp_path: Path) -> No
         sweep.plan(step_seconds=0.005)
         second = sweep.run(*LOCAL, "--checkpoint-every", "1")
         assert second.returncode == 0, second.stderr
-        assert "ended what an earlier driver left behind" in second.stderr.replace("\n", " ")
+        assert "an earlier driver left it unfinished" in second.stderr.replace("\n", " ")
         first.send_signal(signal.SIGCONT)
         _, said = first.communicate(timeout=30)
     assert first.returncode == 5

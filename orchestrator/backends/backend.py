@@ -20,12 +20,13 @@ class BackendError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """News of a job: how far it is, or how its attempt ended."""
+    """News of a job: how far it is, how its attempt ended, or that it was `returned`, never begun."""
 
     job: str
     step: int = 0
     diverged: int = 0
     end: End | None = None
+    returned: bool = False
 
 
 class Backend(Protocol):
@@ -56,6 +57,6 @@ class Backend(Protocol):
         """Ends a job's process; its end comes as an event."""
         ...
 
-    def close(self, cancel: bool) -> None:
-        """Lets go. With `cancel` jobs of a scheduler are ended too; processes of our own always are."""
+    def close(self, cancel: bool) -> set[str]:
+        """Lets go; returns the jobs that this ended. With `cancel` those of a scheduler are ended too."""
         ...

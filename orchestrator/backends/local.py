@@ -90,8 +90,9 @@ class LocalBackend:
                 worker.killed = True
                 _kill(worker)
 
-    def close(self, cancel: bool) -> None:
+    def close(self, cancel: bool) -> set[str]:
         """Ends all workers: at once where a job is running, for its result would come too late."""
+        ended = self.running()
         for worker in self._workers:
             if worker.job is not None:
                 _kill(worker)
@@ -105,6 +106,7 @@ class LocalBackend:
                 _kill(worker)
                 worker.process.wait()
         self._workers.clear()
+        return ended
 
     def _event(self, worker: _Worker, message: dict[str, Any] | None) -> Event | None:
         job = worker.job
@@ -135,7 +137,7 @@ class LocalBackend:
             kind = "no-result"
         if code == -signal.SIGKILL and _memory_kills() > worker.memory_kills:
             kind, reason = "out-of-memory", "the kernel killed the worker for want of memory"
-        return lost(attempt, kind, reason, self._task_of(job).gpus)
+        return lost(attempt, kind, reason)
 
     def _start(self) -> _Worker:
         slot = next(i for i in range(self._size) if i not in {w.slot for w in self._workers})

@@ -6,6 +6,7 @@ Tasks, not actors: a worker process is kept by Ray for the next task, and nothin
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from ..worker import perform
 from .backend import BackendError, Event, TaskOf
 
 LOOK_SECONDS = 1.0
+REACH_SECONDS = 10.0
 
 _ENDS: tuple[tuple[type[BaseException], EndKind, str], ...] = (
     (exceptions.OutOfMemoryError, "out-of-memory", "Ray ended it for want of memory on its node"),
@@ -42,12 +44,14 @@ class Cluster:
     def __init__(self, address: str) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        if address != "local":
+            _reach(address)
         own = signal.getsignal(signal.SIGTERM)
+        dashboard = False if address == "local" else None
         try:
             ray.init(
-                address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None
-                if address != "local" else False,
-            )  # fmt: skip
+                address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=dashboard
+            )
         except (ConnectionError, exceptions.RayError, RuntimeError, ValueError) as error:
             said = str(error).strip().splitlines()
             raise BackendError(f"--ray-address {address}: {said[0] if said else error}") from None
@@ -61,6 +65,19 @@ class Cluster:
 
     def nodes(self) -> int:
         return sum(node["Alive"] for node in ray.nodes())
+
+
+def _reach(address: str) -> None:
+    """Ray ends the whole process where it cannot connect, so somebody else asks first."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise BackendError(f"--ray-address {address}: give HOST:PORT of the cluster's head, or local")
+    try:
+        socket.create_connection((host, int(port)), REACH_SECONDS).close()
+    except OSError as error:
+        raise BackendError(
+            f"--ray-address {address}: nobody answers there ({error.strerror or error})"
+        ) from None
 
 
 def shut_down() -> None:
@@ -131,13 +148,15 @@ class RayBackend:
                 self._killed.add(job)
                 ray.cancel(ref, force=True)
 
-    def close(self, cancel: bool) -> None:
+    def close(self, cancel: bool) -> set[str]:
         """Ends the tasks, always: they are this driver's."""
+        ended = self.in_flight()
         for ref in self._refs:
             ray.cancel(ref, force=True)
         if self._refs:
             ray.wait(list(self._refs), num_returns=len(self._refs), timeout=5)
         shut_down()
+        return ended
 
     def _slots(self) -> int:
         """Twice what fits: a node that gets free need not wait for us."""
@@ -164,7 +183,7 @@ class RayBackend:
             return never_started(job, kind, reason)
         recorded = read_end(self._directory.end(job, attempt.number))
         if recorded is None:
-            return lost(attempt, kind, f"{reason} ({attempt.where})", self._task_of(job).gpus)
+            return lost(attempt, kind, f"{reason} ({attempt.where})")
         # The record may be that of an earlier attempt, whose end is known: this one never claimed one.
         return recorded if recorded.kind in ("hung", "superseded") else never_started(job, kind, reason)
 

@@ -5,22 +5,15 @@ jobs together, and only an answer that nothing contradicts is believed: a job th
 that left no record, and that the accounting calls ended.
 """
 
-import io
 import math
 import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from typing import Any
 
-from submitit import SlurmExecutor
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-from submitit.helpers import clean_env
-
 from ...results.store import published_jobs
-from ...sweeps.cost import trial_bytes
 from ..attempt import (
     End,
     Running,
@@ -37,6 +30,7 @@ from ..journal import Journal, Submission
 from ..plan import Job
 from . import slurm_commands as slurm
 from .backend import BackendError, Event, TaskOf
+from .slurm_submission import FullError, Resources, UnclearError, parameters_of, resources_of, submit_array
 from .slurm_task import SlurmTask
 
 ASK_SECONDS = 30.0
@@ -46,19 +40,6 @@ PROGRESS_LOOKS = 50
 
 LONGEST_PAUSE = 30.0
 END_SECONDS = 60.0
-
-SHORTEST_MINUTES = 30
-"""Slurm's signal of a pre-emption within the last ten minutes of a job's limit cannot be told from that of
-its time-out, so no limit is so short that a proxy's whole training lies there."""
-
-ALLOWANCE = 1.5
-"""Limits are so many times the estimate, which is rough."""
-
-HOST_GB, GPU_HOST_GB = 1.0, 8.0
-"""What a process needs in host memory beside its trials, without and with CUDA."""
-
-_FULL = re.compile(r"SubmitJob|job submit limit|temporarily unable|Resource temporarily unavailable")
-_UNCLEAR = re.compile(r"[Uu]nable to contact|timed out|[Cc]onnection|Zero Bytes|[Cc]ommunication|socket")
 
 _ENDS: dict[str, EndKind] = {
     "CANCELLED": "cancelled",
@@ -73,16 +54,6 @@ _ENDS: dict[str, EndKind] = {
 }
 _TWICE = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "")
 """States that may be a job's that is about to be requeued: believed when they are still there 30 s later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What one job asks for. `exclude`: the node that failed under it last."""
-
-    minutes: int
-    memory_gb: int
-    gpus: int
-    exclude: str = ""
 
 
 @dataclass(slots=True)
@@ -134,7 +105,7 @@ class SlurmBackend:
         """Takes over what earlier drivers submitted; what has no answer on record is looked up by name."""
         self._seen = set(os.listdir(self._directory.ended)) if self._directory.ended.exists() else set()
         for job, submission in left.items():
-            self._flights[job] = self._flight(job, submission.name, _task_id(submission, job))
+            self._flights[job] = self._flight(job, submission)
             if submission.handle is None and submission not in self._unclear:
                 self._unclear.append(submission)
         self._resolve()
@@ -158,10 +129,7 @@ class SlurmBackend:
         alike = [job for job in jobs if self._resources(job) == first][: self._limits.array]
         size = len(alike)
         while size:
-            taken = self._submit_array(alike[:size], first)
-            if taken is None:
-                return [job.id for job in alike[:size]]  # in flight, as far as anybody knows
-            if taken:
+            if self._submit_array(alike[:size], first):
                 if size < len(alike):
                     self._ceiling = len(self._flights)
                 self._pause = 0.0
@@ -181,7 +149,7 @@ class SlurmBackend:
         if time.monotonic() - self._asked >= ASK_SECONDS:
             self._asked = time.monotonic()
             try:
-                self._resolve()
+                events += self._resolve()
                 events += self._ask()
             except slurm.SlurmSilentError:
                 pass  # jobs go on without the controller; so do we
@@ -197,88 +165,56 @@ class SlurmBackend:
         attempt = latest_attempt(self._directory, job)
         if attempt is not None and not self._directory.end(job, attempt.number).exists():
             reason = f"its heartbeat stood still on {attempt.where}"
-            record_end(self._directory, lost(attempt, "hung", reason, self._task_of(job).gpus))
+            record_end(self._directory, lost(attempt, "hung", reason))
         slurm.cancel([flight.id])
 
-    def close(self, cancel: bool) -> None:
+    def close(self, cancel: bool) -> set[str]:
         if not cancel or not self._flights:
-            return
+            return set()
         names = {flight.name for flight in self._flights.values()}
         for name in names:
             slurm.cancel_named(name)
         deadline = time.monotonic() + END_SECONDS
         while time.monotonic() < deadline and any(slurm.queued_as(name) for name in names):
             time.sleep(LOOK_SECONDS)
+        return self.in_flight()
 
     def _resources(self, job: Job) -> Resources:
-        """From the shape and the estimate, in steps, so that similar jobs share an array."""
-        gpus = math.ceil(self._task_of(job.id).gpus)
-        needed = max(SHORTEST_MINUTES, ALLOWANCE * job.seconds / 60 + 10) * 2 ** self._longer.get(job.id, 0)
-        minutes = SHORTEST_MINUTES * 2 ** math.ceil(math.log2(needed / SHORTEST_MINUTES))
-        held = trial_bytes(job.trials[0].recipe) * len(job.trials) / 2**30
-        memory = GPU_HOST_GB if gpus else HOST_GB + ALLOWANCE * held
-        memory = 2 ** math.ceil(math.log2(memory)) * 2 ** self._larger.get(job.id, 0)
-        return Resources(minutes, int(memory), gpus, self._excluded.get(job.id, ""))
+        gpus = self._task_of(job.id).gpus
+        longer, larger = self._longer.get(job.id, 0), self._larger.get(job.id, 0)
+        return resources_of(job, gpus, longer, larger, self._excluded.get(job.id, ""))
 
-    def _submit_array(self, jobs: Sequence[Job], resources: Resources) -> bool | None:
-        """Whether Slurm took the array; None where nobody knows yet."""
+    def _submit_array(self, jobs: Sequence[Job], resources: Resources) -> bool:
+        """Whether Slurm took the array, as far as anybody knows."""
         self._count += 1
         name, ids = f"{self._prefix}.{self._count}", [job.id for job in jobs]
         self._journal.submitting("slurm", name, ids)
-        parameters = self._parameters(name, resources)
+        parameters = parameters_of(name, resources, self._options, self._limits.array)
         limit = 60.0 * parameters["time"]
         tasks = [SlurmTask(self._task_of(job_id).text(), limit) for job_id in ids]
+        submission = Submission("slurm", name, ids)
         try:
-            with _own_environment():
-                # Our own policy decides how often a job may run out of time, so submitit's never does.
-                executor = SlurmExecutor(self._directory.path / "slurm", max_num_timeout=1_000_000)
-                executor.update_parameters(**parameters)
-                submitted = executor.submit_array(tasks)
-        except (FailedJobError, FailedSubmissionError, OSError) as error:
-            return self._not_submitted(error, name, ids)
-        for job_id, handle in zip(ids, submitted, strict=True):
-            self._flights[job_id] = self._flight(job_id, name, handle.job_id)
-        self._journal.submitted("slurm", name, submitted[0].job_id.partition("_")[0], ids)
+            handle = submit_array(self._directory.path / "slurm", tasks, parameters)
+        except UnclearError:
+            self._unclear.append(submission)
+        except (FullError, BackendError) as error:
+            self._journal.refused(name)
+            if isinstance(error, BackendError):
+                raise
+            return False
+        else:
+            submission.handle = handle
+            self._journal.submitted("slurm", name, handle, ids)
+        self._flights |= {job_id: self._flight(job_id, submission) for job_id in ids}
         return True
 
-    def _not_submitted(self, error: Exception, name: str, ids: list[str]) -> bool | None:
-        said = str(error)
-        if isinstance(error, FailedSubmissionError) or _UNCLEAR.search(said):
-            self._unclear.append(Submission("slurm", name, ids))
-            self._flights.update({job_id: self._flight(job_id, name, None) for job_id in ids})
-            return None
-        self._journal.refused(name)
-        if _FULL.search(said):
-            return False
-        lines = [line for line in said.splitlines() if "sbatch: error" in line] or said.splitlines()[-1:]
-        raise BackendError(f"Slurm refused a job: {' '.join(lines)}; see slurm: in the sweep file") from None
-
-    def _parameters(self, name: str, resources: Resources) -> dict[str, Any]:
-        asked: dict[str, Any] = {
-            "time": resources.minutes,
-            "mem": f"{resources.memory_gb}GB",
-            "cpus_per_task": 1,
-            "array_parallelism": self._limits.array,
-            **self._options,
-        }
-        if resources.gpus and not {"gres", "gpus_per_task"} & {*self._options}:
-            asked["gpus_per_node"] = resources.gpus
-        if resources.exclude:
-            asked["exclude"] = ",".join(filter(None, [asked.get("exclude"), resources.exclude]))
-        threads = asked["cpus_per_task"]
-        asked["setup"] = [
-            "export PYTHONSAFEPATH=1",  # the folder of the job may hold a queue.py of its own
-            f"export OMP_NUM_THREADS={threads}",
-            *asked.get("setup", []),
-        ]
-        return {**asked, "job_name": name}
-
-    def _resolve(self) -> None:
+    def _resolve(self) -> list[Event]:
         """Submissions of which nobody knows whether Slurm took them.
 
         Their tasks wait for submitit's files, which were not put in place, or run already where only the
-        answer was lost. Found under the name and whole: adopted. Otherwise cancelled, and free again.
+        answer was lost. Found under the name and whole: adopted. Otherwise cancelled, and returned.
         """
+        returned: list[Event] = []
         for submission in list(self._unclear):
             try:
                 ids = {key.partition("_")[0] for key in slurm.queued_as(submission.name)}
@@ -287,14 +223,15 @@ class SlurmBackend:
                 if ids and not adopted:
                     slurm.cancel_named(submission.name)
                     if slurm.queued_as(submission.name):
-                        return  # until they are gone
+                        break  # until they are gone
             except slurm.SlurmSilentError:
-                return
+                break
             self._unclear.remove(submission)
             if not adopted:
                 self._journal.refused(submission.name)
-                for job in submission.jobs:
-                    self._flights.pop(job, None)
+                held = [job for job in submission.jobs if self._flights.pop(job, None) is not None]
+                returned += [Event(job, returned=True) for job in held]
+        return returned
 
     def _adopted(self, submission: Submission, handle: str) -> bool:
         known = replace(submission, handle=handle)
@@ -391,7 +328,7 @@ class SlurmBackend:
         kind: EndKind = "node-failure" if failed else "pre-empted"
         events = []
         for attempt in attempts:
-            end = lost(attempt, kind, f"Slurm requeued job {flight.id}", self._task_of(flight.job).gpus)
+            end = lost(attempt, kind, f"Slurm requeued job {flight.id}")
             record_end(self._directory, end)
             self._seen.add(self._directory.end(flight.job, attempt.number).name)
             events.append(Event(flight.job, end=replace(end, requeued=True)))
@@ -400,12 +337,12 @@ class SlurmBackend:
             events.append(self._ended(flight.held))
         return events
 
-    def _flight(self, job: str, name: str, job_id: str | None) -> _Flight:
+    def _flight(self, job: str, submission: Submission) -> _Flight:
         """A job newly in Slurm's hands; attempts that have ended already are not looked at again."""
         attempt = latest_attempt(self._directory, job)
         ended = attempt is not None and self._directory.end(job, attempt.number).exists()
         number = 0 if attempt is None else attempt.number - (not ended)
-        return _Flight(job, name, job_id, number)
+        return _Flight(job, submission.name, _task_id(submission, job), number)
 
     def _gone(self, flight: _Flight, told: slurm.Accounted) -> list[Event]:
         """The end of a job that Slurm has no longer and that did not say how it ended."""
@@ -419,11 +356,8 @@ class SlurmBackend:
             reason += f"; see {self._directory.path / 'slurm' / f'{flight.id}_0_log.err'}"
             return [self._ended(never_started(job, kind, reason), told.nodes)]
         recorded = read_end(self._directory.end(job, attempt.number))
-        if recorded is None:
-            end = lost(attempt, kind, reason, self._task_of(job).gpus)
-        else:
-            # It said that it would be requeued, or was taken for superseded: Slurm knows better.
-            end = replace(recorded, requeued=False)
+        # One that said it would be requeued, or was taken for superseded: Slurm knows better.
+        end = replace(recorded, requeued=False) if recorded else lost(attempt, kind, reason)
         return [self._ended(end, told.nodes)]
 
     def _ended(self, end: End, node: str = "") -> Event:
@@ -445,14 +379,3 @@ def _task_id(submission: Submission, job: str) -> str | None:
     if submission.handle is None or len(submission.jobs) == 1:
         return submission.handle
     return f"{submission.handle}_{submission.jobs.index(job)}"
-
-
-@contextmanager
-def _own_environment() -> Iterator[None]:
-    """Without the variables of a Slurm job that the driver itself may run in."""
-    conf = os.environ.get("SLURM_CONF")
-    # sbatch's words come back in its exception; submitit repeats them on stderr.
-    with clean_env(), redirect_stderr(io.StringIO()):
-        if conf is not None:
-            os.environ["SLURM_CONF"] = conf
-        yield

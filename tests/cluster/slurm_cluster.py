@@ -246,14 +246,13 @@ class SlurmCluster:
             "--auth-root-authentication-method=normal", "--skip-name-resolve", "--innodb-log-file-size=8M",
         )  # fmt: skip
         with open(self.folder / "mariadbd.log", "ab") as log:
-            started = subprocess.Popen(
-                ["mariadbd", "--no-defaults", f"--datadir={data}", "--user=root", "--skip-networking",
-                 f"--socket={socket}", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
+            subprocess.run(
+                ["setsid", "--fork", "mariadbd", "--no-defaults", f"--datadir={data}", "--user=root",
+                 f"--pid-file={self.folder}/mariadbd.pid", "--skip-networking", f"--socket={socket}",
+                 "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
                  "--innodb-lock-wait-timeout=900", "--performance-schema=off"],
-                env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True,
             )  # fmt: skip
-        (self.folder / "mariadbd.pid").write_text(str(started.pid))
         ask = ("mariadb", "--no-defaults", "-S", str(socket), "-u", "root", "-e", "select 1")
         self._until("mariadbd", lambda: self.answer(*ask) is not None)
 

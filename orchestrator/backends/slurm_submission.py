@@ -1,0 +1,119 @@
+"""Asking Slurm for jobs, through submitit: what each asks for, and what the answer means."""
+
+import io
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from submitit import SlurmExecutor
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.helpers import clean_env
+
+from ...sweeps.cost import trial_bytes
+from ..plan import Job
+from .backend import BackendError
+from .slurm_task import SlurmTask
+
+SHORTEST_MINUTES = 30
+"""Slurm's signal of a pre-emption within the last minutes of a job's limit cannot be told from that of its
+time-out, so no limit is so short that a proxy's whole training lies there."""
+
+ALLOWANCE = 1.5
+"""Time and memory asked for are so many times the estimate, which is rough."""
+
+HOST_GB, GPU_HOST_GB = 1.0, 8.0
+"""What a process needs in host memory beside its trials, without and with CUDA."""
+
+_FULL = re.compile(r"SubmitJob|job submit limit|temporarily unable|Resource temporarily unavailable")
+_UNCLEAR = re.compile(r"[Uu]nable to contact|timed out|[Cc]onnection|Zero Bytes|[Cc]ommunication|socket")
+
+
+class FullError(Exception):
+    """Slurm takes no more jobs of this user for now; nothing was submitted."""
+
+
+class UnclearError(Exception):
+    """The answer was lost: nobody knows whether Slurm has the jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one job asks for. `exclude`: the node that failed under it last."""
+
+    minutes: int
+    memory_gb: int
+    gpus: int
+    exclude: str = ""
+
+
+def resources_of(job: Job, gpus: float, longer: int, larger: int, exclude: str) -> Resources:
+    """From the shape and the estimate, in powers of two, so that similar jobs share an array.
+
+    `longer` and `larger` count the job's time-outs and wants of memory: each doubles what it asks for.
+    """
+    needed = max(SHORTEST_MINUTES, ALLOWANCE * job.seconds / 60 + 10) * 2**longer
+    minutes = SHORTEST_MINUTES * 2 ** math.ceil(math.log2(needed / SHORTEST_MINUTES))
+    held = trial_bytes(job.trials[0].recipe) * len(job.trials) / 2**30
+    memory = GPU_HOST_GB if gpus else HOST_GB + ALLOWANCE * held
+    return Resources(minutes, 2 ** (math.ceil(math.log2(memory)) + larger), math.ceil(gpus), exclude)
+
+
+def parameters_of(name: str, resources: Resources, options: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """submitit's parameters; the sweep file's options win, and `most` tasks of an array run at once."""
+    asked: dict[str, Any] = {
+        "time": resources.minutes,
+        "mem": f"{resources.memory_gb}GB",
+        "cpus_per_task": 1,
+        "array_parallelism": most,
+        **options,
+    }
+    if resources.gpus and not {"gres", "gpus_per_node", "gpus_per_task"} & {*options}:
+        asked["gpus_per_node"] = resources.gpus
+    if resources.exclude:
+        asked["exclude"] = ",".join(filter(None, [asked.get("exclude"), resources.exclude]))
+    asked["setup"] = [
+        "export PYTHONSAFEPATH=1",  # the folder of the job may hold a queue.py of its own
+        f"export OMP_NUM_THREADS={asked['cpus_per_task']}",
+        *asked.get("setup", []),
+    ]
+    return {**asked, "job_name": name}
+
+
+def submit_array(folder: Path, tasks: Sequence[SlurmTask], parameters: Mapping[str, Any]) -> str:
+    """Slurm's id of the array, or of the job where there is one task.
+
+    Raises FullError, UnclearError, and BackendError for what Slurm refuses for good.
+    """
+    try:
+        with _own_environment():
+            # Our own policy decides how often a job may run out of time, so submitit's never does.
+            executor = SlurmExecutor(folder, max_num_timeout=1_000_000)
+            executor.update_parameters(**parameters)
+            jobs = executor.submit_array(tasks)
+    except FailedSubmissionError as error:  # sbatch answered, with what submitit cannot read
+        raise UnclearError(str(error)) from None
+    except (FailedJobError, OSError) as error:
+        said = str(error)
+        if _UNCLEAR.search(said):
+            raise UnclearError(said) from None
+        if _FULL.search(said):
+            raise FullError(said) from None
+        lines = [line for line in said.splitlines() if "sbatch: error" in line] or said.splitlines()[-1:]
+        raise BackendError(f"Slurm refused a job: {' '.join(lines)}; see slurm: in the sweep file") from None
+    return str(jobs[0].job_id).partition("_")[0]
+
+
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    """Without the variables of a Slurm job that the driver itself may run in."""
+    conf = os.environ.get("SLURM_CONF")
+    # sbatch's words come back in its exception; submitit repeats them on stderr.
+    with clean_env(), redirect_stderr(io.StringIO()):
+        if conf is not None:
+            os.environ["SLURM_CONF"] = conf
+        yield

@@ -1,0 +1,132 @@
+"""Sweeps on a real Ray cluster of several nodes, each a raylet with processes of its own."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import noop
+import pytest
+from conftest import wait_until
+from orchestration import TESTS, Sweep, assert_complete, many
+
+pytestmark = [
+    pytest.mark.xdist_group("ray"),
+    pytest.mark.slow,
+    # Ray's own: sockets and processes that it leaves to the garbage collector.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own (Ray writes a token there), and what the nodes' workers need in their environment."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("MUTRANSFER_TRAINING", "noop:train")
+    monkeypatch.setenv("NOOP", str(tmp_path / "sweep" / "noop"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
+    return tmp_path / "sweep"
+
+
+@pytest.fixture
+def cluster(place: Path) -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0})
+    yield made
+    made.shutdown()
+
+
+def start(sweep: Sweep, cluster: Any, *words: str) -> "subprocess.Popen[str]":  # noqa: ANN401
+    return sweep.start("--backend", "ray", "--ray-address", cluster.address, *words)
+
+
+def begun(sweep: Sweep) -> int:
+    return sum(line.startswith("begin") for line in noop.lines(sweep.noop))
+
+
+def test_a_removed_node_costs_its_jobs_only(place: Path, cluster: Any) -> None:  # noqa: ANN401
+    """Three nodes, one removed in the middle of the sweep: complete, none twice, policy ours."""
+    nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
+    cluster.wait_for_nodes()
+    sweep = many(place, range(100, 116), rates=2)
+    sweep.plan(step_seconds=0.1)
+    with start(sweep, cluster, "--checkpoint-every", "1") as driver:
+        wait_until(lambda: begun(sweep) >= 6)
+        cluster.remove_node(nodes[1], allow_graceful=False)
+        _, said = driver.communicate(timeout=200)
+    assert driver.returncode == 0, said
+    assert_complete(sweep, 32)
+    ends = sweep.ends()
+    assert ends.count("finished") == 16
+    assert 1 <= len(ends) - 16 <= 2, ends  # what ran on that node
+    assert {*ends} <= {"finished", "node-failure"}, ends
+
+
+def test_fractions_of_a_gpu(place: Path, cluster: Any) -> None:  # noqa: ANN401
+    """Two jobs share the node's one GPU, no more; each is told which it has."""
+    cluster.add_node(num_cpus=8, num_gpus=1)
+    cluster.wait_for_nodes()
+    sweep = many(place, range(10, 16), rates=1)
+    sweep.plan(step_seconds=0.2)
+    with start(sweep, cluster, "--jobs-per-gpu", "2") as driver:
+        wait_until(lambda: begun(sweep) >= 2)
+        assert len(sweep.status()["running"]) <= 2
+        _, said = driver.communicate(timeout=200)
+    assert driver.returncode == 0, said
+    assert_complete(sweep, 6)
+    ended = sweep.events("ended")
+    assert all(0 < event["gpu_seconds"] < event["seconds"] for event in ended)
+
+
+def test_a_killed_driver_leaves_nothing_running(place: Path, cluster: Any) -> None:  # noqa: ANN401
+    """Its tasks end with it; the next driver goes on from their checkpoints."""
+    sweep = many(place, range(60, 66), rates=2)
+    sweep.plan(step_seconds=0.1)
+    with start(sweep, cluster, "--checkpoint-every", "0.5") as driver:
+        wait_until(lambda: begun(sweep) >= 2)
+        wait_until(lambda: list(sweep.directory.glob("jobs/*/checkpoints/*.pt")))
+        driver.kill()
+    done = sweep.run("--backend", "ray", "--ray-address", cluster.address)
+    assert done.returncode == 0, done.stderr
+    assert_complete(sweep, 12)
+    assert any(not line.endswith(" 0") for line in noop.lines(sweep.noop) if line.startswith("done"))
+
+
+def test_failures_have_their_class(place: Path, cluster: Any) -> None:  # noqa: ANN401
+    sweep = many(place, [2, 3, 4, 5], rates=4)
+    sweep.plan(
+        faults=[
+            {"of": {"steps": 2}, "kind": "error"},
+            {"of": {"steps": 3}, "kind": "exit", "times": 1},
+            {"of": {"steps": 4}, "kind": "cuda memory", "fits": 2},
+        ]
+    )
+    done = sweep.run("--backend", "ray", "--ray-address", cluster.address)
+    assert done.returncode == 3
+    assert sorted(sweep.ends()) == ["error", *["finished"] * 4, "killed", "out-of-memory"]
+    sweep.plan()
+    assert sweep.ask("retry").returncode == 0
+    assert_complete(sweep, 16)
+
+
+def test_a_run_of_its_own_never_joins_a_strangers_cluster(place: Path, cluster: Any) -> None:  # noqa: ANN401
+    """`local` starts one, whatever RAY_ADDRESS or the last `ray start` say."""
+    sweep = many(place, [1, 2], rates=2)
+    done = sweep.run("--backend", "ray", "-j", "1", RAY_ADDRESS=cluster.address)
+    assert done.returncode == 0, done.stderr
+    names = {event["name"].split()[0] for event in sweep.events("submitted")}
+    assert cluster.address not in names
+    assert_complete(sweep, 4)
+
+
+def test_an_address_without_a_cluster_is_said(place: Path) -> None:
+    sweep = many(place, [1], rates=1)
+    done = sweep.run(
+        "--backend", "ray", "--ray-address", "127.0.0.1:1", RAY_gcs_rpc_server_reconnect_timeout_s="1"
+    )
+    assert done.returncode == 6
+    assert "--ray-address 127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
