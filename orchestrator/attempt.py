@@ -196,12 +196,27 @@ def read_attempt(directory: SweepDirectory, job: str, number: int) -> Running | 
 def read_end(path: Path) -> End | None:
     """One record of `ended/`; None for what is none, such as a file cut off by a crash."""
     try:
-        record = json.loads(path.read_text())
-        end = End(**{name: record[name] for name in End.__dataclass_fields__})
+        end = end_from(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    known = end.kind == "finished" or end.kind in FAILURE_KINDS
-    return end if known and path.name == f"{end.job}.{end.attempt}.json" else None
+    return end if path.name == f"{end.job}.{end.attempt}.json" else None
+
+
+def end_from(record: Mapping[str, Any]) -> End:
+    """Raises KeyError, TypeError or ValueError for a record of something else."""
+    if record["kind"] != "finished" and record["kind"] not in FAILURE_KINDS:
+        raise ValueError(record["kind"])
+    return End(
+        job=str(record["job"]),
+        attempt=int(record["attempt"]),
+        kind=record["kind"],
+        reason=str(record["reason"]),
+        diverged=int(record["diverged"]),
+        seconds=float(record["seconds"]),
+        gpu_seconds=float(record["gpu_seconds"]),
+        where=str(record["where"]),
+        requeued=bool(record["requeued"]),
+    )
 
 
 def record_end(directory: SweepDirectory, end: End, **facts: object) -> None:

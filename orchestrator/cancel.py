@@ -43,17 +43,10 @@ def _cancel_as_driver(directory: SweepDirectory) -> str:
     with Lease(directory.path) as lease, Journal(directory.journal, lease.number) as journal:
         directory.cancel_request.unlink(missing_ok=True)
         left = replay(read_journal(directory.journal)).left_in_slurm()
-        names = sorted({submission.name for submission in left.values()})
-        if names:
-            from .backends import slurm_commands as slurm
+        if left:
+            from .backends.slurm import end_named
 
-            try:
-                for name in names:
-                    slurm.cancel_named(name)
-            except slurm.SlurmSilentError as error:
-                raise BackendError(
-                    f"{directory.path}: its Slurm jobs could not be cancelled: {error}"
-                ) from None
+            end_named({submission.name for submission in left.values()})
         for end in end_orphans(directory, directory.read_plan(), set()):
             journal.ended(end, "retry")
         journal.returned(sorted(left))

@@ -94,16 +94,17 @@ class Driver:
         self._lease.check()
         if self._directory.cancel_request.exists():
             raise CancelledError(f"{self._directory.path}: cancelled on request; run it again to go on")
-        for job in self._stalled.among(self._backend.running() & self._running):
-            self._backend.kill(job)
+        if self._stalled.due():
+            for job in self._stalled.among(self._backend.running() & self._running):
+                self._backend.kill(job)
 
     def _submit(self) -> None:
         room = min(self._backend.room(), len(self._waiting))
         if room <= 0:
             return
-        offered = [self._plan[self._waiting[index]] for index in range(room)]
+        offered = [self._plan[self._waiting.popleft()] for _ in range(room)]
         taken = set(self._backend.submit(offered))
-        self._waiting = deque(job for job in self._waiting if job not in taken)
+        self._waiting.extendleft(job.id for job in reversed(offered) if job.id not in taken)
         self._running |= taken
 
     def _apply(self, event: Event) -> None:
@@ -184,11 +185,11 @@ class _Stalled:
         self._seen: dict[str, tuple[object, float]] = {}
         self._looked = time.monotonic()
 
+    def due(self) -> bool:
+        return time.monotonic() - self._looked >= self._seconds / 4
+
     def among(self, jobs: set[str]) -> list[str]:
-        now = time.monotonic()
-        if now - self._looked < self._seconds / 4:
-            return []
-        self._looked = now
+        self._looked = now = time.monotonic()
         stalled = []
         for job in jobs:
             attempt = latest_attempt(self._directory, job)

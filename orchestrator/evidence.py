@@ -1,5 +1,6 @@
 """The measurements of one or several sweep directories, gathered for reports and exports."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..results.facts import Facts, facts_of
 from ..results.schema import ROWS
 from ..results.store import finished_trials, publish_table, read_rows
 from .directory import DirectoryError, SweepDirectory
+from .journal import read_journal, replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Evidence:
 def gather(directories: Sequence[Path]) -> Evidence:
     """Reads the directories. Raises DirectoryError for one that is no sweep; broken files are named."""
     tables, problems, names, runs = [], [], [], []
+    failures, lost_seconds = Counter[str](), 0.0
     for path in directories:
         directory = SweepDirectory(path)
         name = directory.sweep_name()
@@ -39,13 +42,17 @@ def gather(directories: Sequence[Path]) -> Evidence:
         tables.append(table)
         names.append(name)
         runs += directory.provenance()
+        history = replay(read_journal(directory.journal))
+        failures.update(history.failures)
+        lost_seconds += history.lost_seconds
         problems += _unfinished(directory, table)
     rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     rows = rows.drop_duplicates("trial_id", ignore_index=True)
     if rows.empty:
         problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
     comparisons = compare(rows, ROWS.names) if len(rows) else []
-    return Evidence(rows, tuple(comparisons), facts_of(rows, names, runs), tuple(problems))
+    facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
+    return Evidence(rows, tuple(comparisons), facts, tuple(problems))
 
 
 def store_import(table: pa.Table, source: Path, out: Path) -> int:

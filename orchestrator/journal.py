@@ -16,9 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from .attempt import End
+from .attempt import End, end_from
 from .failpoint import failpoint
-from .failures import FAILURE_KINDS
 
 
 class Journal:
@@ -151,7 +150,7 @@ def replay(events: Iterator[dict[str, Any]]) -> History:
 
 
 def _ended(history: History, event: dict[str, Any]) -> None:
-    end = End(**{name: event[name] for name in End.__dataclass_fields__})
+    end = end_from(event)
     if not end.requeued:
         history.in_flight.pop(end.job, None)
     history.seen.add((end.job, end.attempt))
@@ -169,27 +168,29 @@ def _ended(history: History, event: dict[str, Any]) -> None:
         history.given_up[end.job] = end
 
 
-_FIELDS = {
+_TEXTS = {
     "run": (),
-    "submitting": ("backend", "name", "jobs"),
-    "submitted": ("backend", "name", "handle", "jobs"),
+    "submitting": ("backend", "name"),
+    "submitted": ("backend", "name", "handle"),
     "refused": ("name",),
-    "returned": ("jobs",),
-    "ended": (*End.__dataclass_fields__, "action"),
-    "split": ("job", "into"),
+    "returned": (),
+    "ended": ("action",),
+    "split": ("job",),
     "stopped": (),
 }
+_LISTS = {"submitting": "jobs", "submitted": "jobs", "returned": "jobs", "split": "into"}
 
 
 def _event(raw: bytes) -> dict[str, Any] | None:
     """The line as an event; None for a torn or foreign one."""
     try:
         event = json.loads(raw)
-        named = _FIELDS[event["event"]]
+        whole = isinstance(event["lease"], int) and isinstance(event["time"], int | float)
+        whole &= all(isinstance(event[name], str) for name in _TEXTS[event["event"]])
+        if listed := _LISTS.get(event["event"]):
+            whole &= all(isinstance(job, str) for job in event[listed])
+        if event["event"] == "ended":
+            end_from(event)
     except (ValueError, KeyError, TypeError):
         return None
-    if not isinstance(event.get("lease"), int) or not all(name in event for name in named):
-        return None
-    if event["event"] == "ended" and event["kind"] not in ("finished", *FAILURE_KINDS):
-        return None
-    return dict(event)
+    return dict(event) if whole else None

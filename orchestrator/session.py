@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from ..sweeps.load import Sweep
 from .attempt import End, latest_attempt, lost, read_end, record_end
-from .backends.backend import Backend, BackendError, TaskOf
+from .backends.backend import Backend, TaskOf
 from .device import PreflightError, find_device
 from .directory import SweepDirectory
 from .driver import Driver, Policy, StoppedError, Watcher
-from .journal import History, Journal, Submission, read_journal, replay
+from .journal import History, Journal, read_journal, replay
 from .lease import Lease, LostLeaseError
 from .options import RunOptions
 from .plan import Device
@@ -61,10 +61,13 @@ def run_sweep(
         directory.cancel_request.unlink(missing_ok=True)
         history = _absorbed(directory, journal)
         if options.backend != "slurm" and (left := history.left_in_slurm()):
-            _cancel_in_slurm(left)
+            from .backends.slurm import end_named
+
+            end_named({submission.name for submission in left.values()})
+            journal.returned(sorted(left))
         stage = open_stage(sweep, directory, journal, history, options)
         journal.run(backend=options.backend, pid=os.getpid())
-        cancel, why = True, "the run stopped"
+        cancel, why = True, "the run stopped"  # a scheduler's jobs are ended too
         try:
             work, notes = prepare(sweep, directory, stage.device, stage.at_once)
             if only is not None:
@@ -79,12 +82,16 @@ def run_sweep(
                 watcher.note(note)
             policy = Policy(options.fail_fast, options.hang_seconds)
             return Driver(work, directory, stage.backend, journal, lease, watcher, policy).run()
-        except (KeyboardInterrupt, LostLeaseError) as error:
-            cancel = False  # a scheduler's jobs go on, and the next driver takes them over
-            why = "interrupted" if isinstance(error, KeyboardInterrupt) else "its driver lost the sweep"
+        except KeyboardInterrupt:
+            cancel, why = False, "interrupted"  # the next driver takes them over
+            raise
+        except LostLeaseError:
+            cancel, why = False, ""  # nothing of the sweep is ours to write any more
             raise
         finally:
-            _record_stopped(directory, journal, stage.backend.close(cancel), why)
+            ended = stage.backend.close(cancel)
+            if why:
+                _record_stopped(directory, journal, ended, why)
 
 
 def open_stage(
@@ -115,8 +122,8 @@ def open_stage(
             device = slurm_device(options, asked)
             task_of = _task_of(directory, options, device)
             prefix = f"mutransfer-{sweep.spec.name}-{os.urandom(4).hex()}"
-            slurm = SlurmBackend(directory, journal, task_of, asked, options.max_concurrent, prefix)
-            slurm.adopt(history.left_in_slurm())
+            left = history.left_in_slurm()
+            slurm = SlurmBackend(directory, journal, task_of, asked, options.max_concurrent, prefix, left)
             return Stage(slurm, device, device.count)
 
 
@@ -194,20 +201,6 @@ def _record_stopped(directory: SweepDirectory, journal: Journal, jobs: set[str],
                 journal.ended(end, "retry")
         if jobs:
             journal.returned(sorted(jobs))
-
-
-def _cancel_in_slurm(left: Mapping[str, Submission]) -> None:
-    """Ends what an earlier run left in Slurm's hands, before the same jobs go elsewhere."""
-    from .backends import slurm_commands as slurm
-
-    try:
-        for name in {submission.name for submission in left.values()}:
-            slurm.cancel_named(name)
-    except slurm.SlurmSilentError as error:
-        raise BackendError(
-            f"jobs of this sweep may still be in Slurm, which does not answer ({error}); "
-            "go on with --backend slurm"
-        ) from None
 
 
 @contextmanager

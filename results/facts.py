@@ -9,7 +9,10 @@ import pandas as pd
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Counts and costs of the rows behind a report. `seconds` are worker seconds."""
+    """Counts and costs of the rows behind a report. `seconds` are worker seconds.
+
+    `failures` counts attempts without a result by their class, and `lost_seconds` is what they took.
+    """
 
     names: tuple[str, ...]
     trials: int
@@ -20,9 +23,17 @@ class Facts:
     seconds: float
     sources: tuple[str, ...]
     runs: tuple[Mapping[str, Any], ...]
+    failures: Mapping[str, int]
+    lost_seconds: float
 
 
-def facts_of(rows: pd.DataFrame, names: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> Facts:
+def facts_of(
+    rows: pd.DataFrame,
+    names: Sequence[str],
+    runs: Sequence[Mapping[str, Any]],
+    failures: Mapping[str, int],
+    lost_seconds: float,
+) -> Facts:
     return Facts(
         names=tuple(names),
         trials=len(rows),
@@ -33,4 +44,6 @@ def facts_of(rows: pd.DataFrame, names: Sequence[str], runs: Sequence[Mapping[st
         seconds=float(rows["seconds"].sum()),
         sources=tuple(sorted({str(source) for source in rows["source"].dropna()})),
         runs=tuple(runs),
+        failures=failures,
+        lost_seconds=lost_seconds,
     )

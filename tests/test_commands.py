@@ -25,6 +25,51 @@ def test_plan_as_json(sweep_file: Path, mutransfer: Command) -> None:
     assert sum(shape["flops"] for shape in plan["shapes"]) == plan["flops"] > 0
 
 
+def test_a_calibrated_plan_says_so(sweep_file: Path, mutransfer: Command) -> None:
+    plan = json.loads(
+        mutransfer("plan", str(sweep_file), "-f", "json", "--device", "cpu", "--calibrate").stdout
+    )
+    assert plan["times"][0]["basis"].startswith("calibrated by a few steps here")
+    assert plan["times"][1]["basis"] == "a roofline model, not measured"
+    assert plan["times"][0]["seconds"] > 0
+
+
+def test_doctor_looks_at_everything(tmp_path: Path, mutransfer: Command) -> None:
+    done = mutransfer("doctor", "-f", "json")
+    findings = {finding["subject"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert {"python", "torch", "devices", "writing", "clock", "disk", "ray cluster", "slurm"} <= set(findings)
+    assert findings["writing"]["status"] == "ok"
+    faults = [finding for finding in findings.values() if finding["status"] == "fault"]
+    assert done.returncode == (6 if faults else 0)
+    assert all(finding["remedy"] for finding in faults)
+    assert list((tmp_path / "runs").iterdir()) == []
+    nowhere = mutransfer("doctor", "--out", "/proc/x")
+    assert nowhere.returncode == 6
+    assert "fault  writing" in nowhere.stdout
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "cancel", "retry", "gc"])
+def test_commands_on_a_directory_that_is_no_sweep(tmp_path: Path, mutransfer: Command, command: str) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "missing"):
+        done = mutransfer(command, name)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"{name}: is not a sweep directory")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty"]
+
+
+def test_logs_of_nobody(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
+    mutransfer("run", str(sweep_file), "--out", "out")
+    trial = trial_ids(tmp_path / "out")[0]
+    assert "--- attempt 1" in mutransfer("logs", "out", trial).stdout
+    unknown = mutransfer("logs", "out", "zzz")
+    assert unknown.returncode == 2
+    assert "no trial or job whose id begins with 'zzz'" in unknown.stderr
+    several = mutransfer("logs", "out", "")
+    assert several.returncode == 2
+    assert "14 trials and jobs" in several.stderr
+
+
 def test_rules_in_three_formats(sweep_file: Path, mutransfer: Command) -> None:
     families = json.loads(mutransfer("rules", str(sweep_file), "-f", "json").stdout)["families"]
     assert [f["parametrization"] for f in families] == ["sp", "mup"]

@@ -266,6 +266,9 @@ def test_an_error_is_not_tried_again(tmp_path: Path) -> None:
     assert status["cost"]["failures"] == {"error": 1}
     log = sweep.ask("logs", status["failed"][0]["trials"][0][:8])
     assert "ValueError: the no-op training was told to fail" in log.stdout
+    sweep.ask("report")
+    page = (sweep.directory / "report" / "report.html").read_text()
+    assert "<dt>attempts without a result</dt><dd>1 error; 0.0 minutes</dd>" in page
     sweep.plan()
     assert sweep.ask("retry", "--failed").returncode == 0
     assert_complete(sweep, 20)

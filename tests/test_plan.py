@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from mutransfer.models.recipe import Recipe
-from mutransfer.orchestrator.plan import Device, group_key, group_size, makespan, plan_jobs
+from mutransfer.orchestrator.plan import Device, group_key, group_size, halves, makespan, plan_jobs
 from mutransfer.orchestrator.reconcile import reconcile
 from mutransfer.sweeps.cost import (
     cpu_seconds,
@@ -58,6 +58,32 @@ def test_gpu_groups_fill_the_memory(recipe: Build) -> None:
     assert group_size(one, Device("cuda", 1, 1)) == 1
     assert group_size(one, Device("cuda", 1, 80 << 30)) == 64
     assert group_size(one, CPU) == 8
+
+
+def test_a_long_job_is_cut_to_a_fair_share(recipe: Build) -> None:
+    """Six hundred times the steps: eight workers get a job each, not two of them everything."""
+    long = [trial_of(recipe(steps=200_000, seed=seed)) for seed in range(16)]
+    assert [len(job.trials) for job in plan_jobs(long, CPU, 1)] == [8] * 2
+    assert [len(job.trials) for job in plan_jobs(long, CPU, 8)] == [2] * 8
+    assert [len(job.trials) for job in plan_jobs(long, CPU, 100)] == [1] * 16
+    short = [trial_of(recipe(seed=seed)) for seed in range(16)]
+    assert [len(job.trials) for job in plan_jobs(short, CPU, 8)] == [8] * 2
+
+
+def test_a_group_bound_by_launches_stays_whole(recipe: Build) -> None:
+    gpu = Device("cuda", 8, 80 << 30)
+    small = [trial_of(recipe(steps=10**6, seed=seed)) for seed in range(64)]
+    assert [len(job.trials) for job in plan_jobs(small, gpu, 8)] == [64]
+    large = [trial_of(recipe(steps=10**4, seed=seed, width=2048, batch_size=64)) for seed in range(64)]
+    assert len(plan_jobs(large, gpu, 8)) >= 8
+
+
+def test_halves_hold_the_same_trials(recipe: Build) -> None:
+    (job,) = plan_jobs(trials(recipe, widths=(8,), rates=3), CPU)
+    parts = halves(job)
+    assert [trial for part in parts for trial in part.trials] == list(job.trials)
+    assert len({job.id, *(part.id for part in parts)}) == 3
+    assert sum(part.seconds for part in parts) == pytest.approx(job.seconds)
 
 
 def test_reconcile_keeps_what_is_done(recipe: Build) -> None:

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from mutransfer.models.recipe import Optimizer
-from mutransfer.sweeps.load import Sweep, load_sweep, preset_names
+from mutransfer.sweeps.load import Sweep, load_sweep, preset_names, resolved
 from mutransfer.sweeps.problem import SpecError
 
 
@@ -207,3 +207,28 @@ def test_oversized_sweeps_are_refused_with_their_count(sweep_file: Path) -> None
 )
 def test_bad_overrides_name_themselves(sweep_file: Path, override: str, message: str) -> None:
     assert any(message in line for line in faults(str(sweep_file), override))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("slurm: {partitionn: gpu}", "slurm.partitionn: is not a key of a sweep file"),
+        ("slurm: {time: 1.5}", "slurm.time: "),
+        ("slurm: {gpus_per_node: 0}", "slurm.gpus_per_node: "),
+        ('slurm: {comment: "a\\nrm -rf /"}', "slurm.comment: "),
+        ("slurm: gpu", "slurm: "),
+    ],
+)
+def test_slurm_options_are_checked(sweep_file: Path, lines: str, message: str) -> None:
+    sweep_file.write_text(f"{sweep_file.read_text()}{lines}\n")
+    with pytest.raises(SpecError) as caught:
+        load_sweep(str(sweep_file), [])
+    assert message in str(caught.value)
+
+
+def test_slurm_options_are_no_part_of_a_trial(sweep_file: Path) -> None:
+    before = [trial.id for trial in load_sweep(str(sweep_file), []).expansion.trials]
+    sweep_file.write_text(f"{sweep_file.read_text()}slurm: {{partition: gpu, time: 60}}\n")
+    sweep = load_sweep(str(sweep_file), [])
+    assert [trial.id for trial in sweep.expansion.trials] == before
+    assert resolved(sweep.spec)["slurm"] == {"partition": "gpu", "time": 60}

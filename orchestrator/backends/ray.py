@@ -21,8 +21,8 @@ from ..journal import Journal
 from ..plan import Job
 from ..worker import perform
 from .backend import BackendError, Event, TaskOf
+from .heartbeats import Heartbeats
 
-LOOK_SECONDS = 1.0
 REACH_SECONDS = 10.0
 
 _ENDS: tuple[tuple[type[BaseException], EndKind, str], ...] = (
@@ -101,7 +101,7 @@ class RayBackend:
         self._remote = ray.remote(max_retries=0, max_calls=0)(_perform)
         self._refs: dict[ray.ObjectRef[dict[str, Any]], str] = {}
         self._killed: set[str] = set()
-        self._looked = 0.0
+        self._heartbeats = Heartbeats(directory)
 
     def room(self) -> int:
         return (self._at_once or self._slots()) - len(self._refs)
@@ -140,7 +140,7 @@ class RayBackend:
             end = self._end(ref, job)
             self._killed.discard(job)
             events.append(Event(job, diverged=end.diverged, end=end))
-        return [*events, *self._progress()]
+        return [*events, *self._heartbeats.news(self.in_flight())]
 
     def kill(self, job: str) -> None:
         for ref, held in self._refs.items():
@@ -186,13 +186,6 @@ class RayBackend:
             return lost(attempt, kind, f"{reason} ({attempt.where})")
         # The record may be that of an earlier attempt, whose end is known: this one never claimed one.
         return recorded if recorded.kind in ("hung", "superseded") else never_started(job, kind, reason)
-
-    def _progress(self) -> list[Event]:
-        if time.monotonic() - self._looked < LOOK_SECONDS:
-            return []
-        self._looked = time.monotonic()
-        attempts = [latest_attempt(self._directory, job) for job in self._refs.values()]
-        return [Event(attempt.job, attempt.step, attempt.diverged) for attempt in attempts if attempt]
 
 
 def _perform(text: str) -> dict[str, Any]:

@@ -68,11 +68,17 @@ def _facts(facts: Facts) -> str:
         ("tokens trained on", f"{facts.tokens:,}"),
         ("arithmetic", f"{facts.flops / 1e12:,.1f} TFLOPs"),
         ("worker time", f"{facts.seconds / 60:,.1f} minutes"),
+        ("attempts without a result", _failures(facts)),
         ("sources", ", ".join(facts.sources)),
         ("last run", _run(facts.runs[-1]) if facts.runs else ""),
     ]
     shown = [(name, value) for name, value in entries if value and value != "0"]
     return "".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in shown)
+
+
+def _failures(facts: Facts) -> str:
+    told = ", ".join(f"{count} {kind}" for kind, count in facts.failures.items())
+    return f"{told}; {facts.lost_seconds / 60:,.1f} minutes" if told else ""
 
 
 def _run(entry: Mapping[str, Any]) -> str:
