@@ -43,7 +43,8 @@ def _superfluous(directory: SweepDirectory) -> Iterator[Path]:
             yield from (folder / "checkpoints").glob("*")
     # A killed writer leaves what it was writing, under a hidden name; files moved aside are kept.
     for scratch in directory.path.rglob(".*"):
-        if scratch.is_file() and ".broken-" not in scratch.name and scratch.suffix != ".sh":
+        ours = scratch.parent.name == "lease"  # our own heartbeat
+        if scratch.is_file() and not ours and ".broken-" not in scratch.name and scratch.suffix != ".sh":
             yield scratch
     if directory.planned().keys() <= done:
         yield from (directory.path / "slurm").glob("*.pkl")

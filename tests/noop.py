@@ -56,7 +56,7 @@ def undisturbed(recipe: Recipe) -> float:
 
 
 def lines(folder: Path) -> list[str]:
-    """The ledger: `begin NAME PID`, `done NAME from STEP`, and `twice NAME` for two at once."""
+    """The ledger: `begin NAME PID GPU`, `done NAME from STEP`, and `twice NAME` for two at once."""
     path = folder / "ledger"
     return path.read_text().splitlines() if path.exists() else []
 
@@ -75,7 +75,7 @@ def _alone(folder: Path, recipes: Sequence[Recipe]) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             _write(folder, f"twice {name}")
-        _write(folder, f"begin {name} {os.getpid()}")
+        _write(folder, f"begin {name} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
         yield
 
 

@@ -13,6 +13,7 @@ import torch
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.recipe import Optimizer, Recipe
+from mutransfer.models.training.checkpoint import Checkpoints
 from mutransfer.models.training.loop import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; run benchmarks/gpu/prove")
@@ -56,6 +57,30 @@ def test_bf16_trains(architecture: str, recipe: Callable[..., Recipe], batches: 
         for precision in ("bf16", "float32")
     )
     assert low.loss == pytest.approx(full.loss, abs=0.05)
+
+
+def test_a_resumed_training_follows(recipe: Callable[..., Recipe], batches: Batches, tmp_path: Path) -> None:
+    """On a GPU sums may be ordered otherwise the second time; the state is the same."""
+    recipes = [recipe(optimizer="muon", adamw_lr_ratio=0.5, seed=seed) for seed in range(2)]
+    whole = train(recipes, batches, GPU, lambda progress: None, Checkpoints(tmp_path, 0.0))
+    newest = max(tmp_path.glob("*.pt"))
+    assert int(newest.name[:12]) == recipes[0].steps
+    resumed = train(recipes, batches, GPU, lambda progress: None, Checkpoints(tmp_path, 0.0))
+    assert [outcome.loss for outcome in resumed] == [outcome.loss for outcome in whole]
+
+
+def test_two_jobs_share_the_gpu(sweep_file: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "mutransfer.orchestrator.cli",
+        "run",
+        str(sweep_file),
+        "--device",
+        "cuda",
+    ]
+    subprocess.run([*command, "--jobs-per-gpu", "2", "--out", str(tmp_path / "out")], check=True)
+    assert len(pd.read_parquet(tmp_path / "out" / "results")) == 12
 
 
 def test_a_sweep_runs_on_the_gpu(sweep_file: Path, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ class _Worker:
     slot: int
     job: str | None = None
     killed: bool = False
+    reader: threading.Thread = field(init=False)
     memory_kills: int = field(default_factory=lambda: _memory_kills())
 
 
@@ -104,7 +105,7 @@ class LocalBackend:
                 worker.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 _kill(worker)
-                worker.process.wait()
+            _gone(worker)
         self._workers.clear()
         return ended
 
@@ -113,7 +114,7 @@ class LocalBackend:
         if message is None:
             if worker in self._workers:
                 self._workers.remove(worker)
-            code = worker.process.wait()
+            code = _gone(worker)
             return Event(job, end=self._death(worker, job, code)) if job is not None else None
         if job is None:
             return None
@@ -158,7 +159,8 @@ class LocalBackend:
             )  # fmt: skip
         worker = _Worker(process, slot)
         self._workers.append(worker)
-        threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+        worker.reader = threading.Thread(target=self._read, args=(worker,), daemon=True)
+        worker.reader.start()
         return worker
 
     def _read(self, worker: _Worker) -> None:
@@ -172,6 +174,17 @@ class LocalBackend:
         assert worker.process.stdin is not None
         worker.process.stdin.write(line + "\n")
         worker.process.stdin.flush()
+
+
+def _gone(worker: _Worker) -> int:
+    """The exit code of a process that has ended or been killed; nothing of it stays open."""
+    code = worker.process.wait()
+    worker.reader.join()
+    for pipe in (worker.process.stdin, worker.process.stdout):
+        if pipe is not None:
+            with suppress(OSError):  # what it never read
+                pipe.close()
+    return code
 
 
 def _kill(worker: _Worker) -> None:

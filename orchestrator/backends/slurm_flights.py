@@ -100,7 +100,7 @@ class Flights:
         self.resolve()
 
     def add(self, submission: Submission, jobs: Sequence[str]) -> None:
-        """Jobs of a submission; one without a handle is unclear. Ends known by now are not looked at again."""
+        """Jobs of a submission; one without a handle is unclear. Ends on record by now are old ones."""
         if submission.handle is None and submission not in self.unclear:
             self.unclear.append(submission)
         for job in jobs:

@@ -83,6 +83,7 @@ GresTypes=gpu
 {nodes}
 PartitionName=main Nodes=ALL Default=YES PriorityTier=10 PreemptMode=OFF
 PartitionName=high Nodes=ALL PriorityTier=100 PreemptMode=OFF
+PartitionName=short Nodes=ALL MaxTime=10 PriorityTier=10 PreemptMode=OFF
 PartitionName=low Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE GraceTime=5
 PartitionName=lowcancel Nodes=ALL PriorityTier=1 PreemptMode=CANCEL GraceTime=5
 """

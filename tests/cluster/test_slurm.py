@@ -297,6 +297,17 @@ def test_what_slurm_refuses_is_said(
     assert "Traceback" not in done.stderr
 
 
+def test_a_job_that_slurm_would_never_start_is_said(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """Accepted, and left to wait for ever: the partition's limit is 10 minutes, the job's 30."""
+    slurm = OnSlurm(cluster, many(tmp_path, [2], rates=1), partition="short")
+    done = slurm.run()
+    assert done.returncode == 6
+    assert "PartitionTimeLimit; see slurm: in the sweep file" in done.stderr
+    assert slurm.queue() == []
+    assert slurm.run("--set", "slurm.time=5").returncode == 0
+    assert_complete(slurm.sweep, 1)
+
+
 def test_a_payload_without_a_result_is_a_failure(cluster: SlurmCluster, tmp_path: Path) -> None:
     """The process says all is well, and there is nothing; and one that dies is tried three times."""
     slurm = OnSlurm(cluster, many(tmp_path, [2, 3], rates=1))
