@@ -11,10 +11,14 @@ from ..models.inventory import parameter_count
 from ..sweeps.cost import START_UP_SECONDS, training_flops, training_tokens
 from ..sweeps.load import Sweep
 from .calibration import Factors, calibrated_seconds
+from .device import cores
 from .plan import Device, Job, makespan, plan_jobs
 
 # A GPU's estimate is made for one of this size where the machine has none.
 ASSUMED_GPU_BYTES = 80 << 30
+
+BASIS = {"cpu": "rates measured on busy server cores", "cuda": "a roofline model, not measured"}
+CALIBRATED = "calibrated by a few steps here, nothing else running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,10 @@ class Estimate:
 
 
 def estimate(
-    sweep: Sweep, jobs: Sequence[Job], device: Device, workers: int | None, measured: Factors | None = None
+    sweep: Sweep, device: Device, at_once: int, measured: Factors | None = None, backend: str = "local"
 ) -> Estimate:
     """`measured`: factors of the device's kind, from `calibration`."""
+    jobs = plan_jobs(sweep.expansion.trials, device, at_once)
     shapes = _shape_costs(jobs)
     return Estimate(
         name=sweep.spec.name,
@@ -69,7 +74,7 @@ def estimate(
         tokens=sum(shape.tokens for shape in shapes),
         flops=sum(shape.flops for shape in shapes),
         shapes=tuple(shapes),
-        times=tuple(_times(sweep, device, workers, measured)),
+        times=tuple(_times(sweep, device, at_once, measured, backend)),
     )
 
 
@@ -116,22 +121,23 @@ def _shape_costs(jobs: Sequence[Job]) -> list[ShapeCost]:
     return sorted(costs.values(), key=lambda cost: (cost.architecture, cost.width, cost.depth))
 
 
-def _times(sweep: Sweep, device: Device, workers: int | None, measured: Factors | None) -> list[BackendTime]:
-    cpu = device if device.kind == "cpu" else Device("cpu", workers or device.count)
-    gpu = device if device.kind == "cuda" else Device("cuda", 1, ASSUMED_GPU_BYTES)
-    found = []
-    for kind, basis in (
-        (cpu, "rates measured on busy server cores"),
-        (gpu, "a roofline model, not measured"),
-    ):
-        count = workers if workers and kind is device else kind.count
-        timed = measured is not None and kind is device
-        planned = plan_jobs(sweep.expansion.trials, kind, count)
-        seconds = calibrated_seconds(planned, kind, measured or {} if timed else {})
-        total = START_UP_SECONDS + makespan(seconds, count)
-        how = "calibrated by a few steps here, nothing else running" if timed else basis
-        found.append(BackendTime("local", kind.kind, count, total, how))
-    return found
+def _times(
+    sweep: Sweep, device: Device, at_once: int, measured: Factors | None, backend: str
+) -> list[BackendTime]:
+    """On the device planned for, and on the other kind beside it."""
+    other = Device("cuda", 1, ASSUMED_GPU_BYTES) if device.kind == "cpu" else Device("cpu", cores())
+    found = [
+        _time(sweep, device, at_once, backend, measured),
+        _time(sweep, other, other.count, "local", None),
+    ]
+    return sorted(found, key=lambda time: time.device)  # cpu first
+
+
+def _time(sweep: Sweep, device: Device, at_once: int, backend: str, measured: Factors | None) -> BackendTime:
+    planned = plan_jobs(sweep.expansion.trials, device, at_once)
+    seconds = calibrated_seconds(planned, device, measured or {})
+    total = START_UP_SECONDS + makespan(seconds, at_once)
+    return BackendTime(backend, device.kind, at_once, total, CALIBRATED if measured else BASIS[device.kind])
 
 
 def _minutes(seconds: float) -> str:

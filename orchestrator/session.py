@@ -103,7 +103,7 @@ def open_stage(
             from .backends.local import LocalBackend
 
             device = local_device(options)
-            at_once = options.max_concurrent or device.count * _per_device(options, device)
+            at_once = _at_once(options, device)
             task_of = _task_of(directory, options, device)
             return Stage(LocalBackend(directory, journal, task_of, at_once, device), device, at_once)
         case "ray":
@@ -113,8 +113,7 @@ def open_stage(
             device = ray_device(options, *cluster.devices())
             task_of = _task_of(directory, options, device)
             backend = RayBackend(cluster, directory, journal, task_of, options.max_concurrent)
-            at_once = options.max_concurrent or device.count * _per_device(options, device)
-            return Stage(backend, device, at_once)
+            return Stage(backend, device, _at_once(options, device))
         case "slurm":
             from .backends.slurm import SlurmBackend
 
@@ -125,6 +124,22 @@ def open_stage(
             left = history.left_in_slurm()
             slurm = SlurmBackend(directory, journal, task_of, asked, options.max_concurrent, prefix, left)
             return Stage(slurm, device, device.count)
+
+
+def planned_for(sweep: Sweep, options: RunOptions) -> tuple[Device, int]:
+    """The device that a run with these options would plan for, and how many jobs it would run at once."""
+    match options.backend:
+        case "local":
+            device = local_device(options)
+        case "ray":
+            from .backends.ray import Cluster, shut_down
+
+            device = ray_device(options, *Cluster(options.ray_address).devices())
+            shut_down()
+        case "slurm":
+            device = slurm_device(options, sweep.spec.slurm.model_dump(exclude_none=True))
+            return device, device.count
+    return device, _at_once(options, device)
 
 
 def local_device(options: RunOptions) -> Device:
@@ -153,8 +168,8 @@ def slurm_device(options: RunOptions, asked: Mapping[str, object]) -> Device:
     return Device("cuda", count, _cluster_memory(options)) if kind == "cuda" else Device("cpu", count)
 
 
-def _per_device(options: RunOptions, device: Device) -> int:
-    return options.jobs_per_gpu if device.kind == "cuda" else 1
+def _at_once(options: RunOptions, device: Device) -> int:
+    return options.max_concurrent or device.count * (options.jobs_per_gpu if device.kind == "cuda" else 1)
 
 
 def _cluster_memory(options: RunOptions) -> int:

@@ -160,7 +160,7 @@ def _trials(ids: dict[str, list[str]], jobs: list[str]) -> int:
 def _state(counts: Counts, driven: bool) -> State:
     if driven:
         return "running"
-    if counts.wanted and counts.finished == counts.wanted:
+    if counts.finished == counts.wanted:
         return "done"
     return "failed" if counts.failed else "incomplete"
 

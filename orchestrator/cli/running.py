@@ -62,7 +62,6 @@ def plan(
     from ...sweeps.load import load_sweep
     from ..device import find_device
     from ..estimate import estimate, estimate_object, print_estimate
-    from ..plan import plan_jobs
 
     sweep = load_sweep(spec, set_ or [])
     found = find_device(device.value)
@@ -71,8 +70,7 @@ def plan(
         from ..calibration import measure
 
         measured = measure(sweep, found)
-    jobs = plan_jobs(sweep.expansion.trials, found, workers or found.count)
-    summary = estimate(sweep, jobs, found, workers, measured)
+    summary = estimate(sweep, found, workers or found.count, measured)
     if format_ is PlanFormat.json:
         print(json.dumps(estimate_object(summary), indent=1, allow_nan=False))
     else:
@@ -112,9 +110,6 @@ def run(
     from ...sweeps.load import load_sweep
     from ..options import RunOptions
 
-    if dry_run:
-        plan(spec, set_, workers, device)
-        return
     sweep = load_sweep(spec, set_ or [])
     options = RunOptions(
         backend=backend.value,
@@ -127,6 +122,12 @@ def run(
         checkpoint_seconds=checkpoint_every,
         hang_seconds=hang_after,
     )
+    if dry_run:
+        from ..estimate import estimate, print_estimate
+        from ..session import planned_for
+
+        print_estimate(estimate(sweep, *planned_for(sweep, options), backend=options.backend))
+        return
     _carry_out(sweep, out or Path("runs") / sweep.spec.name, options, no_wait)
 
 
