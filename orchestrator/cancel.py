@@ -3,10 +3,10 @@
 import time
 
 from .backends.backend import BackendError
-from .directory import SweepDirectory
-from .journal import Journal, read_journal, replay
-from .lease import Lease, OwnedError, holder
 from .reconcile import end_orphans
+from .record.directory import SweepDirectory
+from .record.journal import Journal, read_journal, replay
+from .record.lease import Lease, OwnedError, holder
 
 ANSWER_SECONDS = 90.0
 LOOK_SECONDS = 0.2

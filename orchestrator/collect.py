@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..results.store import published_jobs
-from .directory import SweepDirectory
-from .lease import Lease
+from .record.directory import SweepDirectory
+from .record.lease import Lease
 
 
 @dataclass(frozen=True, slots=True)

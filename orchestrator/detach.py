@@ -6,9 +6,9 @@ import sys
 import time
 
 from .device import PreflightError
-from .directory import SweepDirectory
-from .journal import read_journal
-from .lease import holder
+from .record.directory import SweepDirectory
+from .record.journal import read_journal
+from .record.lease import holder
 
 LOOK_SECONDS = 0.1
 START_SECONDS = 60.0

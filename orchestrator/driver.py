@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..results.store import diverged_trials
-from .attempt import End, latest_attempt
 from .backends.backend import Backend, Event
-from .directory import SweepDirectory
 from .failures import decide
-from .journal import Journal
-from .lease import Lease
 from .plan import Job, halves
 from .reconcile import Work
+from .record.attempt import End, latest_attempt
+from .record.directory import SweepDirectory
+from .record.journal import Journal
+from .record.lease import Lease
 
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 1.0

@@ -12,8 +12,8 @@ from ..results.comparison import Comparison, compare
 from ..results.facts import Facts, facts_of
 from ..results.schema import ROWS
 from ..results.store import finished_trials, publish_table, read_rows
-from .directory import DirectoryError, SweepDirectory
-from .journal import read_journal, replay
+from .record.directory import DirectoryError, SweepDirectory
+from .record.journal import read_journal, replay
 
 
 @dataclass(frozen=True, slots=True)

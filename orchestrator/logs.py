@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .directory import DirectoryError, SweepDirectory
-from .journal import read_journal
+from .record.directory import DirectoryError, SweepDirectory
+from .record.journal import read_journal
 
 LOOK_SECONDS = 0.5
 

@@ -9,11 +9,11 @@ from rich.live import Live
 from rich.text import Text
 
 from ..sweeps.cost import training_tokens
-from .attempt import End
 from .backends.backend import Event
-from .directory import SweepDirectory
 from .plan import Job
 from .reconcile import Work
+from .record.attempt import End
+from .record.directory import SweepDirectory
 
 PLAIN_SECONDS = 10.0
 BAR = 12

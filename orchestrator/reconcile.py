@@ -15,10 +15,10 @@ from ..models.data.corpus import materialise
 from ..results.store import finished_trials, quarantine
 from ..sweeps.load import Sweep, resolved
 from ..sweeps.trial import Trial
-from .attempt import BEAT_SECONDS, End, latest_attempt, lost, record_end
-from .directory import SweepDirectory
 from .plan import Device, Job, plan_jobs
-from .processes import kill
+from .record.attempt import BEAT_SECONDS, End, latest_attempt, lost, record_end
+from .record.directory import SweepDirectory
+from .record.processes import kill
 
 QUIET_SECONDS = 5 * BEAT_SECONDS
 LOOK_SECONDS = 0.25

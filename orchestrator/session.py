@@ -7,17 +7,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from ..sweeps.load import Sweep
-from .attempt import End, latest_attempt, lost, read_end, record_end
 from .backends.backend import Backend, TaskOf
 from .device import PreflightError, find_device
-from .directory import SweepDirectory
 from .driver import Driver, Policy, StoppedError, Watcher
-from .journal import History, Journal, read_journal, replay
-from .lease import Lease, LostLeaseError
 from .options import RunOptions
 from .plan import Device
 from .provenance import invocation
 from .reconcile import end_orphans, prepare
+from .record.attempt import End, latest_attempt, lost, read_end, record_end
+from .record.directory import SweepDirectory
+from .record.journal import History, Journal, read_journal, replay
+from .record.lease import Lease, LostLeaseError
 from .worker import Task
 
 ASSUMED_GPU_GB = 80.0

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ..results.store import published_jobs
-from .attempt import End, latest_attempt
-from .directory import SweepDirectory
-from .journal import History, read_journal, replay
-from .lease import Held, holder
+from .record.attempt import End, latest_attempt
+from .record.directory import SweepDirectory
+from .record.journal import History, read_journal, replay
+from .record.lease import Held, holder
 
 State = Literal["running", "done", "failed", "incomplete"]
 

@@ -23,12 +23,12 @@ from ..models.training.outcome import Outcome, Progress
 from ..results.store import diverged_trials, publish
 from ..sweeps.cost import training_flops, training_tokens
 from ..sweeps.trial import Trial
-from .attempt import Attempt, End, SupersededError, never_started
-from .directory import SweepDirectory
-from .failpoint import failpoint
 from .failures import failure_of
 from .plan import DeviceKind
 from .provenance import environment
+from .record.attempt import Attempt, End, SupersededError, never_started
+from .record.directory import SweepDirectory
+from .record.failpoint import failpoint
 
 TRAINING = "MUTRANSFER_TRAINING"
 

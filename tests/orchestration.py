@@ -12,7 +12,7 @@ import noop
 import pandas as pd
 from conftest import arguments, trial_ids
 
-from mutransfer.orchestrator.directory import SweepDirectory
+from mutransfer.orchestrator.record.directory import SweepDirectory
 
 TESTS = Path(__file__).parent
 

@@ -13,10 +13,10 @@ from conftest import wait_until
 
 from mutransfer.models.recipe import Recipe
 from mutransfer.models.training.outcome import Progress
-from mutransfer.orchestrator import attempt as module
-from mutransfer.orchestrator.attempt import Attempt, SupersededError, latest_attempt, read_end
-from mutransfer.orchestrator.directory import SweepDirectory
 from mutransfer.orchestrator.plan import Job, halves
+from mutransfer.orchestrator.record import attempt as module
+from mutransfer.orchestrator.record.attempt import Attempt, SupersededError, latest_attempt, read_end
+from mutransfer.orchestrator.record.directory import SweepDirectory
 from mutransfer.sweeps.trial import trial_of
 
 JOB = "0123456789abcdef"
@@ -103,8 +103,8 @@ def test_heartbeats(directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch) 
 SUPERSEDED = textwrap.dedent("""\
     import sys, time
     from pathlib import Path
-    from mutransfer.orchestrator import attempt
-    from mutransfer.orchestrator.directory import SweepDirectory
+    from mutransfer.orchestrator.record import attempt
+    from mutransfer.orchestrator.record.directory import SweepDirectory
     attempt.BEAT_SECONDS = 0.05
     one = attempt.Attempt(SweepDirectory(Path(sys.argv[1])), sys.argv[2], "local", 0.0, {})
     with one.beating(float(sys.argv[3])):

@@ -14,7 +14,7 @@ import pytest
 from conftest import trial_ids, wait_until
 from orchestration import Sweep, assert_complete, many
 
-from mutransfer.orchestrator.lease import holder
+from mutransfer.orchestrator.record.lease import holder
 
 LOCAL = ("-j", "2", "--device", "cpu")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mutransfer.orchestrator.attempt import End
-from mutransfer.orchestrator.journal import Journal, read_journal, replay
+from mutransfer.orchestrator.record.attempt import End
+from mutransfer.orchestrator.record.journal import Journal, read_journal, replay
 
 
 def written(path: Path) -> list[str]:

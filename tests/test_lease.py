@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from conftest import wait_until
 
-from mutransfer.orchestrator import lease as module
-from mutransfer.orchestrator.lease import Lease, LostLeaseError, OwnedError, holder
+from mutransfer.orchestrator.record import lease as module
+from mutransfer.orchestrator.record.lease import Lease, LostLeaseError, OwnedError, holder
 
 HOLD = textwrap.dedent("""\
     import sys, time
     from pathlib import Path
-    from mutransfer.orchestrator.lease import Lease, OwnedError
+    from mutransfer.orchestrator.record.lease import Lease, OwnedError
     try:
         with Lease(Path(sys.argv[1])):
             print("held", flush=True)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from conftest import Command, arguments, trial_ids, wait_until
 
-from mutransfer.orchestrator.directory import SweepDirectory
+from mutransfer.orchestrator.record.directory import SweepDirectory
 
 
 def workers_of(directory: Path) -> list[int]:

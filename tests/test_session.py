@@ -9,13 +9,13 @@ import pytest
 from orchestration import TESTS, Sweep, assert_complete, many
 
 from mutransfer.orchestrator import session
-from mutransfer.orchestrator.attempt import End
 from mutransfer.orchestrator.backends.backend import Event
 from mutransfer.orchestrator.device import PreflightError
-from mutransfer.orchestrator.directory import SweepDirectory
 from mutransfer.orchestrator.options import RunOptions
 from mutransfer.orchestrator.plan import Device, Job
 from mutransfer.orchestrator.reconcile import Work
+from mutransfer.orchestrator.record.attempt import End
+from mutransfer.orchestrator.record.directory import SweepDirectory
 from mutransfer.orchestrator.session import local_device, ray_device, run_sweep, slurm_device
 from mutransfer.sweeps.load import load_sweep
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from ..attempt import End
 from ..plan import Job
+from ..record.attempt import End
 from ..worker import Task
 
 BackendName = Literal["local", "ray", "slurm"]

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Collection
 
-from ..attempt import latest_attempt
-from ..directory import SweepDirectory
+from ..record.attempt import latest_attempt
+from ..record.directory import SweepDirectory
 from .backend import Event
 
 LOOK_SECONDS = 1.0

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..attempt import End, latest_attempt, lost, never_started, read_end
-from ..directory import SweepDirectory
 from ..failures import EndKind
-from ..journal import Journal
 from ..plan import Device, Job
+from ..record.attempt import End, latest_attempt, lost, never_started, read_end
+from ..record.directory import SweepDirectory
+from ..record.journal import Journal
 from .backend import Event, TaskOf
 
 STOP_SECONDS = 5.0

@@ -14,11 +14,11 @@ from typing import Any
 import ray
 from ray import exceptions
 
-from ..attempt import End, latest_attempt, lost, never_started, read_end
-from ..directory import SweepDirectory
 from ..failures import EndKind
-from ..journal import Journal
 from ..plan import Job
+from ..record.attempt import End, latest_attempt, lost, never_started, read_end
+from ..record.directory import SweepDirectory
+from ..record.journal import Journal
 from ..worker import perform
 from .backend import BackendError, Event, TaskOf
 from .heartbeats import Heartbeats

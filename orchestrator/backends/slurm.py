@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..attempt import latest_attempt, lost, record_end
-from ..directory import SweepDirectory
-from ..journal import Journal, Submission
 from ..plan import Job
+from ..record.attempt import latest_attempt, lost, record_end
+from ..record.directory import SweepDirectory
+from ..record.journal import Journal, Submission
 from . import slurm_commands as slurm
 from .backend import BackendError, Event, TaskOf
 from .heartbeats import Heartbeats

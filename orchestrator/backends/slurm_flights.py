@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...results.store import published_jobs
-from ..attempt import (
+from ..failures import EndKind
+from ..record.attempt import (
     End,
     Running,
     latest_attempt,
@@ -20,9 +21,8 @@ from ..attempt import (
     read_end,
     record_end,
 )
-from ..directory import SweepDirectory
-from ..failures import EndKind
-from ..journal import Journal, Submission
+from ..record.directory import SweepDirectory
+from ..record.journal import Journal, Submission
 from . import slurm_commands as slurm
 from .backend import BackendError, Event
 

@@ -14,13 +14,13 @@ INTERRUPTED = 130
 # By name, so that nothing is imported to ask: an error whose module was never loaded was never raised.
 _CODES = {
     ("mutransfer.sweeps.problem", "SpecError"): USAGE,
-    ("mutransfer.orchestrator.directory", "DirectoryError"): USAGE,
+    ("mutransfer.orchestrator.record.directory", "DirectoryError"): USAGE,
     ("mutransfer.orchestrator.export", "ExportError"): USAGE,
     ("mutransfer.results.choice", "ChoiceError"): USAGE,
     ("mutransfer.results.choice", "NothingTunedError"): NOTHING_TO_REPORT,
     ("mutransfer.results.importing", "ImportFault"): USAGE,
-    ("mutransfer.orchestrator.lease", "OwnedError"): OWNED,
-    ("mutransfer.orchestrator.lease", "LostLeaseError"): OWNED,
+    ("mutransfer.orchestrator.record.lease", "OwnedError"): OWNED,
+    ("mutransfer.orchestrator.record.lease", "LostLeaseError"): OWNED,
     ("mutransfer.orchestrator.driver", "CancelledError"): INTERRUPTED,
     ("mutransfer.orchestrator.driver", "StoppedError"): PREFLIGHT,
     ("mutransfer.orchestrator.backends.backend", "BackendError"): PREFLIGHT,

@@ -140,8 +140,8 @@ def retry(
 ) -> None:
     """Run a sweep again as it was last run, from its directory alone."""
     from ...sweeps.load import load_sweep
-    from ..directory import SweepDirectory
     from ..options import RunOptions
+    from ..record.directory import SweepDirectory
     from ..status import failed_trials
 
     held = SweepDirectory(directory)
@@ -154,7 +154,7 @@ def retry(
 def cancel(directory: DirectoryArgument) -> None:
     """Stop a sweep, wherever its driver runs. What is finished is kept, and run goes on from there."""
     from ..cancel import cancel_sweep
-    from ..directory import SweepDirectory
+    from ..record.directory import SweepDirectory
 
     print(cancel_sweep(SweepDirectory(directory)))
 
@@ -162,8 +162,8 @@ def cancel(directory: DirectoryArgument) -> None:
 def _carry_out(
     sweep: "Sweep", path: Path, options: "RunOptions", no_wait: bool, only: set[str] | None = None
 ) -> None:
-    from ..directory import SweepDirectory
     from ..progress import Progress, log_tail, warn
+    from ..record.directory import SweepDirectory
     from ..session import run_sweep
 
     directory = SweepDirectory(path)

@@ -45,7 +45,7 @@ def gc(
 ) -> None:
     """Remove checkpoints and scratch files that nothing needs any more; results and logs stay."""
     from ..collect import collect
-    from ..directory import SweepDirectory
+    from ..record.directory import SweepDirectory
 
     gone = collect(SweepDirectory(directory), dry_run)
     for path in gone.paths if dry_run else ():

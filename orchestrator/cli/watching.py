@@ -23,7 +23,7 @@ def status(
     format_: Annotated[StatusFormat, typer.Option("-f", "--format")] = StatusFormat.table,
 ) -> None:
     """Say what is done, running, waiting and failed, and what attempts cost."""
-    from ..directory import SweepDirectory
+    from ..record.directory import SweepDirectory
     from ..status import status_object, sweep_status
     from ..status_table import print_status
 
@@ -46,8 +46,8 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as more is written.")] = False,
 ) -> None:
     """Print what happened in a sweep; with TRIAL, what its job printed."""
-    from ..directory import SweepDirectory
     from ..logs import sweep_events, trial_log
+    from ..record.directory import SweepDirectory
 
     held = SweepDirectory(directory)
     held.must_exist()

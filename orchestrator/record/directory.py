@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..models.data.batches import TokenFile
-from ..models.recipe import recipe_from_point
-from ..sweeps.trial import Trial
+from ...models.data.batches import TokenFile
+from ...models.recipe import recipe_from_point
+from ...sweeps.trial import Trial
+from ..plan import Job
 from .failpoint import failpoint
-from .plan import Job
 
 FORMAT = 1
 BEFORE_THE_NAME = {"lease", "journal.jsonl", "driver.log"}

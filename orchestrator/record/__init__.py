@@ -1,0 +1,1 @@
+"""What stands in a sweep directory, and who may write it."""
