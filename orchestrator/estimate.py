@@ -12,6 +12,7 @@ from ..sweeps.cost import START_UP_SECONDS, training_flops, training_tokens
 from ..sweeps.load import Sweep
 from .calibration import Factors, calibrated_seconds
 from .device import cores
+from .duration import duration
 from .plan import Device, Job, makespan, plan_jobs
 
 # A GPU's estimate is made for one of this size where the machine has none.
@@ -100,7 +101,7 @@ def print_estimate(summary: Estimate) -> None:
     console.print(table)
     for time in summary.times:
         console.print(
-            f"{time.backend}, {time.device} x {time.workers}: about {_minutes(time.seconds)} ({time.basis})"
+            f"{time.backend}, {time.device} x {time.workers}: about {duration(time.seconds)} ({time.basis})"
         )
 
 
@@ -138,9 +139,3 @@ def _time(sweep: Sweep, device: Device, at_once: int, backend: str, measured: Fa
     seconds = calibrated_seconds(planned, device, measured or {})
     total = START_UP_SECONDS + makespan(seconds, at_once)
     return BackendTime(backend, device.kind, at_once, total, CALIBRATED if measured else BASIS[device.kind])
-
-
-def _minutes(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -72,7 +72,7 @@ class Progress:
         self._jobs.update({part.id: part for part in parts})
 
     def note(self, text: str) -> None:
-        self._console.print(text)
+        self._console.print(text, soft_wrap=True)
 
     def _print_now_and_then(self) -> None:
         if self._live is None and time.monotonic() - self._printed >= PLAIN_SECONDS:

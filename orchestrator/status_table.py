@@ -4,13 +4,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .duration import duration
 from .status import Status
 
 ROWS = 20
 
 
 def print_status(status: Status) -> None:
-    Console(highlight=False, markup=False).print(status_table(status))
+    Console(highlight=False, markup=False, soft_wrap=True).print(status_table(status))
 
 
 def status_table(status: Status) -> RenderableType:
@@ -60,10 +61,9 @@ def _failed(status: Status) -> Table:
 def _cost(status: Status) -> str:
     cost = status.cost
     failures = ", ".join(f"{count} {kind}" for kind, count in cost.failures.items()) or "none failed"
-    gpu = f", {cost.gpu_seconds / 3600:.2f} GPU-hours" if cost.gpu_seconds else ""
-    lost = cost.lost_gpu_seconds if cost.gpu_seconds else cost.lost_seconds
-    kind = "GPU" if cost.gpu_seconds else "worker"
+    gpu = f", {duration(cost.gpu_seconds)} of GPUs" if cost.gpu_seconds else ""
+    lost = duration(cost.lost_gpu_seconds) + " of GPUs" if cost.gpu_seconds else duration(cost.lost_seconds)
     return (
-        f"{cost.attempts} attempts ({failures}), {cost.seconds / 3600:.2f} worker-hours{gpu}; "
-        f"{lost / 3600:.2f} {kind}-hours of them in attempts without a result"
+        f"{cost.attempts} attempts ({failures}) took {duration(cost.seconds)}{gpu}; "
+        f"{lost} went into attempts without a result"
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from .directory import replace_text
+from .failpoint import failpoint
 from .processes import Process, process_from, this_process
 
 BEAT_SECONDS = 2.0
@@ -61,6 +62,7 @@ class Lease:
         self.number = before + 1
         scratch = self._folder / f".{uuid.uuid4().hex}"
         scratch.write_text(json.dumps(asdict(this_process())))
+        failpoint("lease")
         try:
             os.link(scratch, self._folder / f"{self.number}.json")
         except FileExistsError:
