@@ -60,8 +60,15 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: in
     done, broken = finished_trials(directory.path)
     quarantine(broken)
     notes = [f"{b.path}: unreadable ({b.reason}); moved aside, its trials run again" for b in broken]
-    work = reconcile(sweep.expansion.trials, _unsplit(directory), done, device, at_once)
-    directory.write_plan(work.jobs, work.wanted)
+    recorded = _unsplit(directory)
+    whole = {job.id for job in recorded}
+    notes += [
+        f"{directory.job(job)}: job.json is damaged; its trials are planned again"
+        for job in directory.planned()
+        if job not in whole and not directory.superseded(job)
+    ]
+    work = reconcile(sweep.expansion.trials, recorded, done, device, at_once)
+    directory.write_plan(work.jobs, work.wanted, new=work.jobs[len(recorded) :])
     return work, notes
 
 

@@ -88,7 +88,11 @@ def _link(table: pa.Table, path: Path) -> bool:
     scratch = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
         with open(scratch, "wb") as file:
-            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+            # Dictionaries pay where a value recurs: hardly in the few rows of a job, which are all columns.
+            dictionary = table.num_rows > table.num_columns
+            pq.write_table(
+                table, file, compression="snappy", use_dictionary=dictionary, write_page_checksum=True
+            )
             file.flush()
             os.fsync(file.fileno())
         try:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -366,4 +367,18 @@ def test_collected_garbage(tmp_path: Path) -> None:
     assert not (sweep.directory / ".plan.json.abc").exists()
     assert all(path.exists() for path in kept)
     last_run(sweep)
+    assert_complete(sweep, 12)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"trials": 3}', '{"trials": [{"id": "x", "point": {}}]}'])
+def test_a_damaged_job_file_is_planned_again(tmp_path: Path, text: str) -> None:
+    """What a crash of the machine may leave: named, and its trials trained all the same."""
+    sweep = many(tmp_path, range(1, 4))
+    last_run(sweep)
+    for folder in ("results", "ended"):
+        shutil.rmtree(sweep.directory / folder)
+    victim = sorted(sweep.directory.glob("jobs/*/job.json"))[1]
+    victim.write_text(text)
+    done = last_run(sweep)
+    assert f"{victim.parent}: job.json is damaged; its trials are planned again" in done.stderr
     assert_complete(sweep, 12)

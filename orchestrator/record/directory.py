@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -160,11 +161,14 @@ class SweepDirectory:
             )
         return TokenFile(**{**record, "path": str(self.path / record["path"])})
 
-    def write_plan(self, jobs: Sequence[Job], wanted: Sequence[Trial]) -> None:
-        """Job files first, the plan that names them last. `wanted` are the trials that the sweep asks for."""
-        for job in jobs:
-            if not (self.job(job.id) / "job.json").exists():
-                self._write_job(job)
+    def write_plan(self, jobs: Sequence[Job], wanted: Sequence[Trial], new: Sequence[Job] = ()) -> None:
+        """The files of `new` jobs first, the plan that names all last. `wanted` is what the sweep asks for.
+
+        Job files are not synced one by one: a crash of the machine may damage some, and then they are
+        planned again.
+        """
+        for job in new:
+            self._write_job(job, sync=False)
         listed = [
             {"id": job.id, "seconds": round(job.seconds, 3), "trials": [trial.id for trial in job.trials]}
             for job in jobs
@@ -173,19 +177,28 @@ class SweepDirectory:
         replace_json(self.path / "plan.json", {"format": FORMAT, "wanted": asked, "jobs": listed})
 
     def read_plan(self) -> list[Job]:
-        """The jobs as first planned; an empty list before the first plan."""
-        record = _read_json(self.path / "plan.json")
-        if record is None:
-            return []
-        return [
-            Job(entry["id"], self.read_job(entry["id"])[0], float(entry["seconds"]))
-            for entry in record["jobs"]
-        ]
+        """The jobs as first planned, but for those whose files are damaged; none before the first plan."""
+        jobs = []
+        for job_id, seconds, _ in self._plan():
+            with suppress(DirectoryError):
+                jobs.append(Job(job_id, self.read_job(job_id)[0], seconds))
+        return jobs
 
     def planned(self) -> dict[str, list[str]]:
         """Trial ids by job, of the whole plan, without opening the jobs; empty before the first plan."""
-        record = _read_json(self.path / "plan.json") or {"jobs": []}
-        return {entry["id"]: entry["trials"] for entry in record["jobs"]}
+        return {job_id: trials for job_id, _, trials in self._plan()}
+
+    def _plan(self) -> list[tuple[str, float, list[str]]]:
+        path = self.path / "plan.json"
+        try:
+            return [
+                (str(entry["id"]), float(entry["seconds"]), [str(trial) for trial in entry["trials"]])
+                for entry in (_read_json(path) or {"jobs": []})["jobs"]
+            ]
+        except (KeyError, TypeError, ValueError):
+            raise DirectoryError(
+                f"{path}: is not the plan of a sweep; restore it or start in another --out"
+            ) from None
 
     def wanted_trials(self) -> set[str]:
         """Ids of the trials that the sweep last asked for; empty for imported measurements."""
@@ -193,16 +206,24 @@ class SweepDirectory:
 
     def read_job(self, job_id: str) -> tuple[tuple[Trial, ...], int]:
         """The trials of a job, and the parts that its batches are cut into."""
-        record = _read_json(self.job(job_id) / "job.json")
+        path = self.job(job_id) / "job.json"
+        record = _read_json(path)
         if record is None:
-            raise DirectoryError(f"{self.job(job_id)}: job.json is missing; restore it or delete the sweep")
-        trials = (Trial(entry["id"], recipe_from_point(entry["point"])) for entry in record["trials"])
-        return tuple(trials), int(record.get("micro_batches", 1))
+            raise DirectoryError(f"{path}: is missing; run the sweep again to have it planned anew")
+        try:
+            trials = [
+                Trial(str(entry["id"]), recipe_from_point(entry["point"])) for entry in record["trials"]
+            ]
+            return tuple(trials), int(record.get("micro_batches", 1))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DirectoryError(
+                f"{path}: does not describe a job ({error}); run the sweep again to have it planned anew"
+            ) from None
 
-    def _write_job(self, job: Job, micro_batches: int = 1) -> None:
+    def _write_job(self, job: Job, micro_batches: int = 1, sync: bool = True) -> None:
         trials = [{"id": trial.id, "point": trial.recipe.point()} for trial in job.trials]
         record = {"format": FORMAT, "id": job.id, "micro_batches": micro_batches, "trials": trials}
-        replace_json(self.job(job.id) / "job.json", record)
+        replace_json(self.job(job.id) / "job.json", record, sync)
 
     def add_provenance(self, entry: Mapping[str, Any]) -> None:
         """One entry per invocation, the latest last."""
@@ -213,8 +234,8 @@ class SweepDirectory:
         return list((_read_json(self.path / "provenance.json") or {}).get("runs", []))
 
 
-def replace_json(path: Path, value: Mapping[str, Any]) -> None:
-    replace_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+def replace_json(path: Path, value: Mapping[str, Any], sync: bool = True) -> None:
+    replace_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n", sync)
 
 
 def replace_text(path: Path, text: str, sync: bool = True) -> None:
