@@ -11,7 +11,8 @@ quickstart: $(VENV)/installed
 	$(BIN)/mutransfer report runs/quickstart
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/cluster
+	$(BIN)/python -m pytest -n 0 tests/cluster
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -201,6 +201,8 @@ def _absorbed(directory: SweepDirectory, journal: Journal) -> History:
     ends = [read_end(directory.ended / name) for name in names if not name.startswith(".")]
     unseen = [end for end in ends if end is not None and (end.job, end.attempt) not in history.seen]
     for end in unseen:
+        if end.kind == "superseded":
+            end = replace(end, requeued=True)  # by a later run of the same job, which is still under way
         journal.ended(end, "done" if end.kind == "finished" else "requeued" if end.requeued else "retry")
     return replay(read_journal(directory.journal)) if unseen else history
 

@@ -12,7 +12,6 @@ from conftest import wait_until
 from orchestration import TESTS, Sweep, assert_complete, many
 
 pytestmark = [
-    pytest.mark.xdist_group("ray"),
     pytest.mark.slow,
     # Ray's own: sockets and processes that it leaves to the garbage collector.
     pytest.mark.filterwarnings("ignore"),

@@ -18,7 +18,6 @@ from orchestration import Sweep, assert_complete, many
 from slurm_cluster import SlurmCluster
 
 pytestmark = [
-    pytest.mark.xdist_group("slurm"),
     pytest.mark.slow,
     pytest.mark.skipif(os.environ.get("MUTRANSFER_SLURM") != "1", reason="MUTRANSFER_SLURM=1 starts a Slurm"),
 ]
