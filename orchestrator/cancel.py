@@ -28,8 +28,8 @@ def cancel_sweep(directory: SweepDirectory) -> str:
         if asked is not None and held is None:
             return f"{directory.path}: stopped; run it again to go on"
         try:
-            if held is None or (held.process is not None and held.process.here and not held.process.alive):
-                return _cancel_as_driver(directory)
+            if held is None or held.process is None or not held.process.alive:
+                return _cancel_as_driver(directory)  # its heartbeat is looked at before we take over
         except OwnedError:
             pass  # somebody has just begun; ask them
         time.sleep(LOOK_SECONDS)

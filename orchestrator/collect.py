@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..results.store import published_jobs
 from .record.directory import SweepDirectory
-from .record.lease import Lease
+from .record.journal import read_journal, replay
+from .record.lease import Lease, OwnedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,11 @@ def collect(directory: SweepDirectory, dry_run: bool) -> Collected:
     """
     directory.must_exist()
     with Lease(directory.path):
-        paths = tuple(sorted(_superfluous(directory)))
+        if replay(read_journal(directory.journal)).left_in_slurm():
+            raise OwnedError(
+                f"{directory.path}: Slurm still has jobs of this sweep; run it to its end, or cancel it"
+            )
+        paths = tuple(sorted(path for path in _superfluous(directory) if path.exists()))
         size = sum(path.stat().st_size for path in paths)
         if not dry_run:
             for path in paths:

@@ -25,6 +25,7 @@ def detach(directory: SweepDirectory) -> str:
     with open(log, "ab") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "mutransfer.orchestrator.cli", *words],
+            env={**os.environ, "PYTHONSAFEPATH": "1"},  # the folder may hold a queue.py of its own
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -81,7 +81,10 @@ class Driver:
         while self._waiting or self._running:
             self._look_around()
             self._submit()
-            for event in self._backend.poll(POLL_SECONDS):
+            events = self._backend.poll(POLL_SECONDS)
+            if any(event.end is not None for event in events):
+                self._lease.check()  # this process may have stood still in between
+            for event in events:
                 self._apply(event)
             if self._failed and self._policy.fail_fast:
                 break
@@ -190,6 +193,7 @@ class _Stalled:
 
     def among(self, jobs: set[str]) -> list[str]:
         self._looked = now = time.monotonic()
+        self._seen = {job: seen for job, seen in self._seen.items() if job in jobs}
         stalled = []
         for job in jobs:
             attempt = latest_attempt(self._directory, job)

@@ -45,7 +45,7 @@ def decide(kind: FailureKind, failures: int, progressed: bool, trials: int, more
     match kind:
         case "pre-empted":
             return Decision("retry", failures)
-        case "time-out" | "node-failure" | "killed" | "hung":
+        case "time-out" | "node-failure" | "killed" | "hung" | "superseded":
             count = 1 if progressed else failures + 1
             return Decision("retry" if count < MAX_FAILURES else "give up", count)
         case "out-of-memory":

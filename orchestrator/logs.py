@@ -29,11 +29,11 @@ def trial_log(directory: SweepDirectory, name: str, follow: bool) -> Iterator[st
 
     Raises DirectoryError where no trial or several have the name.
     """
-    paths = [directory.written_log(job) for job in _jobs_named(directory, name)]
-    places = dict.fromkeys(paths, 0)
+    jobs = _jobs_named(directory, name)
+    places: dict[Path, int] = {}
     while True:
-        for path in paths:
-            text, places[path] = _rest(path, places[path])
+        for path in map(directory.written_log, jobs):
+            text, places[path] = _rest(path, places.get(path, 0))
             if text:
                 yield text
         if not follow:

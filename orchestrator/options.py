@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from .backends.backend import BackendName
 from .device import Choice
+from .record.directory import DirectoryError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,12 @@ class RunOptions:
 
     @classmethod
     def recorded(cls, record: Mapping[str, Any] | None) -> Self:
-        """Those of the last run; names that this version does not know are left out."""
+        """Those of the last run; names that this version does not know are left out.
+
+        Raises DirectoryError for values that no run has recorded.
+        """
         known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in (record or {}).items() if name in known})
+        options = cls(**{name: value for name, value in (record or {}).items() if name in known})
+        if options.backend not in get_args(BackendName) or options.device not in get_args(Choice):
+            raise DirectoryError("options.json: names no backend or device of this version; use run instead")
+        return options

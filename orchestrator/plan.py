@@ -130,7 +130,8 @@ def _job(trials: Sequence[Trial], device: Device) -> Job:
 
 
 def _job_id(trials: Sequence[Trial]) -> str:
-    return hashlib.sha256(" ".join(sorted(trial.id for trial in trials)).encode()).hexdigest()[:16]
+    """Of the trials in their order, which a checkpoint relies on."""
+    return hashlib.sha256(" ".join(trial.id for trial in trials).encode()).hexdigest()[:16]
 
 
 def _parts(members: Sequence[Trial], count: int) -> list[list[Trial]]:

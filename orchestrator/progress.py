@@ -82,16 +82,16 @@ class Progress:
     def _line(self) -> Text:
         elapsed = max(time.monotonic() - self._begin, 1e-9)
         shares = {job_id: step / self._jobs[job_id].trials[0].recipe.steps
-                  for job_id, step in self._steps.items()}  # fmt: skip
-        cost = sum(job.seconds for job in self._jobs.values())
+                  for job_id, step in dict(self._steps).items()}  # fmt: skip
+        cost = sum(job.seconds for job in dict(self._jobs).values())
         done = sum(share * self._jobs[job_id].seconds for job_id, share in shares.items())
         tokens = sum(share * _tokens(self._jobs[job_id]) for job_id, share in shares.items())
         left = elapsed * (cost - done) / done if done else None
-        finished = self._kept + sum(len(self._jobs[job_id].trials) for job_id in self._done)
+        finished = self._kept + sum(len(self._jobs[job_id].trials) for job_id in set(self._done))
         filled = round(BAR * done / cost) if cost else BAR
         return Text(
             f"{'█' * filled}{'░' * (BAR - filled)} {finished}/{self._trials} trials, "
-            f"{sum(self._diverged.values())} diverged, {tokens / elapsed:,.0f} tokens/s, "
+            f"{sum(dict(self._diverged).values())} diverged, {tokens / elapsed:,.0f} tokens/s, "
             f"{_clock(elapsed)} gone, {'?' if left is None else _clock(left)} left"
         )
 

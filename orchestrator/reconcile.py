@@ -20,7 +20,8 @@ from .record.attempt import BEAT_SECONDS, End, latest_attempt, lost, record_end
 from .record.directory import SweepDirectory
 from .record.processes import kill
 
-QUIET_SECONDS = 5 * BEAT_SECONDS
+QUIET_SECONDS = 2 * BEAT_SECONDS
+LONGEST_SECONDS = 10 * BEAT_SECONDS
 LOOK_SECONDS = 0.25
 
 
@@ -86,8 +87,7 @@ def end_orphans(directory: SweepDirectory, jobs: Sequence[Job], adopted: set[str
             left.append(attempt)
             kill(attempt.process)
     elsewhere = [attempt for attempt in left if not attempt.process.here]
-    recent = [attempt for attempt in elsewhere if time.time() - attempt.beaten < QUIET_SECONDS]
-    _wait_for_quiet(directory, {attempt.job: attempt.beat for attempt in recent})
+    _wait_for_quiet(directory, {attempt.job: attempt.beat for attempt in elsewhere})
     ends = []
     for attempt in left:
         if not directory.end(attempt.job, attempt.number).exists():
@@ -97,14 +97,16 @@ def end_orphans(directory: SweepDirectory, jobs: Sequence[Job], adopted: set[str
 
 
 def _wait_for_quiet(directory: SweepDirectory, beats: dict[str, int]) -> None:
+    """Until nobody's heartbeat has moved for a while; those that go on are superseded by the next attempt."""
+    if not beats:
+        return
+    end = time.monotonic() + LONGEST_SECONDS
     since = time.monotonic()
-    while beats and time.monotonic() - since < QUIET_SECONDS:
+    while time.monotonic() < min(end, since + QUIET_SECONDS):
         time.sleep(LOOK_SECONDS)
         for job, beat in list(beats.items()):
             attempt = latest_attempt(directory, job)
-            if attempt is None or directory.end(job, attempt.number).exists():
-                del beats[job]
-            elif attempt.beat != beat:
+            if attempt is not None and attempt.beat != beat:
                 beats[job], since = attempt.beat, time.monotonic()
 
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from ..sweeps.load import Sweep
-from .backends.backend import Backend, TaskOf
+from .backends.backend import Backend, BackendError, TaskOf
 from .device import PreflightError, find_device
-from .driver import Driver, Policy, StoppedError, Watcher
+from .driver import CancelledError, Driver, Policy, StoppedError, Watcher
 from .options import RunOptions
 from .plan import Device
 from .provenance import invocation
@@ -67,7 +67,8 @@ def run_sweep(
             journal.returned(sorted(left))
         stage = open_stage(sweep, directory, journal, history, options)
         journal.run(backend=options.backend, pid=os.getpid())
-        cancel, why = True, "the run stopped"  # a scheduler's jobs are ended too
+        # A scheduler's jobs go on for the next driver, unless it was decided that they shall not.
+        cancel, why = False, "the run stopped"
         try:
             work, notes = prepare(sweep, directory, stage.device, stage.at_once)
             if only is not None:
@@ -81,12 +82,17 @@ def run_sweep(
             for note in notes:
                 watcher.note(note)
             policy = Policy(options.fail_fast, options.hang_seconds)
-            return Driver(work, directory, stage.backend, journal, lease, watcher, policy).run()
+            failed = Driver(work, directory, stage.backend, journal, lease, watcher, policy).run()
+            cancel = only is None  # what is left is of no use: a failed-fast run, trials no longer asked for
+            return failed
+        except (CancelledError, StoppedError, BackendError):
+            cancel = True
+            raise
         except KeyboardInterrupt:
-            cancel, why = False, "interrupted"  # the next driver takes them over
+            why = "interrupted"
             raise
         except LostLeaseError:
-            cancel, why = False, ""  # nothing of the sweep is ours to write any more
+            why = ""  # nothing of the sweep is ours to write any more
             raise
         finally:
             ended = stage.backend.close(cancel)

@@ -8,7 +8,7 @@ from ..results.store import published_jobs
 from .record.attempt import End, latest_attempt
 from .record.directory import SweepDirectory
 from .record.journal import History, read_journal, replay
-from .record.lease import Held, holder
+from .record.lease import STALE_SECONDS, Held, holder, silence
 
 State = Literal["running", "done", "failed", "incomplete"]
 
@@ -92,7 +92,7 @@ def sweep_status(directory: SweepDirectory) -> Status:
     planned, wanted = directory.planned(), directory.wanted_trials()
     history = replay(read_journal(directory.journal))
     held = holder(directory.path)
-    driven = held is not None and not (held.process and held.process.here and not held.process.alive)
+    driven = held is not None and _drives(directory, held)
     jobs = _sorted(directory, planned, history, driven)
     ids = {job: [trial for trial in trials if trial in wanted] for job, trials in planned.items()}
     counts = Counts(
@@ -163,6 +163,13 @@ def _state(counts: Counts, driven: bool) -> State:
     if counts.finished == counts.wanted:
         return "done"
     return "failed" if counts.failed else "incomplete"
+
+
+def _drives(directory: SweepDirectory, held: Held) -> bool:
+    """A process of this machine that lives; of another one, that was heard of lately."""
+    if held.process is not None and held.process.here:
+        return held.process.alive
+    return silence(directory.path, held) < 2 * STALE_SECONDS
 
 
 def _driver(held: Held | None, driven: bool) -> str | None:

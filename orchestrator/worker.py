@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,7 +80,9 @@ def perform(
         return never_started(task.job, failure_of(error), f"{type(error).__name__}: {error}")
     begun(attempt)
     with _output_to(directory.log(task.job)):
-        print(f"--- attempt {attempt.number}, process {os.getpid()}, {time.strftime('%F %T')}", flush=True)
+        with suppress(OSError):  # of a full disk: the attempt itself will say so
+            now = time.strftime("%F %T")
+            print(f"--- attempt {attempt.number}, process {os.getpid()}, {now}", flush=True)
 
         def reported(progress: Progress) -> None:
             attempt.report(progress)
@@ -92,8 +94,10 @@ def perform(
             except SupersededError as error:
                 return attempt.end("superseded", str(error))
             except Exception as error:
-                traceback.print_exc()
-                return attempt.end(failure_of(error), f"{type(error).__name__}: {error}")
+                end = attempt.end(failure_of(error), f"{type(error).__name__}: {error}")
+                with suppress(OSError):  # of a full disk
+                    traceback.print_exc()
+                return end
 
 
 def _published(
@@ -199,8 +203,9 @@ def _output_to(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         for held, number in zip(before, (1, 2), strict=True):
             os.dup2(held, number)
             os.close(held)

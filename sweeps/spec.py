@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from ..models.recipe import Recipe
 from ..models.shape import Shape
@@ -80,6 +80,13 @@ class SlurmSpec(_Strict):
     setup: list[str] | None = None
     srun_args: list[Line] | None = None
     additional_parameters: dict[Line, Line | int | bool] | None = None
+
+    @field_validator("additional_parameters")
+    @classmethod
+    def _leave_the_name(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value and {"job_name", "job-name", "array"} & {*value}:
+            raise ValueError("job_name and array are ours: jobs are found by them")
+        return value
 
 
 class SweepSpec(_Strict):

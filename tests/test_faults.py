@@ -246,7 +246,7 @@ def test_a_hung_worker_is_ended_and_replaced(tmp_path: Path, kind: str) -> None:
     """Alive without a step, or not even alive enough for a heartbeat."""
     sweep = many(tmp_path, range(3, 6))
     sweep.plan(faults=[{"of": {"steps": 4}, "kind": kind, "step": 2, "times": 1}])
-    last_run(sweep, "--hang-after", "3")
+    last_run(sweep, "--hang-after", "6")
     assert_complete(sweep, 12)
     assert sweep.ends().count("hung") == 1
 

@@ -58,7 +58,7 @@ class Checkpoints:
                 if _digest(path) == path.stem.partition("-")[2]:
                     state: State = torch.load(path, map_location="cpu", weights_only=True)
                     return state
-            except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
+            except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
                 continue
         return None
 

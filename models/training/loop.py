@@ -177,7 +177,8 @@ class GroupTraining:
         """Validation loss of every trial, [K]."""
         trials = len(self._recipes)
         sequences = torch.from_numpy(self._batches.validation(self._one.eval_sequences)).to(self._device)
-        size = max(1, EVAL_TOKENS // (trials * self._one.shape.sequence_length))
+        tokens = EVAL_TOKENS // self._micro_batches
+        size = max(1, tokens // (trials * self._one.shape.sequence_length))
         parts = [
             self._loss(part_KBS[..., :-1], part_KBS[..., 1:]) * (part_KBS.shape[1] / len(sequences))
             for part_KBS in (part_BS.expand(trials, -1, -1) for part_BS in sequences.split(size))

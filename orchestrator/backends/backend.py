@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 from ..plan import Job
 from ..record.attempt import End
 from ..worker import Task
 
 BackendName = Literal["local", "ray", "slurm"]
-BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 TaskOf = Callable[[str], Task]
 """The task of a job id."""
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any
 
 from ..plan import Job
-from ..record.attempt import latest_attempt, lost, record_end
 from ..record.directory import SweepDirectory
 from ..record.journal import Journal, Submission
 from . import slurm_commands as slurm
@@ -99,16 +98,12 @@ class SlurmBackend:
         return events
 
     def kill(self, job: str) -> None:
-        """Ends it in Slurm; the attempt is called hung."""
+        """Ends it in Slurm; when it is gone, its attempt is called hung."""
         job_id = self._flights.id(job)
-        if job_id is None:
-            return
-        attempt = latest_attempt(self._directory, job)
-        if attempt is not None and not self._directory.end(job, attempt.number).exists():
-            reason = f"its heartbeat stood still on {attempt.where}"
-            record_end(self._directory, lost(attempt, "hung", reason))
-        with suppress(slurm.SlurmSilentError):  # it is found standing still again
-            slurm.cancel([job_id])
+        if job_id is not None:
+            with suppress(slurm.SlurmSilentError):  # it is found standing still again
+                slurm.cancel([job_id])
+                self._flights.hung.add(job)
 
     def close(self, cancel: bool) -> set[str]:
         """Raises BackendError where jobs cannot be ended."""
@@ -123,7 +118,22 @@ class SlurmBackend:
         return resources_of(job, gpus, longer, larger, self._flights.failed_on.get(job.id, ""))
 
     def _submit_array(self, jobs: Sequence[Job], resources: Resources) -> bool:
-        """Whether Slurm took the array, as far as anybody knows."""
+        """Whether Slurm took the array, as far as anybody knows.
+
+        What a retried job asks for beyond the first time may be more than there is: then it asks for that.
+        """
+        try:
+            return self._ask_for(jobs, resources)
+        except BackendError:
+            first = resources_of(jobs[0], self._task_of(jobs[0].id).gpus, 0, 0, "")
+            if first == resources:
+                raise
+            for job in jobs:
+                for more in (self._longer, self._larger, self._flights.failed_on):
+                    more.pop(job.id, None)
+            return self._ask_for(jobs, first)
+
+    def _ask_for(self, jobs: Sequence[Job], resources: Resources) -> bool:
         self._count += 1
         submission = Submission("slurm", f"{self._prefix}.{self._count}", [job.id for job in jobs])
         self._journal.submitting("slurm", submission.name, submission.jobs)
@@ -151,10 +161,10 @@ class SlurmBackend:
                 continue
             if not event.end.requeued:
                 self._pause, self._resume = 0.0, min(self._resume, time.monotonic() + 1.0)
-            if event.end.kind == "time-out":
+            if event.end.kind == "time-out" and not event.end.requeued:
                 self._longer[event.job] = self._longer.get(event.job, 0) + 1
-            if event.end.kind == "out-of-memory":
-                self._larger[event.job] = self._larger.get(event.job, 0) + 1
+            if event.end.kind == "out-of-memory" and event.end.reason.startswith("Slurm"):
+                self._larger[event.job] = self._larger.get(event.job, 0) + 1  # of the host, not the GPU
 
 
 def end_named(names: Iterable[str]) -> None:
@@ -164,7 +174,9 @@ def end_named(names: Iterable[str]) -> None:
     try:
         for name in waiting:
             slurm.cancel_named(name)
-        while time.monotonic() < deadline and any(slurm.queued_as(name) for name in waiting):
+        while any(slurm.queued_as(name) for name in waiting):
+            if time.monotonic() > deadline:
+                raise BackendError("Slurm has not ended all jobs yet; cancel again later")
             time.sleep(LOOK_SECONDS)
     except slurm.SlurmSilentError as error:
         raise BackendError(

@@ -42,7 +42,7 @@ def limits() -> Limits:
     text = _answer("scontrol", "show", "config")
     found = dict(re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", text, re.MULTILINE))
     # Slurm's own defaults, for a controller that hides its configuration.
-    return Limits(int(found.get("MaxArraySize", 1001)), int(found.get("MaxJobCount", 10000)))
+    return Limits(max(1, int(found.get("MaxArraySize", 1001))), int(found.get("MaxJobCount", 10000)))
 
 
 def queue() -> dict[str, Queued]:

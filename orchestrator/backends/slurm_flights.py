@@ -6,7 +6,9 @@ left no record, and that the accounting calls ended.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ...results.store import published_jobs
@@ -40,11 +42,21 @@ _ENDS: dict[str, EndKind] = {
 _TWICE = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "")
 """States that may be a job's that is about to be requeued: believed when it is gone the next time too."""
 
+RUNAWAY_LOOKS = 10
+"""Looks after which a job that is gone from the queue is dead, though the accounting calls it alive."""
+
+ABSENT_LOOKS = 2
+"""Looks after which a name that neither queue nor accounting knows was never taken."""
+
 SILENT_LOOKS = 3
 """Looks after which a job that is gone is believed to be dead though the accounting does not answer."""
 
-NEVER = {"PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "BadConstraints", "InvalidAccount",
-         "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"}  # fmt: skip
+NEVER = {
+    "PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "BadConstraints", "InvalidAccount",
+    "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed", "QOSMaxWallDurationPerJobLimit",
+    "AssocMaxWallDurationPerJobLimit", "QOSMaxMemoryPerJob", "QOSMaxCpuPerJobLimit", "QOSMaxGRESPerJob",
+    "AssocMaxCpuPerJobLimit", "AssocMaxMemPerJob", "AssocMaxGRESPerJob",
+}  # fmt: skip
 """Reasons for which Slurm lets a job wait that it will never start."""
 
 
@@ -73,7 +85,9 @@ class Flights:
         self._flights: dict[str, _Flight] = {}
         self._seen: set[str] = set()
         self.unclear: list[Submission] = []
+        self._absent: dict[str, int] = {}
         self.failed_on: dict[str, str] = {}
+        self.hung: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -97,7 +111,8 @@ class Flights:
         self._seen = set(os.listdir(self._directory.ended)) if self._directory.ended.exists() else set()
         for job, submission in left.items():
             self.add(submission, [job])
-        self.resolve()
+        with suppress(slurm.SlurmSilentError):
+            self.resolve()
 
     def add(self, submission: Submission, jobs: Sequence[str]) -> None:
         """Jobs of a submission; one without a handle is unclear. Ends on record by now are old ones."""
@@ -110,29 +125,43 @@ class Flights:
             self._flights[job] = _Flight(job, submission.name, _task_id(submission, job), number)
 
     def resolve(self) -> list[Event]:
-        """Submissions of which nobody knows whether Slurm took them.
+        """Submissions of which nobody knows whether Slurm took them. Raises SlurmSilentError.
 
         Their tasks wait for submitit's files, which were not put in place, or run already where only the
         answer was lost. Found under the name and whole: adopted. Otherwise cancelled, and returned.
         """
         returned: list[Event] = []
         for submission in list(self.unclear):
-            try:
-                ids = {key.partition("_")[0] for key in slurm.queued_as(submission.name)}
-                ids = ids or slurm.accounted_as(submission.name)
-                adopted = len(ids) == 1 and self._adopted(submission, *ids)
-                if ids and not adopted:
-                    slurm.cancel_named(submission.name)
-                    if slurm.queued_as(submission.name):
-                        break  # until they are gone
-            except slurm.SlurmSilentError:
-                break
+            ids = self._known_as(submission.name)
+            if ids is None:
+                continue  # nobody knows yet
+            adopted = len(ids) == 1 and self._adopted(submission, *ids)
+            if ids and not adopted:
+                slurm.cancel_named(submission.name)
+                if slurm.queued_as(submission.name):
+                    continue  # until they are gone
             self.unclear.remove(submission)
             if not adopted:
                 self._journal.refused(submission.name)
                 held = [job for job in submission.jobs if self._flights.pop(job, None) is not None]
                 returned += [Event(job, returned=True) for job in held]
         return returned
+
+    def _known_as(self, name: str) -> set[str] | None:
+        """Slurm's ids of what was submitted under a name; None while it may still turn up.
+
+        A controller that was busy may take a submission after its client gave up, so one look is not
+        enough; and without accounting the queue's word must do.
+        """
+        ids = {key.partition("_")[0] for key in slurm.queued_as(name)}
+        looks = ABSENT_LOOKS
+        if not ids:
+            try:
+                ids = slurm.accounted_as(name)
+            except slurm.SlurmSilentError:
+                looks = SILENT_LOOKS
+        self._absent[name] = 0 if ids else self._absent.get(name, 0) + 1
+        return ids if ids or self._absent[name] >= looks else None
 
     def _adopted(self, submission: Submission, handle: str) -> bool:
         known = replace(submission, handle=handle)
@@ -149,8 +178,8 @@ class Flights:
         """Attempts that ended since the last look, by their own records."""
         try:
             names = set(os.listdir(self._directory.ended))
-        except FileNotFoundError:
-            return
+        except OSError:
+            return  # not there yet, or the file system hiccups: the next look tells
         for name in sorted(names - self._seen):
             if name.startswith("."):
                 continue
@@ -159,8 +188,8 @@ class Flights:
                 continue  # cut off by a crash; Slurm will say that the job is gone
             self._seen.add(name)
             flight = self._flights.get(end.job)
-            if flight is None:
-                continue
+            if flight is None or end.attempt <= flight.attempt:
+                continue  # of a job, or an attempt, that is over
             if end.kind == "superseded":
                 yield Event(end.job, end=replace(end, requeued=True))  # by a later run of the same job
             elif self._unexplained(flight, end.attempt):
@@ -241,15 +270,18 @@ class Flights:
             events.append(Event(flight.job, end=replace(end, requeued=True)))
             flight.attempt = attempt.number
         if flight.held is not None:
-            events.append(self._ended(flight.held))
+            held, flight.held = flight.held, None
+            events.append(self._ended(held))
         return events
 
     def _gone(self, flight: _Flight, told: slurm.Accounted) -> list[Event]:
         """The end of a job that Slurm has no longer and that did not say how it ended."""
-        if told.state not in _ENDS and told.state:
+        if told.state not in _ENDS and told.state and flight.missed < RUNAWAY_LOOKS:
             return []  # pending or running after all
         job, kind = flight.job, _ENDS.get(told.state, "killed")
-        if kind == "node-failure":
+        if kind == "cancelled" and job in self.hung:
+            kind = "hung"
+        if kind == "node-failure" and re.fullmatch(r"[\w.-]+", told.nodes):
             self.failed_on[job] = told.nodes
         reason = f"Slurm job {flight.id}: {told.state or 'gone without a word in the accounting'}"
         reason += f" on {told.nodes}" if told.nodes not in ("", "None assigned") else ""
@@ -257,13 +289,18 @@ class Flights:
         if attempt is None or attempt.number <= flight.attempt:
             reason += f"; see {self._directory.path / 'slurm' / f'{flight.id}_0_log.err'}"
             return [self._ended(never_started(job, kind, reason))]
-        recorded = read_end(self._directory.end(job, attempt.number))
-        return [self._ended(recorded or lost(attempt, kind, reason))]
+        end = read_end(self._directory.end(job, attempt.number))
+        if end is None:
+            end = lost(attempt, kind, reason)
+            record_end(self._directory, end)
+            self._seen.add(self._directory.end(job, attempt.number).name)
+        return [self._ended(end)]
 
     def _ended(self, end: End) -> Event:
         self._flights[end.job].attempt = max(self._flights[end.job].attempt, end.attempt)
         if not end.requeued:
             del self._flights[end.job]
+            self.hung.discard(end.job)
         return Event(end.job, diverged=end.diverged, end=end)
 
 

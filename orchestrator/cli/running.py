@@ -103,7 +103,7 @@ def run(
         float, typer.Option(min=0.0, metavar="SECONDS", help="The most work that a pre-emption may cost.")
     ] = 60.0,
     hang_after: Annotated[
-        float, typer.Option(min=1.0, metavar="SECONDS", help="A job without a step for so long is ended.")
+        float, typer.Option(min=6.0, metavar="SECONDS", help="A job without a step for so long is ended.")
     ] = 1800.0,
 ) -> None:
     """Train what is missing of a sweep. Running it again resumes it; Ctrl-C loses nothing finished."""

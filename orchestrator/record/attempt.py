@@ -7,6 +7,7 @@ ended, in one folder, so that a driver sees what thousands of jobs did by one lo
 """
 
 import json
+import math
 import os
 import threading
 import time
@@ -169,6 +170,8 @@ class Attempt:
             except SupersededError as error:
                 self.end("superseded", str(error))
                 os._exit(SUPERSEDED_EXIT)  # the training thread may be anywhere
+            except OSError:
+                pass  # the file system hiccups: the next beat looks again
             still = time.monotonic() - self._moved
             if still > hang_seconds:
                 self.end("hung", f"no step for {still:.0f} s, after step {self._progress.step}")
@@ -197,7 +200,7 @@ def read_end(path: Path) -> End | None:
     """One record of `ended/`; None for what is none, such as a file cut off by a crash."""
     try:
         end = end_from(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return end if path.name == f"{end.job}.{end.attempt}.json" else None
 
@@ -206,6 +209,8 @@ def end_from(record: Mapping[str, Any]) -> End:
     """Raises KeyError, TypeError or ValueError for a record of something else."""
     if record["kind"] != "finished" and record["kind"] not in FAILURE_KINDS:
         raise ValueError(record["kind"])
+    if not math.isfinite(float(record["seconds"]) + float(record["gpu_seconds"])):
+        raise ValueError("seconds")
     return End(
         job=str(record["job"]),
         attempt=int(record["attempt"]),

@@ -78,7 +78,8 @@ class SweepDirectory:
 
     def checkpoint_step(self, job_id: str) -> int:
         """The step of the newest checkpoint, told by its name; 0 without one."""
-        return max((int(p.name[:12]) for p in self.checkpoints(job_id).glob("[0-9]*-*.pt")), default=0)
+        names = (path.name.partition("-")[0] for path in self.checkpoints(job_id).glob("[0-9]*-*.pt"))
+        return max((int(name) for name in names if name.isdigit()), default=0)
 
     def superseded(self, job_id: str) -> bool:
         """Whether the job was split into others."""
@@ -92,7 +93,7 @@ class SweepDirectory:
 
     def parts(self, job_id: str) -> list[str]:
         """The jobs that a split one became."""
-        return list((_read_json(self.job(job_id) / "superseded.json") or {}).get("into", []))
+        return _texts(self.job(job_id) / "superseded.json", "into")
 
     def cut_batches(self, job: Job, micro_batches: int) -> None:
         """Has the job's next attempt work through each batch in so many parts."""
@@ -202,7 +203,7 @@ class SweepDirectory:
 
     def wanted_trials(self) -> set[str]:
         """Ids of the trials that the sweep last asked for; empty for imported measurements."""
-        return set((_read_json(self.path / "plan.json") or {}).get("wanted", []))
+        return set(_texts(self.path / "plan.json", "wanted"))
 
     def read_job(self, job_id: str) -> tuple[tuple[Trial, ...], int]:
         """The trials of a job, and the parts that its batches are cut into."""
@@ -231,7 +232,8 @@ class SweepDirectory:
         replace_json(self.path / "provenance.json", {**record, "runs": [*record["runs"], entry]})
 
     def provenance(self) -> list[dict[str, Any]]:
-        return list((_read_json(self.path / "provenance.json") or {}).get("runs", []))
+        runs = (_read_json(self.path / "provenance.json") or {}).get("runs", [])
+        return [run for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
 
 
 def replace_json(path: Path, value: Mapping[str, Any], sync: bool = True) -> None:
@@ -260,12 +262,20 @@ def replace_text(path: Path, text: str, sync: bool = True) -> None:
         raise
 
 
+def _texts(path: Path, name: str) -> list[str]:
+    """A list of ids in a record; empty where there is no such file."""
+    found = (_read_json(path) or {}).get(name, [])
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise DirectoryError(f"{path}: {name} is no list of ids; restore it or start in another --out")
+    return found
+
+
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DirectoryError(
             f"{path}: cannot be read ({error}); restore it or start in another --out"
         ) from None

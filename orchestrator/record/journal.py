@@ -56,7 +56,7 @@ class Journal:
         self._append("returned", {"jobs": jobs})
 
     def ended(self, end: End, action: str) -> None:
-        """`action`: done, retry, split, accumulate, give up or stop."""
+        """`action`: done, requeued, retry, split, accumulate, give up or stop."""
         self._append("ended", {**asdict(end), "action": action})
 
     def split(self, job: str, into: list[str]) -> None:
@@ -178,6 +178,9 @@ _TEXTS = {
     "split": ("job",),
     "stopped": (),
 }
+LATEST = 1e11
+"""Seconds since 1970: no event is later, and clocks can tell it."""
+
 _LISTS = {"submitting": "jobs", "submitted": "jobs", "returned": "jobs", "split": "into"}
 
 
@@ -189,8 +192,9 @@ def _event(raw: bytes) -> dict[str, Any] | None:
         whole &= all(isinstance(event[name], str) for name in _TEXTS[event["event"]])
         if listed := _LISTS.get(event["event"]):
             whole &= all(isinstance(job, str) for job in event[listed])
+        whole &= 0 <= event["time"] < LATEST
         if event["event"] == "ended":
-            end_from(event)
-    except (ValueError, KeyError, TypeError):
+            event |= asdict(end_from(event))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return dict(event) if whole else None

@@ -72,6 +72,8 @@ class Lease:
             ) from None
         finally:
             scratch.unlink(missing_ok=True)
+        if _highest(self._folder) > self.number:  # others came and went while we watched
+            raise OwnedError(f"{self._directory}: another driver was quicker; wait, or mutransfer cancel it")
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 
@@ -80,7 +82,7 @@ class Lease:
         self._stop.set()
         (self._folder / f"{self.number}.done").touch()
         for path in self._folder.glob("[0-9]*"):
-            if int(path.stem) < self.number:
+            if path.stem.isdigit() and int(path.stem) < self.number:
                 path.unlink(missing_ok=True)
 
     def check(self) -> None:
@@ -113,6 +115,14 @@ def holder(directory: Path) -> Held | None:
         return Held(number, None)
 
 
+def silence(directory: Path, held: Held) -> float:
+    """Seconds since the holder's last heartbeat, by the file's time: for people, not for decisions."""
+    try:
+        return time.time() - (directory / "lease" / f"{held.number}.beat").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def _lives(folder: Path, held: Held) -> bool:
     """Whether the holder still drives: its heartbeat moves while we look."""
     if held.process is not None and held.process.here and not held.process.alive:
@@ -128,7 +138,7 @@ def _lives(folder: Path, held: Held) -> bool:
 
 
 def _highest(folder: Path) -> int:
-    return max((int(path.stem) for path in folder.glob("[0-9]*.json")), default=0)
+    return max((int(path.stem) for path in folder.glob("[0-9]*.json") if path.stem.isdigit()), default=0)
 
 
 def _read(path: Path) -> str:
