@@ -5,6 +5,7 @@ put in place by link(2), which fails when the name exists: so a late attempt can
 killed one leaves only a name that readers ignore.
 """
 
+import io
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .schema import CURVES, ROWS
+from .seal import BLANK, KEY, is_intact, seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,7 @@ def _link(table: pa.Table, path: Path) -> bool:
     scratch = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
         with open(scratch, "wb") as file:
-            # Dictionaries pay where a value recurs: hardly in the few rows of a job, which are all columns.
-            dictionary = table.num_rows > table.num_columns
-            pq.write_table(
-                table, file, compression="snappy", use_dictionary=dictionary, write_page_checksum=True
-            )
+            file.write(_file_of(table))
             file.flush()
             os.fsync(file.fileno())
         try:
@@ -103,6 +101,16 @@ def _link(table: pa.Table, path: Path) -> bool:
         return True
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _file_of(table: pa.Table) -> bytes:
+    """The table as a Parquet file, sealed."""
+    blank = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: BLANK})
+    # Dictionaries pay where a value recurs: hardly in the few rows of a job, which are all columns.
+    dictionary = table.num_rows > table.num_columns
+    file = io.BytesIO()
+    pq.write_table(blank, file, compression="snappy", use_dictionary=dictionary, write_page_checksum=True)
+    return seal(file.getvalue())
 
 
 def _sync_folder(folder: Path) -> None:
@@ -130,8 +138,11 @@ def _tables(folder: Path, stems: set[str] | None = None) -> tuple[list[pa.Table]
     tables, broken = [], []
     for path in _files(folder) if stems is None else _named(folder, stems):
         try:
+            data = path.read_bytes()
+            if not is_intact(data):
+                raise OSError("not as it was written: its digest differs")
             # ParquetFile, not read_table: the latter guesses partitions from the path.
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
                 tables.append(file.read().replace_schema_metadata(None))
         except (pa.ArrowException, OSError) as error:
             broken.append(Broken(str(path), str(error).splitlines()[0]))
