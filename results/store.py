@@ -43,19 +43,19 @@ def publish_table(directory: Path, name: str, table: pa.Table) -> bool:
 
 def read_rows(directory: Path) -> tuple[pa.Table, list[Broken]]:
     """All rows of a sweep and the files that could not be read."""
-    tables, broken = _tables(directory / "results")
+    tables, broken = _tables(directory / "results", ROWS)
     return _concatenated(tables, ROWS), broken
 
 
 def read_curves(directory: Path) -> tuple[pa.Table, list[Broken]]:
     """The curves of all jobs that published their rows: without rows a curve does not count."""
-    tables, broken = _tables(directory / "curves", published_jobs(directory))
+    tables, broken = _tables(directory / "curves", CURVES, published_jobs(directory))
     return _concatenated(tables, CURVES), broken
 
 
 def finished_trials(directory: Path) -> tuple[set[str], list[Broken]]:
     """Ids of the trials that have rows: what needs no further work."""
-    tables, broken = _tables(directory / "results")  # read whole: damage anywhere makes a file useless
+    tables, broken = _tables(directory / "results", ROWS)  # read whole: damage anywhere makes a file useless
     return {trial for table in tables for trial in table.column("trial_id").to_pylist()}, broken
 
 
@@ -64,7 +64,7 @@ def diverged_trials(directory: Path, job_id: str) -> int | None:
 
     A file that cannot be read is moved aside: the job may be published again.
     """
-    tables, broken = _tables(directory / "results", {job_id})
+    tables, broken = _tables(directory / "results", ROWS, {job_id})
     quarantine(broken)
     if not tables:
         return None
@@ -134,7 +134,11 @@ def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
 
 
-def _tables(folder: Path, stems: set[str] | None = None) -> tuple[list[pa.Table], list[Broken]]:
+def _tables(
+    folder: Path, schema: pa.Schema, stems: set[str] | None = None
+) -> tuple[list[pa.Table], list[Broken]]:
+    """The files that hold at least the columns which the schema requires, and the others."""
+    required = {field.name for field in schema if not field.nullable}
     tables, broken = [], []
     for path in _files(folder) if stems is None else _named(folder, stems):
         try:
@@ -143,7 +147,10 @@ def _tables(folder: Path, stems: set[str] | None = None) -> tuple[list[pa.Table]
                 raise OSError("not as it was written: its digest differs")
             # ParquetFile, not read_table: the latter guesses partitions from the path.
             with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-                tables.append(file.read().replace_schema_metadata(None))
+                table = file.read().replace_schema_metadata(None)
+            if missing := required - {*table.column_names}:
+                raise OSError(f"has no column {', '.join(sorted(missing))}")
+            tables.append(table)
         except (pa.ArrowException, OSError) as error:
             broken.append(Broken(str(path), str(error).splitlines()[0]))
     return tables, broken

@@ -134,3 +134,11 @@ def test_a_file_that_was_never_sealed_is_read(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([row("a")], schema=ROWS), tmp_path / "results" / "old.parquet")
     table, broken = read_rows(tmp_path)
     assert (table.num_rows, broken) == (1, [])
+
+
+def test_a_table_of_something_else_is_named(tmp_path: Path) -> None:
+    publish(tmp_path, "job", [row("a")], [])
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "results" / "foreign.parquet")
+    table, (item,) = read_rows(tmp_path)
+    assert table.num_rows == 1
+    assert (Path(item.path).name, item.reason) == ("foreign.parquet", "has no column status, trial_id")
