@@ -129,6 +129,7 @@ class Attempt:
             requeued=requeued,
         )
         self._end = end
+        failpoint("ended")
         with suppress(OSError):  # a full disk: a local driver hears of the end all the same
             record_end(self._directory, end, began=self._record["began"], **facts)
         return end
@@ -225,7 +226,6 @@ def end_from(record: Mapping[str, Any]) -> End:
 
 
 def record_end(directory: SweepDirectory, end: End, **facts: object) -> None:
-    failpoint("ended")
     record = {**asdict(end), **facts, "ended": time.time()}
     replace_text(directory.end(end.job, end.attempt), json.dumps(record), sync=False)
 
