@@ -301,7 +301,10 @@ def test_a_job_that_slurm_would_never_start_is_said(cluster: SlurmCluster, tmp_p
     slurm = OnSlurm(cluster, many(tmp_path, [2], rates=1), partition="short")
     done = slurm.run()
     assert done.returncode == 6
-    assert "PartitionTimeLimit; see slurm: in the sweep file" in done.stderr
+    # Slurm 22.05 says PartitionTimeLimit at first, and PartitionConfig after it has looked again.
+    assert "Slurm will never start job" in done.stderr
+    assert ": Partition" in done.stderr
+    assert "see slurm: in the sweep file" in done.stderr
     assert slurm.queue() == []
     assert slurm.run("--set", "slurm.time=5").returncode == 0
     assert_complete(slurm.sweep, 1)
