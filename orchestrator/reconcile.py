@@ -16,7 +16,7 @@ from ..results.store import finished_trials, quarantine
 from ..sweeps.load import Sweep, resolved
 from ..sweeps.trial import Trial
 from .plan import Device, Job, plan_jobs
-from .record.attempt import BEAT_SECONDS, End, latest_attempt, lost, record_end
+from .record.attempt import BEAT_SECONDS, End, latest_attempt, record_lost
 from .record.directory import SweepDirectory
 from .record.processes import kill
 
@@ -91,8 +91,7 @@ def end_orphans(directory: SweepDirectory, jobs: Sequence[Job], adopted: set[str
     ends = []
     for attempt in left:
         if not directory.end(attempt.job, attempt.number).exists():
-            ends.append(lost(attempt, "killed", "its driver was gone"))
-            record_end(directory, ends[-1])
+            ends.append(record_lost(directory, attempt, "killed", "its driver was gone"))
     return ends
 
 

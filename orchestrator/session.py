@@ -14,7 +14,7 @@ from .options import RunOptions
 from .plan import Device
 from .provenance import invocation
 from .reconcile import end_orphans, prepare
-from .record.attempt import End, latest_attempt, lost, read_end, record_end
+from .record.attempt import End, latest_attempt, read_end, record_lost
 from .record.directory import SweepDirectory
 from .record.journal import History, Journal, read_journal, replay
 from .record.lease import Lease, LostLeaseError
@@ -219,9 +219,7 @@ def _record_stopped(directory: SweepDirectory, journal: Journal, jobs: set[str],
         for job in sorted(jobs):
             attempt = latest_attempt(directory, job)
             if attempt is not None and not directory.end(job, attempt.number).exists():
-                end = lost(attempt, "cancelled", why)
-                record_end(directory, end)
-                journal.ended(end, "retry")
+                journal.ended(record_lost(directory, attempt, "cancelled", why), "retry")
         if jobs:
             journal.returned(sorted(jobs))
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..failures import EndKind
 from ..plan import Device, Job
-from ..record.attempt import End, latest_attempt, lost, never_started, read_end, record_end
+from ..record.attempt import End, latest_attempt, never_started, read_end, record_lost
 from ..record.directory import SweepDirectory
 from ..record.journal import Journal
 from .backend import Event, TaskOf
@@ -138,9 +138,7 @@ class LocalBackend:
             kind = "no-result"
         if code == -signal.SIGKILL and not worker.killed and _memory_kills() > worker.memory_kills:
             kind, reason = "out-of-memory", "the kernel killed the worker for want of memory"
-        end = lost(attempt, kind, reason)
-        record_end(self._directory, end)
-        return end
+        return record_lost(self._directory, attempt, kind, reason)
 
     def _start(self) -> _Worker:
         slot = next(i for i in range(self._size) if i not in {w.slot for w in self._workers})

@@ -16,7 +16,7 @@ from ray import exceptions
 
 from ..failures import EndKind
 from ..plan import Job
-from ..record.attempt import End, latest_attempt, lost, never_started, read_end, record_end
+from ..record.attempt import End, latest_attempt, never_started, read_end, record_lost
 from ..record.directory import SweepDirectory
 from ..record.journal import Journal
 from ..worker import perform
@@ -183,9 +183,7 @@ class RayBackend:
             return never_started(job, kind, reason)
         recorded = read_end(self._directory.end(job, attempt.number))
         if recorded is None:
-            end = lost(attempt, kind, f"{reason} ({attempt.where})")
-            record_end(self._directory, end)
-            return end
+            return record_lost(self._directory, attempt, kind, f"{reason} ({attempt.where})")
         # The record may be that of an earlier attempt, whose end is known: this one never claimed one.
         return recorded if recorded.kind in ("hung", "superseded") else never_started(job, kind, reason)
 

@@ -17,11 +17,10 @@ from ..record.attempt import (
     End,
     Running,
     latest_attempt,
-    lost,
     never_started,
     read_attempt,
     read_end,
-    record_end,
+    record_lost,
 )
 from ..record.directory import SweepDirectory
 from ..record.journal import Journal, Submission
@@ -264,8 +263,7 @@ class Flights:
         kind: EndKind = "node-failure" if failed else "pre-empted"
         events = []
         for attempt in attempts:
-            end = lost(attempt, kind, f"Slurm requeued job {flight.id}")
-            record_end(self._directory, end)
+            end = record_lost(self._directory, attempt, kind, f"Slurm requeued job {flight.id}")
             self._seen.add(self._directory.end(flight.job, attempt.number).name)
             events.append(Event(flight.job, end=replace(end, requeued=True)))
             flight.attempt = attempt.number
@@ -291,8 +289,7 @@ class Flights:
             return [self._ended(never_started(job, kind, reason))]
         end = read_end(self._directory.end(job, attempt.number))
         if end is None:
-            end = lost(attempt, kind, reason)
-            record_end(self._directory, end)
+            end = record_lost(self._directory, attempt, kind, reason)
             self._seen.add(self._directory.end(job, attempt.number).name)
         return [self._ended(end)]
 

@@ -230,10 +230,10 @@ def record_end(directory: SweepDirectory, end: End, **facts: object) -> None:
     replace_text(directory.end(end.job, end.attempt), json.dumps(record), sync=False)
 
 
-def lost(attempt: Running, kind: EndKind, reason: str) -> End:
+def record_lost(directory: SweepDirectory, attempt: Running, kind: EndKind, reason: str) -> End:
     """The end of an attempt that could not record it itself: its time runs to the last heartbeat."""
     seconds = max(0.0, attempt.beaten - attempt.started)
-    return End(
+    end = End(
         job=attempt.job,
         attempt=attempt.number,
         kind=kind,
@@ -242,6 +242,8 @@ def lost(attempt: Running, kind: EndKind, reason: str) -> End:
         gpu_seconds=round(seconds * attempt.gpus, 3),
         where=attempt.where,
     )
+    record_end(directory, end)
+    return end
 
 
 def never_started(job: str, kind: EndKind, reason: str) -> End:
