@@ -67,8 +67,8 @@ def _line(comparison: Comparison, scales: list[float]) -> str:
     cells = [
         words.label(comparison),
         f"**{drift.verdict}**",
-        f"{words.signed(drift.slope)} {words.interval(drift.slope_interval)}".strip(),
-        f"{words.number(drift.penalty)} {words.interval(drift.penalty_interval, 3)}".strip(),
+        " ".join(words.slope(drift.slope)).strip(),
+        " ".join(words.penalty(drift.penalty)).strip(),
         *(optima.get(scale, "") for scale in scales),
     ]
     return f"| {' | '.join(cells)} |"

@@ -1,16 +1,16 @@
 """The hand-over to the large run: tuned base hyperparameters and the values of every parameter there."""
 
-import io
-import json
-from collections.abc import Mapping
-from dataclasses import replace
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from ruamel.yaml import YAML
 
-from ..models.parametrization.rules import ParameterRule, multipliers, rules_by_pattern
+from ..models.parametrization.role import Role
+from ..models.parametrization.rules import GPT2_STD, ParameterRule, multipliers, ratios, rules_by_pattern
+from ..models.parametrization.table import INIT
 from ..models.recipe import (
     ARCHITECTURE_FIELDS,
     LATER_FIELDS,
@@ -22,9 +22,10 @@ from ..models.recipe import (
 from ..results.choice import tuned_log2, usable_optima
 from ..results.comparison import FAMILY, Comparison
 from ..results.contract import comparison_object
+from ..results.optimum import Interval
 from ..results.schema import POINT
 
-EXPORT_SCHEMA = 1
+EXPORT_SCHEMA = 2
 # None is a value of these.
 NULLABLE = {"base_width", "base_depth", "head_dim", "heads", "kv_heads", "queries_per_kv", "final_norm"}
 DECAY = {
@@ -41,6 +42,8 @@ UPDATE_CONVENTION = {
 }
 """What a learning rate multiplies, where libraries of the same name differ."""
 
+GROWING_FAN_IN = {Role.HIDDEN, Role.OUTPUT, Role.NARROW}
+
 MAX_SCALE_RATIO = 64.0
 """Beyond this ratio between the target and the largest measured scale the export warns."""
 
@@ -49,24 +52,59 @@ class ExportError(Exception):
     """The export cannot be made for this target or from these measurements; the message says why."""
 
 
-def export_object(comparison: Comparison, rows: pd.DataFrame, width: int, depth: int) -> dict[str, Any]:
-    """The export as plain values. Raises ExportError when the rows do not say how they were trained."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The large run: its shape, and its batch in sequences and horizon in tokens where they are given."""
+
+    width: int
+    depth: int
+    batch: int | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What another batch or duration does to the optimum, as measured: octaves of the learning rate."""
+
+    axis: str
+    measured: int
+    target: int
+    octaves: float
+    reach: float  # half of the 95 % interval
+
+
+def export_object(
+    comparison: Comparison, rows: pd.DataFrame, target: Target, others: Sequence[Comparison] = ()
+) -> dict[str, Any]:
+    """The export as plain values. `others` are the report's further comparisons, for batch and duration.
+
+    Raises ExportError when the rows do not say how they were trained, or the target is impossible.
+    """
     log2_rate, interval = tuned_log2(comparison)
     family = _family_rows(comparison, rows)
-    tuned = replace(_recipe_behind(comparison, family), learning_rate=2.0**log2_rate)
-    try:
-        target = replace(tuned, shape=replace(tuned.shape, width=width, depth=depth))
-    except ValueError as error:
-        raise ExportError(f"the target does not fit: {error}") from None
-    base, rules = target.base_shape(), rules_by_pattern(target)
+    measured = _recipe_behind(comparison, family)
+    large = _at_target(measured, target)
+    adjustments, unmeasured = _adjustments(comparison, others, measured, large)
+    log2_rate += sum(adjustment.octaves for adjustment in adjustments)
+    interval = _widened(interval, adjustments)
+    tuned = replace(measured, learning_rate=2.0**log2_rate)
+    large = replace(large, learning_rate=2.0**log2_rate)
+    base, rules = large.base_shape(), rules_by_pattern(large)
     roles = {rule.parameter.role.value: rule for rule in reversed(rules.values())}
     return {
         "schema": EXPORT_SCHEMA,
-        "architecture": target.shape.architecture,
-        "optimizer": target.optimizer,
-        "parametrization": target.parametrization,
+        "architecture": large.shape.architecture,
+        "optimizer": large.optimizer,
+        "parametrization": large.parametrization,
         "base": {"width": base.width, "depth": base.depth},
-        "target": {"width": width, "depth": depth},
+        "target": {
+            "width": target.width,
+            "depth": target.depth,
+            "batch_size": large.batch_size,
+            "sequence_length": large.shape.sequence_length,
+            "steps": large.steps,
+            "tokens": large.steps * large.batch_size * large.shape.sequence_length,
+        },
         "hyperparameters": {
             "learning_rate": tuned.learning_rate,
             "learning_rate_interval": [None if end is None else 2.0**end for end in interval],
@@ -74,8 +112,13 @@ def export_object(comparison: Comparison, rows: pd.DataFrame, width: int, depth:
         },
         "weight_decay_convention": DECAY[tuned.decay],
         "update_convention": UPDATE_CONVENTION.get(tuned.optimizer),
-        "multipliers": {site.value: value for site, value in multipliers(target).items()},
-        "roles": {role: _values(rule) for role, rule in reversed(roles.items())},
+        "adjustments": [
+            {"axis": a.axis, "measured": a.measured, "target": a.target, "octaves": round(a.octaves, 6),
+             "interval": [round(a.octaves - a.reach, 6), round(a.octaves + a.reach, 6)]}
+            for a in adjustments
+        ],
+        "multipliers": {site.value: value for site, value in multipliers(large).items()},
+        "roles": {role: _role(rule, large) for role, rule in reversed(roles.items())},
         "parameters": {pattern: _parameter(rule) for pattern, rule in rules.items()},
         "evidence": {
             "comparison": comparison_object(comparison),
@@ -84,18 +127,68 @@ def export_object(comparison: Comparison, rows: pd.DataFrame, width: int, depth:
             "sequence_length": tuned.shape.sequence_length,
             "data": tuned.data,
         },
-        "warnings": _warnings(comparison, family, target),
-    }
+        "warnings": _warnings(comparison, family, large) + unmeasured,
+    }  # fmt: skip
 
 
-def export_text(handed: Mapping[str, Any], style: str) -> str:
-    if style == "json":
-        return json.dumps(handed, indent=1, allow_nan=False) + "\n"
-    text = io.StringIO()
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.dump(dict(handed), text)
-    return text.getvalue()
+def _at_target(measured: Recipe, target: Target) -> Recipe:
+    """The recipe at the target; its steps are those that the tokens make with its batch."""
+    try:
+        shape = replace(measured.shape, width=target.width, depth=target.depth)
+    except ValueError as error:
+        raise ExportError(f"the target does not fit: {error}") from None
+    batch = target.batch or measured.batch_size
+    steps = measured.steps
+    if target.tokens is not None:
+        steps = round(target.tokens / (batch * shape.sequence_length))
+        if steps < 1:
+            raise ExportError(f"the target does not fit: {target.tokens} tokens are less than one batch")
+    return replace(measured, shape=shape, batch_size=batch, steps=steps)
+
+
+def _adjustments(
+    comparison: Comparison, others: Sequence[Comparison], measured: Recipe, large: Recipe
+) -> tuple[list[Adjustment], list[str]]:
+    """How far batch and duration move the optimum, by the slopes that were measured; and what was not."""
+    found, missing = [], []
+    for axis in ("batch_size", "steps"):
+        before, after = int(getattr(measured, axis)), int(getattr(large, axis))
+        if before == after:
+            continue
+        slopes = [
+            other.drift.slope
+            for other in others
+            if other.axis == axis
+            and other.hyperparameter == comparison.hyperparameter
+            and all(getattr(other, name) == getattr(comparison, name) for name in FAMILY)
+            and other.drift.slope is not None
+        ]
+        if not slopes:
+            missing.append(
+                f"{axis} {after}: {before} was measured, and the optimum moves with it; "
+                f"sweep {axis} to have it corrected for"
+            )
+            continue
+        slope = min(slopes, key=lambda estimate: _reach(estimate.interval))
+        doublings = math.log2(after / before)
+        reach = abs(doublings) * _reach(slope.interval)
+        found.append(Adjustment(axis, before, after, slope.value * doublings, reach))
+    return found, missing
+
+
+def _reach(interval: Interval) -> float:
+    low, high = interval
+    return math.inf if low is None or high is None else (high - low) / 2
+
+
+def _widened(interval: Interval, adjustments: Sequence[Adjustment]) -> Interval:
+    """Shifted by the adjustments, and wider by theirs, as independent errors add."""
+    shift = sum(adjustment.octaves for adjustment in adjustments)
+    low, high = interval
+    if low is None or high is None or not adjustments:
+        return (None if low is None else low + shift, None if high is None else high + shift)
+    half = math.hypot((high - low) / 2, *(adjustment.reach for adjustment in adjustments))
+    return (low + high) / 2 + shift - half, (low + high) / 2 + shift + half
 
 
 def _family_rows(comparison: Comparison, rows: pd.DataFrame) -> pd.DataFrame:
@@ -133,7 +226,6 @@ def _other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
 def _values(rule: ParameterRule) -> dict[str, Any]:
     return {
         "optimizer": rule.optimizer,
-        "init_std": rule.init_std,
         "learning_rate": rule.learning_rate,
         "weight_decay": rule.weight_decay,
         "epsilon": rule.epsilon,
@@ -141,11 +233,24 @@ def _values(rule: ParameterRule) -> dict[str, Any]:
     }
 
 
+def _role(rule: ParameterRule, large: Recipe) -> dict[str, Any]:
+    """What a role gets, for any model: its init_std is init_gain / sqrt(fan_in), or init_gain itself."""
+    role = rule.parameter.role
+    gain = large.init_scale * INIT[large.parametrization][role](*ratios(large))
+    if large.init == "gpt2":
+        gain *= GPT2_STD
+    elif role in GROWING_FAN_IN:
+        gain *= math.sqrt(ratios(large)[0])  # the table scales the base's std, which is 1 / sqrt(its fan_in)
+    return {**_values(rule), "init": "fan-in" if large.init == "fan-in" else "constant", "init_gain": gain}
+
+
 def _parameter(rule: ParameterRule) -> dict[str, Any]:
     parameter = rule.parameter
     return {
         "role": parameter.role.value,
         "shape": list(parameter.shape),
+        "start": parameter.start,
+        "init_std": rule.init_std,
         **_values(rule),
         "multiplier": rule.multiplier,
     }

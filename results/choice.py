@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from .comparison import FAMILY, Comparison
-from .drift import POSITION_FLOOR, Interval, ScaleOptimum
+from .drift import ScaleOptimum
+from .optimum import POSITION_OCTAVES, Interval
 
 
 class ChoiceError(Exception):
@@ -53,7 +54,7 @@ def tuned_log2(comparison: Comparison) -> tuple[float, Interval]:
     values = [entry.log2_optimum for entry in usable if entry.log2_optimum is not None]
     mean = sum(values) / len(values)
     spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    reach = 2 * max(spread, POSITION_FLOOR)
+    reach = 2 * max(spread, POSITION_OCTAVES)
     return mean, (mean - reach, mean + reach)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .curve import Curve, curve_of
 from .drift import Drift, judge
-from .optimum import Curve
 
 SCALE_AXES = ("width", "depth", "batch_size", "steps", "sequence_length")
 HYPERPARAMETERS = (
@@ -55,16 +55,53 @@ def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison
 
     Further columns that an import brought along are kept in the store but never split a curve.
     """
+    found: list[Comparison] = []
+    for family in families(rows, known_columns):
+        axes = [axis for axis in SCALE_AXES if axis in family.varying] or ["width"]
+        for axis in axes:
+            for hyperparameter in swept(family.members):
+                found += _scaling(
+                    [
+                        Comparison(*family.names, axis, hyperparameter, fixed, judge(curves))
+                        for fixed, group in split(family, (axis,), hyperparameter)
+                        if (curves := curves_along(group, axis, hyperparameter))
+                    ]
+                )
+    return sorted(found, key=_order)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The rows of one architecture, optimizer and parametrization, and the coordinates that vary in them."""
+
+    names: tuple[Any, Any, Any]
+    members: pd.DataFrame
+    varying: tuple[str, ...]
+
+
+def families(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[Family]:
+    """The rows by family."""
     coordinates = [name for name in known_columns if name in rows and name not in NOT_COORDINATES]
     rows = rows.assign(**{name: rows[name].fillna(old) for name, old in BEFORE.items() if name in rows})
-    found: list[Comparison] = []
-    for family, members in rows.groupby(list(FAMILY), dropna=False, sort=False):
+    for names, members in rows.groupby(list(FAMILY), dropna=False, sort=False):
         varying = [name for name in coordinates if members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1]
-        axes = [axis for axis in SCALE_AXES if axis in varying] or ["width"]
-        for axis in axes:
-            for hyperparameter in _swept(members):
-                found += _scaling(list(_family(family, members, axis, hyperparameter, varying)))
-    return sorted(found, key=_order)
+        architecture, optimizer, parametrization = (_none(value) for value in names)
+        yield Family((architecture, optimizer, parametrization), members, tuple(varying))
+
+
+def split(
+    family: Family, axes: Sequence[str], hyperparameter: str
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The rows by what else varies: what is the same in each group, and the group."""
+    members = family.members
+    fixed_names = [
+        name
+        for name in family.varying
+        if name not in (*axes, hyperparameter) and not _follows(members, name, axes)
+    ]
+    groups = members.groupby(fixed_names, dropna=False, sort=True) if fixed_names else [((), members)]
+    for key, group in groups:
+        yield {name: _none(value) for name, value in zip(fixed_names, key, strict=True)}, group
 
 
 def _order(comparison: Comparison) -> tuple[object, ...]:
@@ -85,90 +122,40 @@ def _scaling(comparisons: list[Comparison]) -> list[Comparison]:
     return several or comparisons
 
 
-def _swept(members: pd.DataFrame) -> list[str]:
+def swept(members: pd.DataFrame) -> list[str]:
     """Those with enough values to fit; the learning rate where there is no other."""
     enough = [name for name in HYPERPARAMETERS if name in members and members[name].nunique() >= MIN_SWEPT]
     return enough or ["learning_rate"]
 
 
-def _family(
-    family: tuple[Any, ...], members: pd.DataFrame, axis: str, hyperparameter: str, varying: list[str]
-) -> Iterator[Comparison]:
-    fixed_names = [
-        name for name in varying if name not in (axis, hyperparameter) and not _follows(members, name, axis)
-    ]
-    groups = members.groupby(fixed_names, dropna=False, sort=True) if fixed_names else [((), members)]
-    for key, group in groups:
-        drift = judge(curves_along(group, axis, hyperparameter))
-        architecture, optimizer, parametrization = (_none(value) for value in family)
-        fixed = {name: _none(value) for name, value in zip(fixed_names, key, strict=True)}
-        yield Comparison(architecture, optimizer, parametrization, axis, hyperparameter, fixed, drift)
-
-
-def _follows(members: pd.DataFrame, name: str, axis: str) -> bool:
-    """Whether `name` is a function of the axis, as in zipped axes: then it does not split a curve."""
-    return int(members.groupby(axis)[name].nunique(dropna=False).max()) == 1
+def _follows(members: pd.DataFrame, name: str, axes: Sequence[str]) -> bool:
+    """Whether `name` is a function of the axes, as in zipped axes: then it does not split a curve."""
+    return int(members.groupby(list(axes))[name].nunique(dropna=False).max()) == 1
 
 
 def curves_along(group: pd.DataFrame, axis: str, hyperparameter: str) -> list[Curve]:
     """One curve per value of the axis, ascending. Values of zero have no place on a log axis."""
     positive = group[group[hyperparameter] > 0]
     return [
-        _curve(float(scale), members, hyperparameter) for scale, members in positive.groupby(axis, sort=True)
+        curve(float(scale), members, hyperparameter) for scale, members in positive.groupby(axis, sort=True)
     ]
 
 
-def _curve(scale: float, members: pd.DataFrame, hyperparameter: str) -> Curve:
-    # pivot_table drops values whose trials all diverged: the grid comes from the rows themselves.
-    grid = np.sort(members[hyperparameter].unique())
-    losses = members.assign(loss=members["loss"].where(members["status"] == "finished"))
-    seeds = losses["seed"].fillna(0) if "seed" in losses else pd.Series(0, index=losses.index)
-    table = losses.assign(seed=seeds).pivot_table(
-        index="seed", columns=hyperparameter, values="loss", aggfunc="mean", dropna=False
-    )
-    table = table.reindex(columns=grid)
-    y_SP = table.to_numpy(dtype=float)
-    healthy = np.isfinite(y_SP)
-    y_SP = y_SP - _seed_effects(y_SP, healthy)
-    tried = losses.groupby(hyperparameter)["status"].agg(lambda s: (s == "diverged").mean()).reindex(grid)
-    mostly = tried.to_numpy() >= 0.5
-    counts = healthy.sum(axis=0)
-    means = np.where(counts > 0, np.where(healthy, y_SP, 0.0).sum(axis=0) / np.maximum(counts, 1), np.inf)
-    spread, degrees = _spread(y_SP[:, healthy.all(axis=0)])
-    return Curve(
-        scale=scale,
-        x=np.log2(grid),
-        y=np.where(mostly, np.inf, means),
-        seeds=max(1, len(y_SP)),
-        trials=len(members),
-        diverged=int((members["status"] == "diverged").sum()),
-        spread=spread,
-        degrees=degrees,
-    )
-
-
-def _seed_effects(y_SP: np.ndarray, healthy: np.ndarray) -> np.ndarray:
-    """What each seed shifts its losses by, [S, 1], read off the values that all seeds have.
-
-    Without this, a value that some seeds lack would be a mean over other seeds than its neighbours.
-    """
-    complete = y_SP[:, healthy.all(axis=0)]
-    if complete.shape[1] == 0:
-        return np.zeros((len(y_SP), 1))
-    return np.asarray(complete.mean(axis=1, keepdims=True) - complete.mean())
-
-
-def _spread(y_SP: np.ndarray) -> tuple[float | None, int]:
-    """Standard deviation of one run after point and seed effects are taken out, and its freedom.
-
-    Seeds are paired (same batches and start for every value), so their common shift moves no optimum.
-    """
-    seeds, points = y_SP.shape
-    degrees = (seeds - 1) * (points - 1)
-    if degrees < 1:
-        return None, 0
-    residual = y_SP - y_SP.mean(axis=0) - y_SP.mean(axis=1, keepdims=True) + y_SP.mean()
-    return float(np.sqrt((residual**2).sum() / degrees)), degrees
+def curve(scale: float, members: pd.DataFrame, hyperparameter: str) -> Curve:
+    """The curve of the rows of one scale; all values of the hyperparameter are positive."""
+    grid, column = np.unique(members[hyperparameter].to_numpy(dtype=float), return_inverse=True)
+    seeds = members["seed"].fillna(0).to_numpy() if "seed" in members else np.zeros(len(members))
+    seed, row = np.unique(seeds, return_inverse=True)
+    finished = (members["status"] == "finished").to_numpy()
+    loss = members["loss"].to_numpy(dtype=float)
+    there = finished & np.isfinite(loss)
+    shape = (len(seed), len(grid))
+    total_SP, count_SP, diverged_SP = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    np.add.at(total_SP, (row[there], column[there]), loss[there])
+    np.add.at(count_SP, (row[there], column[there]), 1)  # a measurement may have been imported twice
+    np.add.at(diverged_SP, (row[~finished], column[~finished]), 1)
+    losses_SP = np.where(count_SP > 0, total_SP / np.maximum(count_SP, 1), np.nan)
+    return curve_of(scale, np.log2(grid), seed.astype(float), losses_SP, (diverged_SP > 0) & (count_SP == 0))
 
 
 def _none(value: Any) -> Any:  # noqa: ANN401 - a cell of any column

@@ -1,8 +1,7 @@
 """How the optimum moves with scale, what transferring it costs, and the verdict.
 
-Uncertainty is propagated by a parametric bootstrap: the points of every curve are redrawn with the
-estimated noise (itself uncertain: a scaled chi-square), and everything is computed again.
-All intervals are 95 %.
+Everything is computed on the draws of the family's fit, so that the uncertainty of the curves, of their
+noise and of their shape is in every interval. All intervals are 95 % unless they say otherwise.
 """
 
 from collections.abc import Sequence
@@ -10,22 +9,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .optimum import Curve, Fit, Floats, fit_optimum, noise, vertices
+from .curve import Curve, Floats, Truths
+from .optimum import DRAWS, Family, Fit, Interval, Status, fit_family, optimum_interval, values
+from .scaling import Metrics, metrics
 
 Verdict = Literal["stable", "drifts", "inconclusive"]
-Interval = tuple[float | None, float | None]
-Truths = NDArray[np.bool_]
 
-STABLE_PENALTY_NATS = 0.05
-STABLE_SLOPE = 0.3
+PENALTY_TOLERANCE_NATS = 0.05
+"""Losing less than this by taking the small models' value is called the same."""
+SLOPE_TOLERANCE = 0.3
+"""Octaves per doubling: an optimum that moves less may be called stable, if it costs nothing."""
 MIN_SCALES = 3
-REPLICATES = 2000
-NOISE_FLOOR_NATS = 0.002
-"""Noise is never taken as zero: losses of repeated runs agree no better than this."""
-POSITION_FLOOR = 0.1
-"""An optimum is never taken as known better than this, in octaves: curves are not parabolas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +28,7 @@ class ScaleOptimum:
     """The optimum at one scale with its interval; None where it is not known."""
 
     scale: float
-    status: Literal["ok", "at_edge", "all_diverged", "too_few"]
+    status: Status
     log2_optimum: float | None
     interval: Interval | None
     loss: float | None
@@ -46,221 +41,257 @@ class ScaleOptimum:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval; a side that the measurements do not bound is None."""
+
+    value: float
+    interval: Interval
+
+    @property
+    def excludes_zero(self) -> bool:
+        low, high = self.interval
+        return (low is not None and low > 0) or (high is not None and high < 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Drift:
-    """The judgement of one comparison. Slopes in octaves per doubling, penalties in nats."""
+    """The judgement of one comparison.
+
+    `slope` is in octaves per doubling of the scale, `shift` in octaves from the smallest usable scale to
+    the largest; `penalty` (what the verdict uses: the smaller half's optima, weighted by their precision) and
+    `smallest_penalty` (the value chosen on the smallest scale alone) are in nats. The `_R` are their draws.
+    """
 
     optima: tuple[ScaleOptimum, ...]
-    curves: tuple[Curve, ...]
-    slope: float | None
-    slope_interval: Interval | None
-    penalty: float | None
-    penalty_interval: Interval | None
+    family: Family
+    slope: Estimate | None
+    slope_bounds: tuple[float, float] | None  # 90 %, for the two one-sided tests
+    shift: Estimate | None
+    penalty: Estimate | None
+    smallest_penalty: Estimate | None
     transferred_log2: float | None
-    noise_nats: float
+    metrics: Metrics | None
     verdict: Verdict
     reasons: tuple[str, ...]
+    slope_R: Floats | None = None
+    penalty_R: Floats | None = None
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        return tuple(fit.curve for fit in self.family.fits)
+
+    @property
+    def noise_nats(self) -> float:
+        return self.family.noise_nats
 
 
 def judge(curves: Sequence[Curve]) -> Drift:
     """Optimum per scale, slope, transfer penalty and verdict of curves ordered by scale."""
-    fits = [fit_optimum(curve) for curve in curves]
-    sigma, degrees = noise(fits)
-    sigma = max(sigma, NOISE_FLOOR_NATS)
-    draws = _redraw(fits, sigma, degrees)
-    optima = tuple(_scale_optimum(fit, draws.get(index)) for index, fit in enumerate(fits))
+    family = fit_family(curves)
+    fits = family.fits
     usable = [index for index, fit in enumerate(fits) if fit.usable]
-    slope, slope_interval = _slope(fits, draws, usable)
-    penalty, penalty_interval, transferred = _penalty(fits, draws, usable, sigma)
-    verdict, reasons = _verdict(fits, slope, slope_interval, penalty, penalty_interval)
+    slope, bounds, slope_R = _slope([fits[index] for index in usable])
+    penalty, transferred, penalty_R = transfer_penalty(family, smaller_half(fits))
+    smallest, *_ = transfer_penalty(family, usable[:1])
+    verdict, reasons = _verdict(fits, slope, bounds, penalty)
     return Drift(
-        optima=optima,
-        curves=tuple(curves),
+        optima=tuple(_scale_optimum(fit, family.noise_nats) for fit in fits),
+        family=family,
         slope=slope,
-        slope_interval=slope_interval,
+        slope_bounds=bounds,
+        shift=_shift([fits[index] for index in usable]),
         penalty=penalty,
-        penalty_interval=penalty_interval,
+        smallest_penalty=smallest,
         transferred_log2=transferred,
-        noise_nats=sigma,
+        metrics=metrics([fits[index] for index in usable]),
         verdict=verdict,
         reasons=tuple(reasons),
+        slope_R=slope_R,
+        penalty_R=penalty_R,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Draws:
-    """R replicates of one scale: redrawn losses of its window, and their vertex with its loss."""
-
-    y_RP: Floats
-    vertex: Floats
-    loss: Floats
+def percentiles(values_R: Floats, point: float, outside: float = 2.5) -> tuple[float, float]:
+    """The interval of the draws that leaves `outside` percent on either side; it holds the point."""
+    low, high = np.percentile(values_R, [outside, 100 - outside])
+    return min(float(low), point), max(float(high), point)
 
 
-def _redraw(fits: Sequence[Fit], sigma: float, degrees: int) -> dict[int, _Draws]:
-    generator = np.random.default_rng(0)
-    freedom = max(degrees, 1)
-    scale = sigma * np.sqrt(freedom / generator.chisquare(freedom, size=REPLICATES))
-    # With one degree of freedom the tail is Cauchy's; a factor 10 on the noise is already hopeless.
-    scale = np.minimum(scale, 10 * sigma)
-    draws = {}
-    for index, fit in enumerate(fits):
-        if fit.usable:
-            y = fit.curve.y[fit.window]
-            y_RP = y + scale[:, None] * generator.standard_normal((REPLICATES, len(y)))
-            draws[index] = _Draws(y_RP, *vertices(fit.curve, fit.window, y_RP))
-    return draws
-
-
-def _scale_optimum(fit: Fit, draws: _Draws | None) -> ScaleOptimum:
-    interval: Interval | None = None
-    if draws is not None and fit.vertex is not None:
-        low, high = _percentiles(draws.vertex)
-        interval = (
-            min(low, fit.vertex - 2 * POSITION_FLOOR),
-            max(high, fit.vertex + 2 * POSITION_FLOOR),
-        )
-    elif fit.status == "at_edge" and len(fit.curve.x) > 1:
-        # The true optimum may lie beyond the grid: only the inner side is bounded.
-        interval = (None, float(fit.curve.x[1])) if fit.edge == "low" else (float(fit.curve.x[-2]), None)
+def _scale_optimum(fit: Fit, noise: float) -> ScaleOptimum:
     return ScaleOptimum(
-        fit.curve.scale, fit.status, fit.vertex, interval, fit.loss, fit.curve.trials, fit.curve.diverged
+        fit.curve.scale,
+        fit.status,
+        fit.vertex,
+        optimum_interval(fit, noise),
+        fit.loss,
+        fit.curve.trials,
+        fit.curve.diverged,
     )
 
 
-def _slope(
-    fits: Sequence[Fit], draws: dict[int, _Draws], usable: list[int]
-) -> tuple[float | None, Interval | None]:
-    """Weighted least squares of the optimum on log2 scale, and its interval.
+def _slope(fits: Sequence[Fit]) -> tuple[Estimate | None, tuple[float, float] | None, Floats | None]:
+    """Weighted least squares of the optimum on log2 scale, its interval, and its draws.
 
-    Where the optima scatter about the line by more than their errors, the interval grows by that factor.
+    Where the optima scatter about the line by clearly more than their errors, the interval grows by that
+    factor.
     """
-    if len(usable) < 2:
-        return None, None
-    t = np.log2([fits[index].curve.scale for index in usable])
-    optimum = np.array([fits[index].vertex for index in usable])
-    drawn_RS = np.stack([draws[index].vertex for index in usable], axis=1)
-    error = np.hypot(drawn_RS.std(axis=0), POSITION_FLOOR)
+    if len(fits) < 2:
+        return None, None, None
+    t = np.log2([fit.curve.scale for fit in fits])
+    optimum = np.array([fit.vertex for fit in fits])
+    drawn_RS = np.stack([fit.vertex_R for fit in fits if fit.vertex_R is not None], axis=1)
+    error = drawn_RS.std(axis=0)
     weight = 1 / error**2
     center = t - np.average(t, weights=weight)
     lever = weight * center / (weight @ center**2)
     slope = float(lever @ optimum)
-    # The bootstrap holds the noise; the floor on each position is added as its own error.
-    spread_R = (drawn_RS - optimum) @ lever
-    extra = POSITION_FLOOR * float(np.sqrt(lever @ lever))
-    jitter_R = np.random.default_rng(1).normal(0, extra, REPLICATES)
-    inflation = 1.0
-    if len(usable) > 2:
-        residual = optimum - np.average(optimum, weights=weight) - slope * center
-        inflation = max(1.0, float(np.sqrt(np.sum((residual / error) ** 2) / (len(usable) - 2))))
-    low, high = _percentiles((spread_R + jitter_R) * inflation)
-    return slope, (slope + min(low, 0.0), slope + max(high, 0.0))
+    residual = optimum - np.average(optimum, weights=weight) - slope * center
+    inflation = _inflation(float(np.sum((residual / error) ** 2)), len(fits) - 2)
+    slope_R = slope + (drawn_RS - optimum) @ lever * inflation
+    return Estimate(slope, percentiles(slope_R, slope)), percentiles(slope_R, slope, 5.0), slope_R
 
 
-def _penalty(
-    fits: Sequence[Fit], draws: dict[int, _Draws], usable: list[int], sigma: float
-) -> tuple[float | None, Interval | None, float | None]:
-    """Loss at the largest scale at the value chosen on the smaller half, minus its own minimum.
+def _inflation(squares: float, degrees: int) -> float:
+    """Root of the reduced chi-square where it is beyond its 99th percentile (Wilson and Hilferty), else 1."""
+    if degrees < 1:
+        return 1.0
+    step = 2 / (9 * degrees)
+    return (
+        float(np.sqrt(squares / degrees)) if squares > degrees * (1 - step + 2.326 * step**0.5) ** 3 else 1.0
+    )
 
-    The upper end is None where the largest scale diverges at that value, or where its own minimum is
-    beyond the grid: then only the lower end is known.
+
+def _shift(fits: Sequence[Fit]) -> Estimate | None:
+    """The largest usable scale's optimum minus the smallest's."""
+    if len(fits) < 2:
+        return None
+    first, last = fits[0], fits[-1]
+    assert first.vertex_R is not None and last.vertex_R is not None
+    assert first.vertex is not None and last.vertex is not None
+    shift = last.vertex - first.vertex
+    return Estimate(shift, percentiles(last.vertex_R - first.vertex_R, shift))
+
+
+def smaller_half(fits: Sequence[Fit]) -> list[int]:
+    """Indices of the usable fits among the smaller half of the scales, or of the smallest usable one."""
+    usable = [index for index, fit in enumerate(fits) if fit.usable]
+    return [index for index in usable if index < len(fits) // 2] or usable[:1]
+
+
+def transfer_penalty(
+    family: Family, chosen_on: Sequence[int]
+) -> tuple[Estimate | None, float | None, Floats | None]:
+    """Loss at the largest scale at the value chosen on other scales, minus its own minimum.
+
+    Also that value, and the penalty's draws. The upper end is None where the largest scale diverges at
+    that value, or where its own minimum is beyond the grid: then only the lower end is known.
     """
-    smaller = [index for index in usable if index < len(fits) // 2] or usable[:1]
+    fits = family.fits
     largest = fits[-1] if fits else None
-    if not smaller or largest is None or largest.loss is None or smaller[0] == len(fits) - 1:
+    if not chosen_on or largest is None or largest.loss is None or chosen_on[0] == len(fits) - 1:
         return None, None, None
-    chosen_R = np.mean([draws[index].vertex for index in smaller], axis=0)
-    chosen = float(np.mean([fits[index].vertex for index in smaller]))
-    point, bounded = _excess(largest, np.array([chosen]), None)
-    drawn_R, bounded_R = _excess(largest, chosen_R, draws.get(len(fits) - 1))
+    picked = [fits[index] for index in chosen_on]
+    vertex_RS = np.stack([fit.vertex_R for fit in picked if fit.vertex_R is not None], axis=1)
+    weight = 1 / vertex_RS.var(axis=0)
+    weight /= weight.sum()
+    chosen_R = vertex_RS @ weight
+    chosen = float(np.array([fit.vertex for fit in picked]) @ weight)
+    point, bounded = _excess(largest, np.array([chosen]), drawn=False)
+    drawn_R, bounded_R = _excess(largest, chosen_R, drawn=True)
     outside = ~_within(largest, chosen_R)
-    drawn_R = drawn_R + outside * np.random.default_rng(2).normal(0, sigma, REPLICATES)
-    low, high = _percentiles(drawn_R)
+    noise_R = np.random.default_rng(2).normal(0, family.noise_nats, DRAWS)
+    drawn_R = np.maximum(drawn_R + outside * noise_R, 0.0)
+    value = float(point[0])
+    low, high = percentiles(drawn_R, value)
     known = largest.usable and bool(bounded[0]) and bool(np.mean(bounded_R) > 0.975)
-    interval = (max(0.0, min(low, float(point[0]))), max(high, float(point[0])) if known else None)
-    return float(point[0]), interval, chosen
+    return Estimate(value, (low, high if known else None)), chosen, drawn_R
 
 
 def _within(fit: Fit, x: Floats) -> Truths:
-    """Whether each x lies in the window that the parabola was fitted on."""
+    """Whether each x lies in the window that the quartic was fitted on."""
     grid = fit.curve.x[fit.window]
     inside: Truths = (x >= grid[0]) & (x <= grid[-1])
     return inside
 
 
-def _excess(fit: Fit, x_R: Floats, draws: _Draws | None) -> tuple[Floats, Truths]:
-    """Loss at x minus the minimum: on the parabola inside its window, interpolated outside it.
+def _excess(fit: Fit, x_R: Floats, drawn: bool) -> tuple[Floats, Truths]:
+    """Loss at x minus the minimum: on the quartic inside its window, interpolated outside it.
 
     Also whether it is known: beyond the last point that did not diverge it is only a lower bound.
     """
     assert fit.loss is not None
     curve = fit.curve
-    finite = np.isfinite(curve.y)
     known = _between_finite(curve, x_R)
-    interpolated = np.interp(x_R, curve.x[finite], curve.y[finite])
-    if not fit.usable:
+    interpolated = np.interp(x_R, curve.x[curve.usable], curve.y[curve.usable])
+    if fit.shape is None or fit.shape_RC is None:
         return np.maximum(interpolated - fit.loss, 0.0), known
-    y_RP = curve.y[None, fit.window] if draws is None else draws.y_RP
-    minimum = fit.loss if draws is None else draws.loss
+    shape_RC = fit.shape_RC if drawn else fit.shape[None]
+    minimum = fit.loss_R if drawn else np.array([fit.loss])
     grid = curve.x[fit.window]
-    a, b, c = np.linalg.lstsq(np.vander(grid - grid.mean(), 3), y_RP.T, rcond=None)[0]
-    t = np.clip(x_R, grid[0], grid[-1]) - grid.mean()
-    on_parabola = a * t * t + b * t + c
-    value = np.where(_within(fit, x_R), on_parabola, interpolated)
-    return np.maximum(value - minimum, 0.0), known
+    on_quartic = values(shape_RC, np.clip(x_R, grid[0], grid[-1]) - fit.center)
+    return np.maximum(np.where(_within(fit, x_R), on_quartic, interpolated) - minimum, 0.0), known
 
 
 def _between_finite(curve: Curve, x_R: Floats) -> Truths:
     """Whether both grid points around each x are finite: next to a diverged one the loss is unknown."""
-    finite = np.isfinite(curve.y)
-    high = np.clip(np.searchsorted(curve.x, x_R), 0, len(curve.x) - 1)
-    low = np.where(curve.x[high] == x_R, high, np.maximum(high - 1, 0))
-    inside = (x_R >= curve.x[0]) & (x_R <= curve.x[-1])
+    kept = ~np.isnan(curve.y)
+    x, finite = curve.x[kept], np.isfinite(curve.y[kept])
+    high = np.clip(np.searchsorted(x, x_R), 0, len(x) - 1)
+    low = np.where(x[high] == x_R, high, np.maximum(high - 1, 0))
+    inside = (x_R >= x[0]) & (x_R <= x[-1])
     known: Truths = inside & finite[low] & finite[high]
     return known
 
 
 def _verdict(
     fits: Sequence[Fit],
-    slope: float | None,
-    slope_interval: Interval | None,
-    penalty: float | None,
-    penalty_interval: Interval | None,
+    slope: Estimate | None,
+    bounds: tuple[float, float] | None,
+    penalty: Estimate | None,
 ) -> tuple[Verdict, list[str]]:
-    reasons = [reason for fit in fits if (reason := _unusable(fit))]
+    """Both claims are made by tests; what neither test decides is inconclusive, with the reasons."""
+    reasons = [reason for fit in fits for reason in _unusable(fit)]
     usable = sum(fit.usable for fit in fits)
     if usable < MIN_SCALES:
         return "inconclusive", [f"{usable} usable scales; at least {MIN_SCALES} are needed", *reasons]
-    if slope is None or slope_interval is None or penalty is None or penalty_interval is None:
+    if slope is None or bounds is None or penalty is None:
         return "inconclusive", ["the largest scale has no optimum to compare with", *reasons]
-    low, high = penalty_interval
-    assert low is not None and slope_interval[0] is not None and slope_interval[1] is not None
-    moves = slope_interval[0] > 0 or slope_interval[1] < 0
-    if high is not None and high <= STABLE_PENALTY_NATS and abs(slope) <= STABLE_SLOPE:
+    low, high = penalty.interval
+    assert low is not None
+    cheap = high is not None and high <= PENALTY_TOLERANCE_NATS
+    still = bounds[0] >= -SLOPE_TOLERANCE and bounds[1] <= SLOPE_TOLERANCE
+    if cheap and still:
         return "stable", reasons
-    if low > STABLE_PENALTY_NATS and moves:
+    if low > PENALTY_TOLERANCE_NATS and slope.excludes_zero:
         return "drifts", reasons
-    if low <= STABLE_PENALTY_NATS and (high is None or high > STABLE_PENALTY_NATS):
-        reasons.append(f"the transfer penalty's interval holds the tolerance of {STABLE_PENALTY_NATS} nats")
-    if not moves and low > STABLE_PENALTY_NATS:
+    if low > PENALTY_TOLERANCE_NATS:
         reasons.append("transferring costs, but the slope's interval holds 0")
-    if abs(slope) > STABLE_SLOPE and high is not None and high <= STABLE_PENALTY_NATS:
-        reasons.append(f"the optimum moves by more than {STABLE_SLOPE} octaves per doubling at little cost")
+    elif not cheap:
+        reasons.append(
+            f"the transfer penalty's interval holds the tolerance of {PENALTY_TOLERANCE_NATS} nats"
+        )
+    elif bounds[1] < -SLOPE_TOLERANCE or bounds[0] > SLOPE_TOLERANCE:
+        reasons.append(
+            f"the optimum moves by more than {SLOPE_TOLERANCE} octaves per doubling at little cost"
+        )
+    else:
+        reasons.append(f"the slope's interval holds the tolerance of {SLOPE_TOLERANCE} octaves per doubling")
     return "inconclusive", reasons
 
 
-def _unusable(fit: Fit) -> str | None:
+def _unusable(fit: Fit) -> list[str]:
+    """What is to be said of one scale."""
     scale = f"{fit.curve.scale:g}"
+    spikes = ", ".join(f"2^{x:g}" for x in fit.curve.spiked)
+    reasons = [f"scale {scale}: the loss spikes at {spikes}; left out"] if spikes else []
     match fit.status:
         case "ok":
-            return None
+            pass
         case "at_edge":
             end = "lowest" if fit.edge == "low" else "highest"
-            return f"scale {scale}: the optimum is at the {end} value of the grid; extend it"
+            reasons.append(f"scale {scale}: the optimum is at the {end} value of the grid; extend it")
         case "all_diverged":
-            return f"scale {scale}: every trial diverged; add lower values"
+            reasons.append(f"scale {scale}: every trial diverged; add lower values")
         case "too_few":
-            return f"scale {scale}: too few points around the minimum; refine the grid"
-
-
-def _percentiles(values: Floats) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+            reasons.append(f"scale {scale}: too few points around the minimum; refine the grid")
+    return reasons

@@ -1,42 +1,59 @@
-"""The optimum of one scale: the vertex of a local quadratic in log2 of the swept hyperparameter."""
+"""The optimum of every scale of a family, fitted together, with the uncertainty that is left.
+
+Near its minimum each curve is a quartic in log2 of the hyperparameter: the quadratic is the scale's own,
+the cubic and quartic terms are shared by the family up to small deviations of each scale, because the
+curves of a family lean the same way. Noise is one number for the family, estimated from the seeds and
+from what the curves leave over, with a weak prior; points high on the walls count less, because what the
+quartic misses grows with the height. The posterior is drawn from, and everything later (slope, penalty,
+verdict) is computed on the draws: so all uncertainties are propagated together.
+
+S scales, N points of all windows together, C coefficients, G noise levels, R draws, F places looked at
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from .curve import Curve, Floats
+
 Status = Literal["ok", "at_edge", "all_diverged", "too_few"]
+Interval = tuple[float | None, float | None]
 
-WINDOW_NATS = 0.15
-"""The fit uses the contiguous points this close to the minimum: near it a loss curve is a parabola."""
+WINDOW_NATS = 0.3
+"""The fit uses the points this close to the minimum."""
+REACH_OCTAVES = 2.0
+"""And this near, as further out a quartic does not hold, unless there is no wall of WALL_NATS yet."""
+WALL_NATS = 0.1
+MIN_POINTS, WANTED_POINTS = 3, 5
+CAP_NATS = 0.8
+"""Windows are filled up to WANTED_POINTS with points that are no higher than this above the minimum."""
 
-MIN_POINTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Loss against one hyperparameter at one scale: means over seeds, in log2, ascending.
-
-    `y` is infinite where at least half of the seeds diverged. `spread` is the pooled standard deviation
-    of a single run around the seed and point effects, None with one seed; `degrees` its freedom.
-    """
-
-    scale: float
-    x: Floats
-    y: Floats
-    seeds: int
-    trials: int
-    diverged: int
-    spread: float | None = None
-    degrees: int = 0
+# Standard deviations of the shape's terms, in units of the family's median curvature.
+CUBIC, CUBIC_OF_SCALE = 0.3, 0.1  # per octave
+QUARTIC, QUARTIC_OF_SCALE = 0.1, 0.03  # per octave squared
+VAGUE = 1e-8  # precision of what each scale has for itself: level, tilt, curvature
+MISFIT = 0.02  # standard deviation of what a quartic misses, per nat above the minimum
+NOISE_NATS, NOISE_FACTOR = 0.008, np.e
+"""A run's noise is this within a factor NOISE_FACTOR (one standard deviation) before the data speak."""
+NOISE_LEVELS = np.geomspace(5e-4, 0.5, 36)
+POSITION_OCTAVES = 0.02
+"""An optimum's interval is never narrower than this standard deviation: curves are no quartics."""
+TIE_SIGMAS = 2.5
+"""Points within so many standard deviations of the minimum may be the minimum."""
+DRAWS = 1000
+PLACES = 121
+POWERS = np.arange(5)
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The local quadratic of one curve. `window` are the indices it was fitted on."""
+    """One curve's part of the family's fit. `window` are the indices it was fitted on.
+
+    `vertex` is log2 of the optimum and `loss` the loss there, the grid's own where nothing was fitted.
+    `shape` [5] are the coefficients of powers of (x - center), and `_R` are draws of the same.
+    """
 
     status: Status
     curve: Curve
@@ -44,112 +61,264 @@ class Fit:
     vertex: float | None
     loss: float | None
     edge: Literal["low", "high"] | None = None
+    center: float = 0.0
+    shape: Floats | None = None
+    shape_RC: Floats | None = None
+    vertex_R: Floats | None = None
 
     @property
     def usable(self) -> bool:
         return self.status == "ok"
 
+    @property
+    def loss_R(self) -> Floats:
+        """The loss at each draw's own optimum."""
+        assert self.vertex_R is not None and self.shape_RC is not None
+        return values(self.shape_RC, self.vertex_R - self.center)
 
-def fit_optimum(curve: Curve) -> Fit:
-    """Fits one curve; at a grid edge the optimum is only bounded, and the status says so."""
-    finite = np.isfinite(curve.y)
-    if not finite.any():
+    @property
+    def curvature_R(self) -> Floats:
+        """Second derivative of the loss at each draw's optimum, nats per octave squared."""
+        assert self.vertex_R is not None and self.shape_RC is not None
+        return values(_derivative(_derivative(self.shape_RC)), self.vertex_R - self.center)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The fits of all curves of a family, and the standard deviation of one run around them."""
+
+    fits: tuple[Fit, ...]
+    noise_nats: float
+
+
+def fit_family(curves: Sequence[Curve]) -> Family:
+    """Fits all curves together; what cannot be fitted says why by its status."""
+    fits = [_placed(curve) for curve in curves]
+    usable = [index for index, fit in enumerate(fits) if fit.usable]
+    if not usable:
+        return Family(tuple(fits), NOISE_NATS)
+    shapes, shapes_R, noise = _posterior([fits[index] for index in usable])
+    for place, index in enumerate(usable):
+        fits[index] = _fitted(fits[index], shapes[place], shapes_R[place])
+    return Family(tuple(fits), noise)
+
+
+def optimum_interval(fit: Fit, noise: float) -> Interval | None:
+    """95 %, in log2; None on a side where the optimum may lie beyond the grid.
+
+    Next to a value that diverged, or among values that tie, the end is the first that is clearly worse.
+    """
+    curve = fit.curve
+    if fit.status == "at_edge" and len(curve.x) > 1:
+        inner = _first_worse(curve, 0 if fit.edge == "low" else len(curve.x) - 1, noise, fit.edge == "low")
+        return (None, inner) if fit.edge == "low" else (inner, None)
+    if fit.vertex_R is None or fit.vertex is None:
+        return None
+    floor_R = POSITION_OCTAVES * np.random.default_rng(1).standard_normal(DRAWS)
+    low, high = (float(end) for end in np.percentile(fit.vertex_R + floor_R, [2.5, 97.5]))
+    first, last = float(curve.x[fit.window.start]), float(curve.x[fit.window.stop - 1])
+    open_low, open_high = (
+        abs(low - first) < 3 * POSITION_OCTAVES or low < first,
+        abs(high - last) < 3 * POSITION_OCTAVES or high > last,
+    )
+    return (
+        _first_worse(curve, fit.window.start, noise, False) if open_low else min(low, fit.vertex),
+        _first_worse(curve, fit.window.stop - 1, noise, True) if open_high else max(high, fit.vertex),
+    )
+
+
+def values(shape_RC: Floats, t_R: Floats) -> Floats:
+    """Each polynomial at its own place."""
+    result = np.zeros(len(shape_RC))
+    for power in range(shape_RC.shape[1] - 1, -1, -1):
+        result = result * t_R + shape_RC[:, power]
+    return result
+
+
+def _first_worse(curve: Curve, index: int, noise: float, upwards: bool) -> float | None:
+    """The first value beyond `index` that is no tie with the minimum; None beyond the grid."""
+    best = float(np.min(curve.y[curve.usable]))
+    step = 1 if upwards else -1
+    index += step
+    while 0 <= index < len(curve.x):
+        tie = best + TIE_SIGMAS * noise / np.sqrt(curve.runs[index])
+        if not curve.y[index] <= tie and not np.isnan(curve.y[index]):
+            return float(curve.x[index])
+        index += step
+    return None
+
+
+def _placed(curve: Curve) -> Fit:
+    """The window of a curve, or the reason why it has none."""
+    if not curve.usable.any():
         return Fit("all_diverged", curve, slice(0, 0), None, None)
-    best = int(np.argmin(curve.y))
-    x_best, y_best = float(curve.x[best]), float(curve.y[best])
+    y = np.where(curve.usable, curve.y, np.inf)
+    best = int(np.argmin(y))
+    x_best, y_best = float(curve.x[best]), float(y[best])
     if best in (0, len(curve.x) - 1) and len(curve.x) > 1:
         return Fit("at_edge", curve, slice(best, best + 1), x_best, y_best, "low" if best == 0 else "high")
-    window = fit_window(curve, best, MIN_POINTS)
-    if window.stop - window.start < MIN_POINTS:
-        return Fit("too_few", curve, window, x_best, y_best)
-    vertex, loss = vertices(curve, window, curve.y[None, window])
-    return Fit("ok", curve, window, float(vertex[0]), float(loss[0]))
+    window = _window(curve, best)
+    enough = int(curve.usable[window].sum()) >= MIN_POINTS
+    return Fit("ok" if enough else "too_few", curve, window, x_best, y_best)
 
 
-def fit_window(curve: Curve, best: int, points: int) -> slice:
-    """Contiguous indices around `best` within WINDOW_NATS, grown to at least `points` finite ones."""
-    near = curve.y <= curve.y[best] + WINDOW_NATS
-    finite = np.isfinite(curve.y)
-    start, stop = best, best + 1
-    while start > 0 and near[start - 1]:
-        start -= 1
-    while stop < len(near) and near[stop]:
-        stop += 1
-    while stop - start < points:
-        left = curve.y[start - 1] if start > 0 and finite[start - 1] else np.inf
-        right = curve.y[stop] if stop < len(near) and finite[stop] else np.inf
-        if not np.isfinite(min(left, right)):
-            break
+def _window(curve: Curve, best: int) -> slice:
+    """The values around the best that the fit uses: a spike among them is stepped over, divergence is not."""
+    x, y = curve.x, curve.y
+    inside = np.abs(x - x[best]) <= REACH_OCTAVES + 1e-9
+    wall = y >= y[best] + WALL_NATS
+    start, stop, count = best, best + 1, 1
+    while True:
+        left = y[start - 1] if start > 0 and (inside[start - 1] or not wall[start]) else np.inf
+        right = y[stop] if stop < len(y) and (inside[stop] or not wall[stop - 1]) else np.inf
+        if np.isnan(left) or np.isnan(right):
+            start, stop = (start - 1, stop) if np.isnan(left) else (start, stop + 1)
+            continue
+        lower = min(left, right)
+        if not np.isfinite(lower) or (lower > y[best] + WINDOW_NATS and count >= WANTED_POINTS):
+            return slice(start, stop)
+        if lower > y[best] + CAP_NATS and count >= MIN_POINTS:
+            return slice(start, stop)
         start, stop = (start - 1, stop) if left <= right else (start, stop + 1)
-    return slice(start, stop)
+        count += 1
 
 
-def vertices(curve: Curve, window: slice, y_RP: Floats) -> tuple[Floats, Floats]:
-    """Vertex and its loss of the parabola through each of R sets of losses on the window's P points.
+def _posterior(fits: Sequence[Fit]) -> tuple[list[tuple[float, Floats]], list[Floats], float]:
+    """Per scale its center with the mean coefficients [5], its drawn ones [R, 5]; and the noise of a run."""
+    places = [np.flatnonzero(fit.curve.usable[fit.window]) + fit.window.start for fit in fits]
+    rough = [_rough(fit, place) for fit, place in zip(fits, places, strict=True)]
+    curvature = float(np.median([curved for _, curved in rough]))
+    levels = [float(fit.loss) for fit in fits if fit.loss is not None]
+    x = [fit.curve.x[place] - center for fit, place, (center, _) in zip(fits, places, rough, strict=True)]
+    height = np.concatenate(
+        [fit.curve.y[place] - level for fit, place, level in zip(fits, places, levels, strict=True)]
+    )
+    runs = np.concatenate([fit.curve.runs[place] for fit, place in zip(fits, places, strict=True)])
+    design = _design(x)
+    precision = _prior(len(fits), curvature)
+    squares, freedom = _scatter(fits, places)
 
-    A vertex outside the neighbours of the set's best point, or a parabola that opens downwards, would
-    extrapolate; there the optimum stays within the cell around the best point.
-    """
-    x = curve.x[window]
-    center = x.mean()
-    coefficients = np.linalg.lstsq(np.vander(x - center, 3), y_RP.T, rcond=None)[0]
-    a, b, c = coefficients
-    best = np.argmin(y_RP, axis=1) + window.start
-    low, high = curve.x[np.maximum(best - 1, 0)], curve.x[np.minimum(best + 1, len(curve.x) - 1)]
-    convex = a > 1e-12
-    offset = np.where(convex, -b / (2 * np.where(convex, a, 1.0)), curve.x[best] - center)
-    vertex = np.clip(offset + center, low, high)
-    t = vertex - center
-    return vertex, np.where(convex, a * t * t + b * t + c, y_RP.min(axis=1))
+    variance_GN = NOISE_LEVELS[:, None] ** 2 / runs + (MISFIT * height) ** 2
+    normal_GCC = np.einsum("nc,gn,nd->gcd", design, 1 / variance_GN, design, optimize=True) + precision
+    right_GC = (height / variance_GN) @ design
+    root_GCC = np.linalg.cholesky(normal_GCC)
+    mean_GC = np.linalg.solve(normal_GCC, right_GC[..., None])[..., 0]
+    log_G = (
+        -0.5 * ((height**2 / variance_GN).sum(axis=1) - (mean_GC * right_GC).sum(axis=1))
+        - 0.5 * np.log(variance_GN).sum(axis=1)
+        - np.log(np.diagonal(root_GCC, axis1=1, axis2=2)).sum(axis=1)
+        - squares / (2 * NOISE_LEVELS**2)
+        - freedom * np.log(NOISE_LEVELS)
+        - 0.5 * (np.log(NOISE_LEVELS / NOISE_NATS) / np.log(NOISE_FACTOR)) ** 2
+    )
+    weight_G = np.exp(log_G - log_G.max())
+    weight_G /= weight_G.sum()
 
-
-def noise(fits: Sequence[Fit]) -> tuple[float, int]:
-    """Standard deviation of a curve's points around a smooth curve, and its degrees of freedom.
-
-    Pooled over the scales: the larger of what local parabolas with a shared lopsidedness leave over
-    and what the seeds scatter by. The first holds the curves' misfit too, so it errs on the wide side.
-    Windows with no point to spare are grown by one only when no scale has a point to spare: a grown
-    window reaches up the walls of the curve, where the misfit says nothing about noise.
-    """
-    scatter, freedom = _seed_scatter(fits)
-    for points in (MIN_POINTS, MIN_POINTS + 1):
-        smooth, degrees = _roughness([fit for fit in fits if fit.usable], points)
-        if degrees:
-            return (scatter, freedom) if scatter > smooth else (smooth, degrees)
-    return scatter, freedom
-
-
-def _roughness(fits: Sequence[Fit], points: int) -> tuple[float, int]:
-    """What is left of the windows after a parabola per scale and one cubic term shared by all.
-
-    The shared term takes out the lopsidedness that the curves of a family have in common, which is
-    shape and not noise; it costs one degree of freedom.
-    """
-    residuals, cubics = [np.zeros(0)], [np.zeros(0)]
-    degrees = 0
-    for fit in fits:
-        window = fit_window(fit.curve, int(np.argmin(fit.curve.y)), points)
-        x, y = fit.curve.x[window], fit.curve.y[window]
-        t = x - x.mean()
-        design = np.vander(t, 3)
-        both = np.stack([y, t**3], axis=1)
-        left = both - design @ np.linalg.lstsq(design, both, rcond=None)[0]
-        residuals.append(left[:, 0])
-        cubics.append(left[:, 1])
-        degrees += len(x) - 3
-    residual, cubic = np.concatenate(residuals), np.concatenate(cubics)
-    if degrees < 2:
-        return (float(np.sqrt(residual @ residual)), 1) if degrees else (0.0, 0)
-    residual = residual - cubic * (cubic @ residual) / (cubic @ cubic)
-    return float(np.sqrt(residual @ residual / (degrees - 1))), degrees - 1
+    generator = np.random.default_rng(0)
+    drawn_G = generator.multinomial(DRAWS, weight_G)
+    draws_RC = np.concatenate(
+        [
+            mean_GC[level]
+            + generator.standard_normal((count, design.shape[1])) @ np.linalg.inv(root_GCC[level])
+            for level, count in enumerate(drawn_G)
+            if count
+        ]
+    )
+    mean = weight_G @ mean_GC
+    centers = [center for center, _ in rough]
+    means = [_of_scale(mean[None], index, len(fits), levels[index])[0] for index in range(len(fits))]
+    return (
+        list(zip(centers, means, strict=True)),
+        [_of_scale(draws_RC, index, len(fits), levels[index]) for index in range(len(fits))],
+        float(weight_G @ NOISE_LEVELS),
+    )
 
 
-def _seed_scatter(fits: Sequence[Fit]) -> tuple[float, int]:
-    """Standard deviation of a mean over the seeds, pooled over the scales."""
-    seeded = [
-        (fit.curve.spread**2 / fit.curve.seeds, fit.curve.degrees)
-        for fit in fits
-        if fit.curve.spread is not None
-    ]
-    degrees = sum(freedom for _, freedom in seeded)
-    return (float(np.sqrt(sum(v * d for v, d in seeded) / degrees)) if degrees else 0.0), degrees
+def _rough(fit: Fit, place: np.ndarray) -> tuple[float, float]:
+    """Where a plain parabola has its vertex, at most one octave from the best point, and its curvature."""
+    assert fit.vertex is not None and fit.loss is not None
+    t, height = fit.curve.x[place] - fit.vertex, fit.curve.y[place] - fit.loss
+    weight = 1 / (0.02 + height)  # the best points decide
+    a, b, _ = np.linalg.lstsq(np.vander(t, 3) * weight[:, None], height * weight, rcond=None)[0]
+    a = max(float(a), 1e-3)
+    return fit.vertex + float(np.clip(-b / (2 * a), -1, 1)), a
+
+
+def _design(x: Sequence[Floats]) -> Floats:
+    """[N, C]: three columns per scale, two that all share, two deviations per scale."""
+    scales = len(x)
+    design = np.zeros((sum(len(t) for t in x), 5 * scales + 2))
+    row = 0
+    for index, t in enumerate(x):
+        rows = slice(row, row + len(t))
+        design[rows, 3 * index : 3 * index + 3] = t[:, None] ** POWERS[:3]
+        design[rows, 3 * scales : 3 * scales + 2] = t[:, None] ** POWERS[3:]
+        deviation = 3 * scales + 2 + 2 * index
+        design[rows, deviation : deviation + 2] = t[:, None] ** POWERS[3:]
+        row += len(t)
+    return design
+
+
+def _prior(scales: int, curvature: float) -> Floats:
+    own = np.full(3 * scales, VAGUE)
+    deviations = np.array([CUBIC, QUARTIC, *[CUBIC_OF_SCALE, QUARTIC_OF_SCALE] * scales])
+    return np.diag(np.concatenate([own, 1 / (deviations * curvature) ** 2]))
+
+
+def _scatter(fits: Sequence[Fit], places: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Sum of squares of the seeds' scatter inside the windows, and its degrees of freedom."""
+    squares = freedom = 0.0
+    for fit, place in zip(fits, places, strict=True):
+        scatter_SP = fit.curve.scatter_SP
+        inside, count = scatter_SP[:, place], int(np.isfinite(scatter_SP).sum())
+        there = int(np.isfinite(inside).sum())
+        squares += float(np.nansum(inside**2))
+        freedom += max(0.0, there - len(place) - (len(scatter_SP) - 1) * there / max(count, 1))
+    return squares, freedom
+
+
+def _of_scale(coefficients_RC: Floats, index: int, scales: int, level: float) -> Floats:
+    """A scale's own polynomial, [R, 5]."""
+    own = coefficients_RC[:, 3 * index : 3 * index + 3]
+    shared = coefficients_RC[:, 3 * scales : 3 * scales + 2]
+    deviation = coefficients_RC[:, 3 * scales + 2 + 2 * index : 3 * scales + 4 + 2 * index]
+    shape_RC = np.concatenate([own, shared + deviation], axis=1)
+    shape_RC[:, 0] += level
+    return shape_RC
+
+
+def _fitted(fit: Fit, mean: tuple[float, Floats], shape_RC: Floats) -> Fit:
+    center, shape = mean
+    ends = float(fit.curve.x[fit.window.start]) - center, float(fit.curve.x[fit.window.stop - 1]) - center
+    vertex = _minima(shape[None], *ends)
+    vertex_R = _minima(shape_RC, *ends)
+    return Fit(
+        "ok",
+        fit.curve,
+        fit.window,
+        float(vertex[0]) + center,
+        float(values(shape[None], vertex)[0]),
+        center=center,
+        shape=shape,
+        shape_RC=shape_RC,
+        vertex_R=vertex_R + center,
+    )
+
+
+def _minima(shape_RC: Floats, low: float, high: float) -> Floats:
+    """Where each polynomial is least between the ends: the best of a fine grid, then Newton's steps."""
+    t_F = np.linspace(low, high, PLACES)
+    t_R: Floats = t_F[np.argmin(shape_RC @ (t_F[None, :] ** POWERS[:, None]), axis=1)]
+    slope_RC = _derivative(shape_RC)
+    bend_RC = _derivative(slope_RC)
+    cell = t_F[1] - t_F[0]
+    for _ in range(2):
+        bend = values(bend_RC, t_R)
+        step = np.where(bend > 0, values(slope_RC, t_R) / np.where(bend > 0, bend, 1.0), 0.0)
+        t_R = np.clip(t_R - np.clip(step, -cell, cell), low, high)
+    return t_R
+
+
+def _derivative(shape_RC: Floats) -> Floats:
+    derivative: Floats = shape_RC[:, 1:] * np.arange(1, shape_RC.shape[1])
+    return derivative

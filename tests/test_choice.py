@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mutransfer.models.recipe import Recipe
-from mutransfer.orchestrator.export import ExportError, export_object
+from mutransfer.orchestrator.export import ExportError, Target, export_object
 from mutransfer.results.choice import ChoiceError, NothingTunedError, choose, tuned_log2
 from mutransfer.results.comparison import Comparison, compare
 from mutransfer.results.schema import ROWS
@@ -68,17 +68,17 @@ def test_nothing_tuned_says_why(recipe: Callable[..., Recipe]) -> None:
 def test_warnings_name_what_the_evidence_does_not_cover(recipe: Callable[..., Recipe]) -> None:
     frame = rows(recipe, [-4, -5, -6, -7], parametrization="sp")
     (comparison,) = compared(frame)
-    warnings = export_object(comparison, frame, width=8192, depth=24)["warnings"]
+    warnings = export_object(comparison, frame, Target(8192, 24))["warnings"]
     assert warnings == [
         "the verdict is drifts, so the optimum at the target may be another",
         "width 8192 is 128 times the largest measured, 64",
         "depth 24: only depth 2 was measured",
     ]
     stable = rows(recipe, [-5] * 4)
-    assert export_object(compared(stable)[0], stable, width=512, depth=2)["warnings"] == []
+    assert export_object(compared(stable)[0], stable, Target(512, 2))["warnings"] == []
 
 
 def test_a_target_that_does_not_fit_is_refused(recipe: Callable[..., Recipe]) -> None:
     frame = rows(recipe, [-5] * 3)
     with pytest.raises(ExportError, match="the target does not fit: width: 100 is not a multiple"):
-        export_object(compared(frame)[0], frame, width=100, depth=2)
+        export_object(compared(frame)[0], frame, Target(100, 2))

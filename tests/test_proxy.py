@@ -2,20 +2,22 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mutransfer.models.initial import initial_draw
 from mutransfer.models.inventory import parameter_count, parameters
 from mutransfer.models.layers.convolution import causal_convolution
 from mutransfer.models.layers.embedding import embed
 from mutransfer.models.loss import cross_entropy
-from mutransfer.models.parametrization.role import Site
+from mutransfer.models.parametrization.role import Parameter, Site
 from mutransfer.models.parametrization.rules import multipliers
 from mutransfer.models.proxy import logits
 from mutransfer.models.recipe import Recipe
-from mutransfer.models.training.bank import ParameterBank, initial_draw
+from mutransfer.models.training.bank import ParameterBank
 
 CPU = torch.device("cpu")
 VARIANTS = [
@@ -117,15 +119,19 @@ def test_loss_and_gradient_are_torchs() -> None:
 
 def test_start_depends_on_seed_name_and_shape_only(recipe: Callable[..., Recipe]) -> None:
     one, other = parameters(recipe().shape)[2:4]
-    assert (initial_draw(one, 0) == initial_draw(one, 0)).all()
-    assert (initial_draw(one, 0) != initial_draw(one, 1)).any()
-    assert (initial_draw(one, 0) != initial_draw(other, 0)).any()
+    assert (draw(one) == draw(one)).all()
+    assert (draw(one) != draw(one, seed=1)).any()
+    assert (draw(one) != draw(other)).any()
+
+
+def draw(parameter: Parameter, seed: int = 0) -> np.ndarray:
+    return initial_draw(parameter.name, parameter.shape, parameter.start, seed)
 
 
 def test_gate_starts_are_mamba2s(recipe: Callable[..., Recipe]) -> None:
     inventory = {p.pattern: p for p in parameters(recipe(architecture="gdn", width=4096).shape)}
-    rate = torch.from_numpy(initial_draw(inventory["blocks.*.mixer.a_log"], 0)).exp()
-    dt = F.softplus(torch.from_numpy(initial_draw(inventory["blocks.*.mixer.dt_bias"], 0)))
+    rate = torch.from_numpy(draw(inventory["blocks.*.mixer.a_log"])).exp()
+    dt = F.softplus(torch.from_numpy(draw(inventory["blocks.*.mixer.dt_bias"])))
     assert rate.min() > 0 and 15 < rate.max() <= 16
     assert 0.0009 < dt.min() < 0.002 and 0.08 < dt.max() < 0.1001
 

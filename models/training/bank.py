@@ -8,8 +8,6 @@ views [K, *shape].
 K trials, P parameters of one buffer, laid end to end.
 """
 
-import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..initial import initial_draw
 from ..optimizers import DIRECTIONS
 from ..optimizers.direction import Hyperparameters, step
 from ..optimizers.sophia import Sophia
@@ -106,7 +105,7 @@ class ParameterBank:
             for member in members:
                 key = (recipe.seed, member.name)
                 if key not in draws:
-                    draws[key] = initial_draw(member, recipe.seed)
+                    draws[key] = initial_draw(member.name, member.shape, member.start, recipe.seed)
                 std = rule[member.name].init_std
                 parts.append(draws[key] if std is None else draws[key] * np.float32(std))
             rows.append(np.concatenate(parts))
@@ -144,25 +143,3 @@ def _key(rule: ParameterRule) -> Key:
         return Key(rule.optimizer, parameter.role, parameter.decayed, None)
     rows, columns = parameter.shape
     return Key(rule.optimizer, parameter.role, parameter.decayed, (rows, columns))
-
-
-def initial_draw(parameter: Parameter, seed: int) -> np.ndarray:
-    """The unscaled start of one parameter, flat float32: a function of (seed, name, shape) alone.
-
-    Drawn on the CPU, so that trials which differ in anything else start from the same numbers.
-    A ~ U(0, 16) and dt ~ log-uniform [1e-3, 1e-1] are Mamba2's starts (arXiv:2405.21060), kept by GDN.
-    """
-    name = np.frombuffer(hashlib.sha256(parameter.name.encode()).digest(), dtype=np.uint32)
-    generator = np.random.default_rng([seed, *parameter.shape, *(int(word) for word in name)])
-    match parameter.start:
-        case "normal":
-            return generator.standard_normal(parameter.size, dtype=np.float32)
-        case "ones":
-            return np.ones(parameter.size, dtype=np.float32)
-        case "zeros":
-            return np.zeros(parameter.size, dtype=np.float32)
-        case "a_log":
-            return np.log(generator.uniform(1e-4, 16.0, parameter.size)).astype(np.float32)
-        case "dt_bias":
-            step_size = np.exp(generator.uniform(math.log(1e-3), math.log(1e-1), parameter.size))
-            return (step_size + np.log(-np.expm1(-step_size))).astype(np.float32)  # inverse softplus

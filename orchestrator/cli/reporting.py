@@ -19,6 +19,9 @@ class ReportFormat(StrEnum):
 class ExportFormat(StrEnum):
     yaml = "yaml"
     json = "json"
+    torchtitan = "torchtitan"
+    megatron = "megatron"
+    huggingface = "huggingface"
 
 
 DirectoriesArgument = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Sweep directories.")]
@@ -65,6 +68,12 @@ def export(
     directory: DirectoryArgument,
     width: Annotated[int, typer.Option(min=1, max=10_000_000, help="Width of the large model.")],
     depth: Annotated[int, typer.Option(min=1, max=100_000, help="Residual blocks of the large model.")],
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Sequences per batch of the large run. Default: the sweep's.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens the large run trains on. Default: the sweep's steps.")
+    ] = None,
     architecture: Annotated[str | None, typer.Option()] = None,
     optimizer: Annotated[str | None, typer.Option()] = None,
     parametrization: Annotated[str | None, typer.Option()] = None,
@@ -74,7 +83,8 @@ def export(
     """Print the tuned base hyperparameters and what they become at the large model's size."""
     from ...results.choice import choose
     from ..evidence import gather
-    from ..export import export_object, export_text
+    from ..export import Target, export_object
+    from ..export_texts import export_text
     from ..progress import warn
 
     evidence = gather([directory])
@@ -82,7 +92,8 @@ def export(
         raise typer.Exit(exit_codes.NOTHING_TO_REPORT)
     wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
     chosen = choose(evidence.comparisons, **wanted)
-    handed = export_object(chosen, evidence.rows, width, depth)
+    target = Target(width, depth, batch, tokens)
+    handed = export_object(chosen, evidence.rows, target, evidence.comparisons)
     for warning in handed["warnings"]:
         warn(f"warning: {warning}")
     text = export_text(handed, format_.value)

@@ -37,15 +37,14 @@ def render_page(
 
 def _verdict(comparison: Comparison) -> str:
     drift = comparison.drift
+    slope, penalty = words.slope(drift.slope), words.penalty(drift.penalty)
     reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in drift.reasons)
     return f"""<article class="verdict {drift.verdict}">
 <h2>{html.escape(words.label(comparison))}</h2>
 <p class="word">{SYMBOL[drift.verdict]} {drift.verdict}</p>
 <p>best {html.escape(words.readable(comparison.hyperparameter))} across {html.escape(comparison.axis)}:
-<b>{words.signed(drift.slope)}</b> octaves per doubling
-<span>{words.interval(drift.slope_interval)}</span></p>
-<p>transfer penalty <b>{words.number(drift.penalty)}</b> nats
-<span>{words.interval(drift.penalty_interval, 3)}</span></p>
+<b>{slope[0]}</b> octaves per doubling <span>{slope[1]}</span></p>
+<p>transfer penalty <b>{penalty[0]}</b> nats <span>{penalty[1]}</span></p>
 <ul>{reasons}</ul></article>"""
 
 

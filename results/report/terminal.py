@@ -48,8 +48,8 @@ def _verdicts(family: Sequence[Comparison], axis: str, hyperparameter: str) -> T
         table.add_row(
             words.label(comparison),
             Text(drift.verdict, style=VERDICT_STYLE[drift.verdict]),
-            f"{words.signed(drift.slope)} {words.interval(drift.slope_interval)}",
-            f"{words.number(drift.penalty)} {words.interval(drift.penalty_interval, 3)}",
+            " ".join(words.slope(drift.slope)),
+            " ".join(words.penalty(drift.penalty)),
         )
     return table
 

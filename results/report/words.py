@@ -1,7 +1,8 @@
 """Numbers and intervals as the report writes them: the same words in every format."""
 
 from ..comparison import Comparison
-from ..drift import Interval, ScaleOptimum
+from ..drift import Estimate, ScaleOptimum
+from ..optimum import Interval
 
 MINUS = "−"
 
@@ -29,6 +30,18 @@ def interval(ends: Interval | None, digits: int = 2) -> str:
     left = f"{MINUS}∞" if low is None else f"{low:.{digits}f}".replace("-", MINUS)
     right = "∞" if high is None else f"{high:.{digits}f}".replace("-", MINUS)
     return f"[{left}, {right}]"
+
+
+def slope(estimate: Estimate | None) -> tuple[str, str]:
+    """A slope and its interval."""
+    return (signed(None), "") if estimate is None else (signed(estimate.value), interval(estimate.interval))
+
+
+def penalty(estimate: Estimate | None) -> tuple[str, str]:
+    """A loss difference in nats and its interval."""
+    return (
+        (number(None), "") if estimate is None else (number(estimate.value), interval(estimate.interval, 3))
+    )
 
 
 def power_of_two(log2: float | None) -> str:

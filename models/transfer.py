@@ -1,0 +1,162 @@
+"""The hand-over inside the large run: an export's values as parameter groups, start and multipliers.
+
+Works on any `nn.Module` with nothing but torch and numpy:
+
+    plan = json.load(open("plan.json"))            # mutransfer export DIR ... -f json --out plan.json
+    initialize_(model, plan, seed=0)
+    optimizer = torch.optim.AdamW(param_groups(model, plan))
+    factors = multipliers(plan)                    # "embedding", "residual branch", "readout", ...
+
+A parameter is known by the plan's own name pattern (`blocks.*.mlp.up.weight`), or by a role map of yours,
+from name patterns (shell wildcards) to a pattern of the plan or to a role: {"layers.*.wq.weight": "hidden"}.
+Unknown parameters, and patterns that match nothing, are refused: what is silently left out of the groups
+is how a transfer fails.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .initial import initial_draw
+from .parametrization.role import Role, pattern_of
+
+Plan = Mapping[str, Any]
+Roles = Mapping[str, str]
+GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
+"""Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
+
+
+class UnknownParameterError(Exception):
+    """The model and the plan do not fit; the message lists the parameters or patterns, and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A parameter of the model with its entry of the plan: by its own pattern, or by its role alone."""
+
+    name: str
+    tensor: nn.Parameter
+    entry: Mapping[str, Any]
+    drawn_as: str  # the name that its first values are drawn by
+
+
+def param_groups(model: nn.Module, plan: Plan, roles: Roles | None = None) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer: `params, lr, weight_decay`, with `eps` and `betas` where they apply.
+
+    `weight_decay` is such that torch's W <- W - lr * weight_decay * W is what the sweep trained with,
+    whatever its convention. `optimizer`, `role` and `names` are there to be read: a plan of a matrix
+    optimizer has groups for it and groups for AdamW. Raises UnknownParameterError.
+    """
+    groups: dict[tuple[object, ...], dict[str, Any]] = {}
+    for assigned in _assigned(model, plan, roles or {}):
+        values = _group_values(assigned.entry, plan)
+        key = tuple(sorted((name, str(value)) for name, value in values.items()))
+        group = groups.setdefault(key, {"params": [], "names": [], **values})
+        group["params"].append(assigned.tensor)
+        group["names"].append(assigned.name)
+    return list(groups.values())
+
+
+@torch.no_grad()
+def initialize_(model: nn.Module, plan: Plan, seed: int, roles: Roles | None = None) -> None:
+    """Gives every parameter its first values, in place, as a trial with this seed got them.
+
+    A draw depends on (seed, name, shape) alone, on the CPU, whatever device the parameter is on.
+    Raises UnknownParameterError.
+    """
+    for assigned in _assigned(model, plan, roles or {}):
+        tensor, entry = assigned.tensor, assigned.entry
+        shape = tuple(entry.get("shape") or tensor.shape)
+        draw = torch.from_numpy(initial_draw(assigned.drawn_as, shape, entry["start"], seed))
+        std = _init_std(entry, tensor)
+        values = draw if std is None else draw * std
+        tensor.copy_(values.view(tensor.shape))
+
+
+def multipliers(plan: Plan) -> dict[str, float]:
+    """What the forward pass multiplies by at the target, by site, as `mutransfer rules` names them."""
+    return {site: float(value) for site, value in plan["multipliers"].items()}
+
+
+def _assigned(model: nn.Module, plan: Plan, roles: Roles) -> Iterator[Assigned]:
+    found: list[Assigned] = []
+    unknown, unused = [], {*roles}
+    for name, tensor in model.named_parameters():  # a tied parameter comes once
+        patterns = [pattern for pattern in roles if fnmatchcase(name, pattern)]
+        unused -= {*patterns}
+        meant = {roles[pattern] for pattern in patterns} or {pattern_of(name)}
+        if len(meant) > 1:
+            raise UnknownParameterError(f"{name}: matches several patterns: {', '.join(sorted(patterns))}")
+        entry = _entry(meant.pop(), plan)
+        if entry is None:
+            unknown.append(name)
+        else:
+            found.append(Assigned(name, tensor, _fitting(name, tensor, entry), _drawn_as(name, entry)))
+    if unknown:
+        raise UnknownParameterError(
+            f"the plan does not know {', '.join(unknown)}; give each a role or a pattern of the plan in "
+            f"`roles` (roles: {', '.join(plan['roles'])})"
+        )
+    if unused:
+        raise UnknownParameterError(f"no parameter matches {', '.join(sorted(unused))}; mend the role map")
+    yield from found
+
+
+def _entry(meant: str, plan: Plan) -> Mapping[str, Any] | None:
+    """The values of a name pattern of the plan, or those of a role."""
+    if meant in plan["parameters"]:
+        return {**plan["parameters"][meant], "pattern": meant}
+    if meant not in plan["roles"]:
+        return None
+    role = plan["roles"][meant]
+    return {**role, "role": meant, "start": "ones" if meant in GAINS else "normal"}
+
+
+def _fitting(name: str, tensor: Tensor, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry, made sure to be of the parameter's shape; axes of length one do not matter."""
+    shape = entry.get("shape")
+    if shape is not None and [n for n in shape if n > 1] != [n for n in tensor.shape if n > 1]:
+        raise UnknownParameterError(
+            f"{name}: is {list(tensor.shape)}, but {shape} at the plan's target; export for this model's size"
+        )
+    if shape is None and len(tensor.shape) == 1 and entry["start"] == "ones" and name.endswith("bias"):
+        return {**entry, "start": "zeros"}
+    return entry
+
+
+def _drawn_as(name: str, entry: Mapping[str, Any]) -> str:
+    """The name of the plan's own parameter, its wildcards filled with this one's indices in their order."""
+    if "pattern" not in entry:
+        return name
+    indices = iter(part for part in name.split(".") if part.isdigit())
+    return ".".join(next(indices, part) if part == "*" else part for part in entry["pattern"].split("."))
+
+
+def _group_values(entry: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    rate, decay = entry["learning_rate"], entry["weight_decay"]
+    if plan["weight_decay_convention"].startswith("independent"):
+        decay /= rate
+    if entry.get("start") != "normal" and "pattern" not in entry:
+        decay = 0.0  # gains and biases do not decay
+    values = {"lr": rate, "weight_decay": decay, "optimizer": entry["optimizer"], "role": entry["role"]}
+    if entry["epsilon"] is not None:
+        values["eps"] = entry["epsilon"]
+    hyperparameters = plan["hyperparameters"]
+    if "beta1" in hyperparameters and entry["optimizer"] not in ("sgd", "muon", "muon-kimi"):
+        values["betas"] = (hyperparameters["beta1"], hyperparameters["beta2"])
+    return values
+
+
+def _init_std(entry: Mapping[str, Any], tensor: Tensor) -> float | None:
+    if "pattern" in entry:
+        std: float | None = entry["init_std"]
+        return std
+    if entry["start"] != "normal":
+        return None
+    fan_in = 1 if entry["role"] == Role.INPUT else tensor[0].numel()
+    gain: float = entry["init_gain"]
+    return gain / fan_in**0.5 if entry["init"] == "fan-in" else gain

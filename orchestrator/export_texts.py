@@ -1,0 +1,143 @@
+"""The export as text: YAML and JSON hold all of it, the others what a framework's own options can hold."""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+
+Handed = Mapping[str, Any]
+
+
+def export_text(handed: Handed, style: str) -> str:
+    return TEXTS[style](handed)
+
+
+def _json(handed: Handed) -> str:
+    return json.dumps(handed, indent=1, allow_nan=False) + "\n"
+
+
+def _yaml(handed: Handed) -> str:
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.dump(dict(handed), text)
+    return text.getvalue()
+
+
+def _torchtitan(handed: Handed) -> str:
+    """Sections of a torchtitan job file. It has one learning rate: the groups are told in comments."""
+    values, target = handed["hyperparameters"], handed["target"]
+    warmup = round(values["warmup"] * target["steps"])
+    decays = {"cosine": "cosine", "linear": "linear"}
+    lines = [
+        *_heading(handed),
+        "[optimizer]",
+        f'name = "{_class_name(handed)}"',
+        f"lr = {values['learning_rate']!r}",
+        *(f"{name} = {values[name]!r}" for name in ("beta1", "beta2") if name in values),
+        *([f"eps = {values['epsilon']!r}"] if "epsilon" in values else []),
+        f"weight_decay = {values['weight_decay']!r}",
+        "",
+        "[lr_scheduler]",
+        f"warmup_steps = {warmup}",
+        f"decay_ratio = {1 - values['warmup'] if values['schedule'] in decays else 0.0!r}",
+        f'decay_type = "{decays.get(values["schedule"], "linear")}"',
+        f"min_lr_factor = {values['final_lr']!r}",
+        "",
+        "[training]",
+        f"global_batch_size = {target['batch_size']}",
+        f"seq_len = {target['sequence_length']}",
+        f"steps = {target['steps']}",
+        *([f"max_norm = {values['grad_clip']!r}"] if values["grad_clip"] else []),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _megatron(handed: Handed) -> str:
+    """Megatron-LM arguments, one per line. With --scaling-recipe mup Megatron scales matrices by itself."""
+    values, base, target = handed["hyperparameters"], handed["base"], handed["target"]
+    arguments = {
+        "hidden-size": target["width"],
+        "num-layers": target["depth"],
+        "seq-length": target["sequence_length"],
+        "global-batch-size": target["batch_size"],
+        "train-iters": target["steps"],
+        "optimizer": {"adamw": "adam"}.get(handed["optimizer"], handed["optimizer"]),
+        "lr": values["learning_rate"],
+        "min-lr": values["learning_rate"] * values["final_lr"],
+        "lr-decay-style": values["schedule"],
+        "lr-warmup-fraction": values["warmup"],
+        "weight-decay": values["weight_decay"],
+        "clip-grad": values["grad_clip"],
+        **{f"adam-{name}": values[name] for name in ("beta1", "beta2") if name in values},
+        **({"adam-eps": values["epsilon"]} if "epsilon" in values else {}),
+    }
+    lines = [*_heading(handed), *(f"--{name} {value}" for name, value in arguments.items())]
+    if handed["parametrization"] != "sp":
+        lines += ["--scaling-recipe mup", f"--scaling-base-hidden-size {base['width']}"]
+        lines += ["# what Megatron scales by itself, compare with the values of each role above"]
+    return "\n".join(lines) + "\n"
+
+
+def _hugging_face(handed: Handed) -> str:
+    """Keywords of transformers.TrainingArguments, and optimizer groups by parameter name pattern."""
+    values, target = handed["hyperparameters"], handed["target"]
+    arguments = {
+        "learning_rate": values["learning_rate"],
+        "weight_decay": values["weight_decay"],
+        **{f"adam_{name}": values[name] for name in ("beta1", "beta2", "epsilon") if name in values},
+        "max_grad_norm": values["grad_clip"],
+        "lr_scheduler_type": values["schedule"],
+        "warmup_steps": round(values["warmup"] * target["steps"]),
+        "max_steps": target["steps"],
+    }
+    independent = handed["weight_decay_convention"].startswith("independent")
+    groups: dict[tuple[float, float, float | None, str], list[str]] = {}
+    for pattern, entry in handed["parameters"].items():
+        rate = entry["learning_rate"]
+        decay = entry["weight_decay"] / rate if independent else entry["weight_decay"]
+        groups.setdefault((rate, decay, entry["epsilon"], entry["optimizer"]), []).append(pattern)
+    listed = [
+        {"patterns": patterns, "lr": rate, "weight_decay": decay, "optimizer": optimizer}
+        | ({} if epsilon is None else {"eps": epsilon})
+        for (rate, decay, epsilon, optimizer), patterns in groups.items()
+    ]
+    return _json({
+        "training_arguments": arguments,
+        "optimizer_groups": listed,
+        "multipliers": handed["multipliers"],
+        "warnings": handed["warnings"],
+    })  # fmt: skip
+
+
+def _heading(handed: Handed) -> list[str]:
+    """Comments: where the values are from, what every role gets, and what to mind."""
+    comparison, target = handed["evidence"]["comparison"], handed["target"]
+    lines = [
+        f"# mutransfer export: {handed['architecture']} {handed['optimizer']} {handed['parametrization']}, "
+        f"width {target['width']}, depth {target['depth']}; verdict {comparison['verdict']}",
+    ]
+    lines += [
+        f"# {role}: learning rate {entry['learning_rate']:.6g}, weight decay {entry['weight_decay']:.6g}"
+        + ("" if entry["epsilon"] is None else f", epsilon {entry['epsilon']:.6g}")
+        for role, entry in handed["roles"].items()
+    ]
+    lines += [f"# multiplier on {site}: {value:.6g}" for site, value in handed["multipliers"].items()]
+    return [*lines, *(f"# warning: {warning}" for warning in handed["warnings"])]
+
+
+def _class_name(handed: Handed) -> str:
+    name: str = handed["optimizer"]
+    return {"adamw": "AdamW", "sgd": "SGD", "muon": "Muon"}.get(name, name)
+
+
+TEXTS: dict[str, Callable[[Handed], str]] = {
+    "yaml": _yaml,
+    "json": _json,
+    "torchtitan": _torchtitan,
+    "megatron": _megatron,
+    "huggingface": _hugging_face,
+}

@@ -1,0 +1,111 @@
+"""A loss curve: loss against one hyperparameter at one scale, freed of what is not the hyperparameter's.
+
+S seeds, P points (values of the hyperparameter)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Truths = NDArray[np.bool_]
+
+SPIKE_NATS = 0.1
+"""A point this far above both neighbours is a spike: near its minimum a loss curve has no second one."""
+SPIKED_RUN = 5.0
+"""A run is left out of its value's mean when it is so many standard deviations above the other seeds'."""
+SWEEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Loss against one hyperparameter at one scale, ascending in log2 of it.
+
+    `y` [P] are means over seeds in nats: infinite where at least half of the seeds diverged, NaN where the
+    value spiked and is left out. `runs` [P] counts the losses behind each mean. `losses_SP` are the single
+    runs' and `scatter_SP` what remains of them after point and seed effects, NaN where there is no run;
+    `seeds` [S] name the rows.
+    """
+
+    scale: float
+    x: Floats
+    y: Floats
+    runs: Floats
+    seeds: Floats
+    losses_SP: Floats
+    scatter_SP: Floats
+    trials: int
+    diverged: int
+
+    @property
+    def usable(self) -> Truths:
+        finite: Truths = np.isfinite(self.y)
+        return finite
+
+    @property
+    def spiked(self) -> tuple[float, ...]:
+        """log2 of the values that were left out."""
+        return tuple(float(x) for x in self.x[np.isnan(self.y)])
+
+
+def curve_of(scale: float, x: Floats, seeds: Floats, losses_SP: Floats, diverged_SP: Truths) -> Curve:
+    """A curve from single runs: NaN where there is none or it diverged, which `diverged_SP` tells apart.
+
+    Seeds are paired (same batches and start for every value), so what a seed shifts all its losses by
+    moves no optimum and is taken out. A run far above the other seeds' at its value is left out.
+    """
+    losses_SP = _without_spiked_runs(losses_SP)
+    there = np.isfinite(losses_SP)
+    runs = there.sum(axis=0).astype(float)
+    point_P, seed_S = _effects(losses_SP, there)
+    failed = diverged_SP.sum(axis=0)
+    y = np.where(runs > 0, point_P, np.inf)
+    y = np.where(failed >= np.maximum(runs + failed, 1) / 2, np.inf, y)
+    return Curve(
+        scale=scale,
+        x=x,
+        y=_without_spikes(y),
+        runs=np.maximum(runs, 1.0),
+        seeds=seeds,
+        losses_SP=losses_SP,
+        scatter_SP=losses_SP - point_P - seed_S[:, None],
+        trials=int(there.sum() + diverged_SP.sum()),
+        diverged=int(diverged_SP.sum()),
+    )
+
+
+def _effects(losses_SP: Floats, there: Truths) -> tuple[Floats, Floats]:
+    """Point and seed effects of an additive model by alternating means; the seeds' add up to zero."""
+    filled = np.where(there, losses_SP, 0.0)
+    per_point, per_seed = np.maximum(there.sum(axis=0), 1), np.maximum(there.sum(axis=1), 1)
+    seed_S = np.zeros(len(filled))
+    for _ in range(1 if there.all() or len(filled) == 1 else SWEEPS):
+        point_P = (filled - np.where(there, seed_S[:, None], 0.0)).sum(axis=0) / per_point
+        seed_S = (filled - np.where(there, point_P, 0.0)).sum(axis=1) / per_seed
+        seed_S -= seed_S.mean()
+    return (filled - np.where(there, seed_S[:, None], 0.0)).sum(axis=0) / per_point, seed_S
+
+
+def _without_spiked_runs(losses_SP: Floats) -> Floats:
+    """Drops single runs far above their value's median; it takes three seeds to tell which run is off."""
+    there = np.isfinite(losses_SP)
+    enough = there.sum(axis=0) >= 3
+    if not enough.any():
+        return losses_SP
+    centered = losses_SP[:, enough] - np.nanmedian(losses_SP[:, enough], axis=0)
+    # 1.48 times the median absolute deviation is the standard deviation of a normal distribution.
+    spread = 1.48 * np.nanmedian(np.abs(centered))
+    off = np.zeros_like(there)
+    off[:, enough] = centered > max(SPIKE_NATS, SPIKED_RUN * spread)
+    return np.where(off, np.nan, losses_SP)
+
+
+def _without_spikes(y: Floats) -> Floats:
+    """NaN for a finite point above both of its finite neighbours by SPIKE_NATS."""
+    if len(y) < 3:
+        return y
+    sides = np.maximum(y[:-2], y[2:])
+    cleaned = y.copy()
+    cleaned[1:-1][np.isfinite(sides) & np.isfinite(y[1:-1]) & (y[1:-1] > sides + SPIKE_NATS)] = np.nan
+    return cleaned
