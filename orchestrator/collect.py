@@ -1,9 +1,10 @@
-"""`gc`: what a sweep directory no longer needs. Results, plan, journal and logs are never touched."""
+"""`gc`: what a sweep directory no longer needs. Results are gathered into fewer files, logs left alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..results.compaction import Compacted, compact
 from ..results.store import published_jobs
 from .record.directory import SweepDirectory
 from .record.journal import read_journal, replay
@@ -12,14 +13,16 @@ from .record.lease import Lease, OwnedError
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Files that were, or would be, removed."""
+    """Files that were, or would be, removed, and files that were gathered into one."""
 
     paths: tuple[Path, ...]
     bytes: int
+    compacted: tuple[Compacted, ...] = ()
 
 
 def collect(directory: SweepDirectory, dry_run: bool) -> Collected:
-    """Removes checkpoints of finished and split jobs, scratch files and submission files of finished jobs.
+    """Removes checkpoints of finished and split jobs, scratch files and submission files of finished jobs;
+    gathers the result files of many jobs.
 
     Raises OwnedError while a driver is at work, DirectoryError for no sweep.
     """
@@ -31,13 +34,15 @@ def collect(directory: SweepDirectory, dry_run: bool) -> Collected:
             )
         paths = tuple(sorted(path for path in _superfluous(directory) if path.exists()))
         size = sum(path.stat().st_size for path in paths)
+        compacted: list[Compacted] = []
         if not dry_run:
+            compacted = compact(directory.path)
             for path in paths:
                 path.unlink(missing_ok=True)
             for folder in {path.parent for path in paths}:
                 if folder.name == "checkpoints" and not any(folder.iterdir()):
                     folder.rmdir()
-    return Collected(paths, size)
+    return Collected(paths, size, tuple(compacted))
 
 
 def _superfluous(directory: SweepDirectory) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """The measurements of one or several sweep directories, gathered for reports and exports."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,28 +8,39 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from ..results.comparison import Comparison, compare
-from ..results.facts import Facts, facts_of
+from ..results.comparison import compare
+from ..results.contrast import contrasts
+from ..results.coordinates import Check, checks_from_object
+from ..results.facts import facts_of
+from ..results.plane import joint
+from ..results.report.content import Content
 from ..results.schema import ROWS
+from ..results.searched import best_of_searches
 from ..results.store import finished_trials, publish_table, read_rows
 from .record.directory import DirectoryError, SweepDirectory
 from .record.journal import read_journal, replay
 
+CHECK = "coordcheck/coordcheck.json"
+"""Where a sweep keeps its coordinate check: `coordcheck SPEC --out DIR/coordcheck`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Rows, their comparisons, and what stands in the way."""
+    """Rows, what they say, and what stands in the way."""
 
     rows: pd.DataFrame
-    comparisons: tuple[Comparison, ...]
-    facts: Facts
+    content: Content
     problems: tuple[str, ...]
 
 
 def gather(directories: Sequence[Path]) -> Evidence:
     """Reads the directories. Raises DirectoryError for one that is no sweep; broken files are named."""
     tables, problems, names, runs = [], [], [], []
+    checks: list[Check] = []
+    searches: list[tuple[list[str], set[str]]] = []
     failures, lost_seconds = Counter[str](), 0.0
     for path in directories:
         directory = SweepDirectory(path)
@@ -40,19 +52,66 @@ def gather(directories: Sequence[Path]) -> Evidence:
         table, broken = read_rows(path)
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]
         tables.append(table)
+        if (space := searched_fields(path)) and table.num_rows:
+            searches.append((space, {*table.column("trial_id").to_pylist()}))
         names.append(name)
         runs += directory.provenance()
         history = replay(read_journal(directory.journal))
         failures.update(history.failures)
         lost_seconds += history.lost_seconds
         problems += _unfinished(directory, table)
+        try:
+            checks += _checks(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path / CHECK}: is no coordinate check, left out ({error})")
     rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     rows = rows.drop_duplicates("trial_id", ignore_index=True)
     if rows.empty:
         problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
-    comparisons = compare(rows, ROWS.names) if len(rows) else []
+    grid = rows[~rows["trial_id"].isin({trial for _, ids in searches for trial in ids})]
+    comparisons = compare(grid, ROWS.names) if len(grid) else []
+    planes = joint(grid, ROWS.names) if len(grid) else []
+    best = [
+        entry
+        for space, ids in searches
+        for entry in best_of_searches(rows[rows["trial_id"].isin(ids)], space, ROWS.names)
+    ]
     facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
-    return Evidence(rows, tuple(comparisons), facts, tuple(problems))
+    content = Content(
+        comparisons=tuple(comparisons),
+        contrasts=tuple(contrasts(comparisons)),
+        joint=tuple(planes),
+        searches=tuple(best),
+        checks=tuple(checks),
+        facts=facts,
+    )
+    return Evidence(rows, content, tuple(problems))
+
+
+def _checks(path: Path) -> tuple[Check, ...]:
+    file = path / CHECK
+    return checks_from_object(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else ()
+
+
+def searched_fields(path: Path) -> list[str]:
+    """The hyperparameters that a sweep searches, by its resolved file; none where there is no search."""
+    try:
+        values = YAML(typ="safe").load((path / "sweep.yaml").read_text(encoding="utf-8"))
+        return list(values["search"]["space"])
+    except (OSError, YAMLError, KeyError, TypeError):
+        return []
+
+
+def all_trials(directories: Sequence[Path], out: Path) -> int:
+    """Writes the rows of all directories as one CSV or Parquet file, by its name; returns how many."""
+    rows = gather(directories).rows
+    if out.suffix == ".parquet":
+        rows.to_parquet(out, index=False)
+    elif out.suffix == ".csv":
+        rows.to_csv(out, index=False)
+    else:
+        raise DirectoryError(f"{out}: give a name that ends in .csv or .parquet")
+    return len(rows)
 
 
 def store_import(table: pa.Table, source: Path, out: Path) -> int:

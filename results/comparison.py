@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from .curve import Curve, curve_of
+from .curve import Curve, Floats, Truths, curve_of
 from .drift import Drift, judge
 
 SCALE_AXES = ("width", "depth", "batch_size", "steps", "sequence_length")
@@ -135,27 +135,44 @@ def _follows(members: pd.DataFrame, name: str, axes: Sequence[str]) -> bool:
 
 def curves_along(group: pd.DataFrame, axis: str, hyperparameter: str) -> list[Curve]:
     """One curve per value of the axis, ascending. Values of zero have no place on a log axis."""
-    positive = group[group[hyperparameter] > 0]
-    return [
-        curve(float(scale), members, hyperparameter) for scale, members in positive.groupby(axis, sort=True)
-    ]
+    runs = Runs.of(group, hyperparameter)
+    scale = group[axis].to_numpy(dtype=float)
+    return [runs.curve(float(value), scale == value) for value in np.unique(scale[runs.value > 0])]
 
 
-def curve(scale: float, members: pd.DataFrame, hyperparameter: str) -> Curve:
-    """The curve of the rows of one scale; all values of the hyperparameter are positive."""
-    grid, column = np.unique(members[hyperparameter].to_numpy(dtype=float), return_inverse=True)
-    seeds = members["seed"].fillna(0).to_numpy() if "seed" in members else np.zeros(len(members))
-    seed, row = np.unique(seeds, return_inverse=True)
-    finished = (members["status"] == "finished").to_numpy()
-    loss = members["loss"].to_numpy(dtype=float)
-    there = finished & np.isfinite(loss)
-    shape = (len(seed), len(grid))
-    total_SP, count_SP, diverged_SP = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    np.add.at(total_SP, (row[there], column[there]), loss[there])
-    np.add.at(count_SP, (row[there], column[there]), 1)  # a measurement may have been imported twice
-    np.add.at(diverged_SP, (row[~finished], column[~finished]), 1)
-    losses_SP = np.where(count_SP > 0, total_SP / np.maximum(count_SP, 1), np.nan)
-    return curve_of(scale, np.log2(grid), seed.astype(float), losses_SP, (diverged_SP > 0) & (count_SP == 0))
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The columns of some rows that curves are made of; NaN where a trial has no loss."""
+
+    value: Floats
+    seed: Floats
+    loss: Floats
+    finished: Truths
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, hyperparameter: str) -> Self:
+        seeded = "seed" in rows
+        return cls(
+            value=rows[hyperparameter].to_numpy(dtype=float),
+            seed=rows["seed"].fillna(0).to_numpy(dtype=float) if seeded else np.zeros(len(rows)),
+            loss=rows["loss"].to_numpy(dtype=float),
+            finished=(rows["status"] == "finished").to_numpy(dtype=bool),
+        )
+
+    def curve(self, scale: float, chosen: Truths) -> Curve:
+        """The curve of the chosen rows, in log2 of their positive values."""
+        chosen = chosen & (self.value > 0)
+        grid, column = np.unique(self.value[chosen], return_inverse=True)
+        seeds, row = np.unique(self.seed[chosen], return_inverse=True)
+        loss, finished = self.loss[chosen], self.finished[chosen]
+        there = finished & np.isfinite(loss)
+        shape = (len(seeds), len(grid))
+        total_SP, count_SP, diverged_SP = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        np.add.at(total_SP, (row[there], column[there]), loss[there])
+        np.add.at(count_SP, (row[there], column[there]), 1)  # a measurement may have been imported twice
+        np.add.at(diverged_SP, (row[~finished], column[~finished]), 1)
+        losses_SP = np.where(count_SP > 0, total_SP / np.maximum(count_SP, 1), np.nan)
+        return curve_of(scale, np.log2(grid), seeds, losses_SP, (diverged_SP > 0) & (count_SP == 0))
 
 
 def _none(value: Any) -> Any:  # noqa: ANN401 - a cell of any column

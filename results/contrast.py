@@ -47,7 +47,9 @@ class Contrast:
 
 
 def contrasts(first: Sequence[Comparison], second: Sequence[Comparison] | None = None) -> list[Contrast]:
-    """All pairs within one report that differ in one thing, or the closest pairs between two reports."""
+    """All pairs of one report that differ in architecture, optimizer or parametrization alone, or the
+    closest pairs between two reports.
+    """
     pairs = _within(first) if second is None else _between(first, second)
     return [contrast(one, other) for one, other in pairs]
 
@@ -71,7 +73,7 @@ def _within(comparisons: Sequence[Comparison]) -> list[tuple[Comparison, Compari
     return [
         (one, other)
         for one, other in combinations(comparisons, 2)
-        if _comparable(one, other) and len(_differs(one, other)) == 1
+        if _comparable(one, other) and len(_differs(one, other)) == 1 and one.fixed == other.fixed
     ]
 
 

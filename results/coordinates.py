@@ -115,6 +115,21 @@ def coordcheck_object(checks: Sequence[Check]) -> dict[str, Any]:
     }
 
 
+def checks_from_object(record: Any) -> tuple[Check, ...]:  # noqa: ANN401 - parsed JSON
+    """What `coordcheck_object` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+    if record["schema"] != COORDCHECK_SCHEMA:
+        raise ValueError(f"schema {record['schema']} is not {COORDCHECK_SCHEMA}")
+    checks = []
+    for entry in record["checks"]:
+        rows = [
+            {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+            for row in entry["rows"]
+        ]
+        known = {name: value for name, value in entry.items() if name not in ("rows", "passed")}
+        checks.append(Check(**known, rows=tuple(Row(**row) for row in rows)))
+    return tuple(checks)
+
+
 def _fit(
     log2_scale_S: NDArray[np.float64], squares_SN: NDArray[np.float64]
 ) -> tuple[float, tuple[float, float] | None]:

@@ -15,7 +15,7 @@ SPIKE_NATS = 0.1
 """A point this far above both neighbours is a spike: near its minimum a loss curve has no second one."""
 SPIKED_RUN = 5.0
 """A run is left out of its value's mean when it is so many standard deviations above the other seeds'."""
-SWEEPS = 50
+SWEEPS, SETTLED_NATS = 50, 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Curve:
     `y` [P] are means over seeds in nats: infinite where at least half of the seeds diverged, NaN where the
     value spiked and is left out. `runs` [P] counts the losses behind each mean. `losses_SP` are the single
     runs' and `scatter_SP` what remains of them after point and seed effects, NaN where there is no run;
-    `seeds` [S] name the rows.
+    `seeds` [S] name the rows, `failed` [P] counts the seeds that diverged.
     """
 
     scale: float
@@ -35,6 +35,7 @@ class Curve:
     seeds: Floats
     losses_SP: Floats
     scatter_SP: Floats
+    failed: Floats
     trials: int
     diverged: int
 
@@ -70,6 +71,7 @@ def curve_of(scale: float, x: Floats, seeds: Floats, losses_SP: Floats, diverged
         seeds=seeds,
         losses_SP=losses_SP,
         scatter_SP=losses_SP - point_P - seed_S[:, None],
+        failed=failed.astype(float),
         trials=int(there.sum() + diverged_SP.sum()),
         diverged=int(diverged_SP.sum()),
     )
@@ -80,10 +82,12 @@ def _effects(losses_SP: Floats, there: Truths) -> tuple[Floats, Floats]:
     filled = np.where(there, losses_SP, 0.0)
     per_point, per_seed = np.maximum(there.sum(axis=0), 1), np.maximum(there.sum(axis=1), 1)
     seed_S = np.zeros(len(filled))
-    for _ in range(1 if there.all() or len(filled) == 1 else SWEEPS):
+    for _ in range(SWEEPS):
         point_P = (filled - np.where(there, seed_S[:, None], 0.0)).sum(axis=0) / per_point
-        seed_S = (filled - np.where(there, point_P, 0.0)).sum(axis=1) / per_seed
-        seed_S -= seed_S.mean()
+        before, seed_S = seed_S, (filled - np.where(there, point_P, 0.0)).sum(axis=1) / per_seed
+        seed_S = seed_S - seed_S.mean()
+        if np.abs(seed_S - before).max() < SETTLED_NATS:
+            break
     return (filled - np.where(there, seed_S[:, None], 0.0)).sum(axis=0) / per_point, seed_S
 
 
@@ -91,7 +95,7 @@ def _without_spiked_runs(losses_SP: Floats) -> Floats:
     """Drops single runs far above their value's median; it takes three seeds to tell which run is off."""
     there = np.isfinite(losses_SP)
     enough = there.sum(axis=0) >= 3
-    if not enough.any():
+    if not enough.any() or _highest_lead(losses_SP[:, enough]) <= SPIKE_NATS:
         return losses_SP
     centered = losses_SP[:, enough] - np.nanmedian(losses_SP[:, enough], axis=0)
     # 1.48 times the median absolute deviation is the standard deviation of a normal distribution.
@@ -99,6 +103,11 @@ def _without_spiked_runs(losses_SP: Floats) -> Floats:
     off = np.zeros_like(there)
     off[:, enough] = centered > max(SPIKE_NATS, SPIKED_RUN * spread)
     return np.where(off, np.nan, losses_SP)
+
+
+def _highest_lead(losses_SP: Floats) -> float:
+    """The most that any run is above the lowest of its value: the medians need not be asked below a spike."""
+    return float((np.nanmax(losses_SP, axis=0) - np.nanmin(losses_SP, axis=0)).max())
 
 
 def _without_spikes(y: Floats) -> Floats:

@@ -3,12 +3,18 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from .schema import METADATA, ROWS
+from .sources.fault import ImportFault
+from .sources.mlflow import read_mlflow
+from .sources.table import read_table
+from .sources.wandb import read_wandb
 
 REQUIRED = ("optimizer", "parametrization", "width", "depth", "learning_rate", "loss")
 POSITIVE = ("width", "depth", "learning_rate")
@@ -16,21 +22,30 @@ MAX_FAULTS = 10
 LARGEST = 1e15
 
 
-class ImportFault(Exception):
-    """A file that cannot be imported; the message names it, the columns and rows, and the remedy."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source is read: which column becomes which field, what is filled in, and which Optuna study."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)  # our name: theirs
+    fill: Mapping[str, str] = field(default_factory=dict)
+    study: str | None = None
 
 
-def read_measurements(path: Path) -> pa.Table:
-    """Rows of a CSV or Parquet file in the store's schema; an empty loss means diverged.
+def read_measurements(source: str | Path, reading: Reading = Reading()) -> pa.Table:
+    """Rows of a source in the store's schema; an empty loss means diverged.
 
-    Columns `source?, architecture?, optimizer, parametrization, width, depth, learning_rate,
-    weight_decay?, seed?, loss`; others are kept. Raises ImportFault with everything that is wrong.
+    The kind is told by the source: CSV or Parquet; JSON, JSON lines or offline runs of Weights & Biases; an
+    Optuna storage; MLflow's file store. Columns, after renaming and filling in: `source?, architecture?,
+    optimizer, parametrization, width, depth, learning_rate, weight_decay?, seed?, loss`; others are kept.
+    Raises ImportFault with everything that is wrong.
     """
-    frame = _read(path)
+    path, source = Path(source), str(source)
+    frame = _renamed(_read(source, reading), source, reading)
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise ImportFault(
-            f"{path}: the columns {', '.join(missing)} are missing; required: {', '.join(REQUIRED)}"
+            f"{path}: the columns {', '.join(missing)} are missing; required: {', '.join(REQUIRED)}; "
+            "name theirs with --map learning_rate=lr, fill in with --fill optimizer=adamw"
         )
     if frame.empty:
         raise ImportFault(f"{path}: holds no measurements")
@@ -46,16 +61,29 @@ _NUMERIC = {field.name: field.type for field in ROWS if pa.types.is_integer(fiel
             or pa.types.is_floating(field.type)}  # fmt: skip
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, compression=None)
-    except OSError as error:
-        raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise ImportFault(f"{path}: is neither CSV nor Parquet that can be read ({reason})") from None
+def _read(source: str, reading: Reading) -> pd.DataFrame:
+    path = Path(source)
+    if "://" in source or path.suffix in (".db", ".sqlite3", ".log", ".journal"):
+        from .sources.optuna import read_optuna
+
+        return read_optuna(source, reading.study)
+    if path.is_dir():
+        if any(path.glob("**/files/config.yaml")):
+            return read_wandb(path)
+        return read_mlflow(path)
+    return read_wandb(path) if path.suffix in (".json", ".jsonl") else read_table(path)
+
+
+def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame:
+    """Their columns under our names. A column that is in the way of a renamed one is dropped."""
+    unknown = [theirs for theirs in reading.columns.values() if theirs not in frame.columns]
+    if unknown:
+        raise ImportFault(
+            f"{source}: has no column {', '.join(unknown)}; it has {', '.join(map(str, frame.columns))}"
+        )
+    found = {ours: frame[theirs] for ours, theirs in reading.columns.items()}
+    rest = frame.drop(columns=[name for name in frame.columns if name in {*found, *reading.columns.values()}])
+    return rest.assign(**found, **dict(reading.fill))
 
 
 def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
@@ -92,14 +120,14 @@ def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
     frame["trial_id"] = [_identity(record) for record in frame.to_dict("records")]
     frame = frame.drop_duplicates("trial_id", ignore_index=True)
     known = {}
-    for field in ROWS:
-        column = frame[field.name] if field.name in frame else pd.Series([None] * len(frame))
-        if pa.types.is_string(field.type):
+    for entry in ROWS:
+        column = frame[entry.name] if entry.name in frame else pd.Series([None] * len(frame))
+        if pa.types.is_string(entry.type):
             column = _as_text(column)
         try:
-            known[field.name] = pa.array(column, type=field.type, from_pandas=True)
+            known[entry.name] = pa.array(column, type=entry.type, from_pandas=True)
         except (pa.ArrowException, ValueError, OverflowError) as error:
-            raise ImportFault(f"{path}: column {field.name}: {str(error).splitlines()[0]}") from None
+            raise ImportFault(f"{path}: column {entry.name}: {str(error).splitlines()[0]}") from None
     extra = frame[[name for name in frame.columns if name not in ROWS.names]]
     table = pa.table(known, schema=ROWS)
     for name in extra.columns:

@@ -174,13 +174,20 @@ def _window(curve: Curve, best: int) -> slice:
         if np.isnan(left) or np.isnan(right):
             start, stop = (start - 1, stop) if np.isnan(left) else (start, stop + 1)
             continue
-        lower = min(left, right)
-        if not np.isfinite(lower) or (lower > y[best] + WINDOW_NATS and count >= WANTED_POINTS):
+        # The lower side first; the other one where only it still lacks a wall.
+        sides = sorted([(left, wall[start], -1), (right, wall[stop - 1], 1)])
+        wanted = [step for height, walled, step in sides if _belongs(height - y[best], bool(walled), count)]
+        if not wanted:
             return slice(start, stop)
-        if lower > y[best] + CAP_NATS and count >= MIN_POINTS:
-            return slice(start, stop)
-        start, stop = (start - 1, stop) if left <= right else (start, stop + 1)
+        start, stop = (start - 1, stop) if wanted[0] < 0 else (start, stop + 1)
         count += 1
+
+
+def _belongs(height: float, walled: bool, count: int) -> bool:
+    """Whether a window of `count` points takes the next one in, so high above the minimum."""
+    if height <= WINDOW_NATS or (np.isfinite(height) and count < MIN_POINTS):
+        return True
+    return height <= CAP_NATS and (count < WANTED_POINTS or not walled)
 
 
 def _posterior(fits: Sequence[Fit]) -> tuple[list[tuple[float, Floats]], list[Floats], float]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .comparison import curve, families, split, swept
+from .comparison import Runs, families, split, swept
 from .curve import Curve
 from .drift import Estimate, percentiles, smaller_half, transfer_penalty
 from .optimum import Fit, fit_family
@@ -62,10 +62,11 @@ def joint(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Joint]:
             continue
         for hyperparameter in swept(family.members):
             for fixed, group in split(family, ("width", "depth"), hyperparameter):
-                positive = group[group[hyperparameter] > 0]
+                runs = Runs.of(group, hyperparameter)
+                sizes = group[["width", "depth"]].to_numpy(dtype=int)
                 curves = {
-                    (int(width), int(depth)): curve(float(width), members, hyperparameter)
-                    for (width, depth), members in positive.groupby(["width", "depth"])
+                    (int(width), int(depth)): runs.curve(float(width), (sizes == (width, depth)).all(axis=1))
+                    for width, depth in np.unique(sizes[runs.value > 0], axis=0)
                 }
                 plane = fit_plane(curves)
                 if plane is not None:

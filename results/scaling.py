@@ -14,6 +14,8 @@ from .optimum import Fit, Interval
 
 EXPONENTS = np.linspace(0.05, 2.0, 40)
 MIN_SCALES = 3
+LAW_THINNING = 8
+"""An eighth of the draws is enough for the law's intervals, which are wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,6 @@ class Law:
     exponent: float
     exponent_interval: Interval
     misfit_nats: float
-    asymptote_R: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _left_out_error(t: Floats, optimum: Floats) -> float:
 def _law(fits: Sequence[Fit]) -> Law:
     scale = np.array([fit.curve.scale for fit in fits])
     loss_RS = np.array([[fit.loss for fit in fits]], dtype=float)
-    drawn_RS = np.stack([fit.loss_R for fit in fits], axis=1)
+    drawn_RS = np.stack([fit.loss_R[::LAW_THINNING] for fit in fits], axis=1)
     asymptote, amplitude, exponent, misfit = _fitted(scale / scale[0], loss_RS)
     asymptote_R, _, exponent_R, _ = _fitted(scale / scale[0], drawn_RS)
     return Law(
@@ -84,7 +85,6 @@ def _law(fits: Sequence[Fit]) -> Law:
         exponent=float(exponent[0]),
         exponent_interval=_interval(exponent_R),
         misfit_nats=float(misfit[0]),
-        asymptote_R=asymptote_R,
     )
 
 

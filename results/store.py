@@ -2,10 +2,11 @@
 
 A job publishes its curves, then its rows; the rows are the commit. A file is written beside, synced and
 put in place by link(2), which fails when the name exists: so a late attempt cannot count twice, and a
-killed one leaves only a name that readers ignore.
+killed one leaves only a name that readers ignore. Compacted files (`compaction`) replace those they name.
 """
 
 import io
+import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .schema import CURVES, ROWS
+from .schema import CURVES, ROWS, SCHEMA_VERSION
 from .seal import BLANK, KEY, is_intact, seal
+
+COMPACT = "compact-"
+REPLACES = b"mutransfer.replaces"
+"""Metadata of a compacted file: the jobs in it, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +37,15 @@ def publish(
     directory: Path, job_id: str, rows: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Publishes a finished job. False when another attempt of the same job was first."""
-    _link(pa.Table.from_pylist(list(curves), schema=CURVES), directory / "curves" / f"{job_id}.parquet")
-    return _link(pa.Table.from_pylist(list(rows), schema=ROWS), directory / "results" / f"{job_id}.parquet")
+    link_table(pa.Table.from_pylist(list(curves), schema=CURVES), directory / "curves" / f"{job_id}.parquet")
+    return link_table(
+        pa.Table.from_pylist(list(rows), schema=ROWS), directory / "results" / f"{job_id}.parquet"
+    )
 
 
 def publish_table(directory: Path, name: str, table: pa.Table) -> bool:
     """Publishes rows that came from elsewhere; further columns are kept."""
-    return _link(table, directory / "results" / f"{name}.parquet")
+    return link_table(table, directory / "results" / f"{name}.parquet")
 
 
 def read_rows(directory: Path) -> tuple[pa.Table, list[Broken]]:
@@ -64,7 +71,7 @@ def diverged_trials(directory: Path, job_id: str) -> int | None:
 
     A file that cannot be read is moved aside: the job may be published again.
     """
-    tables, broken = _tables(directory / "results", ROWS, {job_id})
+    tables, broken = _named(directory / "results" / f"{job_id}.parquet")
     quarantine(broken)
     if not tables:
         return None
@@ -72,9 +79,27 @@ def diverged_trials(directory: Path, job_id: str) -> int | None:
     return statuses.count("diverged")
 
 
+def read_job(directory: Path, job_id: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows and curve points of one published job; empty where its files cannot be read."""
+    found = []
+    for folder, schema in (("results", ROWS), ("curves", CURVES)):
+        table = read_file(directory / folder / f"{job_id}.parquet", schema)
+        found.append([] if isinstance(table, Broken) else table.to_pylist())
+    return found[0], found[1]
+
+
+def _named(path: Path) -> tuple[list[pa.Table], list[Broken]]:
+    tables: list[pa.Table] = []
+    broken: list[Broken] = []
+    if path.is_file():
+        _sorted_out(path, ROWS, tables, broken)
+    return tables, broken
+
+
 def published_jobs(directory: Path) -> set[str]:
-    """Ids of the jobs that have a results file, whole or not."""
-    return {path.stem for path in _files(directory / "results")}
+    """Ids of the jobs that have a results file, whole or not, or are in a compacted one."""
+    folder = directory / "results"
+    return {path.stem for path in small_files(folder)}.union(*_compacted(folder).values())
 
 
 def quarantine(broken: Sequence[Broken]) -> None:
@@ -85,12 +110,15 @@ def quarantine(broken: Sequence[Broken]) -> None:
         os.replace(path, path.parent / f".{path.name}.broken-{uuid.uuid4().hex[:8]}")
 
 
-def _link(table: pa.Table, path: Path) -> bool:
+def link_table(
+    table: pa.Table, path: Path, compression: str = "snappy", row_group: int | None = None
+) -> bool:
+    """Writes a file beside and puts it in place; False where the name is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
         with open(scratch, "wb") as file:
-            file.write(_file_of(table))
+            file.write(_file_of(table, compression, row_group))
             file.flush()
             os.fsync(file.fileno())
         try:
@@ -103,13 +131,15 @@ def _link(table: pa.Table, path: Path) -> bool:
         scratch.unlink(missing_ok=True)
 
 
-def _file_of(table: pa.Table) -> bytes:
+def _file_of(table: pa.Table, compression: str, row_group: int | None) -> bytes:
     """The table as a Parquet file, sealed."""
     blank = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: BLANK})
     # Dictionaries pay where a value recurs: hardly in the few rows of a job, which are all columns.
     dictionary = table.num_rows > table.num_columns
     file = io.BytesIO()
-    pq.write_table(blank, file, compression="snappy", use_dictionary=dictionary, write_page_checksum=True)
+    pq.write_table(
+        blank, file, row_group, compression=compression, use_dictionary=dictionary, write_page_checksum=True
+    )
     return seal(file.getvalue())
 
 
@@ -121,12 +151,22 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+def small_files(folder: Path) -> list[Path]:
+    """The files of single jobs."""
+    paths = folder.glob("*.parquet")
+    return sorted(path for path in paths if not path.name.startswith((".", COMPACT)))
 
 
-def _named(folder: Path, stems: set[str]) -> list[Path]:
-    return [path for stem in sorted(stems) if (path := folder / f"{stem}.parquet").is_file()]
+def _compacted(folder: Path) -> dict[Path, set[str]]:
+    """Compacted files with the jobs that they replace; one that does not say so replaces none."""
+    found = {}
+    for path in sorted(folder.glob(f"{COMPACT}*.parquet")):
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+            found[path] = {str(job) for job in json.loads(metadata.get(REPLACES, b"[]"))}
+        except (pa.ArrowException, OSError, ValueError):
+            found[path] = set()
+    return found
 
 
 def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
@@ -138,19 +178,40 @@ def _tables(
     folder: Path, schema: pa.Schema, stems: set[str] | None = None
 ) -> tuple[list[pa.Table], list[Broken]]:
     """The files that hold at least the columns which the schema requires, and the others."""
-    required = {field.name for field in schema if not field.nullable}
-    tables, broken = [], []
-    for path in _files(folder) if stems is None else _named(folder, stems):
-        try:
-            data = path.read_bytes()
-            if not is_intact(data):
-                raise OSError("not as it was written: its digest differs")
-            # ParquetFile, not read_table: the latter guesses partitions from the path.
-            with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-                table = file.read().replace_schema_metadata(None)
-            if missing := required - {*table.column_names}:
-                raise OSError(f"has no column {', '.join(sorted(missing))}")
-            tables.append(table)
-        except (pa.ArrowException, OSError) as error:
-            broken.append(Broken(str(path), str(error).splitlines()[0]))
+    tables: list[pa.Table] = []
+    broken: list[Broken] = []
+    replaced: set[str] = set()
+    for path, jobs in _compacted(folder).items():
+        if stems is None or jobs & stems:
+            _sorted_out(path, schema, tables, broken)
+        if not broken or broken[-1].path != str(path):
+            replaced |= jobs
+    for path in small_files(folder):
+        if path.stem not in replaced and (stems is None or path.stem in stems):
+            _sorted_out(path, schema, tables, broken)
     return tables, broken
+
+
+def _sorted_out(path: Path, schema: pa.Schema, tables: list[pa.Table], broken: list[Broken]) -> None:
+    found = read_file(path, schema)
+    (broken if isinstance(found, Broken) else tables).append(found)
+
+
+def read_file(path: Path, schema: pa.Schema) -> pa.Table | Broken:
+    """One file, checked against its digest; older files lack later columns, newer ones are refused."""
+    required = {field.name for field in schema if not field.nullable}
+    try:
+        data = path.read_bytes()
+        if not is_intact(data):
+            raise OSError("not as it was written: its digest differs")
+        # ParquetFile, not read_table: the latter guesses partitions from the path.
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            table = file.read()
+        version = int((table.schema.metadata or {}).get(b"mutransfer.schema", b"1"))
+        if version > SCHEMA_VERSION:
+            raise OSError(f"written with schema {version} by a newer mutransfer; upgrade to read it")
+        if missing := required - {*table.column_names}:
+            raise OSError(f"has no column {', '.join(sorted(missing))}")
+        return table.replace_schema_metadata(None)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return Broken(str(path), str(error).splitlines()[0])

@@ -23,7 +23,10 @@ class Expansion:
 
 
 def expand(spec: SweepSpec, data_digest: str, vocab_size: int) -> Expansion:
-    """All trials of a spec. Raises ProblemsFound when points are impossible or too many."""
+    """All trials of a spec. Raises ProblemsFound when points are impossible or too many.
+
+    A search starts with the middle of its space in every cell; the rest is decided while it runs.
+    """
     count = point_count(spec)
     if count > MAX_TRIALS:
         raise ProblemsFound(
@@ -37,6 +40,8 @@ def expand(spec: SweepSpec, data_digest: str, vocab_size: int) -> Expansion:
     common: dict[str, Any] = {**spec.fixed, "data": data_digest, "vocab_size": vocab_size}
     if spec.base is not None:
         common |= {"base_width": spec.base.width, "base_depth": spec.base.depth}
+    if spec.search is not None:
+        common |= {name: middle(*bounds.ends) for name, bounds in spec.search.space.items()}
     trials: dict[str, Trial] = {}
     problems: dict[Where, Problem] = {}
     points = 0
@@ -54,6 +59,11 @@ def expand(spec: SweepSpec, data_digest: str, vocab_size: int) -> Expansion:
     if problems:
         raise ProblemsFound(list(problems.values()))
     return Expansion(tuple(trials.values()), points - len(trials))
+
+
+def middle(low: float, high: float) -> float:
+    """The geometric mean, as it would be typed."""
+    return float(f"{math.sqrt(low * high):.6g}")
 
 
 def point_count(spec: SweepSpec) -> int:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from ..models.recipe import Recipe
 from ..models.shape import Shape
+from .adaptive import SEARCHED, RefineSpec, SearchSpec
 from .problem import Problem, Where
 
 # Decided elsewhere in the file: by `data`, by `base`, or by the shape's own fields.
@@ -100,6 +101,8 @@ class SweepSpec(_Strict):
     exclude: list[dict[str, Any]] = Field(default_factory=list)
     data: DataSpec = DataSpec(corpus="python-stdlib")
     slurm: SlurmSpec = SlurmSpec()
+    search: SearchSpec | None = None
+    refine: RefineSpec | None = None
 
 
 def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]:
@@ -115,6 +118,7 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
         problems += [Problem(tuple(fault["loc"]), _reason(fault)) for fault in error.errors()]
         return None, problems
     problems += [*_missing(spec), *_data_problems(spec.data), *_zip_problems(spec), *_exclude_problems(spec)]
+    problems += _adaptive_problems(spec)
     return (None if problems else spec), problems
 
 
@@ -197,7 +201,8 @@ def _is_number(value: object) -> bool:
 
 
 def _missing(spec: SweepSpec) -> list[Problem]:
-    given = {*spec.fixed, *spec.axes}
+    searched = {*spec.search.space} if spec.search else set()
+    given = {*spec.fixed, *spec.axes, *searched}
     problems = [
         Problem(("fixed", name), "is missing; give it under fixed, or its values under axes")
         for name in REQUIRED
@@ -209,6 +214,25 @@ def _missing(spec: SweepSpec) -> list[Problem]:
     if spec.base is None and parametrizations - {"sp"}:
         problems.append(
             Problem(("base",), "is missing; muP needs the base shape, such as {width: 32, depth: 2}")
+        )
+    return problems
+
+
+def _adaptive_problems(spec: SweepSpec) -> list[Problem]:
+    problems = []
+    if spec.search is not None:
+        both = sorted({*spec.search.space} & {*spec.fixed, *spec.axes})
+        problems += [
+            Problem(("search", "space", name), "is under fixed or axes too; keep one of the two")
+            for name in both
+        ]
+        if spec.refine is not None:
+            problems.append(
+                Problem(("refine",), "refines a grid, and a search has none; keep one of the two")
+            )
+    elif spec.refine is not None and not any(len(spec.axes.get(name, [])) >= 3 for name in SEARCHED):
+        problems.append(
+            Problem(("refine",), "needs a coarse grid: a hyperparameter with at least 3 values under axes")
         )
     return problems
 

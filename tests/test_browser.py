@@ -1,5 +1,6 @@
 """The HTML report in a real browser: charts are drawn, nothing is logged, no request leaves the page."""
 
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mutransfer.orchestrator.cli.app import app
-from mutransfer.results.coordinates import Check, judge_row
+from mutransfer.results.coordinates import Check, checks_from_object, judge_row
 from mutransfer.results.importing import read_measurements
 from mutransfer.results.report.coordinates_page import write_checks
 
@@ -48,7 +49,7 @@ def test_charts_are_drawn_without_errors(tmp_path: Path) -> None:
     document, console = open_page(page, tmp_path / "profile")
     assert console == []
     figures = re.findall(r'<figure class="chart[^>]*>.*?</figure>', document, flags=re.S)
-    assert len(figures) == 4  # loss and optimum, across width and across depth
+    assert len(figures) == 6  # optimum, loss and best loss, across width and across depth
     assert all('class="marks"' in figure and "mark-line" in figure for figure in figures)
 
 
@@ -65,8 +66,9 @@ def test_a_coordinate_check_is_drawn(tmp_path: Path) -> None:
         architecture="transformer", optimizer="muon", parametrization="sp", learning_rate=0.01, steps=10,
         seeds=2, rows=rows,
     )  # fmt: skip
-    page, *pictures = write_checks([check], "a <sweep>", tmp_path)
-    assert len(pictures) == 2
+    page, *beside = write_checks([check], "a <sweep>", tmp_path)
+    assert sorted({path.suffix for path in beside}) == [".json", ".png", ".svg"]
+    assert checks_from_object(json.loads(beside[-1].read_text())) == (check,)
     document, console = open_page(page, tmp_path / "profile")
     assert console == []
     figures = re.findall(r'<figure class="chart[^>]*>.*?</figure>', document, flags=re.S)
@@ -85,7 +87,7 @@ def test_names_from_a_stranger_stay_text(tmp_path: Path) -> None:
     assert read_measurements(source).num_rows == 15
     document, console = open_page(report_of(tmp_path, source), tmp_path / "profile")
     assert console == []
-    assert document.count('class="marks"') == 2
+    assert document.count('class="marks"') == 3
 
 
 def test_the_page_names_no_address(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ _CODES = {
     ("mutransfer.orchestrator.export", "ExportError"): USAGE,
     ("mutransfer.results.choice", "ChoiceError"): USAGE,
     ("mutransfer.results.choice", "NothingTunedError"): NOTHING_TO_REPORT,
-    ("mutransfer.results.importing", "ImportFault"): USAGE,
+    ("mutransfer.results.sources.fault", "ImportFault"): USAGE,
     ("mutransfer.orchestrator.record.lease", "OwnedError"): OWNED,
     ("mutransfer.orchestrator.record.lease", "LostLeaseError"): OWNED,
     ("mutransfer.orchestrator.driver", "CancelledError"): INTERRUPTED,

@@ -14,6 +14,7 @@ from .running import DirectoryArgument
 class ReportFormat(StrEnum):
     table = "table"
     json = "json"
+    markdown = "markdown"
 
 
 class ExportFormat(StrEnum):
@@ -30,9 +31,14 @@ DirectoriesArgument = Annotated[list[Path], typer.Argument(metavar="DIR...", hel
 def report(
     directories: DirectoriesArgument,
     format_: Annotated[ReportFormat, typer.Option("-f", "--format")] = ReportFormat.table,
+    suggest: Annotated[
+        Path | None,
+        typer.Option(help="Write a sweep file with the trials that would settle what is inconclusive."),
+    ] = None,
 ) -> None:
-    """Say whether the optimum is stable across scale; write report.html and pictures."""
+    """Say whether the optimum is stable across scale; write report.html, pictures and report.md."""
     from ...results.contract import report_object
+    from ...results.report.markdown import markdown
     from ...results.report.page import write_report
     from ...results.report.terminal import print_report
     from ..evidence import gather
@@ -41,27 +47,108 @@ def report(
     evidence = gather(directories)
     for problem in evidence.problems:
         warn(problem)
-    if not evidence.comparisons:
+    content = evidence.content
+    if not content.comparisons and not content.searches:
         raise typer.Exit(exit_codes.NOTHING_TO_REPORT)
-    if format_ is ReportFormat.json:
-        print(json.dumps(report_object(evidence.comparisons), indent=1, allow_nan=False))
-    else:
-        print_report(evidence.comparisons)
-    written = write_report(evidence.comparisons, evidence.facts, directories[0] / "report")
-    warn(f"wrote {written[0]} and {len(written) - 1} pictures beside it")
+    match format_:
+        case ReportFormat.json:
+            print(json.dumps(report_object(content.comparisons, content.joint), indent=1, allow_nan=False))
+        case ReportFormat.markdown:
+            print(markdown(content), end="")
+        case ReportFormat.table:
+            print_report(content)
+    written = write_report(content, directories[0] / "report")
+    warn(f"wrote {written[0]} and {len(written) - 1} files beside it")
+    if suggest is not None:
+        from ..suggestion import suggested_sweep
+
+        text = suggested_sweep(directories[0], content.comparisons)
+        if text is None:
+            warn("nothing to suggest: no verdict is open that further trials would settle")
+        else:
+            suggest.write_text(text)
+            warn(f"wrote {suggest}; next: mutransfer run {suggest}")
+
+
+def compare(
+    directory: DirectoryArgument,
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Another sweep. Default: pairs within the first.")
+    ] = None,
+    format_: Annotated[ReportFormat, typer.Option("-f", "--format")] = ReportFormat.table,
+) -> None:
+    """Compare parametrizations, optimizers, architectures or whole sweeps, seed by seed."""
+    from ...results.contract import compare_object
+    from ...results.contrast import contrasts
+    from ...results.report.console import stdout
+    from ...results.report.markdown import markdown_table
+    from ...results.report.tables import contrast_table
+    from ...results.report.terminal import PLAIN_WIDTH, rich_table
+    from ..evidence import gather
+    from ..progress import warn
+
+    first = gather([directory])
+    second = None if other is None else gather([other])
+    for problem in (*first.problems, *(second.problems if second else ())):
+        warn(problem)
+    found = contrasts(first.content.comparisons, None if second is None else second.content.comparisons)
+    if not found:
+        warn("nothing to compare: no two comparisons share their axis and hyperparameter")
+        raise typer.Exit(exit_codes.NOTHING_TO_REPORT)
+    match format_:
+        case ReportFormat.json:
+            print(json.dumps(compare_object(found), indent=1, allow_nan=False))
+        case ReportFormat.markdown:
+            print(markdown_table(contrast_table(found)))
+        case ReportFormat.table:
+            stdout(PLAIN_WIDTH).print(rich_table(contrast_table(found)))
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or Parquet of losses.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="CSV, Parquet; Weights & Biases runs (JSON, folder); an Optuna storage; MLflow's mlruns.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The sweep directory to create.")],
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="FIELD=COLUMN", help="What a column is: learning_rate=config.lr."),
+    ] = None,
+    fill: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE", help="What all rows have: optimizer=adamw."),
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Which Optuna study, where there are several.")] = None,
 ) -> None:
     """Bring losses measured elsewhere into a sweep directory, for the same report."""
-    from ...results.importing import read_measurements
+    from ...results.importing import Reading, read_measurements
     from ..evidence import store_import
 
-    table = read_measurements(file)
-    count = store_import(table, file, out)
+    reading = Reading(_pairs("--map", map_), _pairs("--fill", fill), study)
+    table = read_measurements(source, reading)
+    count = store_import(table, Path(source), out)
     print(f"imported {count} measurements into {out}; next: mutransfer report {out}")
+
+
+def _pairs(option: str, words: list[str] | None) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words or []]
+    if wrong := [name for name, equals, value in pairs if not (name and equals and value)]:
+        raise typer.BadParameter(f"{option} {wrong[0]}: write FIELD=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def trials(
+    directories: DirectoriesArgument,
+    out: Annotated[Path, typer.Option(help="A .csv or .parquet file.")],
+) -> None:
+    """Write all trials of sweeps as one table."""
+    from ..evidence import all_trials
+
+    count = all_trials(directories, out)
+    print(f"wrote {count} trials to {out}")
 
 
 def export(
@@ -88,12 +175,12 @@ def export(
     from ..progress import warn
 
     evidence = gather([directory])
-    if not evidence.comparisons:
+    if not evidence.content.comparisons:
         raise typer.Exit(exit_codes.NOTHING_TO_REPORT)
     wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
-    chosen = choose(evidence.comparisons, **wanted)
+    chosen = choose(evidence.content.comparisons, **wanted)
     target = Target(width, depth, batch, tokens)
-    handed = export_object(chosen, evidence.rows, target, evidence.comparisons)
+    handed = export_object(chosen, evidence.rows, target, evidence.content.comparisons)
     for warning in handed["warnings"]:
         warn(f"warning: {warning}")
     text = export_text(handed, format_.value)

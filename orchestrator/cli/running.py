@@ -1,6 +1,7 @@
 """`plan`, `run`, `retry` and `cancel`: what a sweep costs, having it trained, and stopping it."""
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ from . import exit_codes
 
 if TYPE_CHECKING:
     from ...sweeps.load import Sweep
+    from ..driver import Watcher
     from ..options import RunOptions
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a preset.")]
@@ -75,6 +77,7 @@ def plan(
         print(json.dumps(estimate_object(summary), indent=1, allow_nan=False))
     else:
         print_estimate(summary)
+        _tell_rounds(sweep)
 
 
 def run(
@@ -102,6 +105,10 @@ def run(
     checkpoint_every: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="The most work that a pre-emption may cost.")
     ] = 60.0,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LOGGER", help="Log finished trials: tensorboard, wandb, mlflow. Repeatable."),
+    ] = None,
     hang_after: Annotated[
         float, typer.Option(min=6.0, metavar="SECONDS", help="A job without a step for so long is ended.")
     ] = 1800.0,
@@ -127,8 +134,20 @@ def run(
         from ..session import planned_for
 
         print_estimate(estimate(sweep, *planned_for(sweep, options), backend=options.backend))
+        _tell_rounds(sweep)
         return
-    _carry_out(sweep, out or Path("runs") / sweep.spec.name, options, no_wait)
+    _carry_out(sweep, out or Path("runs") / sweep.spec.name, options, no_wait, log=log or [])
+
+
+def _tell_rounds(sweep: "Sweep") -> None:
+    """What a plan cannot hold: trials that are decided from the results of earlier ones."""
+    from ..progress import warn
+
+    search, refine = sweep.spec.search, sweep.spec.refine
+    if search is not None:
+        warn(f"this is the first round; each of its trials starts a search of {search.trials}")
+    if refine is not None:
+        warn(f"this is the grid; at most {refine.rounds} rounds of points around its optima follow")
 
 
 def retry(
@@ -160,11 +179,17 @@ def cancel(directory: DirectoryArgument) -> None:
 
 
 def _carry_out(
-    sweep: "Sweep", path: Path, options: "RunOptions", no_wait: bool, only: set[str] | None = None
+    sweep: "Sweep",
+    path: Path,
+    options: "RunOptions",
+    no_wait: bool,
+    only: set[str] | None = None,
+    log: Sequence[str] = (),
 ) -> None:
+    from ..loggers import Logged, open_logger
     from ..progress import Progress, log_tail, warn
     from ..record.directory import SweepDirectory
-    from ..session import run_sweep
+    from ..rounds import run_rounds
 
     directory = SweepDirectory(path)
     directory.check(sweep.spec.name)
@@ -175,7 +200,10 @@ def _carry_out(
         return
     try:
         with Progress() as progress:
-            failed = run_sweep(sweep, directory, options, progress, only)
+            watcher: Watcher = progress
+            for name in log:
+                watcher = Logged(watcher, directory, open_logger(name, path, sweep.spec.name))
+            failed = run_rounds(sweep, directory, options, watcher, only)
     except KeyboardInterrupt:
         warn("interrupted; what is finished is kept, and the same command goes on from there")
         if options.backend == "slurm":

@@ -43,7 +43,7 @@ def gc(
     directory: DirectoryArgument,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would go, and stop.")] = False,
 ) -> None:
-    """Remove checkpoints and scratch files that nothing needs any more; results and logs stay."""
+    """Remove checkpoints and scratch files that nothing needs any more; gather results into fewer files."""
     from ..collect import collect
     from ..record.directory import SweepDirectory
 
@@ -52,3 +52,5 @@ def gc(
         print(path)
     verb = "would be removed" if dry_run else "removed"
     print(f"{len(gone.paths)} files {verb}, {gone.bytes / 2**20:,.1f} MiB")
+    for compacted in gone.compacted:
+        print(f"{compacted.files} files gathered into {compacted.path}")

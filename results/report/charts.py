@@ -1,4 +1,7 @@
-"""The report's pictures as Vega-Lite: loss against the hyperparameter, and the optimum against scale."""
+"""The report's pictures as Vega-Lite: loss against the hyperparameter, and the optimum against scale.
+
+The further ones are in `scale_charts`. Where a report holds many comparisons only the first are drawn.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,36 +13,48 @@ import pandas as pd
 import vl_convert
 
 from ..comparison import Comparison
+from ..optimum import values
 from . import words
 
-PANEL_WIDTH, PANEL_HEIGHT = 300, 230
+PANEL_WIDTH, PANEL_HEIGHT = 430, 260
+FITTED_PLACES = 25
 HEADROOM_NATS = 1.5
 """Losses this far above the best of all are cut off: what matters happens near the minimum."""
+
+MAX_PANELS = 8
+"""Comparisons that one picture draws; the tables hold all."""
 
 PARAMETRIZATION_COLORS = ["#c8553d", "#2f6f9f", "#edae49", "#66a182", "#8d6a9f"]
 # The ends are left out: they vanish on a white or on a black page.
 SCALES = alt.SchemeParams(name="viridis", extent=[0.2, 0.9])
 SHIFT = 0.07  # octaves of the scale
 INK = "#767676"  # readable on white and on black
-PNG_SCALE = 2
+PNG_SCALE = 1.5
 
 
 def charts(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
     """Every picture of the report, by file stem, as a Vega-Lite specification."""
-    found = {}
+    from .scale_charts import best_loss_chart, diverged_chart
+
+    found: dict[str, dict[str, Any]] = {}
     for axis, hyperparameter in dict.fromkeys((c.axis, c.hyperparameter) for c in comparisons):
-        family = [c for c in comparisons if (c.axis, c.hyperparameter) == (axis, hyperparameter)]
+        family = [c for c in comparisons if (c.axis, c.hyperparameter) == (axis, hyperparameter)][:MAX_PANELS]
         stem = f"{hyperparameter}-across-{axis}"
-        found[f"loss-{stem}"] = configured(_loss_chart(family, axis, hyperparameter))
-        if any(optimum.log2_optimum is not None for c in family for optimum in c.drift.optima):
+        optima = [optimum for c in family for optimum in c.drift.optima]
+        if any(optimum.log2_optimum is not None for optimum in optima):
             found[f"optimum-{stem}"] = configured(_optimum_chart(family, axis, hyperparameter))
+        found[f"loss-{stem}"] = configured(_loss_chart(family, axis, hyperparameter))
+        if any(optimum.status == "ok" for optimum in optima) and len({o.scale for o in optima}) > 1:
+            found[f"best-{stem}"] = configured(best_loss_chart(family, axis))
+        if any(optimum.diverged for optimum in optima):
+            found[f"diverged-{stem}"] = configured(diverged_chart(family, axis, hyperparameter))
     return found
 
 
-def png(specification: Mapping[str, Any]) -> bytes:
-    """The picture on white."""
-    shown = {**specification, "background": "white"}
-    return bytes(vl_convert.vegalite_to_png(shown, scale=PNG_SCALE))
+def drawn(specification: Mapping[str, Any]) -> tuple[str, bytes]:
+    """The picture on white, for papers: as SVG, and rasterised from it as PNG."""
+    svg = str(vl_convert.vegalite_to_svg({**specification, "background": "white"}))
+    return svg, bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
 
 
 def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) -> alt.TopLevelMixin:
@@ -48,10 +63,14 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
     best = min((row for row in curves["loss"] if pd.notna(row)), default=0.0)
     scales = sorted(curves["scale"].unique())
     color = alt.Color(
-        "scale:O", title=words.readable(axis), scale=alt.Scale(scheme=SCALES, reverse=True), sort=scales
+        "scale:O",
+        title=words.readable(axis),
+        scale=alt.Scale(scheme=SCALES, reverse=True),
+        sort=scales,
+        legend=alt.Legend(symbolOpacity=1),
     )
     x = alt.X(
-        "x:Q", title=words.readable(hyperparameter), axis=_log2_axis(curves["x"]), scale=alt.Scale(zero=False)
+        "x:Q", title=words.readable(hyperparameter), axis=log2_axis(curves["x"]), scale=alt.Scale(zero=False)
     )
     y = alt.Y(
         "loss:Q",
@@ -72,13 +91,21 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
         .mark_point(clip=True, filled=True, size=22)
         .encode(x=x, y=y, color=color, tooltip=tooltip, opacity=shade)
     )
+    fitted = pd.DataFrame(
+        [row for c in family for row in _fitted_rows(c)], columns=["panel", "scale", "x", "loss"]
+    )
+    faint = alt.condition(hover, alt.value(0.3), alt.value(0.05))
+    bends = (
+        alt.Chart(fitted).mark_line(clip=True, strokeWidth=4.5).encode(x=x, y=y, color=color, opacity=faint)
+    )
     marks = (
         alt.Chart(optima)
         .mark_point(shape="diamond", size=110, filled=True, stroke="white", strokeWidth=0.8)
-        .encode(x="x:Q", y="loss:Q", color=color, tooltip=tooltip, opacity=shade)
+        .encode(x=x, y=y, color=color, tooltip=tooltip, opacity=shade)
     )
     panels = [
         alt.layer(
+            bends.transform_filter(alt.datum.panel == panel),
             lines.transform_filter(alt.datum.panel == panel),
             points.transform_filter(alt.datum.panel == panel),
             marks.transform_filter(alt.datum.panel == panel),
@@ -88,7 +115,9 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
         for panel in curves["panel"].unique()
     ]
     panels[0] = panels[0].add_params(hover)
-    return alt.concat(*panels, columns=2, title="Loss by scale; diamonds mark the fitted optimum")
+    return alt.concat(
+        *panels, columns=2, title="Loss by scale; broad lines are the fit, diamonds its optimum"
+    )
 
 
 def _optimum_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) -> alt.TopLevelMixin:
@@ -102,7 +131,7 @@ def _optimum_chart(family: Sequence[Comparison], axis: str, hyperparameter: str)
     x = alt.X("place:Q", title=words.readable(axis), axis=_scale_axis(optima), scale=margin)
     y_scale = alt.Scale(domain=[min(ends) - 0.3, max(ends) + 0.3], nice=False)
     y = alt.Y(
-        "x:Q", title=f"best {words.readable(hyperparameter)}", axis=_log2_axis(pd.Series(ends)), scale=y_scale
+        "x:Q", title=f"best {words.readable(hyperparameter)}", axis=log2_axis(pd.Series(ends)), scale=y_scale
     )
     color = alt.Color(
         "parametrization:N",
@@ -153,13 +182,26 @@ def _curve_rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
+def _fitted_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """The quartic over its window."""
+    rows = []
+    for fit in comparison.drift.family.fits:
+        if fit.shape is None:
+            continue
+        grid = fit.curve.x[fit.window]
+        for x in np.linspace(grid[0], grid[-1], FITTED_PLACES):
+            loss = values(fit.shape[None], np.array([x - fit.center]))[0]
+            row = {"panel": words.label(comparison), "scale": fit.curve.scale, "x": round(float(x), 4)}
+            rows.append({**row, "loss": round(float(loss), 5)})
+    return rows
+
+
 def _optimum_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    group = " ".join(part for part in (comparison.architecture, comparison.optimizer) if part)
     return [
         {
             "panel": words.label(comparison),
             "label": words.label(comparison),
-            "group": group or comparison.title,
+            "group": words.group(comparison),
             "parametrization": comparison.parametrization or "–",
             "scale": optimum.scale,
             "log2_scale": float(np.log2(optimum.scale)),
@@ -175,7 +217,7 @@ def _optimum_rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _log2_axis(values: pd.Series) -> alt.Axis:
+def log2_axis(values: pd.Series) -> alt.Axis:
     """Ticks at whole powers of two, written as 2⁻⁵."""
     powers = range(math.ceil(values.min() - 0.5), math.floor(values.max() + 0.5) + 1)
     return alt.Axis(
@@ -200,7 +242,7 @@ def configured(chart: alt.TopLevelMixin) -> dict[str, Any]:
              "domainColor": INK, "tickColor": INK, "titleFontWeight": "normal"}  # fmt: skip
     titles = {"color": INK, "anchor": "start", "fontWeight": "normal", "fontSize": 13, "offset": 10}
     with alt.data_transformers.enable("default", max_rows=None):
-        specification: dict[str, Any] = chart.to_dict()
+        specification: dict[str, Any] = chart.to_dict(validate=False)
     specification["background"] = "transparent"
     specification["config"] = {
         "font": "system-ui, sans-serif",

@@ -1,6 +1,7 @@
 """A coordinate check as one self-contained HTML page, with its pictures as PNG beside it."""
 
 import html
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from ..coordinates import TOLERANCE, Check, Row
+from ..coordinates import TOLERANCE, Check, Row, coordcheck_object
 from .charts import configured
 from .coordinates_terminal import by_quantity, counted, measured, wanted
 from .shell import figures, filled, shell, write_page
@@ -22,20 +23,37 @@ COLORS = ["#2f6f9f", "#c8553d", "#9aa2aa"]
 
 
 def write_checks(checks: Sequence[Check], name: str, folder: Path) -> list[Path]:
-    """Writes coordcheck.html and one PNG per family and axis; returns the paths, the page first."""
-    pictures = {}
-    for check in checks:
-        for axis in dict.fromkeys(row.axis for row in check.rows):
-            pictures[f"{check.title} {axis}".replace(" ", "-")] = _chart(check, axis)
-    return write_page(folder, "coordcheck.html", _page(checks, name, pictures), pictures)
+    """Writes coordcheck.html, its pictures and coordcheck.json; returns the paths, the page first."""
+    pictures = check_figures(checks)
+    written = write_page(folder, "coordcheck.html", _page(checks, name, pictures), pictures)
+    text = json.dumps(coordcheck_object(checks), indent=1, allow_nan=False)
+    (folder / "coordcheck.json").write_text(text, encoding="utf-8")
+    return [*written, folder / "coordcheck.json"]
+
+
+def check_figures(checks: Sequence[Check]) -> dict[str, dict[str, Any]]:
+    """One picture per family and axis, by file stem."""
+    return {
+        f"{check.title} {axis}".replace(" ", "-"): _chart(check, axis)
+        for check in checks
+        for axis in dict.fromkeys(row.axis for row in check.rows)
+    }
+
+
+def check_verdicts(checks: Sequence[Check]) -> str:
+    return "\n".join(_verdict(check) for check in checks)
+
+
+def check_tables(checks: Sequence[Check]) -> str:
+    return "\n".join(_table(check) for check in checks)
 
 
 def _page(checks: Sequence[Check], name: str, pictures: dict[str, dict[str, Any]]) -> str:
     parts = {
         "name": html.escape(name),
-        "verdicts": "\n".join(_verdict(check) for check in checks),
+        "verdicts": check_verdicts(checks),
         "charts": figures(pictures),
-        "tables": "\n".join(_table(check) for check in checks),
+        "tables": check_tables(checks),
         "tolerance": f"{TOLERANCE}",
     }
     return shell(f"{name}: coordinate check", filled("coordinates.html", parts), pictures)

@@ -1,38 +1,56 @@
-"""The report as one self-contained HTML page, with its pictures as PNG beside it."""
+"""The report as one self-contained HTML page, with its pictures as PNG and SVG, and Markdown, beside it."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..comparison import Comparison
 from ..facts import Facts
 from . import words
-from .charts import charts
+from .charts import MAX_PANELS, charts
+from .content import Content
+from .coordinates_page import check_figures, check_tables, check_verdicts
+from .markdown import cite, markdown
 from .shell import figures, filled, shell, write_page
+from .tables import VERDICT_COLUMN, Table, notes, tables
 
 SYMBOL = {"stable": "●", "drifts": "▲", "inconclusive": "◇"}
+MAX_CARDS = 12
+"""With more comparisons the verdicts are a table that can be filtered."""
 
 
-def write_report(comparisons: Sequence[Comparison], facts: Facts, folder: Path) -> list[Path]:
-    """Writes report.html and one PNG per chart; returns the paths, the page first."""
-    pictures = charts(comparisons)
-    return write_page(folder, "report.html", render_page(comparisons, facts, pictures), pictures)
+def write_report(content: Content, folder: Path) -> list[Path]:
+    """Writes report.html, report.md and the pictures; returns the paths, the page first."""
+    pictures = {**charts(content.comparisons), **check_figures(content.checks)}
+    written = write_page(folder, "report.html", render_page(content, pictures), pictures)
+    (folder / "report.md").write_text(markdown(content), encoding="utf-8")
+    return [*written, folder / "report.md"]
 
 
-def render_page(
-    comparisons: Sequence[Comparison], facts: Facts, pictures: Mapping[str, Mapping[str, Any]]
-) -> str:
+def render_page(content: Content, pictures: Mapping[str, Mapping[str, Any]]) -> str:
     """The whole page: no request leaves it, whatever it is opened with."""
-    name = ", ".join(facts.names)
+    own = {stem: picture for stem, picture in pictures.items() if stem not in check_figures(content.checks)}
+    cards = len(content.comparisons) <= MAX_CARDS
     parts = {
-        "name": html.escape(name),
-        "verdicts": "\n".join(_verdict(comparison) for comparison in comparisons),
-        "charts": figures(pictures),
-        "tables": "\n".join(_table(comparison) for comparison in comparisons),
-        "facts": _facts(facts),
+        "name": html.escape(content.name),
+        "count": _count(content),
+        "verdicts": "\n".join(_verdict(c) for c in content.comparisons) if cards else "",
+        "charts": figures(own),
+        "undrawn": _undrawn(content),
+        "tables": "\n".join(_table(table) for table in tables(content)),
+        "notes": _notes(content) if not cards else "",
+        "checks": _checks(content),
+        "facts": _facts(content.facts),
+        "cite": html.escape(cite(content)),
     }
-    return shell(f"{name}: does it transfer?", filled("page.html", parts), pictures)
+    return shell(f"{content.name}: does it transfer?", filled("page.html", parts), pictures)
+
+
+def _count(content: Content) -> str:
+    verdicts = [c.drift.verdict for c in content.comparisons]
+    told = [f'<b class="{word}">{verdicts.count(word)} {word}</b>' for word in SYMBOL if word in verdicts]
+    return " · ".join(told)
 
 
 def _verdict(comparison: Comparison) -> str:
@@ -48,16 +66,45 @@ def _verdict(comparison: Comparison) -> str:
 <ul>{reasons}</ul></article>"""
 
 
-def _table(comparison: Comparison) -> str:
-    rows = "".join(
-        f"<tr><td>{words.scale_name(entry.scale)}</td><td>{words.optimum(entry)}</td>"
-        f"<td>{words.interval(entry.interval)}</td><td>{words.number(entry.loss, 4)}</td>"
-        f"<td>{entry.trials}</td><td>{entry.diverged}</td></tr>"
-        for entry in comparison.drift.optima
+def _table(table: Table) -> str:
+    """Verdict words carry their colour; a table of many rows is one that can be filtered."""
+    heads = "".join(f"<th>{html.escape(column)}</th>" for column in table.columns)
+    body = "".join(
+        f"<tr>{''.join(_cell(row, index) for index in range(len(row)))}</tr>" for row in table.rows
     )
-    return f"""<table><caption>{html.escape(words.heading(comparison))}</caption>
-<thead><tr><th>{html.escape(words.readable(comparison.axis))}</th><th>optimum</th><th>95 % interval, log2</th>
-<th>loss</th><th>trials</th><th>diverged</th></tr></thead><tbody>{rows}</tbody></table>"""
+    about = f"<p>{html.escape(table.about)}</p>" if table.about else ""
+    return f"""<div class="table"><table><caption>{html.escape(table.title)}</caption>
+<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{about}</div>"""
+
+
+def _cell(row: list[str], index: int) -> str:
+    text = row[index]
+    verdict = f' class="{text}"' if index == VERDICT_COLUMN and text in SYMBOL else ""
+    return f"<td{verdict}>{html.escape(text)}</td>"
+
+
+def _undrawn(content: Content) -> str:
+    kinds = [(c.axis, c.hyperparameter) for c in content.comparisons]
+    most = max((kinds.count(kind) for kind in {*kinds}), default=0)
+    if most <= MAX_PANELS:
+        return ""
+    return (
+        f"<p>Drawn are the first {MAX_PANELS} comparisons of each kind, of {most}; the tables hold all.</p>"
+    )
+
+
+def _notes(content: Content) -> str:
+    items = "".join(f"<li>{html.escape(note)}</li>" for note in notes(content))
+    return f"<details><summary>Reasons</summary><ul>{items}</ul></details>" if items else ""
+
+
+def _checks(content: Content) -> str:
+    if not content.checks:
+        return "<p>None here; <code>mutransfer coordcheck SPEC --out DIR/coordcheck</code> puts one here.</p>"
+    pictures = check_figures(content.checks)
+    exponents = f"<details><summary>All exponents</summary>{check_tables(content.checks)}</details>"
+    cards = f'<section class="verdicts">{check_verdicts(content.checks)}</section>'
+    return cards + figures(pictures) + exponents
 
 
 def _facts(facts: Facts) -> str:

@@ -4,23 +4,27 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import vl_convert
 
-from .charts import png
+from .charts import drawn
 
 
 def write_page(folder: Path, name: str, page: str, pictures: Mapping[str, Mapping[str, Any]]) -> list[Path]:
-    """Writes the page and one PNG per picture beside it; returns the paths, the page first."""
+    """Writes the page and each picture beside it, as PNG and SVG; returns the paths, the page first."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(page, encoding="utf-8")
     written = [folder / name]
-    for stem, specification in pictures.items():
-        written.append(folder / f"{stem}.png")
-        written[-1].write_bytes(png(specification))
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(drawn, pictures.values()))
+    for stem, (svg, png) in zip(pictures, made, strict=True):
+        (folder / f"{stem}.png").write_bytes(png)
+        (folder / f"{stem}.svg").write_text(svg, encoding="utf-8")
+        written += [folder / f"{stem}.png", folder / f"{stem}.svg"]
     return written
 
 

@@ -1,6 +1,10 @@
 """Numbers and intervals as the report writes them: the same words in every format."""
 
+import math
+from collections.abc import Mapping
+
 from ..comparison import Comparison
+from ..curve import Curve
 from ..drift import Estimate, ScaleOptimum
 from ..optimum import Interval
 
@@ -68,8 +72,44 @@ def optimum(entry: ScaleOptimum) -> str:
 
 def label(comparison: Comparison) -> str:
     """Which trials, without what is compared: unique within one report."""
-    fixed = ", ".join(f"{name} {value}" for name, value in comparison.fixed.items() if value is not None)
-    return f"{comparison.title} ({fixed})" if fixed else comparison.title
+    c = comparison
+    return family(c.architecture, c.optimizer, c.parametrization, c.fixed)
+
+
+def family(
+    architecture: str | None, optimizer: str | None, parametrization: str | None, fixed: Mapping[str, object]
+) -> str:
+    title = " ".join(part for part in (architecture, optimizer, parametrization) if part)
+    told = ", ".join(f"{name} {value}" for name, value in fixed.items() if value is not None)
+    return f"{title} ({told})" if told else title
+
+
+def group(comparison: Comparison) -> str:
+    """What parametrizations are compared within."""
+    named = " ".join(part for part in (comparison.architecture, comparison.optimizer) if part)
+    return named or comparison.title
+
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(curve: Curve) -> str:
+    """A loss curve in as many characters as it has points: low is good, × diverged, · left out.
+
+    The bars span one nat above the scale's best loss: what lies higher is as bad as bad can be.
+    """
+    finite = curve.y[curve.usable]
+    if not finite.size:
+        return "×" * len(curve.y)
+    reach = min(1.0, max(float(finite.max() - finite.min()), 1e-6))
+    heights = (curve.y - finite.min()) / reach * (len(BARS) - 1)
+    return "".join(_bar(float(height)) for height in heights)
+
+
+def _bar(height: float) -> str:
+    if math.isnan(height):
+        return "·"
+    return "×" if math.isinf(height) else BARS[min(round(height), len(BARS) - 1)]
 
 
 def heading(comparison: Comparison) -> str:

@@ -1,0 +1,61 @@
+"""`report --suggest`: the trials that could settle what is inconclusive, as a sweep file to run."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from ..results.comparison import Comparison
+from ..results.refinement import suggestion
+from ..results.report import words
+from ..sweeps.load import load_sweep, resolved
+from ..sweeps.trial import Trial
+from .record.directory import DirectoryError, SweepDirectory
+from .rounds import new_trials
+
+
+def suggested_sweep(directory: Path, comparisons: Sequence[Comparison]) -> str | None:
+    """The sweep file's text; None where nothing is inconclusive. Its trials go to a directory of their own.
+
+    Raises DirectoryError for measurements that were imported: there is no sweep to add to.
+    """
+    wanted = suggestion(comparisons)
+    if not wanted:
+        return None
+    if not SweepDirectory(directory).wanted_trials():
+        raise DirectoryError(
+            f"{directory}: holds imported measurements; --suggest needs a sweep that was trained here"
+        )
+    sweep = load_sweep(str(directory / "sweep.yaml"))
+    known = [trial for job in SweepDirectory(directory).read_plan() for trial in job.trials]
+    trials = new_trials(known or sweep.expansion.trials, wanted)
+    if not trials:
+        return None
+    values = resolved(sweep.spec)
+    name = f"{sweep.spec.name[:90]}-more"
+    why = [f"{words.label(w.comparison)}, scale {w.scale:g}: {w.why}" for w in wanted]
+    header = [
+        f"# Suggested by mutransfer report: {len(trials)} trials that could settle what is inconclusive.",
+        f"# Then: mutransfer report {directory} runs/{name}",
+        *(f"# {reason}" for reason in why),
+    ]
+    kept = {key: values[key] for key in ("base", "data", "slurm") if key in values}
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = None
+    yaml.dump({"name": name, **kept, **_points(trials, values)}, text)
+    return "\n".join(header) + "\n" + text.getvalue()
+
+
+def _points(trials: Sequence[Trial], values: dict[str, Any]) -> dict[str, Any]:
+    """The trials as axes that advance together; what is the same in all of them is fixed."""
+    points = [trial.recipe.point() for trial in trials]
+    searched = values.get("search", {}).get("space", {})
+    named = [*values.get("fixed", {}), *values.get("axes", {}), *searched, "seed"]
+    columns = {name: [point[name] for point in points] for name in dict.fromkeys(named)}
+    fixed = {name: column[0] for name, column in columns.items() if len({*column}) == 1}
+    axes = {name: column for name, column in columns.items() if name not in fixed}
+    zipped = {"zip": [[*axes]]} if len(axes) > 1 else {}
+    return {"fixed": {k: v for k, v in fixed.items() if v is not None}, "axes": axes, **zipped}

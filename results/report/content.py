@@ -1,0 +1,26 @@
+"""What a report holds, whatever it is written as."""
+
+from dataclasses import dataclass
+
+from ..comparison import Comparison
+from ..contrast import Contrast
+from ..coordinates import Check
+from ..facts import Facts
+from ..plane import Joint
+from ..searched import Searched
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Verdicts and all that stands beside them."""
+
+    comparisons: tuple[Comparison, ...]
+    contrasts: tuple[Contrast, ...]
+    joint: tuple[Joint, ...]
+    searches: tuple[Searched, ...]
+    checks: tuple[Check, ...]
+    facts: Facts
+
+    @property
+    def name(self) -> str:
+        return ", ".join(self.facts.names)

@@ -1,0 +1,187 @@
+"""The report's tables as plain cells: the same rows in the terminal, in Markdown and on the page."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..comparison import Comparison
+from ..contrast import Contrast
+from ..drift import Estimate
+from ..plane import Joint
+from ..searched import Searched
+from . import words
+from .content import Content
+
+Rows = list[list[str]]
+VERDICT_COLUMN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A titled table; the first column is text, the others are numbers."""
+
+    title: str
+    columns: list[str]
+    rows: Rows
+    about: str = ""
+
+
+def tables(content: Content, brief: bool = False) -> Iterator[Table]:
+    """The tables in the order in which they are read, verdicts first; `brief` leaves out the widest."""
+    for axis, hyperparameter in dict.fromkeys((c.axis, c.hyperparameter) for c in content.comparisons):
+        family = [c for c in content.comparisons if (c.axis, c.hyperparameter) == (axis, hyperparameter)]
+        yield verdict_table(family, axis, hyperparameter)
+        yield optimum_table(family, axis)
+        if not brief and any(c.drift.metrics is not None for c in family):
+            yield metric_table(family, axis)
+    if content.joint:
+        yield joint_table(content.joint)
+    if content.contrasts and not brief:
+        yield contrast_table(content.contrasts)
+    if content.searches:
+        yield search_table(content.searches)
+
+
+def verdict_table(family: Sequence[Comparison], axis: str, hyperparameter: str) -> Table:
+    title = f"Does the best {words.readable(hyperparameter)} survive scaling the {words.readable(axis)}?"
+    columns = ["what", "verdict", "slope per doubling", "transfer penalty"]
+    return Table(title, columns, [_verdict_row(c) for c in family])
+
+
+def optimum_table(family: Sequence[Comparison], axis: str) -> Table:
+    scales = sorted({optimum.scale for c in family for optimum in c.drift.optima})
+    rows = []
+    for comparison in family:
+        drift = comparison.drift
+        cells = {
+            optimum.scale: f"{words.optimum(optimum)} {words.sparkline(curve)}"
+            for optimum, curve in zip(drift.optima, drift.curves, strict=True)
+        }
+        rows.append([words.label(comparison), *(cells.get(scale, "") for scale in scales)])
+    return Table(
+        f"Optimum by {words.readable(axis)}, and the loss against the values tried",
+        ["what", *map(words.scale_name, scales)],
+        rows,
+    )
+
+
+def metric_table(family: Sequence[Comparison], axis: str) -> Table:
+    """The three metrics of arXiv:2605.21486, with the total shift and the noise."""
+    best = _lowest_asymptotes(family)
+    rows = []
+    for comparison in family:
+        drift, metrics = comparison.drift, comparison.drift.metrics
+        if metrics is None:
+            continue
+        law = metrics.law
+        excess = None if law is None else law.asymptote - best[words.group(comparison)]
+        rows.append([
+            words.label(comparison),
+            _estimate(drift.shift),
+            words.number(metrics.fit_error, 2),
+            f"{words.signed(metrics.robustness)} {words.interval(metrics.robustness_interval)}",
+            "–" if law is None else f"{law.asymptote:.3f} {words.interval(law.asymptote_interval, 3)}",
+            words.number(excess),
+            f"{drift.noise_nats:.4f}",
+        ])  # fmt: skip
+    columns = ["what", "total shift", "fit error", "robustness exponent", "asymptotic loss", "its excess",
+               "noise of a run"]  # fmt: skip
+    return Table(
+        f"Metrics of transfer across {words.readable(axis)}",
+        columns,
+        rows,
+        "Total shift and fit error in octaves; robustness: exponent of the scale in the curvature of the "
+        "loss; asymptotic loss and its excess over the best parametrization, and noise, in nats.",
+    )
+
+
+def _lowest_asymptotes(family: Sequence[Comparison]) -> dict[str, float]:
+    lowest: dict[str, float] = {}
+    for comparison in family:
+        metrics = comparison.drift.metrics
+        if metrics is not None and metrics.law is not None:
+            group = words.group(comparison)
+            lowest[group] = min(lowest.get(group, metrics.law.asymptote), metrics.law.asymptote)
+    return lowest
+
+
+def joint_table(joint: Sequence[Joint]) -> Table:
+    rows = [
+        [
+            words.family(entry.architecture, entry.optimizer, entry.parametrization, entry.fixed),
+            words.readable(entry.hyperparameter),
+            *(_estimate(entry.plane.slopes[axis]) for axis in ("width", "depth")),
+            words.number(entry.plane.misfit, 2),
+            " ".join(words.penalty(entry.plane.penalty)),
+        ]
+        for entry in joint
+    ]
+    columns = ["what", "of the best", "slope, width", "slope, depth", "misfit", "transfer penalty"]
+    return Table("Width and depth together: a plane through all optima", columns, rows)
+
+
+def contrast_table(contrasts: Sequence[Contrast]) -> Table:
+    rows = []
+    for entry in contrasts:
+        last = entry.losses[-1] if entry.losses else None
+        rows.append([
+            f"{words.label(entry.second)} against {words.label(entry.first)}",
+            words.readable(entry.first.axis),
+            _estimate(entry.drift),
+            _estimate(entry.penalty, 3),
+            "–" if last is None else f"{words.scale_name(last.scale)}: {_estimate(last.difference, 3)}",
+            {"first": "worse", "second": "better", None: "alike"}[entry.better],
+        ])  # fmt: skip
+    columns = [
+        "what",
+        "across",
+        "slope, in size",
+        "transfer penalty",
+        "best loss at the largest",
+        "transfers",
+    ]
+    return Table(
+        "One against the other, seed by seed", columns, rows, "Second minus first: below 0 is better."
+    )
+
+
+def search_table(searches: Sequence[Searched]) -> Table:
+    names = list(dict.fromkeys(name for entry in searches for name in entry.best))
+    rows = [
+        [
+            words.family(entry.architecture, entry.optimizer, entry.parametrization, entry.fixed),
+            f"{entry.points}, {entry.diverged} diverged",
+            f"{entry.loss:.4f}",
+            *(
+                f"{entry.best[name]:.3g} ({entry.near[name][0]:.2g} to {entry.near[name][1]:.2g})"
+                for name in names
+            ),
+        ]
+        for entry in searches
+    ]
+    return Table(
+        "Best of the search",
+        ["what", "points", "loss", *map(words.readable, names)],
+        rows,
+        "In brackets: the range among the points within 0.02 nats of the best.",
+    )
+
+
+def notes(content: Content) -> list[str]:
+    """What to mind, a line per reason."""
+    return [f"{words.heading(c)}: {reason}" for c in content.comparisons for reason in c.drift.reasons]
+
+
+def _verdict_row(comparison: Comparison) -> list[str]:
+    drift = comparison.drift
+    return [
+        words.label(comparison),
+        drift.verdict,
+        " ".join(words.slope(drift.slope)),
+        " ".join(words.penalty(drift.penalty)),
+    ]
+
+
+def _estimate(estimate: Estimate | None, digits: int = 2) -> str:
+    if estimate is None:
+        return "–"
+    return f"{words.signed(estimate.value, digits)} {words.interval(estimate.interval, digits)}"

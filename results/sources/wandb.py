@@ -1,0 +1,67 @@
+"""Weights & Biases: exported runs as JSON or JSON lines, or a folder of offline runs. Needs no wandb.
+
+An exported run is an object with `config` and `summary` (as `run.config` and `run.summary` give them), and
+perhaps `name`, `id` and `state`. A folder holds `run-*/files/config.yaml` and `wandb-summary.json`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from .fault import ImportFault
+
+
+def read_wandb(path: Path) -> pd.DataFrame:
+    """One row per run: its configuration and summary, nested names joined by dots."""
+    try:
+        runs = list(_folder_runs(path)) if path.is_dir() else _file_runs(path)
+    except (OSError, ValueError, YAMLError) as error:
+        raise ImportFault(f"{path}: is no Weights & Biases export ({str(error).splitlines()[0]})") from None
+    rows = [_row(run) for run in runs if isinstance(run, Mapping)]
+    if not rows:
+        raise ImportFault(
+            f"{path}: holds no Weights & Biases runs; export them as JSON with config and summary"
+        )
+    return pd.DataFrame(rows)
+
+
+def _file_runs(path: Path) -> list[Any]:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    found = json.loads(text)
+    return found if isinstance(found, list) else [found]
+
+
+def _folder_runs(path: Path) -> Iterator[dict[str, Any]]:
+    for config in sorted(path.glob("**/files/config.yaml")):
+        summary = config.parent / "wandb-summary.json"
+        yield {
+            "id": config.parent.parent.name,
+            "config": YAML(typ="safe").load(config.read_text(encoding="utf-8")) or {},
+            "summary": json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {},
+        }
+
+
+def _row(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration wins over summary where both have a name."""
+    rest = {name: run[name] for name in ("name", "id", "state") if name in run}
+    return {**rest, **dict(_flat(run.get("summary") or {})), **dict(_flat(run.get("config") or {}))}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names that begin with an underscore are Weights & Biases' own."""
+    for name, value in values.items():
+        if str(name).startswith("_"):
+            continue
+        if isinstance(value, Mapping) and "value" in value and {*value} <= {"value", "desc"}:
+            value = value["value"]  # how config.yaml wraps every entry
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif not isinstance(value, list):
+            yield f"{prefix}{name}", value

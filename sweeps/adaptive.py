@@ -1,0 +1,76 @@
+"""`search:` and `refine:` of a sweep file: trials that are decided from the results of earlier ones."""
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Range = tuple[float, float]
+SEARCHED = (
+    "learning_rate",
+    "weight_decay",
+    "init_scale",
+    "embedding_multiplier",
+    "residual_multiplier",
+    "attention_multiplier",
+    "readout_multiplier",
+    "epsilon",
+)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class LogRange(_Section):
+    """Between two powers: {log2: [-10, -2]} or {log10: [-4, -1]}."""
+
+    log2: list[float | int] | None = None
+    log10: list[float | int] | None = None
+
+    @field_validator("log2", "log10")
+    @classmethod
+    def _ordered(cls, value: list[float] | None) -> list[float] | None:
+        if value is not None and not (
+            len(value) == 2 and all(map(math.isfinite, value)) and -300 < value[0] < value[1] < 300
+        ):
+            raise ValueError("a range is written [low, high], with low below high")
+        return value
+
+    @property
+    def ends(self) -> Range:
+        """The values at the ends."""
+        base, powers = (2.0, self.log2) if self.log2 is not None else (10.0, self.log10)
+        assert powers is not None
+        return base ** float(powers[0]), base ** float(powers[1])
+
+
+class SearchSpec(_Section):
+    """Several hyperparameters at once, by Optuna, in every cell of the axes (seeds are averaged over).
+
+    `batch` suggestions are made at a time, and trained together.
+    """
+
+    space: dict[str, LogRange] = Field(min_length=1)
+    sampler: Literal["tpe", "gp"] = "tpe"
+    trials: int = Field(ge=1, le=10_000)
+    batch: int = Field(default=8, ge=1, le=1000)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("space")
+    @classmethod
+    def _known(cls, value: dict[str, LogRange]) -> dict[str, LogRange]:
+        for name, given in value.items():
+            if name not in SEARCHED:
+                raise ValueError(f"{name} cannot be searched; choose from {', '.join(SEARCHED)}")
+            if (given.log2 is None) == (given.log10 is None):
+                raise ValueError(f"{name} is written {{log2: [low, high]}} or {{log10: [low, high]}}")
+        return value
+
+
+class RefineSpec(_Section):
+    """After the grid, points around each optimum until its interval is within `target` octaves."""
+
+    target: float = Field(default=0.3, gt=0)
+    finest: float = Field(default=0.25, gt=0)
+    rounds: int = Field(default=6, ge=1, le=50)
