@@ -56,12 +56,12 @@ class TensorBoard:
         self._writer, self._folder = SummaryWriter, directory / "tensorboard"
 
     def trial(self, row: Row, curve: Sequence[Row]) -> None:
-        with self._writer(str(self._folder / row["trial_id"])) as writer:  # type: ignore[no-untyped-call]
+        with self._writer(str(self._folder / row["trial_id"])) as writer:
             for point in curve:
                 for name, value in _values(point).items():
-                    writer.add_scalar(name, value, point["step"])  # type: ignore[no-untyped-call]
+                    writer.add_scalar(name, value, point["step"])
             metrics = {} if row["loss"] is None else {"loss": row["loss"]}
-            writer.add_hparams(_point(row), metrics, run_name=".")  # type: ignore[no-untyped-call]
+            writer.add_hparams(_point(row), metrics, run_name=".")
 
 
 class WeightsAndBiases:

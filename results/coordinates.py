@@ -121,7 +121,7 @@ def checks_from_object(record: Any) -> tuple[Check, ...]:  # noqa: ANN401 - pars
         raise ValueError(f"schema {record['schema']} is not {COORDCHECK_SCHEMA}")
     checks = []
     for entry in record["checks"]:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
             for row in entry["rows"]
         ]

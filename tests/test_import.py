@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mutransfer.results.importing import ImportFault, read_measurements
+from mutransfer.results.importing import read_measurements
+from mutransfer.results.sources.fault import ImportFault
 
 HEADER = "optimizer,parametrization,width,depth,learning_rate,loss\n"
 

@@ -105,7 +105,8 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
     )
     panels = [
         alt.layer(
-            bends.transform_filter(alt.datum.panel == panel),
+            # Where nothing was fitted there is nothing to draw, and Vega would warn of it.
+            *([bends.transform_filter(alt.datum.panel == panel)] if (fitted["panel"] == panel).any() else []),
             lines.transform_filter(alt.datum.panel == panel),
             points.transform_filter(alt.datum.panel == panel),
             marks.transform_filter(alt.datum.panel == panel),

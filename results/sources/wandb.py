@@ -15,6 +15,9 @@ from ruamel.yaml.error import YAMLError
 
 from .fault import ImportFault
 
+NOT_FINITE = {"NaN": None, "Infinity": None, "-Infinity": None}
+"""How Weights & Biases writes what JSON cannot hold."""
+
 
 def read_wandb(path: Path) -> pd.DataFrame:
     """One row per run: its configuration and summary, nested names joined by dots."""
@@ -64,4 +67,4 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         elif not isinstance(value, list):
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{name}", NOT_FINITE.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,108 @@
+"""One against the other, seed by seed; width and depth as a plane; the law of the best loss."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_choice import rows
+from test_drift import GRID, curve, family, parabola
+
+from mutransfer.models.recipe import Recipe
+from mutransfer.results.comparison import compare
+from mutransfer.results.contract import compare_object
+from mutransfer.results.contrast import contrasts
+from mutransfer.results.drift import judge
+from mutransfer.results.plane import joint
+from mutransfer.results.schema import ROWS
+
+
+def noisy(recipe: Callable[..., Recipe], shift: float, offset: float, **changes: object) -> pd.DataFrame:
+    """Three seeds whose common shifts are far larger than what tells the two sides apart."""
+    generator = np.random.default_rng(0)
+    parts = []
+    for seed in range(3):
+        frame = rows(recipe, [-5 + shift * i for i in range(4)], seed=seed, **changes)
+        frame["loss"] += 0.3 * seed + offset + 0.002 * generator.standard_normal(len(frame))
+        parts.append(frame)
+    return pd.concat(parts)
+
+
+def test_pairs_of_one_report(recipe: Callable[..., Recipe]) -> None:
+    both = pd.concat([noisy(recipe, -1, 0.0, parametrization="sp"), noisy(recipe, 0, -0.02)])
+    (found,) = contrasts(compare(both.reset_index(drop=True), ROWS.names))
+    assert (found.first.parametrization, found.second.parametrization) == ("sp", "mup")
+    assert (found.differs, found.better) == (("parametrization",), "second")
+    assert found.drift is not None and found.drift.value == pytest.approx(-1, abs=0.05)
+    assert found.penalty is not None and found.penalty.excludes_zero
+    for loss in found.losses:
+        assert loss.pairs == 3
+        # The seeds' shifts of 0.3 nats cancel: 0.02 nats are told apart.
+        assert loss.difference.value == pytest.approx(-0.02, abs=0.005)
+        low, high = loss.difference.interval
+        assert low is not None and high is not None and high < 0 and high - low < 0.04
+    entry = compare_object([found])["contrasts"][0]
+    assert entry["better"] == "second" and entry["losses"][0]["scale"] == 8
+
+
+def test_two_sweeps_are_matched_to_the_closest(recipe: Callable[..., Recipe]) -> None:
+    first = compare(rows(recipe, [-5] * 4), ROWS.names)
+    second = compare(
+        pd.concat([rows(recipe, [-5] * 4), rows(recipe, [-5] * 4, parametrization="sp")], ignore_index=True),
+        ROWS.names,
+    )
+    (found,) = contrasts(first, second)
+    assert (found.second.parametrization, found.differs, found.better) == ("mup", ("sweep",), None)
+    assert found.penalty is not None and not found.penalty.excludes_zero
+
+
+def grid(recipe: Callable[..., Recipe], width_slope: float, depth_slope: float) -> pd.DataFrame:
+    parts = [
+        rows(recipe, [-5 + width_slope * i + depth_slope * np.log2(depth) for i in range(3)], depth=depth)
+        for depth in (1, 2, 4)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_a_plane_over_width_and_depth(recipe: Callable[..., Recipe]) -> None:
+    (found,) = joint(grid(recipe, -0.5, 0.25), ROWS.names)
+    slopes = {axis: slope.value for axis, slope in found.plane.slopes.items()}
+    assert slopes == pytest.approx({"width": -0.5, "depth": 0.25}, abs=1e-3)
+    assert found.plane.misfit == pytest.approx(0, abs=1e-3)
+    assert len(found.plane.cells) == 9
+    assert found.plane.penalty is not None
+
+
+def test_no_plane_without_two_directions(recipe: Callable[..., Recipe]) -> None:
+    assert joint(rows(recipe, [-5] * 4), ROWS.names) == []
+    diagonal = pd.concat([rows(recipe, [-5], depth=1), rows(recipe, [-5, -5], depth=2).iloc[9:]])
+    assert joint(diagonal.reset_index(drop=True), ROWS.names) == []
+
+
+def test_the_law_of_the_best_loss() -> None:
+    """loss = 2 + 0.8 * (scale / 16)^-0.5, curvature growing as the square root of the scale."""
+    curves = [
+        parabola(-5, floor=2 + 0.8 * 2 ** (-0.5 * i), curvature=0.1 * 2 ** (0.5 * i), scale=16.0 * 2**i)
+        for i in range(5)
+    ]
+    drift = judge(curves)
+    assert drift.metrics is not None and drift.metrics.law is not None
+    law = drift.metrics.law
+    assert law.asymptote == pytest.approx(2, abs=0.01)
+    assert law.amplitude == pytest.approx(0.8, abs=0.01)
+    assert law.exponent == pytest.approx(0.5)
+    assert drift.metrics.robustness == pytest.approx(0.5, abs=0.1)
+    assert drift.metrics.fit_error == pytest.approx(0, abs=1e-6)
+
+
+def test_the_fit_error_is_of_scales_left_out() -> None:
+    metrics = judge(family([-5, -5, -6, -5])).metrics
+    assert metrics is not None and metrics.fit_error > 0.5
+
+
+def test_a_spike_is_left_out_and_named() -> None:
+    y = 2 + 0.1 * (GRID + 5) ** 2
+    y[GRID == -6] += 1.0
+    drift = judge([*family([-5, -5]), curve(y, scale=64)])
+    assert drift.optima[2].log2_optimum == pytest.approx(-5, abs=0.05)
+    assert "scale 64: the loss spikes at 2^-6; left out" in drift.reasons

@@ -1,0 +1,175 @@
+"""Sweeps that decide their trials while they run: the same results lead to the same trials, however often."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Command, trial_ids
+
+from mutransfer.orchestrator.rounds import Rounds
+from mutransfer.sweeps.adaptive import LogRange, SearchSpec
+from mutransfer.sweeps.load import load_sweep
+from mutransfer.sweeps.problem import SpecError
+from mutransfer.sweeps.search import Measured, suggest
+from mutransfer.sweeps.trial import Trial
+
+SEARCH = """\
+name: searched
+base: {width: 8, depth: 1}
+fixed: {architecture: transformer, optimizer: adamw, width: 8, depth: 1, head_dim: 8, steps: 3, batch_size: 2,
+        sequence_length: 16, eval_sequences: 4}
+axes: {parametrization: [sp, mup], seed: [0, 1]}
+search:
+  {trials: 9, batch: 4, sampler: SAMPLER,
+   space: {learning_rate: {log2: [-10, -2]}, init_scale: {log2: [-2, 2]}}}
+data: {text: "text/*.txt"}
+"""
+REFINE = """\
+name: refined
+base: {width: 8, depth: 1}
+fixed: {architecture: transformer, optimizer: adamw, depth: 1, head_dim: 8, steps: 5, batch_size: 2,
+        sequence_length: 16, eval_sequences: 4}
+axes: {parametrization: [sp, mup], width: [8, 16, 32], learning_rate: {log2: [-8, 0], step: 2}}
+refine: {target: 0.3, rounds: 3}
+data: {text: "text/*.txt"}
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        (tmp_path / "text").mkdir(exist_ok=True)
+        (tmp_path / "text" / "a.txt").write_text("the quick brown fox jumps over the lazy dog. " * 50)
+        path = tmp_path / "sweep.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def made_up(trials: Sequence[Trial]) -> pd.DataFrame:
+    """Losses with an optimum at 2^-5 and an initialisation of 1; every value above 2^-2.5 diverges."""
+    records = []
+    for trial in trials:
+        recipe = trial.recipe
+        x, scale = math.log2(recipe.learning_rate), math.log2(recipe.init_scale)
+        loss = 3 + 0.1 * (x + 5) ** 2 + 0.2 * scale**2 + 0.003 * recipe.seed
+        diverged = x > -2.5
+        records.append({"trial_id": trial.id, **recipe.point(), "loss": None if diverged else loss,
+                        "status": "diverged" if diverged else "finished"})  # fmt: skip
+    return pd.DataFrame(records)
+
+
+def whole(rounds: Rounds) -> list[list[str]]:
+    """The ids of every round, until nothing more is asked for."""
+    asked = [[trial.id for trial in rounds.trials]]
+    while True:
+        before = len(rounds.trials)
+        rounds.catch_up(made_up(rounds.trials))
+        if len(rounds.trials) == before:
+            return asked
+        asked.append([trial.id for trial in rounds.trials[before:]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_an_interrupted_search_asks_for_the_same_trials(sampler: str, sweep: Callable[[str], Path]) -> None:
+    loaded = load_sweep(str(sweep(SEARCH.replace("SAMPLER", sampler))))
+    asked = whole(Rounds(loaded))
+    # The middle of the space, then 4 and 4 suggestions; in 2 cells, with 2 seeds each.
+    assert [len(round_) for round_ in asked] == [4, 16, 16]
+    assert len({id_ for round_ in asked for id_ in round_}) == 36
+    for stop in range(len(asked)):
+        known = [id_ for round_ in asked[: stop + 1] for id_ in round_]
+        again = Rounds(loaded)
+        everything = made_up(after(loaded, len(asked)).trials)
+        again.catch_up(everything[everything["trial_id"].isin(known)])
+        expected = asked[: stop + 2]
+        assert [trial.id for trial in again.trials] == [id_ for round_ in expected for id_ in round_]
+
+
+def after(loaded: object, rounds: int) -> Rounds:
+    made = Rounds(loaded)  # type: ignore[arg-type]
+    for _ in range(rounds):
+        made.catch_up(made_up(made.trials))
+    return made
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_search_finds_the_optimum(sampler: str) -> None:
+    """Two dimensions, 40 points: well within what either sampler needs for a smooth bowl."""
+    space = {"learning_rate": LogRange(log2=[-10, -2]), "init_scale": LogRange(log10=[-1, 1])}
+    search = SearchSpec.model_validate({"space": space, "trials": 40, "sampler": sampler})
+    batches: list[list[Measured]] = []
+    while points := suggest(search, batches):
+        batches.append([Measured(point, bowl(point)) for point in points])
+    assert sum(map(len, batches)) == 40
+    best = min((m for batch in batches for m in batch if m.loss is not None), key=lambda m: m.loss or 9)
+    assert best.loss is not None and best.loss < 3.05
+
+
+def bowl(point: dict[str, float]) -> float | None:
+    x, scale = math.log2(point["learning_rate"]), math.log2(point["init_scale"])
+    return None if x > -2.5 else 3 + 0.1 * (x + 5) ** 2 + 0.2 * scale**2
+
+
+def test_a_refinement_homes_in_and_stops(sweep: Callable[[str], Path]) -> None:
+    rounds = Rounds(load_sweep(str(sweep(REFINE))))
+    asked = whole(rounds)
+    assert len(asked[0]) == 30
+    added = [trial.recipe.learning_rate for trial in rounds.trials[len(asked[0]) :]]
+    assert 0 < len(added) <= 20
+    assert all(2.0**-7 <= rate <= 2.0**-3 for rate in added)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("search: {trials: 4, space: {learning_rate: {log2: [-2, -10]}}}", "low below high"),
+        ("search: {trials: 4, space: {depth: {log2: [1, 2]}}}", "depth cannot be searched"),
+        ("search: {trials: 4, space: {learning_rate: {}}}", "learning_rate is written {log2"),
+        ("search: {trials: 4, space: {}}", "search.space"),
+        ("search: {trials: 4, space: {weight_decay: {log10: [-3, 0]}}}\nrefine: {}", "keep one of the two"),
+        ("refine: {target: -1}", "refine.target"),
+    ],
+)
+def test_faults_are_named(change: str, message: str, sweep: Callable[[str], Path]) -> None:
+    text = REFINE.replace("refine: {target: 0.3, rounds: 3}", change)
+    if "learning_rate" in change:
+        text = text.replace(", learning_rate: {log2: [-8, 0], step: 2}", "")
+    with pytest.raises(SpecError) as error:
+        load_sweep(str(sweep(text)))
+    assert message in str(error.value)
+
+
+@pytest.mark.slow
+def test_real_runs_search_refine_report_and_suggest(
+    tmp_path: Path, sweep: Callable[[str], Path], mutransfer: Command
+) -> None:
+    """The commands, with real trainings; running again changes nothing."""
+    path = str(sweep(SEARCH.replace("SAMPLER", "tpe")))
+    first = mutransfer("run", path)
+    assert first.returncode == 0, first.stderr
+    assert "round 1: 16 further trials, suggested by tpe" in first.stderr
+    ids = trial_ids(tmp_path / "runs/searched")
+    assert len(ids) == len(set(ids)) == 36
+    again = mutransfer("run", path)
+    assert again.returncode == 0
+    assert sorted(trial_ids(tmp_path / "runs/searched")) == sorted(ids)
+    assert "Best of the search" in mutransfer("report", "runs/searched").stdout
+
+    path = str(sweep(REFINE))
+    refined = mutransfer("run", path)
+    assert refined.returncode == 0, refined.stderr
+    assert "where optima are not known well enough" in refined.stderr
+    more = mutransfer("report", "runs/refined", "--suggest", "more.yaml", "-f", "json")
+    verdicts = {c["verdict"] for c in json.loads(more.stdout)["comparisons"]}
+    if "inconclusive" in verdicts:
+        run = mutransfer("run", "more.yaml")
+        assert run.returncode == 0, run.stderr
+        assert len(trial_ids(tmp_path / "runs/refined-more")) > 0
+        together = mutransfer("report", "runs/refined", "runs/refined-more")
+        assert together.returncode == 0
