@@ -41,7 +41,7 @@ def charts(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
         family = [c for c in comparisons if (c.axis, c.hyperparameter) == (axis, hyperparameter)][:MAX_PANELS]
         stem = f"{hyperparameter}-across-{axis}"
         optima = [optimum for c in family for optimum in c.drift.optima]
-        if any(optimum.log2_optimum is not None for optimum in optima):
+        if any(optimum.status in ("ok", "at_edge") for optimum in optima):
             found[f"optimum-{stem}"] = configured(_optimum_chart(family, axis, hyperparameter))
         found[f"loss-{stem}"] = configured(_loss_chart(family, axis, hyperparameter))
         if any(optimum.status == "ok" for optimum in optima) and len({o.scale for o in optima}) > 1:
