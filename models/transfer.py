@@ -28,6 +28,7 @@ Plan = Mapping[str, Any]
 Roles = Mapping[str, str]
 GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
 """Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
+WITH_MOMENTUM = {"sgd", "muon", "muon-kimi", "spectral-sphere"}
 
 
 class UnknownParameterError(Exception):
@@ -45,11 +46,13 @@ class Assigned:
 
 
 def param_groups(model: nn.Module, plan: Plan, roles: Roles | None = None) -> list[dict[str, Any]]:
-    """Groups for a torch optimizer: `params, lr, weight_decay`, with `eps` and `betas` where they apply.
+    """Groups for a torch optimizer: `params, lr, weight_decay`, with `eps`, `betas`, `momentum` and
+    `nesterov` where they apply.
 
-    `weight_decay` is such that torch's W <- W - lr * weight_decay * W is what the sweep trained with,
-    whatever its convention. `optimizer`, `role` and `names` are there to be read: a plan of a matrix
-    optimizer has groups for it and groups for AdamW. Raises UnknownParameterError.
+    `weight_decay` is such that W <- W - lr * weight_decay * W, as in torch's AdamW, is what the sweep
+    trained with, whatever its convention; torch's SGD adds its decay to the gradient instead, before the
+    momentum. `optimizer`, `role` and `names` are there to be read: a plan of a matrix optimizer has groups
+    for it and groups for AdamW. Raises UnknownParameterError.
     """
     groups: dict[tuple[object, ...], dict[str, Any]] = {}
     for assigned in _assigned(model, plan, roles or {}):
@@ -123,9 +126,25 @@ def _fitting(name: str, tensor: Tensor, entry: Mapping[str, Any]) -> Mapping[str
         raise UnknownParameterError(
             f"{name}: is {list(tensor.shape)}, but {shape} at the plan's target; export for this model's size"
         )
+    if shape is None and (reason := _beyond_a_role(tensor, entry)):
+        raise UnknownParameterError(
+            f"{name}: the role {entry['role']} does not say how it starts ({reason}); map it to a parameter "
+            "of the plan, such as blocks.*.mixer.output.weight"
+        )
     if shape is None and len(tensor.shape) == 1 and entry["start"] == "ones" and name.endswith("bias"):
         return {**entry, "start": "zeros"}
     return entry
+
+
+def _beyond_a_role(tensor: Tensor, entry: Mapping[str, Any]) -> str | None:
+    """Why a role alone would give a parameter a start that its plan does not."""
+    if entry["role"] == Role.NARROW_VECTOR:
+        return "decays and time steps are drawn"
+    if entry["role"] in GAINS and sum(extent > 1 for extent in tensor.shape) > 1:
+        return "a gain has one axis"
+    if entry["role"] == Role.HIDDEN and entry["init"] == "constant":
+        return "gpt2 starts the ends of branches smaller"
+    return None
 
 
 def _drawn_as(name: str, entry: Mapping[str, Any]) -> str:
@@ -146,7 +165,9 @@ def _group_values(entry: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     if entry["epsilon"] is not None:
         values["eps"] = entry["epsilon"]
     hyperparameters = plan["hyperparameters"]
-    if "beta1" in hyperparameters and entry["optimizer"] not in ("sgd", "muon", "muon-kimi"):
+    if entry["optimizer"] in WITH_MOMENTUM:
+        values |= {name: hyperparameters[name] for name in ("momentum", "nesterov")}
+    else:
         values["betas"] = (hyperparameters["beta1"], hyperparameters["beta2"])
     return values
 

@@ -1,5 +1,6 @@
 """`gc`: what a sweep directory no longer needs. Results are gathered into fewer files, logs left alone."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from ..results.store import published_jobs
 from .record.directory import SweepDirectory
 from .record.journal import read_journal, replay
 from .record.lease import Lease, OwnedError
+
+SCRATCH = re.compile(r"\.(.+\.)?[0-9a-f]{32}|\..+\.[0-9a-z_]{8}")
+"""What writers call a file before it has its place; a user's own hidden files are not ours to remove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def _superfluous(directory: SweepDirectory) -> Iterator[Path]:
     # A killed writer leaves what it was writing, under a hidden name; files moved aside are kept.
     for scratch in directory.path.rglob(".*"):
         ours = scratch.parent.name == "lease"  # our own heartbeat
-        if scratch.is_file() and not ours and ".broken-" not in scratch.name and scratch.suffix != ".sh":
+        if scratch.is_file() and not ours and SCRATCH.fullmatch(scratch.name):
             yield scratch
     if directory.planned().keys() <= done:
         yield from (directory.path / "slurm").glob("*.pkl")

@@ -40,6 +40,7 @@ def gather(directories: Sequence[Path]) -> Evidence:
     """Reads the directories. Raises DirectoryError for one that is no sweep; broken files are named."""
     tables, problems, names, runs = [], [], [], []
     checks: list[Check] = []
+    of_grids: set[str] = set()
     searches: list[tuple[list[str], set[str]]] = []
     failures, lost_seconds = Counter[str](), 0.0
     for path in directories:
@@ -52,8 +53,11 @@ def gather(directories: Sequence[Path]) -> Evidence:
         table, broken = read_rows(path)
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]
         tables.append(table)
-        if (space := searched_fields(path)) and table.num_rows:
-            searches.append((space, {*table.column("trial_id").to_pylist()}))
+        ids = {*table.column("trial_id").to_pylist()}
+        if space := searched_fields(path):
+            searches.append((space, ids))
+        else:
+            of_grids |= ids
         names.append(name)
         runs += directory.provenance()
         history = replay(read_journal(directory.journal))
@@ -68,13 +72,14 @@ def gather(directories: Sequence[Path]) -> Evidence:
     rows = rows.drop_duplicates("trial_id", ignore_index=True)
     if rows.empty:
         problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
-    grid = rows[~rows["trial_id"].isin({trial for _, ids in searches for trial in ids})]
+    searched = {trial for _, found in searches for trial in found} - of_grids
+    grid = rows[~rows["trial_id"].isin(searched)]
     comparisons = compare(grid, ROWS.names) if len(grid) else []
     planes = joint(grid, ROWS.names) if len(grid) else []
     best = [
         entry
-        for space, ids in searches
-        for entry in best_of_searches(rows[rows["trial_id"].isin(ids)], space, ROWS.names)
+        for space, found in searches
+        for entry in best_of_searches(rows[rows["trial_id"].isin(found)], space, ROWS.names)
     ]
     facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
     content = Content(
@@ -105,12 +110,13 @@ def searched_fields(path: Path) -> list[str]:
 def all_trials(directories: Sequence[Path], out: Path) -> int:
     """Writes the rows of all directories as one CSV or Parquet file, by its name; returns how many."""
     rows = gather(directories).rows
-    if out.suffix == ".parquet":
-        rows.to_parquet(out, index=False)
-    elif out.suffix == ".csv":
-        rows.to_csv(out, index=False)
-    else:
+    if out.suffix not in (".csv", ".parquet"):
         raise DirectoryError(f"{out}: give a name that ends in .csv or .parquet")
+    with open(out, "wb") as file:
+        if out.suffix == ".csv":
+            rows.to_csv(file, index=False)
+        else:
+            rows.to_parquet(file, index=False)
     return len(rows)
 
 
@@ -119,7 +125,7 @@ def store_import(table: pa.Table, source: Path, out: Path) -> int:
     directory = SweepDirectory(out)
     if directory.wanted_trials():
         raise DirectoryError(f"{out}: holds a sweep that was trained; give another --out")
-    directory.write_sweep(source.stem, f"# imported from {source.name}\nname: {source.stem}\n")
+    directory.write_sweep(source.stem, f"# imported\nname: {json.dumps(source.stem)}\n")
     if not publish_table(out, "imported", table):
         held, _ = finished_trials(out)
         if held != set(table.column("trial_id").to_pylist()):

@@ -24,6 +24,7 @@ from ..results.comparison import FAMILY, Comparison
 from ..results.contract import comparison_object
 from ..results.optimum import Interval
 from ..results.schema import POINT
+from ..sweeps.spec import FIELDS, check_value
 
 EXPORT_SCHEMA = 2
 # None is a value of these.
@@ -215,7 +216,17 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
             f"the measurements do not say how they were trained ({', '.join(missing)} missing), so the "
             "values of each parameter cannot be derived; export works on sweeps that mutransfer ran"
         )
-    return recipe_from_point(point)
+    foreign = [
+        f"{name} {reason}"
+        for name, value in point.items()
+        if name in FIELDS and value is not None and (reason := check_value(name, value))
+    ]
+    if foreign:
+        raise ExportError(f"the measurements were not trained by rules that we know: {'; '.join(foreign)}")
+    try:
+        return recipe_from_point(point)
+    except ValueError as error:
+        raise ExportError(f"the measurements are of no training that we know: {error}") from None
 
 
 def _other_hyperparameters(tuned: Recipe) -> dict[str, Any]:

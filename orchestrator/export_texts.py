@@ -26,6 +26,16 @@ def _yaml(handed: Handed) -> str:
     return text.getvalue()
 
 
+def _coupled_decay(handed: Handed, decay: float, rate: float) -> float:
+    """What a framework whose AdamW multiplies the decay by the learning rate has to be given."""
+    return decay / rate if handed["weight_decay_convention"].startswith("independent") else decay
+
+
+def _base_decay(handed: Handed) -> float:
+    values = handed["hyperparameters"]
+    return _coupled_decay(handed, values["weight_decay"], values["learning_rate"])
+
+
 def _torchtitan(handed: Handed) -> str:
     """Sections of a torchtitan job file. It has one learning rate: the groups are told in comments."""
     values, target = handed["hyperparameters"], handed["target"]
@@ -38,7 +48,8 @@ def _torchtitan(handed: Handed) -> str:
         f"lr = {values['learning_rate']!r}",
         *(f"{name} = {values[name]!r}" for name in ("beta1", "beta2") if name in values),
         *([f"eps = {values['epsilon']!r}"] if "epsilon" in values else []),
-        f"weight_decay = {values['weight_decay']!r}",
+        *([f"momentum = {values['momentum']!r}"] if "momentum" in values else []),
+        f"weight_decay = {_base_decay(handed)!r}",
         "",
         "[lr_scheduler]",
         f"warmup_steps = {warmup}",
@@ -50,7 +61,7 @@ def _torchtitan(handed: Handed) -> str:
         f"global_batch_size = {target['batch_size']}",
         f"seq_len = {target['sequence_length']}",
         f"steps = {target['steps']}",
-        *([f"max_norm = {values['grad_clip']!r}"] if values["grad_clip"] else []),
+        f"max_norm = {values['grad_clip'] or 1e30!r}" + ("" if values["grad_clip"] else "  # off"),
         "",
     ]
     return "\n".join(lines)
@@ -70,10 +81,11 @@ def _megatron(handed: Handed) -> str:
         "min-lr": values["learning_rate"] * values["final_lr"],
         "lr-decay-style": values["schedule"],
         "lr-warmup-fraction": values["warmup"],
-        "weight-decay": values["weight_decay"],
+        "weight-decay": _base_decay(handed),
         "clip-grad": values["grad_clip"],
         **{f"adam-{name}": values[name] for name in ("beta1", "beta2") if name in values},
         **({"adam-eps": values["epsilon"]} if "epsilon" in values else {}),
+        **({_momentum_argument(handed): values["momentum"]} if "momentum" in values else {}),
     }
     lines = [*_heading(handed), *(f"--{name} {value}" for name, value in arguments.items())]
     if handed["parametrization"] != "sp":
@@ -87,18 +99,17 @@ def _hugging_face(handed: Handed) -> str:
     values, target = handed["hyperparameters"], handed["target"]
     arguments = {
         "learning_rate": values["learning_rate"],
-        "weight_decay": values["weight_decay"],
+        "weight_decay": _base_decay(handed),
         **{f"adam_{name}": values[name] for name in ("beta1", "beta2", "epsilon") if name in values},
         "max_grad_norm": values["grad_clip"],
-        "lr_scheduler_type": values["schedule"],
+        **_hugging_face_schedule(values),
         "warmup_steps": round(values["warmup"] * target["steps"]),
         "max_steps": target["steps"],
     }
-    independent = handed["weight_decay_convention"].startswith("independent")
     groups: dict[tuple[float, float, float | None, str], list[str]] = {}
     for pattern, entry in handed["parameters"].items():
         rate = entry["learning_rate"]
-        decay = entry["weight_decay"] / rate if independent else entry["weight_decay"]
+        decay = _coupled_decay(handed, entry["weight_decay"], rate)
         groups.setdefault((rate, decay, entry["epsilon"], entry["optimizer"]), []).append(pattern)
     listed = [
         {"patterns": patterns, "lr": rate, "weight_decay": decay, "optimizer": optimizer}
@@ -113,6 +124,20 @@ def _hugging_face(handed: Handed) -> str:
     })  # fmt: skip
 
 
+def _hugging_face_schedule(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Their constant schedule has no warm-up, and only a schedule with a minimum ends above zero."""
+    match values["schedule"]:
+        case "constant":
+            return {"lr_scheduler_type": "constant_with_warmup"}
+        case "cosine" if values["final_lr"]:
+            return {
+                "lr_scheduler_type": "cosine_with_min_lr",
+                "lr_scheduler_kwargs": {"min_lr_rate": values["final_lr"]},
+            }
+        case schedule:
+            return {"lr_scheduler_type": schedule}
+
+
 def _heading(handed: Handed) -> list[str]:
     """Comments: where the values are from, what every role gets, and what to mind."""
     comparison, target = handed["evidence"]["comparison"], handed["target"]
@@ -125,8 +150,13 @@ def _heading(handed: Handed) -> list[str]:
         + ("" if entry["epsilon"] is None else f", epsilon {entry['epsilon']:.6g}")
         for role, entry in handed["roles"].items()
     ]
+    lines += [f"# weight decay of the roles is {handed['weight_decay_convention']}"]
     lines += [f"# multiplier on {site}: {value:.6g}" for site, value in handed["multipliers"].items()]
     return [*lines, *(f"# warning: {warning}" for warning in handed["warnings"])]
+
+
+def _momentum_argument(handed: Handed) -> str:
+    return "sgd-momentum" if handed["optimizer"] == "sgd" else "muon-momentum"
 
 
 def _class_name(handed: Handed) -> str:

@@ -44,6 +44,9 @@ def open_logger(name: str, directory: Path, sweep: str) -> Logger:
             return logger
     except ImportError as error:
         raise PreflightError(f"--log {name}: {error}; pip install 'mutransfer[{name}]'") from None
+    except Exception as error:  # a service that is not there, before anything was spent
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PreflightError(f"--log {name}: {reason}") from None
     raise PreflightError(f"--log {name}: is not a logger; choose from {', '.join(LOGGERS)}")
 
 

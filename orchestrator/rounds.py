@@ -4,6 +4,7 @@ Everything is worked out again from the sweep file and the store, so there is no
 was interrupted, on whatever backend, comes to the same trials and goes on with those that are missing.
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -105,7 +106,9 @@ class Cell:
     def _measured(self, point: dict[str, float], rows: pd.DataFrame) -> Measured:
         ids = {trial.id for trial in self._trials(point)}
         losses = rows.loc[rows["trial_id"].isin(ids), "loss"]
-        return Measured(point, None if losses.isna().any() or losses.empty else float(losses.mean()))
+        return Measured(
+            point, None if losses.isna().any() or losses.empty else math.fsum(losses) / len(losses)
+        )
 
 
 def cells(trials: Sequence[Trial], search: SearchSpec) -> list[Cell]:
@@ -143,16 +146,22 @@ def _copies(trials: Sequence[Trial], wanted: Wanted) -> Iterator[Trial]:
         if point[comparison.axis] == wanted.like
         and all(_same(point.get(name), value) for name, value in fixed.items())
     ]
+    values = [point[comparison.hyperparameter] for point in points if point[comparison.hyperparameter] > 0]
     last_seed = max((point["seed"] for point in alike), default=0)
     for point in alike:
         for log2 in wanted.log2_values:
             seed = last_seed + 1 if wanted.new_seed else point["seed"]
             axis = type(point[comparison.axis])(wanted.scale)
-            changed = {comparison.hyperparameter: 2.0**log2, comparison.axis: axis, "seed": seed}
+            changed = {comparison.hyperparameter: _value(log2, values), comparison.axis: axis, "seed": seed}
             try:
                 yield trial_of(recipe_from_point({**point, **changed}))
             except ValueError:
                 return  # such a shape does not exist
+
+
+def _value(log2: float, values: Sequence[float]) -> float:
+    """2**log2, or the value that was meant where there is one: 0.0003 does not survive a logarithm."""
+    return next((value for value in values if abs(math.log2(value) - log2) < 1e-9), 2.0**log2)
 
 
 def _same(one: object, other: object) -> bool:

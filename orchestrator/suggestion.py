@@ -16,7 +16,7 @@ from .record.directory import DirectoryError, SweepDirectory
 from .rounds import new_trials
 
 
-def suggested_sweep(directory: Path, comparisons: Sequence[Comparison]) -> str | None:
+def suggested_sweep(directories: Sequence[Path], comparisons: Sequence[Comparison]) -> str | None:
     """The sweep file's text; None where nothing is inconclusive. Its trials go to a directory of their own.
 
     Raises DirectoryError for measurements that were imported: there is no sweep to add to.
@@ -24,21 +24,22 @@ def suggested_sweep(directory: Path, comparisons: Sequence[Comparison]) -> str |
     wanted = suggestion(comparisons)
     if not wanted:
         return None
-    if not SweepDirectory(directory).wanted_trials():
+    trained = [SweepDirectory(path) for path in directories if SweepDirectory(path).wanted_trials()]
+    if not trained:
         raise DirectoryError(
-            f"{directory}: holds imported measurements; --suggest needs a sweep that was trained here"
+            f"{directories[0]}: holds imported measurements; --suggest needs a sweep that was trained here"
         )
-    sweep = load_sweep(str(directory / "sweep.yaml"))
-    known = [trial for job in SweepDirectory(directory).read_plan() for trial in job.trials]
-    trials = new_trials(known or sweep.expansion.trials, wanted)
+    sweep = load_sweep(str(trained[0].path / "sweep.yaml"))
+    known = [trial for directory in trained for job in directory.read_plan() for trial in job.trials]
+    trials = new_trials(known, wanted)
     if not trials:
         return None
     values = resolved(sweep.spec)
-    name = f"{sweep.spec.name[:90]}-more"
+    name = _new_name(sweep.spec.name, {directory.sweep_name() for directory in trained})
     why = [f"{words.label(w.comparison)}, scale {w.scale:g}: {w.why}" for w in wanted]
     header = [
         f"# Suggested by mutransfer report: {len(trials)} trials that could settle what is inconclusive.",
-        f"# Then: mutransfer report {directory} runs/{name}",
+        f"# Then: mutransfer report {' '.join(map(str, directories))} runs/{name}",
         *(f"# {reason}" for reason in why),
     ]
     kept = {key: values[key] for key in ("base", "data", "slurm") if key in values}
@@ -47,6 +48,12 @@ def suggested_sweep(directory: Path, comparisons: Sequence[Comparison]) -> str |
     yaml.default_flow_style = None
     yaml.dump({"name": name, **kept, **_points(trials, values)}, text)
     return "\n".join(header) + "\n" + text.getvalue()
+
+
+def _new_name(name: str, taken: set[str | None]) -> str:
+    """NAME-more, NAME-more2, ...: suggestions follow each other, each in a directory of its own."""
+    numbered = (f"{name[:90]}-more{number or ''}" for number in (0, *range(2, 1000)))
+    return next(candidate for candidate in numbered if candidate not in taken)
 
 
 def _points(trials: Sequence[Trial], values: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from .schema import CURVES, METADATA, ROWS
-from .store import REPLACES, link_table, published_jobs, read_file, small_files
+from .store import REPLACES, link_table, published_jobs, read_file, replaced_jobs, small_files
 
 ORDER = [("architecture", "ascending"), ("optimizer", "ascending"), ("parametrization", "ascending"),
          ("width", "ascending"), ("depth", "ascending"), ("trial_id", "ascending")]  # fmt: skip
@@ -44,8 +44,12 @@ def compact(directory: Path) -> list[Compacted]:
 def _compact(
     folder: Path, schema: pa.Schema, order: list[tuple[str, str]], published: set[str]
 ) -> Compacted | None:
+    held = replaced_jobs(folder, schema)
     paths, tables = [], []
     for path in small_files(folder):
+        if path.stem in held:  # left by one that was killed here, or of an attempt that came too late
+            path.unlink(missing_ok=True)
+            continue
         table = read_file(path, schema) if path.stem in published else None
         if isinstance(table, pa.Table):
             paths.append(path)

@@ -57,9 +57,10 @@ def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison
     """
     found: list[Comparison] = []
     for family in families(rows, known_columns):
-        axes = [axis for axis in SCALE_AXES if axis in family.varying] or ["width"]
-        for axis in axes:
-            for hyperparameter in swept(family.members):
+        members = family.members
+        axes = [axis for axis in SCALE_AXES if axis in family.varying and members[axis].nunique() > 1]
+        for axis in axes or ["width"]:
+            for hyperparameter in _leading(members, swept(members)):
                 found += _scaling(
                     [
                         Comparison(*family.names, axis, hyperparameter, fixed, judge(curves))
@@ -97,7 +98,7 @@ def split(
     fixed_names = [
         name
         for name in family.varying
-        if name not in (*axes, hyperparameter) and not _follows(members, name, axes)
+        if name not in (*axes, hyperparameter) and not _follows(members, name, axes, hyperparameter)
     ]
     groups = members.groupby(fixed_names, dropna=False, sort=True) if fixed_names else [((), members)]
     for key, group in groups:
@@ -128,16 +129,37 @@ def swept(members: pd.DataFrame) -> list[str]:
     return enough or ["learning_rate"]
 
 
-def _follows(members: pd.DataFrame, name: str, axes: Sequence[str]) -> bool:
-    """Whether `name` is a function of the axes, as in zipped axes: then it does not split a curve."""
-    return int(members.groupby(list(axes))[name].nunique(dropna=False).max()) == 1
+def _leading(members: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Of hyperparameters that are zipped with each other, the first."""
+    kept: list[str] = []
+    for name in names:
+        if not any(_zipped(members, name, other) for other in kept):
+            kept.append(name)
+    return kept
+
+
+def _follows(members: pd.DataFrame, name: str, axes: Sequence[str], hyperparameter: str) -> bool:
+    """Whether `name` is a function of the axes, or zipped with the hyperparameter: neither splits a curve."""
+    if int(members.groupby(list(axes))[name].nunique(dropna=False).max()) == 1:
+        return True
+    return name in HYPERPARAMETERS and _zipped(members, name, hyperparameter)
+
+
+def _zipped(members: pd.DataFrame, name: str, other: str) -> bool:
+    """Whether two hyperparameters advance together over a grid, whose values recur at other scales."""
+    return (
+        int(members.groupby(other)[name].nunique(dropna=False).max()) == 1
+        and int(members.groupby(name)[other].nunique(dropna=False).max()) == 1
+        and int(members.groupby(other).size().min()) > 1
+    )
 
 
 def curves_along(group: pd.DataFrame, axis: str, hyperparameter: str) -> list[Curve]:
     """One curve per value of the axis, ascending. Values of zero have no place on a log axis."""
     runs = Runs.of(group, hyperparameter)
     scale = group[axis].to_numpy(dtype=float)
-    return [runs.curve(float(value), scale == value) for value in np.unique(scale[runs.value > 0])]
+    there = (runs.value > 0) & (scale > 0)
+    return [runs.curve(float(value), scale == value) for value in np.unique(scale[there])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +184,9 @@ class Runs:
     def curve(self, scale: float, chosen: Truths) -> Curve:
         """The curve of the chosen rows, in log2 of their positive values."""
         chosen = chosen & (self.value > 0)
-        grid, column = np.unique(self.value[chosen], return_inverse=True)
+        # Rounded, so that a value which went through a logarithm and back is still the same value.
+        x: Floats = np.log2(self.value[chosen]).round(9)
+        grid, column = np.unique(x, return_inverse=True)
         seeds, row = np.unique(self.seed[chosen], return_inverse=True)
         loss, finished = self.loss[chosen], self.finished[chosen]
         there = finished & np.isfinite(loss)
@@ -172,7 +196,7 @@ class Runs:
         np.add.at(count_SP, (row[there], column[there]), 1)  # a measurement may have been imported twice
         np.add.at(diverged_SP, (row[~finished], column[~finished]), 1)
         losses_SP = np.where(count_SP > 0, total_SP / np.maximum(count_SP, 1), np.nan)
-        return curve_of(scale, np.log2(grid), seeds, losses_SP, (diverged_SP > 0) & (count_SP == 0))
+        return curve_of(scale, grid, seeds, losses_SP, (diverged_SP > 0) & (count_SP == 0))
 
 
 def _none(value: Any) -> Any:  # noqa: ANN401 - a cell of any column

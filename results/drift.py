@@ -11,7 +11,17 @@ from typing import Literal
 import numpy as np
 
 from .curve import Curve, Floats, Truths
-from .optimum import DRAWS, Family, Fit, Interval, Status, fit_family, optimum_interval, values
+from .optimum import (
+    DRAWS,
+    POSITION_OCTAVES,
+    Family,
+    Fit,
+    Interval,
+    Status,
+    fit_family,
+    optimum_interval,
+    values,
+)
 from .scaling import Metrics, metrics
 
 Verdict = Literal["stable", "drifts", "inconclusive"]
@@ -140,7 +150,7 @@ def _slope(fits: Sequence[Fit]) -> tuple[Estimate | None, tuple[float, float] | 
     t = np.log2([fit.curve.scale for fit in fits])
     optimum = np.array([fit.vertex for fit in fits])
     drawn_RS = np.stack([fit.vertex_R for fit in fits if fit.vertex_R is not None], axis=1)
-    error = drawn_RS.std(axis=0)
+    error = np.maximum(drawn_RS.std(axis=0), POSITION_OCTAVES)
     weight = 1 / error**2
     center = t - np.average(t, weights=weight)
     lever = weight * center / (weight @ center**2)
@@ -192,7 +202,7 @@ def transfer_penalty(
         return None, None, None
     picked = [fits[index] for index in chosen_on]
     vertex_RS = np.stack([fit.vertex_R for fit in picked if fit.vertex_R is not None], axis=1)
-    weight = 1 / vertex_RS.var(axis=0)
+    weight = 1 / np.maximum(vertex_RS.var(axis=0), POSITION_OCTAVES**2)
     weight /= weight.sum()
     chosen_R = vertex_RS @ weight
     chosen = float(np.array([fit.vertex for fit in picked]) @ weight)

@@ -17,7 +17,7 @@ from .sources.table import read_table
 from .sources.wandb import read_wandb
 
 REQUIRED = ("optimizer", "parametrization", "width", "depth", "learning_rate", "loss")
-POSITIVE = ("width", "depth", "learning_rate")
+POSITIVE = ("width", "depth", "learning_rate", "batch_size", "steps", "sequence_length")
 MAX_FAULTS = 10
 LARGEST = 1e15
 
@@ -87,7 +87,10 @@ def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame
 
 
 def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
-    values = pd.to_numeric(frame[name], errors="coerce")
+    try:
+        values = pd.to_numeric(frame[name], errors="coerce")
+    except OverflowError:
+        return [f"{name} holds a number that is too large"]
     wrong = values.isna() & frame[name].notna()
     faults = [f"row {row}: {name} {frame[name].iloc[row - 2]!r} is not a number" for row in _rows(wrong)]
     if name != "loss":
@@ -137,7 +140,9 @@ def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
 
 
 def _as_text(column: pd.Series) -> pd.Series:
-    return column.map(str, na_action="ignore").astype(object)
+    # A lone surrogate, which JSON may hold, is no text that can be stored.
+    text = column.map(lambda value: str(value).encode("utf-8", "replace").decode(), na_action="ignore")
+    return text.astype(object)
 
 
 def _identity(record: dict[str, object]) -> str:

@@ -73,14 +73,21 @@ class Fit:
     @property
     def loss_R(self) -> Floats:
         """The loss at each draw's own optimum."""
-        assert self.vertex_R is not None and self.shape_RC is not None
-        return values(self.shape_RC, self.vertex_R - self.center)
+        assert self.shape_RC is not None
+        return values(self.shape_RC, self._place_R)
 
     @property
     def curvature_R(self) -> Floats:
         """Second derivative of the loss at each draw's optimum, nats per octave squared."""
-        assert self.vertex_R is not None and self.shape_RC is not None
-        return values(_derivative(_derivative(self.shape_RC)), self.vertex_R - self.center)
+        assert self.shape_RC is not None
+        return values(_derivative(_derivative(self.shape_RC)), self._place_R)
+
+    @property
+    def _place_R(self) -> Floats:
+        """Where the quartics are read: inside the window, although an optimum may lie beyond its end."""
+        assert self.vertex_R is not None
+        x = self.curve.x
+        return np.clip(self.vertex_R, x[self.window.start], x[self.window.stop - 1]) - self.center
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +305,7 @@ def _fitted(fit: Fit, mean: tuple[float, Floats], shape_RC: Floats) -> Fit:
     center, shape = mean
     ends = float(fit.curve.x[fit.window.start]) - center, float(fit.curve.x[fit.window.stop - 1]) - center
     vertex = _minima(shape[None], *ends)
-    vertex_R = _minima(shape_RC, *ends)
+    vertex_R = _beyond(fit, _minima(shape_RC, *ends) + center)
     return Fit(
         "ok",
         fit.curve,
@@ -308,8 +315,19 @@ def _fitted(fit: Fit, mean: tuple[float, Floats], shape_RC: Floats) -> Fit:
         center=center,
         shape=shape,
         shape_RC=shape_RC,
-        vertex_R=vertex_R + center,
+        vertex_R=vertex_R,
     )
+
+
+def _beyond(fit: Fit, vertex_R: Floats) -> Floats:
+    """Where a window ends beside divergence, an optimum at its end may be anywhere up to that value."""
+    x, y = fit.curve.x, fit.curve.y
+    generator = np.random.default_rng(round(1000 * fit.curve.scale))
+    for end, outside in ((fit.window.stop - 1, fit.window.stop), (fit.window.start, fit.window.start - 1)):
+        if 0 <= outside < len(x) and np.isposinf(y[outside]):
+            further_R = generator.uniform(x[end], x[outside], len(vertex_R))
+            vertex_R = np.where(np.isclose(vertex_R, x[end]), further_R, vertex_R)
+    return vertex_R
 
 
 def _minima(shape_RC: Floats, low: float, high: float) -> Floats:

@@ -14,7 +14,7 @@ import pandas as pd
 from .comparison import Runs, families, split, swept
 from .curve import Curve
 from .drift import Estimate, percentiles, smaller_half, transfer_penalty
-from .optimum import Fit, fit_family
+from .optimum import POSITION_OCTAVES, Fit, fit_family
 
 MIN_CELLS = 4
 
@@ -63,10 +63,10 @@ def joint(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Joint]:
         for hyperparameter in swept(family.members):
             for fixed, group in split(family, ("width", "depth"), hyperparameter):
                 runs = Runs.of(group, hyperparameter)
-                sizes = group[["width", "depth"]].to_numpy(dtype=int)
+                sizes = group[["width", "depth"]].fillna(0).to_numpy(dtype=int)
                 curves = {
                     (int(width), int(depth)): runs.curve(float(width), (sizes == (width, depth)).all(axis=1))
-                    for width, depth in np.unique(sizes[runs.value > 0], axis=0)
+                    for width, depth in np.unique(sizes[(runs.value > 0) & (sizes > 0).all(axis=1)], axis=0)
                 }
                 plane = fit_plane(curves)
                 if plane is not None:
@@ -100,7 +100,7 @@ def _slopes(sizes: Sequence[tuple[int, int]], fits: Sequence[Fit]) -> tuple[dict
     """Weighted least squares on all draws."""
     optimum = np.array([fit.vertex for fit in fits])
     drawn_RS = np.stack([fit.vertex_R for fit in fits if fit.vertex_R is not None], axis=1)
-    error = drawn_RS.std(axis=0)
+    error = np.maximum(drawn_RS.std(axis=0), POSITION_OCTAVES)
     design = np.column_stack([np.ones(len(sizes)), np.log2(np.array(sizes, dtype=float))])
     solve = np.linalg.pinv(design / error[:, None]) / error
     coefficients, drawn_RC = solve @ optimum, drawn_RS @ solve.T

@@ -174,14 +174,34 @@ def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
 
 
+def replaced_jobs(folder: Path, schema: pa.Schema) -> set[str]:
+    """The jobs that are in compacted files which can be read."""
+    found = _compacted(folder).items()
+    return set().union(*(jobs for path, jobs in found if isinstance(read_file(path, schema), pa.Table)))
+
+
 def _tables(
     folder: Path, schema: pa.Schema, stems: set[str] | None = None
 ) -> tuple[list[pa.Table], list[Broken]]:
-    """The files that hold at least the columns which the schema requires, and the others."""
+    """The files that hold at least the columns which the schema requires, and the others.
+
+    Read again where files were compacted meanwhile: they are gone from under one name and not yet seen
+    under the other.
+    """
+    while True:
+        compacted = _compacted(folder)
+        found = _tables_beside(folder, schema, stems, compacted)
+        if _compacted(folder).keys() == compacted.keys():
+            return found
+
+
+def _tables_beside(
+    folder: Path, schema: pa.Schema, stems: set[str] | None, compacted: Mapping[Path, set[str]]
+) -> tuple[list[pa.Table], list[Broken]]:
     tables: list[pa.Table] = []
     broken: list[Broken] = []
     replaced: set[str] = set()
-    for path, jobs in _compacted(folder).items():
+    for path, jobs in compacted.items():
         if stems is None or jobs & stems:
             _sorted_out(path, schema, tables, broken)
         if not broken or broken[-1].path != str(path):

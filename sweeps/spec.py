@@ -230,7 +230,9 @@ def _adaptive_problems(spec: SweepSpec) -> list[Problem]:
             problems.append(
                 Problem(("refine",), "refines a grid, and a search has none; keep one of the two")
             )
-    elif spec.refine is not None and not any(len(spec.axes.get(name, [])) >= 3 for name in SEARCHED):
+    elif spec.refine is not None and not any(
+        len(spec.axes.get(name, [])) >= 3 for name in SEARCHED if name != "epsilon"
+    ):
         problems.append(
             Problem(("refine",), "needs a coarse grid: a hyperparameter with at least 3 values under axes")
         )

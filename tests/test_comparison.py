@@ -95,6 +95,27 @@ def test_a_single_scale_is_reported_as_inconclusive() -> None:
     assert comparison.drift.optima[0].log2_optimum is not None
 
 
+def test_scales_that_are_missing_or_zero_are_left_out() -> None:
+    frame = rows(width=[16, 32, 64])
+    frame["steps"] = np.where(frame["width"] == 16, np.nan, np.where(frame["width"] == 32, 0, 100))
+    assert {c.axis for c in compare(frame, ROWS.names)} == {"width", "steps"}
+
+
+def test_zipped_hyperparameters_do_not_split_each_other() -> None:
+    frame = rows(width=[16, 32, 64])
+    frame["weight_decay"] = 0.1 / frame["learning_rate"]
+    (found,) = compare(frame, ROWS.names)
+    assert (found.hyperparameter, found.fixed, len(found.drift.optima)) == ("learning_rate", {}, 3)
+
+
+def test_a_value_that_went_through_a_logarithm_is_the_same_value() -> None:
+    frame = rows(width=[16])
+    again = frame.assign(learning_rate=2.0 ** np.log2(frame["learning_rate"] * 3), seed=1)
+    both = pd.concat([frame.assign(learning_rate=frame["learning_rate"] * 3), again])
+    (curve,) = curves_along(both, "width", "learning_rate")
+    assert len(curve.x) == frame["learning_rate"].nunique() and len(curve.seeds) == 2
+
+
 def test_seeds_are_averaged_and_their_shift_is_not_noise() -> None:
     (curve,) = curves_along(rows(width=[16], seed=[0, 1, 2]), "width", "learning_rate")
     assert (len(curve.seeds), curve.trials) == (3, 21)

@@ -126,6 +126,25 @@ def test_an_asymmetric_cliff_keeps_the_optimum_inside_its_cell() -> None:
     assert fit.vertex is not None and -6.0 <= fit.vertex <= -4.0
 
 
+def test_an_optimum_beside_divergence_is_not_known_exactly() -> None:
+    """Losses fall straight into a cliff: the optimum lies between the last value and what diverged."""
+    cliffs = [
+        curve(np.where(-5 + shift < GRID, np.inf, 4 - 0.3 * (GRID - shift)), scale=16.0 * 2**i)
+        for i, shift in enumerate((0, 0, -1, -1))
+    ]
+    drift = judge(cliffs)
+    assert drift.optima[0].interval is not None
+    assert drift.optima[0].interval[1] == -4  # up to the value that diverged
+    assert (
+        drift.slope is not None
+        and drift.slope.interval[0] is not None
+        and drift.slope.interval[1] is not None
+    )
+    assert drift.slope.interval[1] - drift.slope.interval[0] > 0.3
+    assert np.isfinite(drift.slope.value)
+    assert drift.verdict == "inconclusive"
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_scales_are_inconclusive(count: int) -> None:
     drift = judge(family([-4, -8][:count]))

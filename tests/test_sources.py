@@ -117,6 +117,20 @@ def test_what_is_none_of_these_is_named(name: str, tmp_path: Path, mutransfer: C
     assert not (tmp_path / "x").exists()
 
 
+def test_what_no_loss_can_be_read_from_is_named(tmp_path: Path) -> None:
+    (tmp_path / "odd.json").write_text(json.dumps([{"config": "no object", "summary": {"loss": 1}}]))
+    with pytest.raises(ImportFault, match=r"odd\.json: is no Weights & Biases export"):
+        read_measurements(tmp_path / "odd.json")
+    storage = f"sqlite:///{tmp_path}/up.db"
+    study = optuna.create_study(study_name="up", storage=storage, direction="maximize")
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    with pytest.raises(ImportFault, match="the study up does not minimise one loss"):
+        read_measurements(storage)
+    with pytest.raises(ImportFault, match="there is no"):
+        read_measurements(f"sqlite:///{tmp_path}/gone.db")
+    assert not (tmp_path / "gone.db").exists()
+
+
 def test_the_options_are_checked(mutransfer: Command) -> None:
     wrong = mutransfer("import", "x.csv", "--out", "x", "--map", "width")
     assert wrong.returncode == 2 and "--map width: write FIELD=VALUE" in wrong.stderr

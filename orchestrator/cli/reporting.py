@@ -62,7 +62,7 @@ def report(
     if suggest is not None:
         from ..suggestion import suggested_sweep
 
-        text = suggested_sweep(directories[0], content.comparisons)
+        text = suggested_sweep(directories, content.comparisons)
         if text is None:
             warn("nothing to suggest: no verdict is open that further trials would settle")
         else:
@@ -156,10 +156,12 @@ def export(
     width: Annotated[int, typer.Option(min=1, max=10_000_000, help="Width of the large model.")],
     depth: Annotated[int, typer.Option(min=1, max=100_000, help="Residual blocks of the large model.")],
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Sequences per batch of the large run. Default: the sweep's.")
+        int | None,
+        typer.Option(min=1, max=10**9, help="Sequences per batch of the large run. Default: the sweep's."),
     ] = None,
     tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens the large run trains on. Default: the sweep's steps.")
+        int | None,
+        typer.Option(min=1, max=10**18, help="Tokens the large run trains on. Default: the sweep's steps."),
     ] = None,
     architecture: Annotated[str | None, typer.Option()] = None,
     optimizer: Annotated[str | None, typer.Option()] = None,

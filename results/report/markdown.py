@@ -1,5 +1,7 @@
 """The report as Markdown, for papers and pull requests."""
 
+import re
+
 from .content import Content
 from .tables import Table, notes, tables
 
@@ -10,7 +12,7 @@ def markdown(content: Content) -> str:
     for table in tables(content):
         parts += [markdown_table(table), ""]
     parts += [f"- {_escaped(note)}" for note in notes(content)]
-    return "\n".join([*parts, "", cite(content), ""])
+    return "\n".join([*parts, "", _escaped(cite(content)), ""])
 
 
 def markdown_table(table: Table) -> str:
@@ -38,4 +40,4 @@ def _line(cells: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return re.sub(r"([|`\[\]!])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;")).replace("\n", " ")

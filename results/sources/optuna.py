@@ -1,5 +1,6 @@
 """Optuna studies: parameters, user attributes and the value of every trial, from a storage."""
 
+import os
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -25,8 +26,13 @@ def read_optuna(storage: str, study: str | None) -> pd.DataFrame:
         if study is None and len(names) == 1:
             (study,) = names
         if study not in names:
-            raise ImportFault(f"{storage}: choose one with --study: {', '.join(names) or 'it holds none'}")
-        trials = optuna.load_study(study_name=study, storage=opened).get_trials(deepcopy=False)
+            asked = f"has no study {study}; " if study else ""
+            held = ", ".join(names) or "it holds none"
+            raise ImportFault(f"{storage}: {asked}choose one with --study: {held}")
+        loaded = optuna.load_study(study_name=study, storage=opened)
+        if loaded.directions != [optuna.study.StudyDirection.MINIMIZE]:
+            raise ImportFault(f"{storage}: the study {study} does not minimise one loss")
+        trials = loaded.get_trials(deepcopy=False)
     except ImportFault:
         raise
     except Exception as error:  # the storages' libraries raise their own
@@ -46,6 +52,8 @@ def _storage(storage: str) -> "str | BaseStorage":
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    if storage.startswith("sqlite:///") and not os.path.exists(storage.removeprefix("sqlite:///")):
+        raise FileNotFoundError(f"there is no {storage.removeprefix('sqlite:///')}")  # it would be made
     if "://" in storage:
         return storage
     with open(storage, "rb") as file:

@@ -23,9 +23,9 @@ def read_wandb(path: Path) -> pd.DataFrame:
     """One row per run: its configuration and summary, nested names joined by dots."""
     try:
         runs = list(_folder_runs(path)) if path.is_dir() else _file_runs(path)
-    except (OSError, ValueError, YAMLError) as error:
+        rows = [_row(run) for run in runs if isinstance(run, Mapping)]
+    except (OSError, ValueError, YAMLError, RecursionError) as error:
         raise ImportFault(f"{path}: is no Weights & Biases export ({str(error).splitlines()[0]})") from None
-    rows = [_row(run) for run in runs if isinstance(run, Mapping)]
     if not rows:
         raise ImportFault(
             f"{path}: holds no Weights & Biases runs; export them as JSON with config and summary"
@@ -54,7 +54,16 @@ def _folder_runs(path: Path) -> Iterator[dict[str, Any]]:
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:
     """Configuration wins over summary where both have a name."""
     rest = {name: run[name] for name in ("name", "id", "state") if name in run}
-    return {**rest, **dict(_flat(run.get("summary") or {})), **dict(_flat(run.get("config") or {}))}
+    return {**rest, **dict(_flat(_mapping(run, "summary"))), **dict(_flat(_mapping(run, "config")))}
+
+
+def _mapping(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = run.get(name) or {}
+    if isinstance(value, str):
+        value = json.loads(value)  # how a CSV that became JSON holds it
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is no mapping but {type(value).__name__}")
+    return value
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
