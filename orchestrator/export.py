@@ -22,9 +22,9 @@ from ..models.recipe import (
 from ..results.choice import tuned_log2, usable_optima
 from ..results.comparison import FAMILY, Comparison
 from ..results.contract import comparison_object
-from ..results.optimum import Interval
 from ..results.schema import POINT
 from ..sweeps.spec import FIELDS, check_value
+from .horizon import adjustments, widened
 
 EXPORT_SCHEMA = 2
 # None is a value of these.
@@ -63,17 +63,6 @@ class Target:
     tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Adjustment:
-    """What another batch or duration does to the optimum, as measured: octaves of the learning rate."""
-
-    axis: str
-    measured: int
-    target: int
-    octaves: float
-    reach: float  # half of the 95 % interval
-
-
 def export_object(
     comparison: Comparison, rows: pd.DataFrame, target: Target, others: Sequence[Comparison] = ()
 ) -> dict[str, Any]:
@@ -85,9 +74,9 @@ def export_object(
     family = _family_rows(comparison, rows)
     measured = _recipe_behind(comparison, family)
     large = _at_target(measured, target)
-    adjustments, unmeasured = _adjustments(comparison, others, measured, large)
-    log2_rate += sum(adjustment.octaves for adjustment in adjustments)
-    interval = _widened(interval, adjustments)
+    moved, unmeasured = adjustments(comparison, others, measured, large)
+    log2_rate += sum(adjustment.octaves for adjustment in moved)
+    interval = widened(interval, moved)
     tuned = replace(measured, learning_rate=2.0**log2_rate)
     large = replace(large, learning_rate=2.0**log2_rate)
     base, rules = large.base_shape(), rules_by_pattern(large)
@@ -116,7 +105,7 @@ def export_object(
         "adjustments": [
             {"axis": a.axis, "measured": a.measured, "target": a.target, "octaves": round(a.octaves, 6),
              "interval": [round(a.octaves - a.reach, 6), round(a.octaves + a.reach, 6)]}
-            for a in adjustments
+            for a in moved
         ],
         "multipliers": {site.value: value for site, value in multipliers(large).items()},
         "roles": {role: _role(rule, large) for role, rule in reversed(roles.items())},
@@ -145,51 +134,6 @@ def _at_target(measured: Recipe, target: Target) -> Recipe:
         if steps < 1:
             raise ExportError(f"the target does not fit: {target.tokens} tokens are less than one batch")
     return replace(measured, shape=shape, batch_size=batch, steps=steps)
-
-
-def _adjustments(
-    comparison: Comparison, others: Sequence[Comparison], measured: Recipe, large: Recipe
-) -> tuple[list[Adjustment], list[str]]:
-    """How far batch and duration move the optimum, by the slopes that were measured; and what was not."""
-    found, missing = [], []
-    for axis in ("batch_size", "steps"):
-        before, after = int(getattr(measured, axis)), int(getattr(large, axis))
-        if before == after:
-            continue
-        slopes = [
-            other.drift.slope
-            for other in others
-            if other.axis == axis
-            and other.hyperparameter == comparison.hyperparameter
-            and all(getattr(other, name) == getattr(comparison, name) for name in FAMILY)
-            and other.drift.slope is not None
-        ]
-        if not slopes:
-            missing.append(
-                f"{axis} {after}: {before} was measured, and the optimum moves with it; "
-                f"sweep {axis} to have it corrected for"
-            )
-            continue
-        slope = min(slopes, key=lambda estimate: _reach(estimate.interval))
-        doublings = math.log2(after / before)
-        reach = abs(doublings) * _reach(slope.interval)
-        found.append(Adjustment(axis, before, after, slope.value * doublings, reach))
-    return found, missing
-
-
-def _reach(interval: Interval) -> float:
-    low, high = interval
-    return math.inf if low is None or high is None else (high - low) / 2
-
-
-def _widened(interval: Interval, adjustments: Sequence[Adjustment]) -> Interval:
-    """Shifted by the adjustments, and wider by theirs, as independent errors add."""
-    shift = sum(adjustment.octaves for adjustment in adjustments)
-    low, high = interval
-    if low is None or high is None or not adjustments:
-        return (None if low is None else low + shift, None if high is None else high + shift)
-    half = math.hypot((high - low) / 2, *(adjustment.reach for adjustment in adjustments))
-    return (low + high) / 2 + shift - half, (low + high) / 2 + shift + half
 
 
 def _family_rows(comparison: Comparison, rows: pd.DataFrame) -> pd.DataFrame:

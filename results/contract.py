@@ -6,10 +6,11 @@ from typing import Any
 
 from .comparison import Comparison
 from .contrast import Contrast
-from .drift import Estimate, ScaleOptimum
+from .drift import ScaleOptimum
 from .optimum import Interval
 from .plane import Joint
 from .scaling import Metrics
+from .verdict import Estimate
 
 REPORT_SCHEMA = 1
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from .comparison import FAMILY, Comparison
 from .curve import Curve, Floats
-from .drift import Estimate, percentiles
+from .drift import percentiles
 from .optimum import Fit
+from .verdict import Estimate
 
 # Student's t, 97.5 %, by degrees of freedom from 1.
 T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145)

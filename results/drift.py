@@ -6,13 +6,11 @@ noise and of their shape is in every interval. All intervals are 95 % unless the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from .curve import Curve, Floats, Truths
 from .optimum import (
-    DRAWS,
     POSITION_OCTAVES,
     Family,
     Fit,
@@ -22,15 +20,9 @@ from .optimum import (
     optimum_interval,
     values,
 )
+from .posterior import DRAWS
 from .scaling import Metrics, metrics
-
-Verdict = Literal["stable", "drifts", "inconclusive"]
-
-PENALTY_TOLERANCE_NATS = 0.05
-"""Losing less than this by taking the small models' value is called the same."""
-SLOPE_TOLERANCE = 0.3
-"""Octaves per doubling: an optimum that moves less may be called stable, if it costs nothing."""
-MIN_SCALES = 3
+from .verdict import Estimate, Verdict, decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +40,6 @@ class ScaleOptimum:
     @property
     def at_edge(self) -> bool:
         return self.status == "at_edge"
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its 95 % interval; a side that the measurements do not bound is None."""
-
-    value: float
-    interval: Interval
-
-    @property
-    def excludes_zero(self) -> bool:
-        low, high = self.interval
-        return (low is not None and low > 0) or (high is not None and high < 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +82,7 @@ def judge(curves: Sequence[Curve]) -> Drift:
     slope, bounds, slope_R = _slope([fits[index] for index in usable])
     penalty, transferred, penalty_R = transfer_penalty(family, smaller_half(fits))
     smallest, *_ = transfer_penalty(family, usable[:1])
-    verdict, reasons = _verdict(fits, slope, bounds, penalty)
+    verdict, reasons = decide(fits, slope, bounds, penalty)
     return Drift(
         optima=tuple(_scale_optimum(fit, family.noise_nats) for fit in fits),
         family=family,
@@ -251,57 +230,3 @@ def _between_finite(curve: Curve, x_R: Floats) -> Truths:
     inside = (x_R >= x[0]) & (x_R <= x[-1])
     known: Truths = inside & finite[low] & finite[high]
     return known
-
-
-def _verdict(
-    fits: Sequence[Fit],
-    slope: Estimate | None,
-    bounds: tuple[float, float] | None,
-    penalty: Estimate | None,
-) -> tuple[Verdict, list[str]]:
-    """Both claims are made by tests; what neither test decides is inconclusive, with the reasons."""
-    reasons = [reason for fit in fits for reason in _unusable(fit)]
-    usable = sum(fit.usable for fit in fits)
-    if usable < MIN_SCALES:
-        return "inconclusive", [f"{usable} usable scales; at least {MIN_SCALES} are needed", *reasons]
-    if slope is None or bounds is None or penalty is None:
-        return "inconclusive", ["the largest scale has no optimum to compare with", *reasons]
-    low, high = penalty.interval
-    assert low is not None
-    cheap = high is not None and high <= PENALTY_TOLERANCE_NATS
-    still = bounds[0] >= -SLOPE_TOLERANCE and bounds[1] <= SLOPE_TOLERANCE
-    if cheap and still:
-        return "stable", reasons
-    if low > PENALTY_TOLERANCE_NATS and slope.excludes_zero:
-        return "drifts", reasons
-    if low > PENALTY_TOLERANCE_NATS:
-        reasons.append("transferring costs, but the slope's interval holds 0")
-    elif not cheap:
-        reasons.append(
-            f"the transfer penalty's interval holds the tolerance of {PENALTY_TOLERANCE_NATS} nats"
-        )
-    elif bounds[1] < -SLOPE_TOLERANCE or bounds[0] > SLOPE_TOLERANCE:
-        reasons.append(
-            f"the optimum moves by more than {SLOPE_TOLERANCE} octaves per doubling at little cost"
-        )
-    else:
-        reasons.append(f"the slope's interval holds the tolerance of {SLOPE_TOLERANCE} octaves per doubling")
-    return "inconclusive", reasons
-
-
-def _unusable(fit: Fit) -> list[str]:
-    """What is to be said of one scale."""
-    scale = f"{fit.curve.scale:g}"
-    spikes = ", ".join(f"2^{x:g}" for x in fit.curve.spiked)
-    reasons = [f"scale {scale}: the loss spikes at {spikes}; left out"] if spikes else []
-    match fit.status:
-        case "ok":
-            pass
-        case "at_edge":
-            end = "lowest" if fit.edge == "low" else "highest"
-            reasons.append(f"scale {scale}: the optimum is at the {end} value of the grid; extend it")
-        case "all_diverged":
-            reasons.append(f"scale {scale}: every trial diverged; add lower values")
-        case "too_few":
-            reasons.append(f"scale {scale}: too few points around the minimum; refine the grid")
-    return reasons

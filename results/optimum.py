@@ -1,13 +1,9 @@
-"""The optimum of every scale of a family, fitted together, with the uncertainty that is left.
+"""The optimum of every scale of a family: its window, its place on the fitted quartic, its interval.
 
-Near its minimum each curve is a quartic in log2 of the hyperparameter: the quadratic is the scale's own,
-the cubic and quartic terms are shared by the family up to small deviations of each scale, because the
-curves of a family lean the same way. Noise is one number for the family, estimated from the seeds and
-from what the curves leave over, with a weak prior; points high on the walls count less, because what the
-quartic misses grows with the height. The posterior is drawn from, and everything later (slope, penalty,
-verdict) is computed on the draws: so all uncertainties are propagated together.
+Everything later (slope, penalty, verdict) is computed on the draws of the fit, so that all uncertainties
+are propagated together.
 
-S scales, N points of all windows together, C coefficients, G noise levels, R draws, F places looked at
+R draws, C coefficients, F places looked at
 """
 
 from collections.abc import Sequence
@@ -17,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from .curve import Curve, Floats
+from .posterior import DRAWS, NOISE_NATS, POWERS, Points, Quartics, posterior
 
 Status = Literal["ok", "at_edge", "all_diverged", "too_few"]
 Interval = tuple[float | None, float | None]
@@ -30,21 +27,11 @@ MIN_POINTS, WANTED_POINTS = 3, 5
 CAP_NATS = 0.8
 """Windows are filled up to WANTED_POINTS with points that are no higher than this above the minimum."""
 
-# Standard deviations of the shape's terms, in units of the family's median curvature.
-CUBIC, CUBIC_OF_SCALE = 0.3, 0.1  # per octave
-QUARTIC, QUARTIC_OF_SCALE = 0.1, 0.03  # per octave squared
-VAGUE = 1e-8  # precision of what each scale has for itself: level, tilt, curvature
-MISFIT = 0.02  # standard deviation of what a quartic misses, per nat above the minimum
-NOISE_NATS, NOISE_FACTOR = 0.008, np.e
-"""A run's noise is this within a factor NOISE_FACTOR (one standard deviation) before the data speak."""
-NOISE_LEVELS = np.geomspace(5e-4, 0.5, 36)
 POSITION_OCTAVES = 0.02
 """An optimum's interval is never narrower than this standard deviation: curves are no quartics."""
 TIE_SIGMAS = 2.5
 """Points within so many standard deviations of the minimum may be the minimum."""
-DRAWS = 1000
 PLACES = 121
-POWERS = np.arange(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +91,9 @@ def fit_family(curves: Sequence[Curve]) -> Family:
     usable = [index for index, fit in enumerate(fits) if fit.usable]
     if not usable:
         return Family(tuple(fits), NOISE_NATS)
-    shapes, shapes_R, noise = _posterior([fits[index] for index in usable])
-    for place, index in enumerate(usable):
-        fits[index] = _fitted(fits[index], shapes[place], shapes_R[place])
+    quartics, noise = posterior([_points(fits[index]) for index in usable])
+    for index, fitted in zip(usable, quartics, strict=True):
+        fits[index] = _fitted(fits[index], fitted)
     return Family(tuple(fits), noise)
 
 
@@ -197,112 +184,24 @@ def _belongs(height: float, walled: bool, count: int) -> bool:
     return height <= CAP_NATS and (count < WANTED_POINTS or not walled)
 
 
-def _posterior(fits: Sequence[Fit]) -> tuple[list[tuple[float, Floats]], list[Floats], float]:
-    """Per scale its center with the mean coefficients [5], its drawn ones [R, 5]; and the noise of a run."""
-    places = [np.flatnonzero(fit.curve.usable[fit.window]) + fit.window.start for fit in fits]
-    rough = [_rough(fit, place) for fit, place in zip(fits, places, strict=True)]
-    curvature = float(np.median([curved for _, curved in rough]))
-    levels = [float(fit.loss) for fit in fits if fit.loss is not None]
-    x = [fit.curve.x[place] - center for fit, place, (center, _) in zip(fits, places, rough, strict=True)]
-    height = np.concatenate(
-        [fit.curve.y[place] - level for fit, place, level in zip(fits, places, levels, strict=True)]
-    )
-    runs = np.concatenate([fit.curve.runs[place] for fit, place in zip(fits, places, strict=True)])
-    design = _design(x)
-    precision = _prior(len(fits), curvature)
-    squares, freedom = _scatter(fits, places)
-
-    variance_GN = NOISE_LEVELS[:, None] ** 2 / runs + (MISFIT * height) ** 2
-    normal_GCC = np.einsum("nc,gn,nd->gcd", design, 1 / variance_GN, design, optimize=True) + precision
-    right_GC = (height / variance_GN) @ design
-    root_GCC = np.linalg.cholesky(normal_GCC)
-    mean_GC = np.linalg.solve(normal_GCC, right_GC[..., None])[..., 0]
-    log_G = (
-        -0.5 * ((height**2 / variance_GN).sum(axis=1) - (mean_GC * right_GC).sum(axis=1))
-        - 0.5 * np.log(variance_GN).sum(axis=1)
-        - np.log(np.diagonal(root_GCC, axis1=1, axis2=2)).sum(axis=1)
-        - squares / (2 * NOISE_LEVELS**2)
-        - freedom * np.log(NOISE_LEVELS)
-        - 0.5 * (np.log(NOISE_LEVELS / NOISE_NATS) / np.log(NOISE_FACTOR)) ** 2
-    )
-    weight_G = np.exp(log_G - log_G.max())
-    weight_G /= weight_G.sum()
-
-    generator = np.random.default_rng(0)
-    drawn_G = generator.multinomial(DRAWS, weight_G)
-    draws_RC = np.concatenate(
-        [
-            mean_GC[level]
-            + generator.standard_normal((count, design.shape[1])) @ np.linalg.inv(root_GCC[level])
-            for level, count in enumerate(drawn_G)
-            if count
-        ]
-    )
-    mean = weight_G @ mean_GC
-    centers = [center for center, _ in rough]
-    means = [_of_scale(mean[None], index, len(fits), levels[index])[0] for index in range(len(fits))]
-    return (
-        list(zip(centers, means, strict=True)),
-        [_of_scale(draws_RC, index, len(fits), levels[index]) for index in range(len(fits))],
-        float(weight_G @ NOISE_LEVELS),
+def _points(fit: Fit) -> Points:
+    """What a window holds: its usable values, and the seeds' scatter among them."""
+    curve = fit.curve
+    place = np.flatnonzero(curve.usable[fit.window]) + fit.window.start
+    inside_SP, count = curve.scatter_SP[:, place], int(np.isfinite(curve.scatter_SP).sum())
+    there = int(np.isfinite(inside_SP).sum())
+    seeds = (len(curve.scatter_SP) - 1) * there / max(count, 1)  # the window's part of the seeds' effects
+    return Points(
+        x=curve.x[place],
+        y=curve.y[place],
+        runs=curve.runs[place],
+        squares=float(np.nansum(inside_SP**2)),
+        freedom=max(0.0, there - len(place) - seeds),
     )
 
 
-def _rough(fit: Fit, place: np.ndarray) -> tuple[float, float]:
-    """Where a plain parabola has its vertex, at most one octave from the best point, and its curvature."""
-    assert fit.vertex is not None and fit.loss is not None
-    t, height = fit.curve.x[place] - fit.vertex, fit.curve.y[place] - fit.loss
-    weight = 1 / (0.02 + height)  # the best points decide
-    a, b, _ = np.linalg.lstsq(np.vander(t, 3) * weight[:, None], height * weight, rcond=None)[0]
-    a = max(float(a), 1e-3)
-    return fit.vertex + float(np.clip(-b / (2 * a), -1, 1)), a
-
-
-def _design(x: Sequence[Floats]) -> Floats:
-    """[N, C]: three columns per scale, two that all share, two deviations per scale."""
-    scales = len(x)
-    design = np.zeros((sum(len(t) for t in x), 5 * scales + 2))
-    row = 0
-    for index, t in enumerate(x):
-        rows = slice(row, row + len(t))
-        design[rows, 3 * index : 3 * index + 3] = t[:, None] ** POWERS[:3]
-        design[rows, 3 * scales : 3 * scales + 2] = t[:, None] ** POWERS[3:]
-        deviation = 3 * scales + 2 + 2 * index
-        design[rows, deviation : deviation + 2] = t[:, None] ** POWERS[3:]
-        row += len(t)
-    return design
-
-
-def _prior(scales: int, curvature: float) -> Floats:
-    own = np.full(3 * scales, VAGUE)
-    deviations = np.array([CUBIC, QUARTIC, *[CUBIC_OF_SCALE, QUARTIC_OF_SCALE] * scales])
-    return np.diag(np.concatenate([own, 1 / (deviations * curvature) ** 2]))
-
-
-def _scatter(fits: Sequence[Fit], places: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Sum of squares of the seeds' scatter inside the windows, and its degrees of freedom."""
-    squares = freedom = 0.0
-    for fit, place in zip(fits, places, strict=True):
-        scatter_SP = fit.curve.scatter_SP
-        inside, count = scatter_SP[:, place], int(np.isfinite(scatter_SP).sum())
-        there = int(np.isfinite(inside).sum())
-        squares += float(np.nansum(inside**2))
-        freedom += max(0.0, there - len(place) - (len(scatter_SP) - 1) * there / max(count, 1))
-    return squares, freedom
-
-
-def _of_scale(coefficients_RC: Floats, index: int, scales: int, level: float) -> Floats:
-    """A scale's own polynomial, [R, 5]."""
-    own = coefficients_RC[:, 3 * index : 3 * index + 3]
-    shared = coefficients_RC[:, 3 * scales : 3 * scales + 2]
-    deviation = coefficients_RC[:, 3 * scales + 2 + 2 * index : 3 * scales + 4 + 2 * index]
-    shape_RC = np.concatenate([own, shared + deviation], axis=1)
-    shape_RC[:, 0] += level
-    return shape_RC
-
-
-def _fitted(fit: Fit, mean: tuple[float, Floats], shape_RC: Floats) -> Fit:
-    center, shape = mean
+def _fitted(fit: Fit, quartics: Quartics) -> Fit:
+    center, shape, shape_RC = quartics.center, quartics.shape, quartics.shape_RC
     ends = float(fit.curve.x[fit.window.start]) - center, float(fit.curve.x[fit.window.stop - 1]) - center
     vertex = _minima(shape[None], *ends)
     vertex_R = _beyond(fit, _minima(shape_RC, *ends) + center)

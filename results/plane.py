@@ -13,8 +13,9 @@ import pandas as pd
 
 from .comparison import Runs, families, split, swept
 from .curve import Curve
-from .drift import Estimate, percentiles, smaller_half, transfer_penalty
+from .drift import percentiles, smaller_half, transfer_penalty
 from .optimum import POSITION_OCTAVES, Fit, fit_family
+from .verdict import Estimate
 
 MIN_CELLS = 4
 

@@ -12,8 +12,9 @@ from itertools import pairwise
 import numpy as np
 
 from .comparison import Comparison
-from .drift import MIN_SCALES, ScaleOptimum
+from .drift import ScaleOptimum
 from .optimum import Fit
+from .verdict import MIN_SCALES
 
 FINEST_OCTAVES = 0.25
 """Points nearer than this to their neighbours say little that another seed would not say better."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from ..comparison import Comparison
 from ..contrast import Contrast
-from ..drift import Estimate
 from ..plane import Joint
 from ..searched import Searched
+from ..verdict import Estimate
 from . import words
 from .content import Content
 

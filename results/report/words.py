@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from ..comparison import Comparison
 from ..curve import Curve
-from ..drift import Estimate, ScaleOptimum
+from ..drift import ScaleOptimum
 from ..optimum import Interval
+from ..verdict import Estimate
 
 MINUS = "−"
 
