@@ -1,7 +1,7 @@
 """`plan`, `run`, `retry` and `cancel`: what a sweep costs, having it trained, and stopping it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ...sweeps.load import Sweep
     from ..driver import Watcher
     from ..options import RunOptions
+    from ..record.attempt import End
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a preset.")]
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A sweep directory.")]
@@ -178,6 +179,17 @@ def cancel(directory: DirectoryArgument) -> None:
     print(cancel_sweep(SweepDirectory(directory)))
 
 
+def _runner(sweep: "Sweep") -> "Callable[..., dict[str, End]]":
+    """Round after round where the sweep decides trials while it runs; else nothing is read back."""
+    if sweep.spec.search is None and sweep.spec.refine is None:
+        from ..session import run_sweep
+
+        return run_sweep
+    from ..rounds import run_rounds
+
+    return run_rounds
+
+
 def _carry_out(
     sweep: "Sweep",
     path: Path,
@@ -189,7 +201,6 @@ def _carry_out(
     from ..loggers import Logged, open_logger
     from ..progress import Progress, log_tail, warn
     from ..record.directory import SweepDirectory
-    from ..rounds import run_rounds
 
     directory = SweepDirectory(path)
     directory.check(sweep.spec.name)
@@ -203,7 +214,7 @@ def _carry_out(
             watcher: Watcher = progress
             for name in log:
                 watcher = Logged(watcher, directory, open_logger(name, path, sweep.spec.name))
-            failed = run_rounds(sweep, directory, options, watcher, only)
+            failed = _runner(sweep)(sweep, directory, options, watcher, only)
     except KeyboardInterrupt:
         warn("interrupted; what is finished is kept, and the same command goes on from there")
         if options.backend == "slurm":
