@@ -333,7 +333,7 @@ def test_a_run_in_the_background_is_watched_and_cancelled(tmp_path: Path) -> Non
     assert cancelled.returncode == 0, cancelled.stderr
     assert "stopped; run it again to go on" in cancelled.stdout
     assert not workers(sweep)
-    assert not held.process.alive
+    wait_until(lambda: not held.process.alive)  # it lets go of the sweep, then ends
     assert "cancelled on request" in (sweep.directory / "driver.log").read_text()
     assert sweep.status()["state"] == "incomplete"
     sweep.plan()
@@ -353,18 +353,18 @@ def test_collected_garbage(tmp_path: Path) -> None:
     sweep = many(tmp_path, range(3, 6))
     sweep.plan(step_seconds=0.01)
     last_run(sweep, "--checkpoint-every", "0")
-    (sweep.directory / ".plan.json.abc").write_text("{")
+    (sweep.directory / ".plan.json.k3f_9a2x").write_text("{")
     assert len(list(sweep.directory.glob("jobs/*/checkpoints/*.pt"))) >= 3
     told = sweep.ask("gc", "--dry-run")
-    assert ".plan.json.abc" in told.stdout
-    assert (sweep.directory / ".plan.json.abc").exists()
+    assert ".plan.json.k3f_9a2x" in told.stdout
+    assert (sweep.directory / ".plan.json.k3f_9a2x").exists()
     kept = {
         path for path in sweep.directory.rglob("*") if path.suffix in (".parquet", ".txt", ".json", ".yaml")
     }
     kept -= {path for path in kept if path.parent.name == "lease"}
     assert sweep.ask("gc").returncode == 0
     assert not list(sweep.directory.glob("jobs/*/checkpoints"))
-    assert not (sweep.directory / ".plan.json.abc").exists()
+    assert not (sweep.directory / ".plan.json.k3f_9a2x").exists()
     assert all(path.exists() for path in kept)
     last_run(sweep)
     assert_complete(sweep, 12)
