@@ -322,7 +322,8 @@ def test_a_run_in_the_background_is_watched_and_cancelled(tmp_path: Path) -> Non
     assert started.returncode == 0, started.stderr
     held = holder(sweep.directory)
     assert held is not None and held.process is not None
-    assert f"process {held.process.pid} runs" in started.stdout
+    driver = held.process
+    assert f"process {driver.pid} runs" in started.stdout
     wait_until(lambda: len(sweep.status()["running"]) == 2)
     status = sweep.status()
     assert (status["state"], status["backend"]) == ("running", "local")
@@ -333,7 +334,7 @@ def test_a_run_in_the_background_is_watched_and_cancelled(tmp_path: Path) -> Non
     assert cancelled.returncode == 0, cancelled.stderr
     assert "stopped; run it again to go on" in cancelled.stdout
     assert not workers(sweep)
-    wait_until(lambda: not held.process.alive)  # it lets go of the sweep, then ends
+    wait_until(lambda: not driver.alive)  # it lets go of the sweep, then ends
     assert "cancelled on request" in (sweep.directory / "driver.log").read_text()
     assert sweep.status()["state"] == "incomplete"
     sweep.plan()
