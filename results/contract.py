@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from .comparison import Comparison
@@ -10,16 +11,20 @@ from .drift import ScaleOptimum
 from .optimum import Interval
 from .plane import Joint
 from .scaling import Metrics
+from .searched import Searched
 from .verdict import Estimate
 
 REPORT_SCHEMA = 1
 
 
-def report_object(comparisons: Sequence[Comparison], joint: Sequence[Joint] = ()) -> dict[str, Any]:
+def report_object(
+    comparisons: Sequence[Comparison], joint: Sequence[Joint] = (), searches: Sequence[Searched] = ()
+) -> dict[str, Any]:
     return {
         "schema": REPORT_SCHEMA,
         "comparisons": [comparison_object(c) for c in comparisons],
         "joint": [_joint_object(entry) for entry in joint],
+        "searches": [asdict(entry) for entry in searches],
     }
 
 

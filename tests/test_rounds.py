@@ -172,6 +172,9 @@ def test_real_runs_search_refine_report_and_suggest(
     assert again.returncode == 0
     assert sorted(trial_ids(tmp_path / "runs/searched")) == sorted(ids)
     assert "Best of the search" in mutransfer("report", "runs/searched").stdout
+    searches = json.loads(mutransfer("report", "runs/searched", "-f", "json").stdout)["searches"]
+    assert [(s["parametrization"], s["points"]) for s in searches] == [("sp", 9), ("mup", 9)]
+    assert all({*s["best"]} == {"learning_rate", "init_scale"} for s in searches)
 
     path = str(sweep(REFINE))
     refined = mutransfer("run", path)

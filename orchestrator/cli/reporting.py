@@ -52,7 +52,8 @@ def report(
         raise typer.Exit(exit_codes.NOTHING_TO_REPORT)
     match format_:
         case ReportFormat.json:
-            print(json.dumps(report_object(content.comparisons, content.joint), indent=1, allow_nan=False))
+            told = report_object(content.comparisons, content.joint, content.searches)
+            print(json.dumps(told, indent=1, allow_nan=False))
         case ReportFormat.markdown:
             print(markdown(content), end="")
         case ReportFormat.table:
