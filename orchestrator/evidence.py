@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 from ..results.comparison import compare
 from ..results.contrast import contrasts
 from ..results.coordinates import Check, checks_from_object
-from ..results.facts import facts_of
+from ..results.facts import Facts, facts_of
 from ..results.plane import joint
 from ..results.report.content import Content
 from ..results.schema import ROWS
@@ -25,6 +25,10 @@ from .record.journal import read_journal, replay
 
 CHECK = "coordcheck/coordcheck.json"
 """Where a sweep keeps its coordinate check: `coordcheck SPEC --out DIR/coordcheck`."""
+
+
+Search = tuple[list[str], set[str]]
+"""The fields that a directory searches, and the ids of its trials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ def gather(directories: Sequence[Path]) -> Evidence:
     tables, problems, names, runs = [], [], [], []
     checks: list[Check] = []
     of_grids: set[str] = set()
-    searches: list[tuple[list[str], set[str]]] = []
+    searches: list[Search] = []
     failures, lost_seconds = Counter[str](), 0.0
     for path in directories:
         directory = SweepDirectory(path)
@@ -72,25 +76,30 @@ def gather(directories: Sequence[Path]) -> Evidence:
     rows = rows.drop_duplicates("trial_id", ignore_index=True)
     if rows.empty:
         problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
-    searched = {trial for _, found in searches for trial in found} - of_grids
+    facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
+    return Evidence(rows, _content(rows, searches, of_grids, checks, facts), tuple(problems))
+
+
+def _content(
+    rows: pd.DataFrame, searches: Sequence[Search], of_grids: set[str], checks: Sequence[Check], facts: Facts
+) -> Content:
+    """What the rows say: comparisons of the grids, and the best of each search."""
+    searched = {trial for _, ids in searches for trial in ids} - of_grids
     grid = rows[~rows["trial_id"].isin(searched)]
     comparisons = compare(grid, ROWS.names) if len(grid) else []
-    planes = joint(grid, ROWS.names) if len(grid) else []
     best = [
         entry
-        for space, found in searches
-        for entry in best_of_searches(rows[rows["trial_id"].isin(found)], space, ROWS.names)
+        for space, ids in searches
+        for entry in best_of_searches(rows[rows["trial_id"].isin(ids)], space, ROWS.names)
     ]
-    facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
-    content = Content(
+    return Content(
         comparisons=tuple(comparisons),
         contrasts=tuple(contrasts(comparisons)),
-        joint=tuple(planes),
+        joint=tuple(joint(grid, ROWS.names) if len(grid) else []),
         searches=tuple(best),
         checks=tuple(checks),
         facts=facts,
     )
-    return Evidence(rows, content, tuple(problems))
 
 
 def _checks(path: Path) -> tuple[Check, ...]:
