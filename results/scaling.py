@@ -12,7 +12,7 @@ import numpy as np
 from .curve import Floats
 from .optimum import Fit, Interval
 
-EXPONENTS = np.linspace(0.05, 2.0, 40)
+EXPONENTS = np.linspace(0.1, 2.0, 20)
 MIN_SCALES = 3
 LAW_THINNING = 8
 """An eighth of the draws is enough for the law's intervals, which are wide."""
