@@ -144,7 +144,7 @@ def _copies(trials: Sequence[Trial], wanted: Wanted) -> Iterator[Trial]:
         point
         for point in points
         if point[comparison.axis] == wanted.like
-        and all(_same(point.get(name), value) for name, value in fixed.items())
+        and all(point.get(name) == value for name, value in fixed.items())
     ]
     values = [point[comparison.hyperparameter] for point in points if point[comparison.hyperparameter] > 0]
     last_seed = max((point["seed"] for point in alike), default=0)
@@ -162,10 +162,6 @@ def _copies(trials: Sequence[Trial], wanted: Wanted) -> Iterator[Trial]:
 def _value(log2: float, values: Sequence[float]) -> float:
     """2**log2, or the value that was meant where there is one: 0.0003 does not survive a logarithm."""
     return next((value for value in values if abs(math.log2(value) - log2) < 1e-9), 2.0**log2)
-
-
-def _same(one: object, other: object) -> bool:
-    return one == other or (one is None and other is None)
 
 
 def _rows(directory: SweepDirectory) -> pd.DataFrame:

@@ -71,11 +71,14 @@ def diverged_trials(directory: Path, job_id: str) -> int | None:
 
     A file that cannot be read is moved aside: the job may be published again.
     """
-    tables, broken = _named(directory / "results" / f"{job_id}.parquet")
-    quarantine(broken)
-    if not tables:
+    path = directory / "results" / f"{job_id}.parquet"
+    if not path.is_file():
         return None
-    statuses: list[str] = tables[0].column("status").to_pylist()
+    table = read_file(path, ROWS)
+    if isinstance(table, Broken):
+        quarantine([table])
+        return None
+    statuses: list[str] = table.column("status").to_pylist()
     return statuses.count("diverged")
 
 
@@ -86,14 +89,6 @@ def read_job(directory: Path, job_id: str) -> tuple[list[dict[str, Any]], list[d
         table = read_file(directory / folder / f"{job_id}.parquet", schema)
         found.append([] if isinstance(table, Broken) else table.to_pylist())
     return found[0], found[1]
-
-
-def _named(path: Path) -> tuple[list[pa.Table], list[Broken]]:
-    tables: list[pa.Table] = []
-    broken: list[Broken] = []
-    if path.is_file():
-        _sorted_out(path, ROWS, tables, broken)
-    return tables, broken
 
 
 def published_jobs(directory: Path) -> set[str]:

@@ -15,6 +15,9 @@ from .markdown import cite, markdown
 from .shell import figures, filled, shell, write_page
 from .tables import VERDICT_COLUMN, Table, notes, tables
 
+Pictures = Mapping[str, Mapping[str, Any]]
+"""Vega-Lite specifications by file stem."""
+
 SYMBOL = {"stable": "●", "drifts": "▲", "inconclusive": "◇"}
 MAX_CARDS = 12
 """With more comparisons the verdicts are a table that can be filtered."""
@@ -22,15 +25,14 @@ MAX_CARDS = 12
 
 def write_report(content: Content, folder: Path) -> list[Path]:
     """Writes report.html, report.md and the pictures; returns the paths, the page first."""
-    pictures = {**charts(content.comparisons), **check_figures(content.checks)}
-    written = write_page(folder, "report.html", render_page(content, pictures), pictures)
+    own, checks = charts(content.comparisons), check_figures(content.checks)
+    written = write_page(folder, "report.html", render_page(content, own, checks), {**own, **checks})
     (folder / "report.md").write_text(markdown(content), encoding="utf-8")
     return [*written, folder / "report.md"]
 
 
-def render_page(content: Content, pictures: Mapping[str, Mapping[str, Any]]) -> str:
+def render_page(content: Content, own: Pictures, checks: Pictures) -> str:
     """The whole page: no request leaves it, whatever it is opened with."""
-    own = {stem: picture for stem, picture in pictures.items() if stem not in check_figures(content.checks)}
     cards = len(content.comparisons) <= MAX_CARDS
     parts = {
         "name": html.escape(content.name),
@@ -40,11 +42,11 @@ def render_page(content: Content, pictures: Mapping[str, Mapping[str, Any]]) -> 
         "undrawn": _undrawn(content),
         "tables": "\n".join(_table(table) for table in tables(content)),
         "notes": _notes(content) if not cards else "",
-        "checks": _checks(content),
+        "checks": _checks(content, checks),
         "facts": _facts(content.facts),
         "cite": html.escape(cite(content)),
     }
-    return shell(f"{content.name}: does it transfer?", filled("page.html", parts), pictures)
+    return shell(f"{content.name}: does it transfer?", filled("page.html", parts), {**own, **checks})
 
 
 def _count(content: Content) -> str:
@@ -98,10 +100,9 @@ def _notes(content: Content) -> str:
     return f"<details><summary>Reasons</summary><ul>{items}</ul></details>" if items else ""
 
 
-def _checks(content: Content) -> str:
+def _checks(content: Content, pictures: Pictures) -> str:
     if not content.checks:
         return "<p>None here; <code>mutransfer coordcheck SPEC --out DIR/coordcheck</code> puts one here.</p>"
-    pictures = check_figures(content.checks)
     exponents = f"<details><summary>All exponents</summary>{check_tables(content.checks)}</details>"
     cards = f'<section class="verdicts">{check_verdicts(content.checks)}</section>'
     return cards + figures(pictures) + exponents
