@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from plain_modules import Plain
 
-from mutransfer.models.data.batches import Batches, TokenFile
+from mutransfer.models.data.batches import Batches
+from mutransfer.models.data.token_file import TokenFile
 from mutransfer.models.recipe import Recipe, recipe_from_point
 from mutransfer.models.training.bank import ParameterBank
 from mutransfer.models.training.loop import GroupTraining
@@ -54,10 +55,9 @@ class PlainTraining:
         self.batches, self.device, self.one = batches, device, one
 
     def step(self, step: int) -> None:
-        drawn = self.batches.training([self.one.seed], step, self.one.batch_size)[0]
-        tokens = torch.from_numpy(drawn).to(self.device)
-        out = self.model(tokens[:, :-1])
-        loss = F.cross_entropy(out.flatten(0, 1), tokens[:, 1:].flatten())
+        batch = self.batches.training([self.one.seed], step, self.one.batch_size)
+        tokens, labels = (torch.from_numpy(x[0]).to(self.device) for x in (batch.inputs, batch.labels))
+        loss = F.cross_entropy(self.model(tokens).flatten(0, 1), labels.flatten())
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -99,9 +99,9 @@ def main() -> None:
     torch.set_num_threads(1)
     path = Path("/tmp/mutransfer-noise.bin")
     np.random.default_rng(0).integers(0, 256, 1 << 20, dtype=np.uint8).tofile(path)
-    source = TokenFile(path=str(path), dtype="uint8", tokens=1 << 20, vocab_size=256,
+    source = TokenFile(paths=(str(path),), dtype="uint8", tokens=1 << 20, vocab_size=256,
                        validation_fraction=0.1, digest="noise")  # fmt: skip
-    batches = Batches(source, 64)
+    batches = source.batches(64)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU, one thread"
     print(f"torch {torch.__version__}, {name}; 16 x 64 tokens a step, depth 2, heads of 16; "
           f"median of {REPETITIONS} paired repetitions of {STEPS} steps.\n")  # fmt: skip

@@ -1,10 +1,13 @@
-"""Coordinate checks of every optimizer on both architectures, and of the rules for special cases.
+"""Coordinate checks of every optimizer, of every architecture, and of the rules for special cases.
 
     python benchmarks/coordchecks.py > benchmarks/results/coordchecks.md
+    python benchmarks/coordchecks.py mamba2      # the families whose title holds a word
 
 Widths 32 to 256 at depth 2 and depths 2 to 16 at width 32, 10 steps, 4 seeds, the standard library's text.
 """
 
+import itertools
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +59,42 @@ def cases() -> Iterator[tuple[str, dict[str, str]]]:
     }  # fmt: skip
 
 
+ARCHITECTURES: dict[str, dict[str, str]] = {
+    "mamba2": {},
+    "mamba2, four growing heads": {"architecture": "mamba2", "heads": "4"},
+    "gdn-hybrid": {"attention_every": "2"},
+    "mamba2-hybrid": {"attention_every": "2"},
+    "parallel-hybrid": {},
+    "transformer, grouped queries, QK-norm, window 16, gated MLP": {
+        "architecture": "transformer", "queries_per_kv": "2", "qk_norm": "true", "window": "16",
+        "mlp": "swiglu",
+    },
+    "gdn, two values a key, negative eigenvalues, no gate": {
+        "architecture": "gdn", "values_per_key": "2", "negative_eigenvalues": "true", "output_gate": "false",
+    },
+    "transformer, multipliers everywhere": {
+        "architecture": "transformer", "learnable_multipliers": "everywhere", "mlp": "swiglu",
+    },
+    "mamba2, growing state": {"architecture": "mamba2", "state_ratio": "0.5"},
+}  # fmt: skip
+
+
+def further_cases() -> Iterator[tuple[str, dict[str, str]]]:
+    """Every other architecture and option under muP, and a growing state by the book."""
+    for title, settings in ARCHITECTURES.items():
+        for optimizer in ("adamw", "muon"):
+            wanted = {"architecture": title, "head_dim": "8", **settings}
+            if "heads" in wanted:
+                del wanted["head_dim"]
+            named = title.replace(wanted["architecture"], f"{wanted['architecture']} {optimizer} mup", 1)
+            yield named, {**wanted, "optimizer": optimizer, "parametrization": "mup"}
+    for optimizer in ("adamw", "muon"):
+        yield f"mamba2 {optimizer} mup-plain, growing state", {
+            "architecture": "mamba2", "optimizer": optimizer, "parametrization": "mup-plain", "head_dim": "8",
+            "state_ratio": "0.5",
+        }  # fmt: skip
+
+
 def checked(path: Path, settings: dict[str, str]) -> Check:
     rate = RATES.get(settings["optimizer"], OTHER_RATE)
     overrides = [f"{name}={value}" for name, value in {**settings, "learning_rate": repr(rate)}.items()]
@@ -73,7 +112,9 @@ def main() -> None:
     title, _, rest = (__doc__ or "").partition("\n\n    python")
     print(f"# Coordinate checks\n\n{title}\n{rest.partition(chr(10))[2]}")
     print("| family | exponents | those that are not as wanted |\n|---|---|---|", flush=True)
-    for title, settings in cases():
+    for title, settings in itertools.chain(cases(), further_cases()):
+        if not all(word in title for word in sys.argv[1:]):
+            continue
         check = checked(path, settings)
         told = "; ".join(
             f"{row.module} {row.quantity}, {row.axis}: {measured(row)} (wanted {wanted(row)})"

@@ -16,8 +16,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from update_norms import MODULES, exponents
 
-from mutransfer.models.data.batches import Batches, TokenFile
-from mutransfer.models.data.corpus import materialise, python_stdlib
+from mutransfer.models.data.batches import Batches
+from mutransfer.models.data.corpus import Reading, corpus_of, materialise
+from mutransfer.models.data.documents import python_stdlib
+from mutransfer.models.data.token_file import TokenFile
+from mutransfer.models.data.tokenizer import BYTES
 from mutransfer.models.recipe import MATRIX_OPTIMIZERS, Optimizer, Recipe, recipe_from_point
 
 WIDTHS, DEPTHS = (64, 128, 256, 512, 1024), (2, 4, 8, 16, 32)
@@ -43,10 +46,11 @@ def recipe(width: int, depth: int, optimizer: str, batch: tuple[int, int]) -> Re
 
 def few_tokens() -> TokenFile:
     """The standard library's bytes, folded to a small vocabulary."""
-    whole = materialise(python_stdlib(0.1), Path(tempfile.mkdtemp()))
-    folded = Path(whole.path).with_suffix(".folded")
-    (np.fromfile(whole.path, dtype=np.uint8) % VOCABULARY).tofile(folded)
-    return replace(whole, path=str(folded), vocab_size=VOCABULARY)
+    whole = materialise(corpus_of(python_stdlib, BYTES, Reading()), Path(tempfile.mkdtemp()))
+    assert isinstance(whole, TokenFile)
+    folded = Path(whole.paths[0]).with_suffix(".folded")
+    (np.fromfile(whole.paths[0], dtype=np.uint8) % VOCABULARY).tofile(folded)
+    return replace(whole, paths=(str(folded),), vocab_size=VOCABULARY)
 
 
 def row(name: str, axis: str, scales: Sequence[int], batch: tuple[int, int], batches: Batches) -> str:
@@ -66,7 +70,7 @@ def main() -> None:
     names = list(dict.fromkeys(MODULES.values()))
     print(f"# Exponents of the RMS operator norm of one update\n\n{(__doc__ or '').splitlines()[0]}")
     for title, batch in BATCHES.items():
-        batches = Batches(tokens, batch[1])
+        batches = tokens.batches(batch[1])
         for axis, scales in (("width", WIDTHS), ("depth", DEPTHS)):
             print(f"\n## {axis.capitalize()} {scales[0]} to {scales[-1]}, batches of {title} tokens\n")
             print(f"| optimizer | {' | '.join(names)} |\n|---{'|---' * len(names)}|", flush=True)

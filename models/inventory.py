@@ -6,13 +6,24 @@ rule table covers exactly the roles that appear here.
 
 from collections.abc import Iterator
 
+from .learnable import multipliers_of
 from .parametrization.role import Parameter, Role, Site
-from .shape import Norm, Shape
+from .shape import Mixer, Norm, Shape
 
 
 def parameters(shape: Shape) -> tuple[Parameter, ...]:
-    """All parameters of a proxy of this shape, in forward order."""
-    return tuple(_decoder(shape))
+    """All parameters of a proxy of this shape, in forward order, learnable multipliers after them."""
+    own = plain_parameters(shape)
+    return (*own, *multipliers_of(shape.learnable_multipliers, own, mixer_names(shape)))
+
+
+def plain_parameters(shape: Shape) -> tuple[Parameter, ...]:
+    """Those that the architecture has without learnable multipliers."""
+    return tuple(_model(shape))
+
+
+def mixer_names(shape: Shape) -> dict[str, str]:
+    return {mixer: shape.mixer_name(mixer) for mixer in shape.mixers}
 
 
 def parameter_count(shape: Shape) -> int:
@@ -27,24 +38,37 @@ def state_site(shape: Shape) -> Site:
     return Site.GROWING_STATE if shape.grows_head else Site.STATE
 
 
-def _decoder(shape: Shape) -> Iterator[Parameter]:
+def scores_site(shape: Shape) -> Site:
+    return Site.SCORES if shape.state_ratio is None else Site.GROWING_SCORES
+
+
+def _model(shape: Shape) -> Iterator[Parameter]:
     n = shape.width
-    yield Parameter(name="embedding.weight", shape=(shape.vocab_size, n), role=Role.INPUT)
-    if shape.architecture == "transformer" and shape.positions == "learned":
+    # A token is a vector with a single one, whatever their number; a vector has all its coordinates.
+    fan_in = shape.vocab_size if shape.vectors else 1
+    yield Parameter(name="embedding.weight", shape=(shape.vocab_size, n), role=Role.INPUT, fan_in=fan_in)
+    if "attention" in shape.mixers and shape.positions == "learned":
         yield Parameter(name="positions.weight", shape=(shape.sequence_length, n), role=Role.INPUT)
     for index in range(shape.depth):
         block = f"blocks.{index}"
         yield from _norm(f"{block}.mixer_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
-        match shape.architecture:
-            case "transformer":
-                yield from _attention(f"{block}.mixer", shape)
-            case "gdn":
-                yield from _gated_deltanet(f"{block}.mixer", shape)
+        for mixer in shape.mixers_of(index):
+            yield from _mixer(mixer, f"{block}.{shape.mixer_name(mixer)}", shape)
         yield from _norm(f"{block}.mlp_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
         yield from _mlp(f"{block}.mlp", shape)
     yield from _norm("final_norm", shape, shape.last_norm, Role.VECTOR)
     if not shape.tied:
-        yield Parameter(name="readout.weight", shape=(shape.vocab_size, n), role=Role.OUTPUT, fan_in=n)
+        yield Parameter(name="readout.weight", shape=(shape.output_count, n), role=Role.OUTPUT, fan_in=n)
+
+
+def _mixer(mixer: Mixer, name: str, shape: Shape) -> Iterator[Parameter]:
+    match mixer:
+        case "attention":
+            return _attention(name, shape)
+        case "gdn":
+            return _gated_deltanet(name, shape)
+        case "mamba2":
+            return _mamba2(name, shape)
 
 
 def _norm(name: str, shape: Shape, kind: Norm, role: Role) -> Iterator[Parameter]:
@@ -73,6 +97,9 @@ def _attention(name: str, shape: Shape) -> Iterator[Parameter]:
     yield _matrix(f"{name}.query", n, n)
     for projection in ("key", "value"):
         yield _matrix(f"{name}.{projection}", shape.kv_width, n, role=kv_role)
+    if shape.qk_norm:
+        for projection in ("query", "key"):
+            yield _gain(f"{name}.{projection}_norm", shape.head_size, _shared_gain(shape))
     yield _matrix(f"{name}.output", n, n, ends_branch=True)
 
 
@@ -93,25 +120,64 @@ def _gated_deltanet(name: str, shape: Shape) -> Iterator[Parameter]:
     pools ~ n coordinates: arXiv:2606.04048 gives rows of their own, and the shared gain grows.
     """
     n, v, heads = shape.width, shape.value_width, shape.head_count
-    gate, gate_vector, gain = (
-        (Role.NARROW, Role.NARROW_VECTOR, Role.HIDDEN_VECTOR)
-        if shape.grows_head
-        else (Role.HIDDEN, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR)
-    )
-    for projection, width in (("query", n), ("key", n), ("value", v)):
+    gate, gate_vector = _gate_roles(shape)
+    for projection, width in (("query", shape.key_width), ("key", shape.key_width), ("value", v)):
         yield _matrix(f"{name}.{projection}", width, n)
-        # Depthwise: fan_in is the kernel size whatever the width, so a kernel is vector-like.
-        yield Parameter(
-            name=f"{name}.{projection}_conv.weight",
-            shape=(width, shape.conv_size),
-            role=Role.HIDDEN_VECTOR,
-            fan_in=shape.conv_size,
-        )
+        yield _kernel(f"{name}.{projection}_conv", width, shape)
     yield _matrix(f"{name}.a", heads, n, role=gate)
     yield _matrix(f"{name}.b", heads, n, role=gate)
     yield Parameter(name=f"{name}.a_log", shape=(heads,), role=gate_vector, start="a_log", decayed=False)
     yield Parameter(name=f"{name}.dt_bias", shape=(heads,), role=gate_vector, start="dt_bias", decayed=False)
-    yield _matrix(f"{name}.gate", v, n)
-    head_size_v = shape.head_size * shape.expand_v
-    yield Parameter(name=f"{name}.norm.gain", shape=(head_size_v,), role=gain, start="ones", decayed=False)
+    if shape.output_gate:
+        yield _matrix(f"{name}.gate", v, n)
+    yield _gain(f"{name}.norm", shape.head_size * shape.expand_v, _shared_gain(shape))
     yield _matrix(f"{name}.output", n, v, ends_branch=True)
+
+
+def _mamba2(name: str, shape: Shape) -> Iterator[Parameter]:
+    """Mamba2's mixer (arXiv:2405.21060), its input projection as its five parts.
+
+    B and C are shared by all heads of a group: with a state of fixed size they are as narrow as shared
+    keys, and no dimension of their kernels grows. A state that grows with the width makes them hidden.
+    """
+    n, v, heads = shape.width, shape.value_width, shape.head_count
+    gate, gate_vector = _gate_roles(shape)
+    rows = shape.state_groups * shape.state_rows
+    state, kernel = (
+        (Role.NARROW, Role.HIDDEN_SCALAR) if shape.state_ratio is None else (Role.HIDDEN, Role.HIDDEN_VECTOR)
+    )
+    yield _matrix(f"{name}.z", v, n)
+    yield _matrix(f"{name}.x", v, n)
+    yield _kernel(f"{name}.x_conv", v, shape)
+    for projection in ("b", "c"):
+        yield _matrix(f"{name}.{projection}", rows, n, role=state)
+        yield _kernel(f"{name}.{projection}_conv", rows, shape, role=kernel)
+    yield _matrix(f"{name}.dt", heads, n, role=gate)
+    yield Parameter(
+        name=f"{name}.a_log", shape=(heads,), role=gate_vector, start="a_log_from_1", decayed=False
+    )
+    yield Parameter(name=f"{name}.dt_bias", shape=(heads,), role=gate_vector, start="dt_bias", decayed=False)
+    yield Parameter(name=f"{name}.skip", shape=(heads,), role=gate_vector, start="ones", decayed=False)
+    yield _gain(f"{name}.norm", v, Role.HIDDEN_VECTOR)
+    yield _matrix(f"{name}.output", n, v, ends_branch=True)
+
+
+def _gate_roles(shape: Shape) -> tuple[Role, Role]:
+    """Of the projections to one number a head, and of the vectors beside them."""
+    return (Role.NARROW, Role.NARROW_VECTOR) if shape.grows_head else (Role.HIDDEN, Role.HIDDEN_VECTOR)
+
+
+def _shared_gain(shape: Shape) -> Role:
+    """Of a gain over the coordinates of a head, which all heads share."""
+    return Role.HIDDEN_VECTOR if shape.grows_head else Role.HIDDEN_SCALAR
+
+
+def _gain(name: str, size: int, role: Role) -> Parameter:
+    return Parameter(name=f"{name}.gain", shape=(size,), role=role, start="ones", decayed=False)
+
+
+def _kernel(name: str, channels: int, shape: Shape, role: Role = Role.HIDDEN_VECTOR) -> Parameter:
+    """Depthwise: fan_in is the kernel size whatever the width, so a kernel is vector-like."""
+    return Parameter(
+        name=f"{name}.weight", shape=(channels, shape.conv_size), role=role, fan_in=shape.conv_size
+    )

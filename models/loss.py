@@ -1,6 +1,6 @@
-"""The training loss, per trial.
+"""The losses, per trial, and the accuracy beside them. Positions with a label below zero do not count.
 
-K trials, B batch, T time, V vocabulary, N = K * B * T.
+K trials, B batch, T time, V outputs, N = K * B * T.
 """
 
 from typing import Any
@@ -9,13 +9,36 @@ import torch
 from torch import Tensor
 
 
-def cross_entropy(logits_KBTV: Tensor, targets_KBT: Tensor) -> Tensor:
-    """Mean loss of each trial in nats per token, [K], in float32 at least."""
-    wide = logits_KBTV if logits_KBTV.dtype == torch.float64 else logits_KBTV.float()
+def loss(out_KBTV: Tensor, labels_KBT: Tensor) -> Tensor:
+    """Mean loss of each trial over the labelled positions, [K], in nats and in float32 at least.
+
+    Of class labels the cross-entropy; of numbers half the squared error, which is the negative
+    log-likelihood of a Gaussian of unit width, up to its constant.
+    """
+    wide = out_KBTV if out_KBTV.dtype == torch.float64 else out_KBTV.float()
+    if labels_KBT.is_floating_point():
+        return (wide[..., 0] - labels_KBT).square().div(2).flatten(1).mean(1)
     losses_N: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
-        wide.flatten(0, 2), targets_KBT.flatten()
+        wide.flatten(0, 2), labels_KBT.flatten().clamp(min=0)
     )
-    return losses_N.view(targets_KBT.shape[0], -1).mean(1)
+    return _over_labelled(losses_N.view_as(labels_KBT), labels_KBT)
+
+
+def z_penalty(out_KBTV: Tensor, labels_KBT: Tensor) -> Tensor:
+    """Mean squared log of the softmax's normaliser over the labelled positions, [K] (arXiv:2204.02311)."""
+    return _over_labelled(torch.logsumexp(out_KBTV.float(), dim=-1).square(), labels_KBT)
+
+
+def accuracy(out_KBTV: Tensor, labels_KBT: Tensor) -> Tensor:
+    """Share of the labelled positions whose largest logit is the label's, [K]; NaN for numbers."""
+    if labels_KBT.is_floating_point():
+        return torch.full((len(labels_KBT),), torch.nan, device=labels_KBT.device)
+    return _over_labelled((out_KBTV.argmax(-1) == labels_KBT).float(), labels_KBT)
+
+
+def _over_labelled(values_KBT: Tensor, labels_KBT: Tensor) -> Tensor:
+    labelled_KBT = labels_KBT >= 0
+    return (values_KBT * labelled_KBT).flatten(1).sum(1) / labelled_KBT.flatten(1).sum(1)
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -1,14 +1,19 @@
 """A proxy: embedding, residual blocks, readout, as a function of stacked parameters.
 
-K trials, B batch, T time, D width, V vocabulary.
+K trials, B batch, T time, D width, I input size, V outputs.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from .inventory import attention_site, state_site
+from .inventory import attention_site, scores_site, state_site
+from .layers.dropout import Dropout
 from .layers.embedding import embed
+from .layers.learnable import merged
 from .layers.linear import linear
 from .layers.mlp import mlp
 from .layers.multiplier import Multiplier, scaled
@@ -16,57 +21,101 @@ from .layers.norm import norm
 from .layers.trace import Trace, untraced
 from .mixers.attention import attention
 from .mixers.gated_deltanet import gated_deltanet
+from .mixers.mamba2 import mamba2
 from .parametrization.role import Site
-from .shape import Shape
+from .shape import Mixer, Shape
 
 Sites = Mapping[Site, Multiplier]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regime:
+    """What a training step does to the forward pass: it may drop numbers, and activations that the
+    backward pass computes again."""
+
+    dropout: Dropout | None = None
+    checkpointing: bool = False
+
+    def drop(self, x_KBTD: Tensor, site: int) -> Tensor:
+        return x_KBTD if self.dropout is None else self.dropout(x_KBTD, site)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What all blocks are given alike."""
+
+    shape: Shape
+    parameters: Mapping[str, Tensor]
+    sites: Sites
+    trace: Trace
+    regime: Regime
 
 
 def logits(
     shape: Shape,
     parameters: Mapping[str, Tensor],
     sites: Sites,
-    tokens_KBT: Tensor,
+    inputs: Tensor,
     trace: Trace = untraced,
+    regime: Regime | None = None,
 ) -> Tensor:
-    """Next-token logits [K, B, T, V]. `parameters` are [K, ...] by name, `sites` the multipliers.
+    """Logits [K, B, T, V] of tokens [K, B, T] or vectors [K, B, T, I]. `parameters` are [K, ...] by name,
+    `sites` the multipliers.
 
     `trace` is told what every module and every block of the stream is given and makes.
     """
-    x_KBTD = embed(tokens_KBT, parameters["embedding.weight"])
-    if "positions.weight" in parameters:
-        x_KBTD = x_KBTD + parameters["positions.weight"][:, None, : tokens_KBT.shape[2]]
-    x_KBTD = scaled(x_KBTD, sites[Site.EMBEDDING])
-    trace("embedding", tokens_KBT, x_KBTD)
+    model = _Model(shape, merged(parameters), sites, trace, regime or Regime())
+    x_KBTD = _embedded(inputs, model)
     for index in range(shape.depth):
-        x_KBTD = _block(x_KBTD, parameters, f"blocks.{index}", shape, sites, trace)
-    x_KBTD = norm(x_KBTD, parameters, "final_norm")
+        if model.regime.checkpointing:
+            # Nothing is drawn from a generator inside, so there is none to put back.
+            x_KBTD = cast(
+                Tensor,
+                checkpoint(_block, x_KBTD, index, model, use_reentrant=False, preserve_rng_state=False),
+            )
+        else:
+            x_KBTD = _block(x_KBTD, index, model)
+    x_KBTD = norm(x_KBTD, model.parameters, "final_norm")
     # The readout's multiplier goes onto the narrow side of the matrix product.
     x_KBTD = scaled(x_KBTD, sites[Site.READOUT])
-    logits_KBTV = linear(x_KBTD, parameters["embedding.weight" if shape.tied else "readout.weight"])
+    readout = model.parameters["embedding.weight" if shape.tied else "readout.weight"]
+    logits_KBTV = linear(x_KBTD, readout)
     trace("readout", x_KBTD, logits_KBTV)
     return logits_KBTV
 
 
-def _block(
-    x_KBTD: Tensor,
-    parameters: Mapping[str, Tensor],
-    name: str,
-    shape: Shape,
-    sites: Sites,
-    trace: Trace,
-) -> Tensor:
-    branch, given_KBTD = sites[Site.BRANCH], x_KBTD
-    normed_KBTD = norm(x_KBTD, parameters, f"{name}.mixer_norm")
-    match shape.architecture:
-        case "transformer":
-            scale = sites[attention_site(shape)]
-            mixed_KBTD = attention(normed_KBTD, parameters, f"{name}.mixer", shape, scale, trace)
-        case "gdn":
-            scale = sites[state_site(shape)]
-            mixed_KBTD = gated_deltanet(normed_KBTD, parameters, f"{name}.mixer", shape, scale, trace)
-    x_KBTD = x_KBTD + scaled(mixed_KBTD, branch)
-    normed_KBTD = norm(x_KBTD, parameters, f"{name}.mlp_norm")
-    x_KBTD = x_KBTD + scaled(mlp(normed_KBTD, parameters, f"{name}.mlp", trace), branch)
-    trace(name, given_KBTD, x_KBTD)
+def _embedded(inputs: Tensor, model: _Model) -> Tensor:
+    table_KID = model.parameters["embedding.weight"]
+    x_KBTD = linear(inputs, table_KID.transpose(1, 2)) if model.shape.vectors else embed(inputs, table_KID)
+    if "positions.weight" in model.parameters:
+        x_KBTD = x_KBTD + model.parameters["positions.weight"][:, None, : inputs.shape[2]]
+    x_KBTD = scaled(x_KBTD, model.sites[Site.EMBEDDING])
+    model.trace("embedding", inputs, x_KBTD)
+    return model.regime.drop(x_KBTD, 0)
+
+
+def _block(given_KBTD: Tensor, index: int, model: _Model) -> Tensor:
+    name, branch = f"blocks.{index}", model.sites[Site.BRANCH]
+    normed_KBTD = norm(given_KBTD, model.parameters, f"{name}.mixer_norm")
+    first, *others = (
+        _mixed(normed_KBTD, mixer, f"{name}.{model.shape.mixer_name(mixer)}", model)
+        for mixer in model.shape.mixers_of(index)
+    )
+    mixed_KBTD = sum(others, first)
+    x_KBTD = given_KBTD + model.regime.drop(scaled(mixed_KBTD, branch), 2 * index + 1)
+    normed_KBTD = norm(x_KBTD, model.parameters, f"{name}.mlp_norm")
+    grown_KBTD = mlp(normed_KBTD, model.parameters, f"{name}.mlp", model.trace)
+    x_KBTD = x_KBTD + model.regime.drop(scaled(grown_KBTD, branch), 2 * index + 2)
+    model.trace(name, given_KBTD, x_KBTD)
     return x_KBTD
+
+
+def _mixed(x_KBTD: Tensor, mixer: Mixer, name: str, model: _Model) -> Tensor:
+    shape, parameters, sites, trace = model.shape, model.parameters, model.sites, model.trace
+    match mixer:
+        case "attention":
+            return attention(x_KBTD, parameters, name, shape, sites[attention_site(shape)], trace)
+        case "gdn":
+            return gated_deltanet(x_KBTD, parameters, name, shape, sites[state_site(shape)], trace)
+        case "mamba2":
+            return mamba2(x_KBTD, parameters, name, shape, sites[scores_site(shape)], trace)

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from .shape import Shape
+from .inventory import mixer_names, plain_parameters
+from .learnable import unmatched
+from .shape import INTERLEAVED, MIXERS, Shape
 
 RECIPE_VERSION = 1
 """Raised whenever the same recipe would train differently: old trials then keep their old ids."""
@@ -32,22 +34,38 @@ OPTIMIZER_FIELDS: dict[str, set[str]] = {
     "spectral-sphere": _PAIRING | {"momentum", "nesterov"},
 }
 MATRIX_OPTIMIZERS = frozenset(name for name, read in OPTIMIZER_FIELDS.items() if "matrices" in read)
+_MIXER_FIELDS: dict[str, set[str]] = {
+    "attention": {"positions", "attention_multiplier", "kv_heads", "queries_per_kv", "qk_norm", "window"},
+    "gdn": {"expand_v", "conv_size", "values_per_key", "negative_eigenvalues", "output_gate"},
+    "mamba2": {"expand_v", "conv_size", "state_size", "state_ratio", "state_groups"},
+}
 ARCHITECTURE_FIELDS: dict[str, set[str]] = {
-    "transformer": {"positions", "attention_multiplier", "kv_heads", "queries_per_kv"},
-    "gdn": {"expand_v", "conv_size"},
+    name: set().union(
+        *(_MIXER_FIELDS[mixer] for mixer in mixers), {"attention_every"} if name in INTERLEAVED else set()
+    )
+    for name, mixers in MIXERS.items()
 }
 # Fields younger than recipe version 1 and the value that all older trials have: left out of the identity
 # at that value, so that finished trials keep their ids.
 LATER_FIELDS: dict[str, Any] = {
     "kv_heads": None, "queries_per_kv": None, "final_norm": None, "nesterov": True, "decay": "coupled",
+    "attention_every": 4, "qk_norm": False, "window": None, "causal": True, "values_per_key": 1,
+    "negative_eigenvalues": False, "output_gate": True, "state_size": 16, "state_ratio": None,
+    "state_groups": 1, "learnable_multipliers": "none", "outputs": None, "vectors": False,
+    "multiplier_lr": 0.01, "multiplier_decay": 0.002, "clip_multipliers": False, "frozen_gains": "none",
+    "norm_scale": 1.0, "norm_scale_of": "readout", "dropout": 0.0, "z_loss": 0.0, "cooldown": 0.2,
+    "activation_checkpointing": False,
 }  # fmt: skip
-NON_NEGATIVE = ("weight_decay", "grad_clip", "final_lr", "seed", "eval_every")
+NON_NEGATIVE = (
+    "weight_decay", "grad_clip", "final_lr", "seed", "eval_every", "multiplier_lr", "multiplier_decay",
+    "z_loss",
+)  # fmt: skip
 POSITIVE = (
     "learning_rate", "epsilon", "init_scale", "steps", "batch_size", "eval_sequences", "embedding_multiplier",
     "residual_multiplier", "attention_multiplier", "readout_multiplier", "gamma", "curvature_every",
-    "precondition_every",
+    "precondition_every", "norm_scale", "cooldown",
 )  # fmt: skip
-FRACTIONS = ("beta1", "beta2", "momentum", "warmup")
+FRACTIONS = ("beta1", "beta2", "momentum", "warmup", "dropout")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +77,17 @@ class Recipe:
     coupled, W <- W - lr * (A + weight_decay * W), or independent, W <- W - lr * A - weight_decay * W,
     both following the schedule. A matrix optimizer acts on the hidden matrices (`matrices` all: on
     embedding and readout too); AdamW takes the rest at `adamw_lr_ratio` times `learning_rate`, which must
-    be given. `warmup` is a fraction of `steps`, `final_lr` a fraction of
-    `learning_rate`; `grad_clip` 0 switches clipping off; `batch_size` counts sequences;
-    `eval_every` 0 evaluates only before the first and after the last step.
+    be given. `warmup` is a fraction of `steps`, and so is `cooldown`, the linear fall at the end of the
+    schedule wsd (warm-up, stable, decay); `final_lr` is a fraction of `learning_rate`; `grad_clip` 0
+    switches clipping off; `batch_size` counts sequences; `eval_every` 0 evaluates only before the first and
+    after the last step. `z_loss` is the weight of the squared log normaliser in what is minimised, not in
+    the losses that are reported; `dropout` is on the embedding and on every branch.
+
+    Learnable multipliers have a learning rate and a decay of their own, and AdamW whatever the optimizer;
+    they do not count in the norm that is clipped, and are not clipped, unless `clip_multipliers`.
+    `frozen_gains` keeps the final norm's gain, or those of all norms, at one. `norm_scale` moves the norm
+    that weight decay and learning rate hold the matrices of one part at (embedding, readout, mlp or a mixer):
+    it multiplies their learning rate and divides their decay, for S = sqrt(lr/decay) at one sqrt(lr decay).
     """
 
     shape: Shape
@@ -87,8 +113,9 @@ class Recipe:
     curvature_every: int = 10
     precondition_every: int = 10
     grad_clip: float = 1.0
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
     warmup: float = 0.1
+    cooldown: float = 0.2
     final_lr: float = 0.0
     init: Literal["fan-in", "gpt2"] = "fan-in"
     init_scale: float = 1.0
@@ -96,7 +123,16 @@ class Recipe:
     residual_multiplier: float = 1.0
     attention_multiplier: float = 1.0
     readout_multiplier: float = 1.0
-    precision: Literal["float32", "bf16"] = "float32"
+    multiplier_lr: float = 0.01
+    multiplier_decay: float = 0.002
+    clip_multipliers: bool = False
+    frozen_gains: Literal["none", "final", "all"] = "none"
+    norm_scale: float = 1.0
+    norm_scale_of: str = "readout"
+    z_loss: float = 0.0
+    dropout: float = 0.0
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    activation_checkpointing: bool = False
     eval_sequences: int = 128
     eval_every: int = 0
 
@@ -115,8 +151,34 @@ class Recipe:
                 f"adamw_lr_ratio: {self.optimizer} leaves embedding, readout and vectors to AdamW; give its "
                 "learning rate as a fraction of learning_rate, such as 0.1"
             )
+        if self.warmup + self.cooldown > 1 and self.schedule == "wsd":
+            raise ValueError(
+                f"cooldown: {self.cooldown} and a warm-up of {self.warmup} are more than the whole training"
+            )
+        if self.shape.vectors and self.z_loss:
+            raise ValueError("z_loss: the outputs are numbers and have no normaliser; give 0")
+        self._check_matrices()
         if self.parametrization != "sp":
             self.base_shape()
+
+    def _check_matrices(self) -> None:
+        """That the fields which name matrices name some."""
+        shape = self.shape
+        if shape.learnable_multipliers == "none" and self.norm_scale == 1:
+            return
+        matrices = [p for p in plain_parameters(shape) if len(p.shape) == 2]
+        if lost := unmatched(shape.learnable_multipliers, matrices, mixer_names(shape)):
+            modules = dict.fromkeys(p.pattern.removesuffix(".weight") for p in matrices)
+            raise ValueError(
+                f"learnable_multipliers: {', '.join(lost)} fits no matrix of a {shape.architecture}; "
+                f"there are {', '.join(modules)}"
+            )
+        parts = dict.fromkeys(p.name.split(".")[-3 if p.name.startswith("blocks") else 0] for p in matrices)
+        if self.norm_scale != 1 and self.norm_scale_of not in parts:
+            raise ValueError(
+                f"norm_scale_of: {self.norm_scale_of!r} is no part of a {shape.architecture}; parts with "
+                f"matrices: {', '.join(parts)}"
+            )
 
     def base_shape(self) -> Shape:
         """The shape that the ratios m_W and m_L refer to.
@@ -154,6 +216,14 @@ class Recipe:
             unread |= {"final_norm"}
         if self.shape.queries_per_kv == 1:
             unread |= {"queries_per_kv"}
+        if self.shape.learnable_multipliers == "none":
+            unread |= {"multiplier_lr", "multiplier_decay", "clip_multipliers"}
+        if self.norm_scale == 1:
+            unread |= {"norm_scale_of"}
+        if self.schedule != "wsd":
+            unread |= {"cooldown"}
+        if self.shape.state_ratio is not None:
+            unread |= {"state_size"}
         unread |= {name for name, old in LATER_FIELDS.items() if values[name] == old}
         return {name: value for name, value in values.items() if name not in unread}
 

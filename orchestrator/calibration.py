@@ -27,16 +27,15 @@ def measure(sweep: Sweep, device: Device) -> Factors:
     """Trains a few steps of the costliest job of each family on one core, or one GPU."""
     import torch
 
-    from ..models.data.batches import Batches
     from ..models.training.loop import GroupTraining
 
     torch.set_num_threads(1)  # as workers have
     factors: Factors = {}
     with tempfile.TemporaryDirectory() as scratch:
-        tokens = materialise(sweep.corpus, Path(scratch))
+        source = materialise(sweep.corpus, Path(scratch))
         for family, job in _costliest(plan_jobs(sweep.expansion.trials, device)).items():
             recipes = [trial.recipe for trial in job.trials]
-            batches = Batches(tokens, recipes[0].shape.sequence_length)
+            batches = source.batches(recipes[0].shape.sequence_length)
             training = GroupTraining(recipes, batches, torch.device(device.kind))
             training.step(0)  # the first one allocates
             begin = time.perf_counter()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from ..models.data.batches import Batches
 from ..models.data.corpus import materialise
 from ..models.parametrization.coordinates import expectation
 from ..models.recipe import Recipe
@@ -64,7 +63,7 @@ def check_families(
 ) -> list[Check]:
     """Trains and measures each family; a group of `seeds` trials for each shape."""
     with tempfile.TemporaryDirectory() as scratch:
-        tokens = materialise(sweep.corpus, Path(scratch))
+        source = materialise(sweep.corpus, Path(scratch))
         checks = []
         for family in found:
             one = family.one
@@ -74,7 +73,7 @@ def check_families(
             measured = {
                 recipe: measure(
                     _seeded(recipe, steps, seeds),
-                    Batches(tokens, recipe.shape.sequence_length),
+                    source.batches(recipe.shape.sequence_length),
                     device,
                     steps,
                     PROBE_SEQUENCES,

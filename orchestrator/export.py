@@ -28,7 +28,10 @@ from .horizon import adjustments, widened
 
 EXPORT_SCHEMA = 2
 # None is a value of these.
-NULLABLE = {"base_width", "base_depth", "head_dim", "heads", "kv_heads", "queries_per_kv", "final_norm"}
+NULLABLE = {
+    "base_width", "base_depth", "head_dim", "heads", "kv_heads", "queries_per_kv", "final_norm", "window",
+    "state_ratio", "outputs",
+}  # fmt: skip
 DECAY = {
     "coupled": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
     "independent": "independent: W <- W - learning_rate * update - weight_decay * W",

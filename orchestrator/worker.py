@@ -107,7 +107,7 @@ def _published(
         return attempt.end("finished", "its result was there already", diverged)
     trials, micro_batches = directory.read_job(task.job)
     recipes = [trial.recipe for trial in trials]
-    batches = Batches(directory.read_data(recipes[0].data), recipes[0].shape.sequence_length)
+    batches = directory.read_data(recipes[0].data).batches(recipes[0].shape.sequence_length)
     outcomes, device = _training()(
         recipes, batches, task.device, report, directory.checkpoints(task.job),
         task.checkpoint_seconds, micro_batches,
@@ -168,6 +168,7 @@ def _row(trial: Trial, outcome: Outcome) -> dict[str, Any]:
         "diverged_step": outcome.diverged_step,
         "initial_loss": _finite(outcome.initial_loss),
         "loss": outcome.loss,
+        "accuracy": outcome.accuracy,
         "train_loss": outcome.train_loss,
         "parameters": parameter_count(recipe.shape),
         "tokens": training_tokens(recipe),

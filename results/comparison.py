@@ -9,6 +9,7 @@ import pandas as pd
 
 from .curve import Curve, Floats, Truths, curve_of
 from .drift import Drift, judge
+from .schema import BEFORE
 
 SCALE_AXES = ("width", "depth", "batch_size", "steps", "sequence_length")
 HYPERPARAMETERS = (
@@ -22,12 +23,11 @@ HYPERPARAMETERS = (
 )
 FAMILY = ("architecture", "optimizer", "parametrization")
 NOT_COORDINATES = {
-    "trial_id", "job_id", "sweep", "seed", "status", "diverged_step", "initial_loss", "loss", "train_loss",
-    "parameters", "tokens", "flops", "seconds", "device", *FAMILY,
+    "trial_id", "job_id", "sweep", "seed", "status", "diverged_step", "initial_loss", "loss", "accuracy",
+    "train_loss", "parameters", "tokens", "flops", "seconds", "device", *FAMILY,
 }  # fmt: skip
-# Rows that are older than a column have null there: what it was then, or that their optimizer had no such
-# thing. Neither may split a sweep that has gained points since.
-BEFORE = {"decay": "coupled", "nesterov": True}
+# Columns of one optimizer alone, null in rows that are older than they are: they may not split a sweep that
+# has gained points since.
 UNKNOWN_BEFORE = {"adamw_lr_ratio", "matrices", "gamma", "curvature_every", "precondition_every"}
 MIN_SWEPT = 3
 

@@ -4,6 +4,8 @@ A column is added, never renamed or reused; `SCHEMA_VERSION` stands in every fil
 Losses are in nats per token. Missing values are null and `status` says why; NaN never appears.
 """
 
+from typing import Any
+
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
@@ -45,6 +47,29 @@ POINT = [
     pa.field("queries_per_kv", pa.int64()),
     pa.field("expand_v", pa.int64()),
     pa.field("conv_size", pa.int64()),
+    pa.field("attention_every", pa.int64()),  # interleaved hybrids: attention in every n-th block
+    pa.field("qk_norm", pa.bool_()),
+    pa.field("window", pa.int64()),  # positions that attention sees; null: all
+    pa.field("causal", pa.bool_()),
+    pa.field("values_per_key", pa.int64()),  # GDN: value heads that share a key head
+    pa.field("negative_eigenvalues", pa.bool_()),  # GDN
+    pa.field("output_gate", pa.bool_()),  # GDN
+    pa.field("state_size", pa.int64()),  # Mamba2: rows of a state
+    pa.field("state_ratio", pa.float64()),  # Mamba2: rows over width; null: state_size holds
+    pa.field("state_groups", pa.int64()),  # Mamba2
+    pa.field("outputs", pa.int64()),  # null: vocab_size
+    pa.field("vectors", pa.bool_()),  # inputs are vectors of vocab_size numbers, the output is a number
+    pa.field("learnable_multipliers", pa.string()),
+    pa.field("multiplier_lr", pa.float64()),
+    pa.field("multiplier_decay", pa.float64()),
+    pa.field("clip_multipliers", pa.bool_()),
+    pa.field("frozen_gains", pa.string()),  # none | final | all
+    pa.field("norm_scale", pa.float64()),  # times sqrt(learning rate / decay) of the part norm_scale_of
+    pa.field("norm_scale_of", pa.string()),
+    pa.field("z_loss", pa.float64()),  # weight of the squared log normaliser
+    pa.field("dropout", pa.float64()),
+    pa.field("activation_checkpointing", pa.bool_()),
+    pa.field("cooldown", pa.float64()),  # fraction of steps, schedule wsd
     pa.field("beta1", pa.float64()),
     pa.field("beta2", pa.float64()),
     pa.field("epsilon", pa.float64()),
@@ -76,6 +101,7 @@ OUTCOME = [
     pa.field("diverged_step", pa.int64()),
     pa.field("initial_loss", pa.float64()),  # validation, untrained
     pa.field("loss", pa.float64()),  # validation, after the last step; null when diverged
+    pa.field("accuracy", pa.float64()),  # validation, of labelled positions; null where labels are numbers
     pa.field("train_loss", pa.float64()),  # of the last batch
 ]
 
@@ -88,6 +114,16 @@ COST = [
 ]
 
 ROWS = pa.schema([*IDENTITY, *POINT, *OUTCOME, *COST], metadata=METADATA)
+
+BEFORE: dict[str, Any] = {
+    "decay": "coupled", "nesterov": True, "attention_every": 4, "qk_norm": False, "causal": True,
+    "values_per_key": 1, "negative_eigenvalues": False, "output_gate": True, "state_size": 16,
+    "state_groups": 1, "vectors": False, "learnable_multipliers": "none", "multiplier_lr": 0.01,
+    "multiplier_decay": 0.002, "clip_multipliers": False, "frozen_gains": "none", "norm_scale": 1.0,
+    "norm_scale_of": "readout", "z_loss": 0.0, "dropout": 0.0, "activation_checkpointing": False,
+    "cooldown": 0.2,
+}  # fmt: skip
+"""What rows that are older than a column, and have null there, were trained with."""
 
 CURVES = pa.schema(
     [

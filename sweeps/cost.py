@@ -4,20 +4,20 @@ from ..models.inventory import parameters
 from ..models.parametrization.role import Role
 from ..models.parametrization.rules import optimizer_of
 from ..models.recipe import MATRIX_OPTIMIZERS, Recipe
-from ..models.shape import Shape
+from ..models.shape import Mixer, Shape
 
-GDN_CHUNK = 16  # positions handled together by the delta rule on CPU
+CHUNK = 16  # positions that recurrent mixers handle together on CPU
 
 # One of two busy CPU cores, float32, torch 2.13 (docs/performance.md): arithmetic of matrix products, and
 # what every token costs per layer and unit of width outside them, and per entry of the vocabulary.
 CPU_FLOPS = 50e9
-CPU_ELEMENTWISE_SECONDS = {"transformer": 8.5e-8, "gdn": 3.2e-7}
+CPU_ELEMENTWISE_SECONDS: dict[Mixer, float] = {"attention": 8.5e-8, "gdn": 3.2e-7, "mamba2": 3.2e-7}
 CPU_LOGIT_SECONDS = 1.3e-8
 
 # One large GPU, a model and not a measurement: launches of a whole group, and arithmetic of its trials.
 GPU_FLOPS = 40e12
 GPU_LAUNCH_SECONDS = 7e-6
-GPU_LAUNCHES_PER_LAYER = {"transformer": 60, "gdn": 330}
+GPU_LAUNCHES_PER_LAYER: dict[Mixer, int] = {"attention": 60, "gdn": 330, "mamba2": 150}
 
 START_UP_SECONDS = 5.0  # interpreter, torch, first step; once per worker
 
@@ -35,7 +35,12 @@ def forward_flops_per_token(shape: Shape) -> float:
     """Matrix products only, two operations per multiply-add; causal attention counted at half."""
     matrices = sum(p.size for p in parameters(shape) if len(p.shape) == 2 and p.role is not Role.INPUT)
     readout = shape.width * shape.vocab_size if shape.tied else 0
-    return 2 * (matrices + readout) + shape.depth * _mixing_flops(shape)
+    return 2 * (matrices + readout) + sum(_mixing_flops(mixer, shape) for mixer in _mixers(shape))
+
+
+def _mixers(shape: Shape) -> list[Mixer]:
+    """Of all blocks together."""
+    return [mixer for block in range(shape.depth) for mixer in shape.mixers_of(block)]
 
 
 def cpu_seconds(recipe: Recipe) -> float:
@@ -44,15 +49,16 @@ def cpu_seconds(recipe: Recipe) -> float:
     tokens = training_tokens(recipe)
     evaluated = _evaluated_tokens(recipe) / 3
     per_token = 3 * forward_flops_per_token(shape) / CPU_FLOPS
-    per_token += shape.depth * shape.width * CPU_ELEMENTWISE_SECONDS[shape.architecture]
-    per_token += shape.vocab_size * CPU_LOGIT_SECONDS
+    per_token += shape.width * sum(CPU_ELEMENTWISE_SECONDS[mixer] for mixer in _mixers(shape))
+    per_token += shape.output_count * CPU_LOGIT_SECONDS
+    per_token *= 4 / 3 if recipe.activation_checkpointing else 1.0  # a second forward pass
     return (tokens + evaluated) * per_token + recipe.steps * optimizer_flops(recipe) / CPU_FLOPS
 
 
 def gpu_seconds(recipe: Recipe, trials: int) -> float:
     """Seconds of one trial's share in a group of `trials` on one GPU."""
     shape = recipe.shape
-    launches = shape.depth * GPU_LAUNCHES_PER_LAYER[shape.architecture] * GPU_LAUNCH_SECONDS
+    launches = sum(GPU_LAUNCHES_PER_LAYER[mixer] for mixer in _mixers(shape)) * GPU_LAUNCH_SECONDS
     arithmetic = training_flops(recipe) + recipe.steps * optimizer_flops(recipe)
     return recipe.steps * launches / trials + arithmetic / GPU_FLOPS
 
@@ -75,8 +81,12 @@ def trial_bytes(recipe: Recipe) -> int:
     if recipe.optimizer in ("shampoo", "soap"):
         taken = [p for p in parameters(shape) if optimizer_of(p.role, recipe) != "adamw"]
         weights += 4 * sum(3 * (rows**2 + columns**2) for rows, columns in (p.shape for p in taken))
-    kept = 16 * shape.width + 3 * shape.mlp_width + (40 * shape.width if shape.architecture == "gdn" else 0)
-    per_token = 4 * (shape.depth * kept + 4 * shape.vocab_size)
+    block = 16 * shape.width + 3 * shape.mlp_width
+    recurrent = sum(mixer != "attention" for mixer in _mixers(shape))
+    kept = shape.depth * block + recurrent * 40 * shape.width
+    if recipe.activation_checkpointing:  # the stream of each block, and one block as it is computed again
+        kept = shape.depth * shape.width + block + 40 * shape.width * bool(recurrent)
+    per_token = 4 * (kept + 4 * shape.output_count)
     return weights + recipe.batch_size * shape.sequence_length * per_token
 
 
@@ -97,13 +107,18 @@ def _matrix_step_flops(recipe: Recipe, rows: int, columns: int) -> float:
             return 5.0 * iteration
 
 
-def _mixing_flops(shape: Shape) -> float:
-    if shape.architecture == "transformer":
-        return 2.0 * shape.sequence_length * shape.width
-    key, value = shape.head_size, shape.head_size * shape.expand_v
-    chunk = 2 * GDN_CHUNK * (2 * key + 2 * value)
-    state = 2 * 3 * key * value
-    return float(shape.head_count * (chunk + state))
+def _mixing_flops(mixer: Mixer, shape: Shape) -> float:
+    value = shape.head_size * shape.expand_v
+    match mixer:
+        case "attention":
+            return 2.0 * min(shape.sequence_length, 2 * (shape.window or shape.sequence_length)) * shape.width
+        case "gdn":
+            key = shape.head_size
+            return float(shape.head_count * (2 * CHUNK * (2 * key + 2 * value) + 2 * 3 * key * value))
+        case "mamba2":
+            rows = shape.state_rows
+            scores = 2 * CHUNK * rows * shape.state_groups
+            return float(scores + shape.head_count * (2 * CHUNK * value + 2 * 2 * rows * value))
 
 
 def _evaluated_tokens(recipe: Recipe) -> int:

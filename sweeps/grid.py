@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,9 @@ class Expansion:
     collapsed: int
 
 
-def expand(spec: SweepSpec, data_digest: str, vocab_size: int) -> Expansion:
-    """All trials of a spec. Raises ProblemsFound when points are impossible or too many.
+def expand(spec: SweepSpec, data: Mapping[str, Any]) -> Expansion:
+    """All trials of a spec; `data` are the fields that the data decide. Raises ProblemsFound when points are
+    impossible or too many.
 
     A search starts with the middle of its space in every cell; the rest is decided while it runs.
     """
@@ -37,7 +38,7 @@ def expand(spec: SweepSpec, data_digest: str, vocab_size: int) -> Expansion:
                 )
             ]
         )
-    common: dict[str, Any] = {**spec.fixed, "data": data_digest, "vocab_size": vocab_size}
+    common: dict[str, Any] = {**spec.fixed, **data}
     if spec.base is not None:
         common |= {"base_width": spec.base.width, "base_depth": spec.base.depth}
     if spec.search is not None:

@@ -4,7 +4,6 @@ A sweep file is data. Tags that construct objects, anchors and aliases (which ca
 deep nesting and oversized files are refused before anything is built from them.
 """
 
-import glob
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionStartEvent, Event, NodeEvent, ScalarEvent
 
-from ..models.data.batches import misfit
-from ..models.data.corpus import Corpus, CorpusError, python_stdlib, text_files, token_file
+from ..models.data.corpus import Corpus
+from ..models.data.documents import CorpusError
+from .data import load_corpus, resolved_data
 from .grid import Expansion, expand
 from .problem import Problem, ProblemsFound, SpecError, Where
-from .spec import FIELDS, DataSpec, SweepSpec, check_spec
+from .spec import FIELDS, SweepSpec, check_spec
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 12
@@ -45,9 +45,9 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
         spec, problems = check_spec(_plain({"name": Path(path).stem, **raw}))
         if spec is None:
             raise ProblemsFound(problems)
-        spec = spec.model_copy(update={"data": _with_whole_paths(spec.data, _folder(path))})
-        corpus = _corpus(spec.data)
-        expansion = expand(spec, corpus.digest, corpus.vocab_size)
+        spec = spec.model_copy(update={"data": resolved_data(spec.data, _folder(path))})
+        corpus = load_corpus(spec.data)
+        expansion = expand(spec, corpus.fields)
         _check_lengths(expansion, corpus)
         return Sweep(spec, corpus, expansion)
     except CorpusError as error:
@@ -75,25 +75,6 @@ def preset_text(name: str) -> str:
 
 def _folder(path: str) -> str:
     return os.path.dirname(os.path.abspath(path))
-
-
-def _with_whole_paths(data: DataSpec, folder: str) -> DataSpec:
-    """Paths are relative to the sweep file; resolved, they hold wherever they are read."""
-    whole: dict[str, str] = {}
-    if data.text is not None:
-        whole["text"] = os.path.join(glob.escape(folder), data.text)
-    if data.tokens is not None:
-        whole["tokens"] = os.path.join(folder, data.tokens)
-    return data.model_copy(update=whole)
-
-
-def _corpus(data: DataSpec) -> Corpus:
-    if data.text is not None:
-        return text_files(data.text, data.validation_fraction)
-    if data.tokens is not None:
-        assert data.vocab_size is not None  # checked with the spec
-        return token_file(data.tokens, data.dtype, data.vocab_size, data.validation_fraction)
-    return python_stdlib(data.validation_fraction)
 
 
 def _read(path: str) -> CommentedMap:
@@ -156,7 +137,7 @@ def _unsafe(event: Event, depth: int) -> str | None:
 
 def _check_lengths(expansion: Expansion, corpus: Corpus) -> None:
     lengths = sorted({trial.recipe.shape.sequence_length for trial in expansion.trials})
-    reasons = [misfit(corpus.tokens, corpus.validation_fraction, length) for length in lengths]
+    reasons = [corpus.source.misfit(length) for length in lengths]
     if found := [Problem(("data",), reason) for reason in reasons if reason]:
         raise ProblemsFound(found)
 

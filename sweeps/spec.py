@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from ..models.recipe import Recipe
 from ..models.shape import Shape
 from .adaptive import SEARCHED, RefineSpec, SearchSpec
+from .data import DataSpec, data_problems
 from .problem import Problem, Where
 
 # Decided elsewhere in the file: by `data`, by `base`, or by the shape's own fields.
-DERIVED = {"shape", "data", "vocab_size", "base_width", "base_depth"}
+DERIVED = {"shape", "data", "vocab_size", "outputs", "vectors", "base_width", "base_depth"}
 MAX_AXIS_VALUES = 10_000
 LARGEST_INTEGER = 2**53  # exact in JSON and Parquet, whoever reads them
 LARGEST_NUMBER = 1e30
@@ -39,17 +40,6 @@ class BaseSpec(_Strict):
 
     width: int = Field(gt=0)
     depth: int = Field(gt=0)
-
-
-class DataSpec(_Strict):
-    """The training text: exactly one of `corpus`, `text` and `tokens`."""
-
-    corpus: Literal["python-stdlib"] | None = None
-    text: str | None = None
-    tokens: str | None = None
-    dtype: Literal["uint8", "uint16", "uint32"] = "uint16"
-    vocab_size: int | None = Field(default=None, ge=2)
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
 
 
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$", max_length=1000)]
@@ -117,7 +107,7 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
     except ValidationError as error:
         problems += [Problem(tuple(fault["loc"]), _reason(fault)) for fault in error.errors()]
         return None, problems
-    problems += [*_missing(spec), *_data_problems(spec.data), *_zip_problems(spec), *_exclude_problems(spec)]
+    problems += [*_missing(spec), *data_problems(spec.data), *_zip_problems(spec), *_exclude_problems(spec)]
     problems += _adaptive_problems(spec)
     return (None if problems else spec), problems
 
@@ -239,22 +229,6 @@ def _adaptive_problems(spec: SweepSpec) -> list[Problem]:
     return problems
 
 
-def _data_problems(data: DataSpec) -> list[Problem]:
-    if "\0" in f"{data.text}{data.tokens}":
-        return [Problem(("data",), "a path cannot hold a null character")]
-    given = [name for name in ("corpus", "text", "tokens") if getattr(data, name) is not None]
-    if len(given) != 1:
-        found = " and ".join(given) or "none"
-        return [Problem(("data",), f"give exactly one of corpus, text and tokens, not {found}")]
-    if data.tokens is not None and data.vocab_size is None:
-        return [
-            Problem(("data", "vocab_size"), "is missing; a token file does not say how many tokens exist")
-        ]
-    if data.tokens is None and data.vocab_size is not None:
-        return [Problem(("data", "vocab_size"), "belongs to tokens; text is read as 256 byte values")]
-    return []
-
-
 def _zip_problems(spec: SweepSpec) -> list[Problem]:
     problems = []
     seen: set[str] = set()
@@ -289,7 +263,7 @@ def _exclude_problems(spec: SweepSpec) -> list[Problem]:
 
 def _unknown(name: str) -> str:
     if name in DERIVED:
-        owner = "data" if name in ("data", "vocab_size") else "base"
+        owner = "base" if name.startswith("base") else "data"
         return f"is decided by {owner}; remove it here"
     import difflib
 

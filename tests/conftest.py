@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mutransfer.models.data.batches import Batches, TokenFile
+from mutransfer.models.data.batches import Batches
+from mutransfer.models.data.token_file import TokenFile
 from mutransfer.models.recipe import Recipe, recipe_from_point
 
 torch.set_num_threads(1)  # as workers do; the tests run side by side
@@ -50,13 +51,18 @@ def tokens(tmp_path: Path) -> TokenFile:
     path = tmp_path / "tokens.bin"
     (np.cumsum(steps) % 64).astype(np.uint8).tofile(path)
     return TokenFile(
-        path=str(path), dtype="uint8", tokens=20_000, vocab_size=64, validation_fraction=0.1, digest="test"
+        paths=(str(path),),
+        dtype="uint8",
+        tokens=20_000,
+        vocab_size=64,
+        validation_fraction=0.1,
+        digest="test",
     )
 
 
 @pytest.fixture
 def batches(tokens: TokenFile) -> Batches:
-    return Batches(tokens, 16)
+    return tokens.batches(16)
 
 
 SWEEP = """\

@@ -127,7 +127,8 @@ def _outcome(recipe: Recipe, loss: float, faults: list[dict[str, Any]]) -> Outco
     )  # fmt: skip
     return Outcome(
         diverged=diverged, diverged_step=1 if diverged else None, initial_loss=10.0,
-        loss=None if diverged else loss, train_loss=None if diverged else loss, seconds=0.0, curve=(point,),
+        loss=None if diverged else loss, accuracy=None, train_loss=None if diverged else loss, seconds=0.0,
+        curve=(point,),
     )  # fmt: skip
 
 

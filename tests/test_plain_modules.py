@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from plain_modules import Plain
 
-from mutransfer.models.loss import cross_entropy
+from mutransfer.models.loss import loss
 from mutransfer.models.parametrization.rules import multipliers
 from mutransfer.models.proxy import logits
 from mutransfer.models.recipe import Recipe
@@ -26,7 +26,7 @@ def test_logits_and_gradients_agree(architecture: str, recipe: Callable[..., Rec
     sites = {s: torch.tensor([multipliers(r)[s] for r in recipes]) for s in multipliers(recipes[0])}
     tokens = torch.randint(64, (3, 4, 41), generator=torch.Generator().manual_seed(0))
     ours = logits(recipes[0].shape, views, sites, tokens[..., :-1])
-    losses = cross_entropy(ours, tokens[..., 1:])
+    losses = loss(ours, tokens[..., 1:])
     gradients = dict(zip(views, torch.autograd.grad(losses.sum(), list(views.values())), strict=True))
     for index, one in enumerate(recipes):
         plain = Plain(one)

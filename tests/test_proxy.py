@@ -12,7 +12,7 @@ from mutransfer.models.initial import initial_draw
 from mutransfer.models.inventory import parameter_count, parameters
 from mutransfer.models.layers.convolution import causal_convolution
 from mutransfer.models.layers.embedding import embed
-from mutransfer.models.loss import cross_entropy
+from mutransfer.models.loss import loss
 from mutransfer.models.parametrization.role import Parameter, Site
 from mutransfer.models.parametrization.rules import multipliers
 from mutransfer.models.proxy import logits
@@ -108,7 +108,7 @@ def test_convolution_is_torchs_depthwise_one(time: int) -> None:
 def test_loss_and_gradient_are_torchs() -> None:
     out = torch.randn(2, 3, 4, 7, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(7, (2, 3, 4))
-    found = cross_entropy(out, targets)
+    found = loss(out, targets)
     expected = torch.stack([F.cross_entropy(out[k].flatten(0, 1), targets[k].flatten()) for k in range(2)])
     torch.testing.assert_close(found, expected)
     weight = torch.tensor([2.0, -3.0], dtype=torch.float64)

@@ -166,7 +166,7 @@ def test_a_failing_job_is_reported_and_the_rest_finishes(
     (directory / "data").joinpath(next((directory / "data").iterdir()).name).write_bytes(b"short")
     done = mutransfer("run", str(sweep_file))
     assert done.returncode == 3
-    assert "its size changed since the sweep was planned; restore the file" in done.stderr
+    assert "size changed since the sweep was planned; restore the file" in done.stderr
     assert str(Path("runs") / "tiny" / "jobs" / results[0].stem / "log.txt") in done.stderr
     assert "Traceback" not in done.stderr
     status = json.loads(mutransfer("status", str(directory), "-f", "json").stdout)

@@ -165,7 +165,7 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
         ("base: {width: 16, depth: 1}", "base: {width: wide, depth: 1}", "2: base.width: input should be a valid integer, not 'wide'"),  # noqa: E501
         ("head_dim: 8", "head_dim: 8\n  heads: 2", "7: fixed.head_dim: give exactly one of head_dim (widening adds heads) and heads (widening grows head_dim)"),  # noqa: E501
         ("name: tiny", "name: ../up", "1: name: '../up' cannot name a folder; use letters, digits, '.', '_' and '-'"),  # noqa: E501
-        ('{text: "text/*.txt"}', "{text: '*.md', corpus: python-stdlib}", "16: data: give exactly one of corpus, text and tokens, not corpus and text"),  # noqa: E501
+        ('{text: "text/*.txt"}', "{text: '*.md', corpus: python-stdlib}", "16: data: give exactly one of corpus, text, parquet, dataset, tokens, not corpus and text"),  # noqa: E501
         ('{text: "text/*.txt"}', "{tokens: a.bin}", "16: data.vocab_size: is missing; a token file does not say how many tokens exist"),  # noqa: E501
         ("data:", "zip: [[width, depth]]\ndata:", "16: zip.0: depth is not under axes"),
         ("data:", "zip: [[width, learning_rate]]\ndata:", "16: zip.0: zipped axes need the same number of values; width has 2, learning_rate has 3"),  # noqa: E501

@@ -66,8 +66,9 @@ def test_a_plain_loop_with_the_plan_is_the_sweeps_own_trial(
     peaks = [group["lr"] for group in optimizer.param_groups]
     losses = []
     for step in range(large.steps):
-        tokens_BT = torch.from_numpy(batches.training([3], step, large.batch_size)[0])
-        loss = F.cross_entropy(model(tokens_BT[:, :-1]).flatten(0, 1), tokens_BT[:, 1:].flatten())
+        batch = batches.training([3], step, large.batch_size)
+        tokens_BT, labels_BT = torch.from_numpy(batch.inputs[0]), torch.from_numpy(batch.labels[0])
+        loss = F.cross_entropy(model(tokens_BT).flatten(0, 1), labels_BT.flatten())
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()

@@ -38,7 +38,9 @@ CHANGED = {
     "embedding_multiplier": 2.0, "residual_multiplier": 2.0, "attention_multiplier": 2.0,
     "readout_multiplier": 2.0, "precision": "bf16", "eval_sequences": 9, "eval_every": 5,
     "architecture": "gdn", "final_norm": "layernorm",
-    "kv_heads": 1,
+    "kv_heads": 1, "qk_norm": True, "window": 4, "causal": False, "learnable_multipliers": "mlp",
+    "outputs": 3, "vectors": True, "frozen_gains": "all", "norm_scale": 2.0, "z_loss": 1e-4, "dropout": 0.1,
+    "activation_checkpointing": True,
 }  # fmt: skip
 MUON = {"optimizer": "muon", "adamw_lr_ratio": 0.1}
 
@@ -48,25 +50,39 @@ def test_whatever_affects_the_result_changes_the_id(name: str, recipe: Callable[
     assert trial_id(recipe(**{name: CHANGED[name]})) != trial_id(recipe())
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "where"),
-    [
-        ("head_dim", 4, {}),
-        ("heads", 2, {"head_dim": None, "width": 8}),
-        ("momentum", 0.8, {"optimizer": "sgd"}),
-        ("expand_v", 2, {"architecture": "gdn"}),
-        ("conv_size", 2, {"architecture": "gdn"}),
-        ("queries_per_kv", 2, {"base_width": 16}),
-        ("decay", "independent", {"weight_decay": 0.1}),
-        ("nesterov", False, {"optimizer": "sgd"}),
-        ("gamma", 0.01, {"optimizer": "sophia"}),
-        ("curvature_every", 5, {"optimizer": "sophia"}),
-        ("adamw_lr_ratio", 0.5, MUON),
-        ("matrices", "all", MUON),
-        ("epsilon", 1e-6, MUON),
-        ("precondition_every", 5, {**MUON, "optimizer": "soap"}),
-    ],
-)
+GDN, MAMBA2 = {"architecture": "gdn"}, {"architecture": "mamba2"}
+LEARNABLE = {"learnable_multipliers": "mlp"}
+OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
+    ("head_dim", 4, {}),
+    ("heads", 2, {"head_dim": None, "width": 8}),
+    ("momentum", 0.8, {"optimizer": "sgd"}),
+    ("expand_v", 2, GDN),
+    ("conv_size", 2, MAMBA2),
+    ("queries_per_kv", 2, {"base_width": 16}),
+    ("decay", "independent", {"weight_decay": 0.1}),
+    ("nesterov", False, {"optimizer": "sgd"}),
+    ("gamma", 0.01, {"optimizer": "sophia"}),
+    ("curvature_every", 5, {"optimizer": "sophia"}),
+    ("adamw_lr_ratio", 0.5, MUON),
+    ("matrices", "all", MUON),
+    ("epsilon", 1e-6, MUON),
+    ("precondition_every", 5, {**MUON, "optimizer": "soap"}),
+    ("attention_every", 2, {"architecture": "gdn-hybrid", "depth": 4, "base_depth": 4}),
+    ("values_per_key", 2, {**GDN, "base_width": 16}),
+    ("negative_eigenvalues", True, GDN),
+    ("output_gate", False, GDN),
+    ("state_size", 8, MAMBA2),
+    ("state_ratio", 1.0, MAMBA2),
+    ("state_groups", 2, {**MAMBA2, "base_width": 16}),
+    ("multiplier_lr", 0.1, LEARNABLE),
+    ("multiplier_decay", 0.1, LEARNABLE),
+    ("clip_multipliers", True, LEARNABLE),
+    ("norm_scale_of", "mlp", {"norm_scale": 2.0}),
+    ("cooldown", 0.5, {"schedule": "wsd"}),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "where"), OF_ONE_KIND)
 def test_fields_of_one_kind_change_the_id_there(
     name: str, value: object, where: dict[str, object], recipe: Callable[..., Recipe]
 ) -> None:
@@ -76,10 +92,7 @@ def test_fields_of_one_kind_change_the_id_there(
 
 def test_every_field_is_covered_by_these_tests() -> None:
     named = {field.name for field in (*fields(Shape), *fields(Recipe))} - {"shape"}
-    assert named == {
-        *CHANGED, "head_dim", "heads", "momentum", "expand_v", "conv_size", "nesterov", "gamma",
-        "queries_per_kv", "decay", "curvature_every", "adamw_lr_ratio", "matrices", "precondition_every",
-    }  # fmt: skip
+    assert named == {*CHANGED, *(name for name, _, _ in OF_ONE_KIND)}
 
 
 def test_fields_added_later_leave_finished_trials_their_ids(recipe: Callable[..., Recipe]) -> None:
@@ -103,6 +116,12 @@ def test_fields_added_later_leave_finished_trials_their_ids(recipe: Callable[...
         ({"final_norm": "rmsnorm", "queries_per_kv": 1}, {}),
         ({"nesterov": False}, {"optimizer": "sgd", "momentum": 0.0}),
         ({"final_lr": 0.5}, {"schedule": "constant"}),
+        ({"qk_norm": True, "window": 3, "state_size": 4, "state_ratio": 1.0}, GDN),
+        ({"values_per_key": 2, "negative_eigenvalues": True, "output_gate": False}, MAMBA2),
+        ({"attention_every": 2}, {"architecture": "parallel-hybrid"}),
+        ({"multiplier_lr": 1.0, "multiplier_decay": 1.0, "clip_multipliers": True}, {}),
+        ({"norm_scale_of": "mlp", "cooldown": 0.5}, {}),
+        ({"state_size": 4}, {**MAMBA2, "state_ratio": 1.0}),
     ],
 )
 def test_what_a_recipe_does_not_read_is_not_in_its_id(

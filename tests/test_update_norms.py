@@ -12,7 +12,10 @@ import pytest
 from update_norms import MODULES, exponents
 
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.data.corpus import materialise, python_stdlib
+from mutransfer.models.data.corpus import Reading, corpus_of, materialise
+from mutransfer.models.data.documents import python_stdlib
+from mutransfer.models.data.token_file import TokenFile
+from mutransfer.models.data.tokenizer import BYTES
 from mutransfer.models.recipe import Optimizer, Recipe
 
 TOLERANCE = 0.15
@@ -28,10 +31,11 @@ COMMON: dict[str, Any] = {
 def text(tmp_path_factory: pytest.TempPathFactory) -> Batches:
     """The standard library's bytes, folded to 32 tokens: fewer than any width."""
     folder = tmp_path_factory.mktemp("text")
-    whole = materialise(python_stdlib(0.1), folder)
+    whole = materialise(corpus_of(python_stdlib, BYTES, Reading()), folder)
+    assert isinstance(whole, TokenFile)
     path = folder / "folded.bin"
-    (np.fromfile(whole.path, dtype=np.uint8) % 32).tofile(path)
-    return Batches(replace(whole, path=str(path), vocab_size=32), COMMON["sequence_length"])
+    (np.fromfile(whole.paths[0], dtype=np.uint8) % 32).tofile(path)
+    return replace(whole, paths=(str(path),), vocab_size=32).batches(COMMON["sequence_length"])
 
 
 def measured(

@@ -1,118 +1,226 @@
-"""Where the tokens come from: the default corpus, the user's text, or a file of tokens. No torch."""
+"""Identified data, not yet anywhere in particular: text, tokens or a made-up task. No torch."""
 
 import glob
 import hashlib
 import os
-import sysconfig
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .batches import TokenFile, TokenType
+from .batches import Source
+from .cache import tokenised
+from .documents import CorpusError, Document
+from .recall import Recall
+from .regression import Regression
+from .token_file import Order, Task, TokenFile, TokenType
+from .tokenizer import BYTES, Tokenizer
 
 READ_BYTES = 1 << 24
 
 
-class CorpusError(ValueError):
-    """The data cannot be used; the message names the file or pattern and the remedy."""
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Data as a sweep reads them; `text` are tokens (bytes) that no file holds yet."""
+
+    source: Source
+    text: bytes | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a trial that the data decide."""
+        return {"data": self.source.digest, "outputs": None, "vectors": False, **self.source.fields}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Corpus:
-    """Identified data, not yet anywhere in particular: `text` in memory, or the token file at `path`."""
+class Reading:
+    """How tokens are read: the held-out share, the order, and what is predicted of them."""
 
-    digest: str
-    tokens: int
-    dtype: TokenType
-    vocab_size: int
-    validation_fraction: float
-    text: bytes | None = None
-    path: str | None = None
+    validation_fraction: float = 0.1
+    order: Order = "random"
+    task: Task = "next-token"
+    mask_fraction: float = 0.15
+    classes: int = 16
 
-
-def python_stdlib(validation_fraction: float) -> Corpus:
-    """The top-level modules of the running Python's standard library, sorted, as bytes.
-
-    Real text that every machine has. Its identity is its content, so trials measured under another
-    Python version are other trials.
-    """
-    folder = Path(sysconfig.get_path("stdlib"))
-    return _bytes_of(sorted(folder.glob("*.py")), validation_fraction)
-
-
-def text_files(pattern: str, validation_fraction: float) -> Corpus:
-    """The files that match a glob (`**` descends), sorted, as bytes."""
-    paths = [Path(path) for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
-    if not paths:
-        raise CorpusError(f"no file matches {pattern!r}; give a glob of text files, such as 'texts/**/*.txt'")
-    return _bytes_of(paths, validation_fraction)
+    def identity(self, content: str, dtype: str) -> str:
+        """The digest of these tokens read like this. Next tokens drawn at random have the oldest form."""
+        told = f"{content} {dtype} {self.validation_fraction!r}"
+        if self.order != "random":
+            told += f" {self.order}"
+        if self.task == "masked":
+            told += f" masked {self.mask_fraction!r}"
+        if self.task == "classification":
+            told += f" classification {self.classes}"
+        return _short(told)
 
 
-def token_file(path: str, dtype: TokenType, vocab_size: int, validation_fraction: float) -> Corpus:
-    """A flat file of unsigned little-endian tokens, as nanoGPT writes it; read where it lies."""
-    width = np.dtype(dtype).itemsize
-    try:
-        size = os.path.getsize(path)
-        if size == 0 or size % width:
-            raise CorpusError(f"{path}: {size} bytes are not a whole number of {dtype} tokens; check dtype")
-        highest = _highest_token(path, dtype)
-        digest = _file_digest(path)
-    except OSError as error:
-        raise CorpusError(
-            f"{path}: cannot be read ({error.strerror}); give a file of {dtype} tokens"
-        ) from None
-    if highest >= vocab_size:
-        raise CorpusError(f"{path}: token {highest} is outside vocab_size {vocab_size}; raise vocab_size")
-    return Corpus(
-        digest=_identity(digest, dtype, validation_fraction),
-        tokens=size // width,
-        dtype=dtype,
-        vocab_size=vocab_size,
-        validation_fraction=validation_fraction,
-        path=os.path.abspath(path),
-    )
+def corpus_of(documents: Callable[[], Iterable[Document]], tokenizer: Tokenizer, reading: Reading) -> Corpus:
+    """The documents as tokens. Bytes are kept in memory; what a tokenizer makes is cached on disk."""
+    if reading.task == "classification":
+        return _classified(documents, tokenizer, reading)
+    return _tokens_of(lambda: (text for _, text in documents()), tokenizer, reading, ())
 
 
-def materialise(corpus: Corpus, folder: Path) -> TokenFile:
-    """The corpus as a file that workers can map; text is written once, under its digest."""
-    path = corpus.path or str((folder / f"{corpus.digest}.bin").resolve())
-    if corpus.text is not None and not os.path.exists(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = f"{path}.{os.getpid()}.tmp"
-        with open(scratch, "wb") as file:
-            file.write(corpus.text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
+def token_file(pattern: str, dtype: TokenType, vocab_size: int, reading: Reading) -> Corpus:
+    """Flat files of unsigned little-endian tokens, as nanoGPT writes them, read where they lie; several are
+    shards, in the order of their names."""
+    paths = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
+    width, digests, size = np.dtype(dtype).itemsize, [], 0
+    for path in paths or [pattern]:
+        try:
+            held = os.path.getsize(path)
+            if held == 0 or held % width:
+                raise CorpusError(
+                    f"{path}: {held} bytes are not a whole number of {dtype} tokens; check dtype"
+                )
+            highest = _highest_token(path, dtype)
+            digests.append(_file_digest(path))
+        except OSError as error:
+            raise CorpusError(
+                f"{path}: cannot be read ({error.strerror}); give a file of {dtype} tokens"
+            ) from None
+        if highest >= vocab_size:
+            raise CorpusError(f"{path}: token {highest} is outside vocab_size {vocab_size}; raise vocab_size")
+        size += held
+    whole = tuple(os.path.abspath(path) for path in paths)
+    content = digests[0] if len(digests) == 1 else _short(" ".join(digests))
+    return Corpus(_described(whole, dtype, size // width, vocab_size, content, reading, ()))
+
+
+def recall(pairs: int, vocab_size: int) -> Corpus:
+    return Corpus(Recall(pairs=pairs, vocab_size=vocab_size, digest=_short(f"mqar 1 {pairs} {vocab_size}")))
+
+
+def regression(dimension: int) -> Corpus:
+    return Corpus(Regression(dimension=dimension, digest=_short(f"regression 1 {dimension}")))
+
+
+def materialise(corpus: Corpus, folder: Path) -> Source:
+    """The corpus where workers can read it; text and what was tokenised are put into the folder, once."""
+    source = corpus.source
+    if not isinstance(source, TokenFile):
+        return source
+    if corpus.text is not None:
+        path = folder / f"{source.digest}.bin"
+        _put(path, lambda scratch: scratch.write_bytes(corpus.text or b""))
+        return replace(source, paths=(str(path.resolve()),))
+    if source.paths[0].endswith(CACHED):
+        path = folder / f"{source.digest}.bin"
+        _put(path, lambda scratch: _linked(Path(source.paths[0]), scratch))
+        return replace(source, paths=(str(path.resolve()),))
+    return source
+
+
+KINDS = {"tokens": TokenFile, "mqar": Recall, "regression": Regression}
+CACHED = ".tokens"
+
+
+def source_object(source: Source) -> dict[str, Any]:
+    """A source as JSON's plain values, for `source_from_object`."""
+    (kind,) = (name for name, class_ in KINDS.items() if isinstance(source, class_))
+    assert isinstance(source, TokenFile | Recall | Regression)
+    return {"kind": kind, **asdict(source)}
+
+
+def source_from_object(record: Mapping[str, Any], folder: Path) -> Source:
+    """The source; relative paths are those of `folder`. Raises KeyError or TypeError for what is none."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    kind = str(values.pop("kind", "tokens"))  # the records of older sweeps have none, and one path
+    if "path" in values:
+        values["paths"] = (values.pop("path"),)
+    if kind == "tokens":
+        values["paths"] = tuple(str(folder / path) for path in values["paths"])
+    source: Source = KINDS[kind](**values)
+    return source
+
+
+def _classified(
+    documents: Callable[[], Iterable[Document]], tokenizer: Tokenizer, reading: Reading
+) -> Corpus:
+    """The documents by label, the classes with the most text first, ties by name."""
+    by_label: dict[str, list[bytes]] = {}
+    for label, text in documents():
+        by_label.setdefault(label, []).append(text)
+    largest = sorted(by_label, key=lambda label: (-sum(map(len, by_label[label])), label))[: reading.classes]
+    if len(largest) < 2:
+        raise CorpusError("classification needs at least two classes; give a label, or more files")
+    parts = [_encoded(iter(by_label[label]), tokenizer) for label in largest]
+    tokens = np.concatenate(parts)
+    content = hashlib.sha256(tokens.tobytes()).hexdigest()
+    sizes = tuple(len(part) for part in parts)
+    described = _described((), tokenizer.dtype, len(tokens), tokenizer.vocab_size, content, reading, sizes)
+    return Corpus(described, tokens.tobytes())
+
+
+def _tokens_of(
+    texts: Callable[[], Iterable[bytes]], tokenizer: Tokenizer, reading: Reading, classes: tuple[int, ...]
+) -> Corpus:
+    if tokenizer is BYTES:
+        text = b"".join(texts())
+        content = hashlib.sha256(text).hexdigest()
+        return Corpus(_described((), "uint8", len(text), 256, content, reading, classes), text)
+    digest = hashlib.sha256(tokenizer.identity.encode())
+    for text in texts():
+        digest.update(len(text).to_bytes(8, "little") + text)
+    content = digest.hexdigest()[:32]
+    dtype = tokenizer.dtype
+    path = tokenised(f"{content}{CACHED}", lambda: (tokenizer.encode(text) for text in texts()), dtype)
+    size = os.path.getsize(path) // np.dtype(dtype).itemsize
+    return Corpus(_described((str(path),), dtype, size, tokenizer.vocab_size, content, reading, classes))
+
+
+def _described(
+    paths: tuple[str, ...],
+    dtype: TokenType,
+    tokens: int,
+    vocab_size: int,
+    content: str,
+    reading: Reading,
+    classes: tuple[int, ...],
+) -> TokenFile:
     return TokenFile(
-        path=path,
-        dtype=corpus.dtype,
-        tokens=corpus.tokens,
-        vocab_size=corpus.vocab_size,
-        validation_fraction=corpus.validation_fraction,
-        digest=corpus.digest,
+        paths=paths,
+        dtype=dtype,
+        tokens=tokens,
+        vocab_size=vocab_size,
+        validation_fraction=reading.validation_fraction,
+        digest=reading.identity(content, dtype),
+        order=reading.order,
+        task=reading.task,
+        mask_fraction=reading.mask_fraction,
+        classes=classes,
     )
 
 
-def _bytes_of(paths: Sequence[Path], validation_fraction: float) -> Corpus:
+def _encoded(texts: Iterable[bytes], tokenizer: Tokenizer) -> np.ndarray:
+    return np.concatenate([np.asarray(tokenizer.encode(text), tokenizer.dtype) for text in texts])
+
+
+def _put(path: Path, make: Callable[[Path], object]) -> None:
+    """Makes a file beside its place and moves it there, unless it is there already."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    make(scratch)
+    with open(scratch, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+
+
+def _linked(held: Path, scratch: Path) -> None:
     try:
-        text = b"".join(path.read_bytes() for path in paths)
-    except OSError as error:
-        raise CorpusError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    return Corpus(
-        digest=_identity(hashlib.sha256(text).hexdigest(), "uint8", validation_fraction),
-        tokens=len(text),
-        dtype="uint8",
-        vocab_size=256,
-        validation_fraction=validation_fraction,
-        text=text,
-    )
+        os.link(held, scratch)
+    except OSError:  # another file system
+        shutil.copyfile(held, scratch)
 
 
-def _identity(content: str, dtype: str, validation_fraction: float) -> str:
-    return hashlib.sha256(f"{content} {dtype} {validation_fraction!r}".encode()).hexdigest()[:16]
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _file_digest(path: str) -> str:

@@ -1,6 +1,6 @@
 """Normalisation over the last dimension, gains and biases per trial.
 
-K trials, B batch, T time, D features.
+K trials, D features.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from torch import Tensor
 NORM_EPS = 1e-6
 
 
-def norm(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str) -> Tensor:
-    """LayerNorm where `name` has a bias, RMSNorm (arXiv:1910.07467) where it has a gain alone, else x."""
-    gain_KD = parameters.get(f"{name}.gain")
+def norm(x: Tensor, parameters: Mapping[str, Tensor], name: str) -> Tensor:
+    """Of x [K, ..., D]: LayerNorm where `name` has a bias, RMSNorm (arXiv:1910.07467) where it has a gain
+    alone, else x itself."""
+    gain_KD, bias_KD = parameters.get(f"{name}.gain"), parameters.get(f"{name}.bias")
     if gain_KD is None:
-        return x_KBTD
-    features = (x_KBTD.shape[-1],)
-    bias_KD = parameters.get(f"{name}.bias")
+        return x
+    features, beside = (x.shape[-1],), (len(x), *(1,) * (x.dim() - 2), -1)
     if bias_KD is None:
-        return F.rms_norm(x_KBTD, features, eps=NORM_EPS) * gain_KD[:, None, None]
-    return F.layer_norm(x_KBTD, features, eps=NORM_EPS) * gain_KD[:, None, None] + bias_KD[:, None, None]
+        return F.rms_norm(x, features, eps=NORM_EPS) * gain_KD.view(beside)
+    return F.layer_norm(x, features, eps=NORM_EPS) * gain_KD.view(beside) + bias_KD.view(beside)

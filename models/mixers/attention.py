@@ -1,15 +1,18 @@
-"""Causal softmax attention.
+"""Softmax attention.
 
 K trials, B batch, T time, H heads, G key/value heads, E head size, D width, N = K * B.
 """
 
+import functools
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..layers.linear import projection
 from ..layers.multiplier import Multiplier, scaled
+from ..layers.norm import norm
 from ..layers.positions import rotate
 from ..layers.trace import Trace
 from ..shape import Shape
@@ -20,7 +23,8 @@ def attention(
 ) -> Tensor:
     """Multi-head attention, [K, B, T, D]. `scale` is the whole factor on the logits.
 
-    With grouped queries (arXiv:2305.13245) each key/value head serves H / G query heads.
+    With grouped queries (arXiv:2305.13245) each key/value head serves H / G query heads. Queries and keys
+    may be normalised per head (arXiv:2302.05442), before they are rotated.
     The trial axis joins the batch of the attention kernel. That kernel takes one scale, so where the
     trials differ theirs goes into the query.
     """
@@ -28,6 +32,9 @@ def attention(
 
     def heads(which: str) -> Tensor:
         y_KBTD = projection(x_KBTD, parameters, f"{name}.{which}", trace)
+        if shape.qk_norm and which != "value":
+            y_KBTHE = y_KBTD.unflatten(3, (-1, shape.head_size))
+            y_KBTD = norm(y_KBTHE, parameters, f"{name}.{which}_norm").flatten(3)
         if which == "query" and isinstance(scale, Tensor):
             y_KBTD = scaled(y_KBTD, scale)
         return y_KBTD.view(k * b, t, -1, shape.head_size).transpose(1, 2)
@@ -36,11 +43,26 @@ def attention(
     if shape.positions == "rotary":
         q_NHTE, k_NGTE = rotate(q_NHTE), rotate(k_NGTE)
     k_NHTE, v_NHTE = _shared(k_NGTE, shape), _shared(v_NGTE, shape)
+    seen_TT = None if shape.window is None else _seen(t, shape.window, shape.causal, x_KBTD.device)
     o_NHTE = F.scaled_dot_product_attention(
-        q_NHTE, k_NHTE, v_NHTE, is_causal=True, scale=1.0 if isinstance(scale, Tensor) else scale
+        q_NHTE,
+        k_NHTE,
+        v_NHTE,
+        attn_mask=seen_TT,
+        is_causal=shape.causal and seen_TT is None,
+        scale=1.0 if isinstance(scale, Tensor) else scale,
     )
     o_KBTD = o_NHTE.transpose(1, 2).reshape(k, b, t, shape.width)
     return projection(o_KBTD, parameters, f"{name}.output", trace)
+
+
+@functools.lru_cache(maxsize=64)
+def _seen(time: int, window: int, causal: bool, device: torch.device) -> Tensor:
+    """Which positions each one attends to: the last `window`, its own included, or as many on either side."""
+    position_T = torch.arange(time, device=device)
+    back_TT = position_T[:, None] - position_T[None, :]
+    ahead = 0 if causal else window - 1
+    return (back_TT < window) & (back_TT >= -ahead)
 
 
 def _shared(x_NGTE: Tensor, shape: Shape) -> Tensor:

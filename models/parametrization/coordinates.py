@@ -39,6 +39,7 @@ UPDATE: Mapping[Role, Power] = {
     Role.NARROW:        INSIDE,
     Role.NARROW_VECTOR: INSIDE,
 }  # fmt: skip
+"""Learnable multipliers have no row: their effect is part of their matrix's."""
 
 
 def expectation(quantity: Quantity, role: Role | None, parametrization: str) -> Expectation:

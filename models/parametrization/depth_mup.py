@@ -8,7 +8,7 @@ tables 9-13.
 from . import mup
 from .power import HALF, ONE, L, W
 from .role import Role, Site
-from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon
+from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon, without_multipliers
 
 INIT: InitTable = mup.INIT
 
@@ -22,10 +22,11 @@ ADAMW: UpdateTable = {
     Role.HIDDEN_SCALAR: Update(1 / L**HALF,       ONE,   1 / L**HALF,         "[4] shared gain"),
     Role.NARROW:        Update(1 / (W * L**HALF), W,     1 / (L * W) ** HALF, "[3], rest [4]"),
     Role.NARROW_VECTOR: Update(1 / L**HALF,       ONE,   1 / (L * W) ** HALF, "[3], rest [4]"),
+    Role.MULTIPLIER:    Update(1 / L**HALF,       ONE,   1 / (W * L**HALF),   "[4] as a branch's vectors"),
 }  # fmt: skip
 
-SOPHIA: UpdateTable = ADAMW
-LION: UpdateTable = without_epsilon(ADAMW)
+SOPHIA: UpdateTable = without_multipliers(ADAMW)
+LION: UpdateTable = without_epsilon(SOPHIA)
 
 SGD: UpdateTable = {
     **mup.SGD,

@@ -8,11 +8,12 @@ Sources
   [2] arXiv:2203.03466, tensor programs V, table 3; the `mup` package agrees (tests/test_mup_package.py).
   [3] arXiv:2606.04048v1, Gated DeltaNet: gates of a fixed number of growing heads.
   [4] docs/parametrization.md, derivations of this project.
+  [5] arXiv:2601.04890, learnable multipliers: one learning rate for all of them, at every width.
 """
 
 from .power import HALF, ONE, L, W
 from .role import Role, Site
-from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon
+from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon, without_multipliers
 
 # Standard deviation at initialisation, [1] tables 1 and 3-7.
 INIT: InitTable = {
@@ -24,6 +25,7 @@ INIT: InitTable = {
     Role.HIDDEN_SCALAR: ONE,
     Role.NARROW:        1 / W**HALF,
     Role.NARROW_VECTOR: ONE,
+    Role.MULTIPLIER:    ONE,
 }  # fmt: skip
 
 # Forward multipliers: [1] table 1; attention [2] section 4; state [3] section 4.
@@ -35,6 +37,8 @@ MULTIPLIER: MultiplierTable = {
     Site.GROWING_ATTENTION: 1 / W**HALF,  # on top of 1/sqrt(head_dim): together 1/head_dim
     Site.STATE:             ONE,
     Site.GROWING_STATE:     W**HALF,
+    Site.SCORES:            ONE,
+    Site.GROWING_SCORES:    1 / W,  # C . B sums as many products as the state has rows: [4]
     Site.READOUT:           1 / W,
 }  # fmt: skip
 
@@ -48,11 +52,13 @@ ADAMW: UpdateTable = {
     Role.HIDDEN_SCALAR: Update(ONE,       ONE,           1 / L,             "[4] shared gain"),
     Role.NARROW:        Update(1 / W,     W,             1 / (L * W**HALF), "[3], rest [4]"),
     Role.NARROW_VECTOR: Update(ONE,       ONE,           1 / (L * W**HALF), "[3], rest [4]"),
+    # Of base values of its own, whatever the optimizer of the matrices.
+    Role.MULTIPLIER:    Update(ONE,       ONE,           1 / (L * W),       "[5], epsilon [4]"),
 }  # fmt: skip
 
 # Lion and Sophia move every entry by Theta(1), as AdamW does; Lion has no epsilon.
-SOPHIA: UpdateTable = ADAMW
-LION: UpdateTable = without_epsilon(ADAMW)
+SOPHIA: UpdateTable = without_multipliers(ADAMW)
+LION: UpdateTable = without_epsilon(SOPHIA)
 
 # SGD, with or without momentum. It has no epsilon.
 SGD: UpdateTable = {

@@ -16,6 +16,7 @@ class Role(StrEnum):
     HIDDEN_SCALAR = "hidden scalar"  # no dimension grows: a gain shared by a growing number of heads
     NARROW = "narrow"  # n -> fixed, inside a branch: gates of growing heads, shared keys and values
     NARROW_VECTOR = "narrow vector"  # A_log, dt_bias of a fixed number of growing heads
+    MULTIPLIER = "learnable multiplier"  # a scalar, row or column multiplier of a matrix
 
 
 class Site(StrEnum):
@@ -27,10 +28,12 @@ class Site(StrEnum):
     GROWING_ATTENTION = "attention logits, growing head"
     STATE = "state readout"  # GDN's o = S q before its norm, fixed head_dim
     GROWING_STATE = "state readout, growing head"
+    SCORES = "state scores"  # Mamba2's C . B, state of a fixed size
+    GROWING_SCORES = "state scores, growing state"
     READOUT = "readout"  # on the logits
 
 
-Start = Literal["normal", "ones", "zeros", "a_log", "dt_bias"]
+Start = Literal["normal", "ones", "zeros", "a_log", "a_log_from_1", "dt_bias"]
 
 
 def pattern_of(name: str) -> str:

@@ -33,3 +33,8 @@ UpdateTable = Mapping[Role, Update]
 def without_epsilon(table: UpdateTable) -> UpdateTable:
     """The same rows for an optimizer that has no epsilon."""
     return {role: replace(row, epsilon=None) for role, row in table.items()}
+
+
+def without_multipliers(table: UpdateTable) -> UpdateTable:
+    """The same rows for an optimizer that leaves learnable multipliers to AdamW."""
+    return {role: row for role, row in table.items() if role is not Role.MULTIPLIER}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..inventory import attention_site, parameters, state_site
+from ..inventory import attention_site, parameters, scores_site, state_site
 from ..recipe import MATRIX_OPTIMIZERS, Optimizer, Recipe
 from ..shape import Shape
 from .role import Parameter, Role, Site
@@ -53,6 +53,8 @@ def rules_by_pattern(recipe: Recipe) -> dict[str, ParameterRule]:
 
 def optimizer_of(role: Role, recipe: Recipe) -> Optimizer:
     """Which optimizer acts on a role: decided by the role alone, never by a size."""
+    if role is Role.MULTIPLIER:
+        return "adamw"
     if recipe.optimizer not in MATRIX_OPTIMIZERS or role in MATRICES[recipe.matrices]:
         return recipe.optimizer
     return "adamw"
@@ -67,13 +69,15 @@ def multipliers(recipe: Recipe) -> dict[Site, float]:
         Site.BRANCH: recipe.residual_multiplier,
         Site.READOUT: recipe.readout_multiplier * _tied_scale(base, recipe),
     }
-    if shape.architecture == "transformer":
+    if "attention" in shape.mixers:
         # 1/sqrt(head_dim) of the *base*, times the table's power of the head's growth: a fixed head
         # stays at 1/sqrt(head_dim), a growing one falls like 1/head_dim.
         growth = math.sqrt(base.head_size / shape.head_size)
         values[attention_site(shape)] = logits * growth
-    else:
+    if "gdn" in shape.mixers:
         values[state_site(shape)] = 1.0
+    if "mamba2" in shape.mixers:
+        values[scores_site(shape)] = 1.0
     table = MULTIPLIER[recipe.parametrization]
     return {site: value * table[site](*ratios(recipe)) for site, value in values.items()}
 
@@ -90,20 +94,51 @@ def _rule(
     m = ratios(recipe)
     optimizer = optimizer_of(parameter.role, recipe)
     update = UPDATE[recipe.parametrization, optimizer][parameter.role]
-    rate = recipe.learning_rate
-    if optimizer != recipe.optimizer:
-        rate *= recipe.adamw_lr_ratio or 0.0
-    decay = update.weight_decay if recipe.decay == "coupled" else update.independent_decay
+    rate, decay = _base_update(parameter, optimizer, recipe)
+    decay_power = update.weight_decay if recipe.decay == "coupled" else update.independent_decay
     std = base_std[parameter.pattern]
     return ParameterRule(
         parameter=parameter,
         optimizer=optimizer,
         init_std=None if std is None else std * INIT[recipe.parametrization][parameter.role](*m),
         learning_rate=rate * update.learning_rate(*m),
-        weight_decay=recipe.weight_decay * decay(*m) if parameter.decayed else 0.0,
+        weight_decay=decay * decay_power(*m) if parameter.decayed else 0.0,
         epsilon=None if update.epsilon is None else recipe.epsilon * update.epsilon(*m),
         multiplier=_forward_multiplier(parameter, sites),
         source=f"{recipe.parametrization} {optimizer}, {parameter.role}: {update.source}",
+    )
+
+
+def _base_update(parameter: Parameter, optimizer: Optimizer, recipe: Recipe) -> tuple[float, float]:
+    """Learning rate and weight decay at the base shape."""
+    if parameter.role is Role.MULTIPLIER:
+        return recipe.multiplier_lr, recipe.multiplier_decay
+    if is_frozen(parameter, recipe):
+        return 0.0, 0.0
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if optimizer != recipe.optimizer:
+        assert recipe.adamw_lr_ratio is not None, "recipes of matrix optimizers have one"
+        rate *= recipe.adamw_lr_ratio
+    if is_norm_scaled(parameter, recipe):
+        rate *= recipe.norm_scale
+        decay /= recipe.norm_scale if recipe.decay == "coupled" else 1.0
+    return rate, decay
+
+
+def is_frozen(parameter: Parameter, recipe: Recipe) -> bool:
+    """Whether the parameter is a gain that keeps its first value."""
+    final = parameter.role is Role.VECTOR
+    is_gain = parameter.name.endswith(".gain")
+    return is_gain and (recipe.frozen_gains == "all" or (recipe.frozen_gains == "final" and final))
+
+
+def is_norm_scaled(parameter: Parameter, recipe: Recipe) -> bool:
+    """Whether the parameter is a matrix of the part whose norm the recipe's `norm_scale` moves."""
+    return (
+        recipe.norm_scale != 1.0
+        and parameter.role is not Role.MULTIPLIER
+        and len(parameter.shape) == 2
+        and recipe.norm_scale_of in parameter.name.split(".")
     )
 
 

@@ -4,7 +4,7 @@
   sp         the table of ones: every shape is its own base (`Recipe.base_shape`)
   mup-width  muP's width rules and no depth rule: every power of m_L is left out
   mup-plain  muP without rows for what is narrow (gates of growing heads, shared keys and values): they
-             count as hidden, their vectors as hidden vectors, and the state is not rescaled. What a user
+             count as hidden, their vectors as hidden vectors, and no state is rescaled. What a user
              gets who applies muP to Gated DeltaNet by the book; there to be compared with.
 """
 
@@ -60,7 +60,7 @@ MULTIPLIER: dict[str, MultiplierTable] = {
     "mup": mup.MULTIPLIER,
     "depth-mup": depth_mup.MULTIPLIER,
     "mup-width": {site: _width_only(power) for site, power in mup.MULTIPLIER.items()},
-    "mup-plain": {**mup.MULTIPLIER, Site.GROWING_STATE: ONE},
+    "mup-plain": {**mup.MULTIPLIER, Site.GROWING_STATE: ONE, Site.GROWING_SCORES: ONE},
 }
 
 UPDATE: dict[tuple[str, str], UpdateTable] = {

@@ -20,19 +20,21 @@ from ..optimizers import DIRECTIONS
 from ..optimizers.direction import Hyperparameters, step
 from ..optimizers.sophia import Sophia
 from ..parametrization.role import Parameter, Role
-from ..parametrization.rules import ParameterRule, parameter_rules
+from ..parametrization.rules import ParameterRule, is_frozen, is_norm_scaled, parameter_rules
 from ..recipe import MATRIX_OPTIMIZERS, Optimizer, Recipe
 from .checkpoint import State, direction_state, restore_direction
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What the parameters of one buffer share. `matrix` is their shape where a matrix optimizer needs it."""
+    """What the parameters of one buffer share. `matrix` is their shape where a matrix optimizer needs it,
+    `apart` is for those whose learning rate is not that of their role."""
 
     optimizer: Optimizer
     role: Role
     decayed: bool
     matrix: tuple[int, int] | None
+    apart: bool
 
 
 class ParameterBank:
@@ -43,7 +45,7 @@ class ParameterBank:
         rules = [parameter_rules(recipe) for recipe in recipes]
         self._layout: dict[Key, list[Parameter]] = {}
         for rule in rules[0]:
-            self._layout.setdefault(_key(rule), []).append(rule.parameter)
+            self._layout.setdefault(_key(rule, recipes), []).append(rule.parameter)
         by_name = [{rule.parameter.name: rule for rule in trial} for trial in rules]
         self._buffers = {key: self._initialised(members, by_name) for key, members in self._layout.items()}
         first = {key: [trial[members[0].name] for trial in by_name] for key, members in self._layout.items()}
@@ -57,6 +59,12 @@ class ParameterBank:
     def buffers(self) -> list[Tensor]:
         """The leaves [K, P] that gradients are taken with respect to."""
         return list(self._buffers.values())
+
+    @property
+    def clipped(self) -> list[bool]:
+        """Whether each buffer counts in the gradient norm and is clipped by it: learnable multipliers are
+        left out, unless the recipes say otherwise."""
+        return [key.role is not Role.MULTIPLIER or self._recipes[0].clip_multipliers for key in self._layout]
 
     def views(self) -> dict[str, Tensor]:
         """Every parameter by name, [K, *shape]. Splitting makes its gradient one concatenation."""
@@ -136,10 +144,11 @@ class ParameterBank:
         return torch.tensor(values, dtype=torch.float32, device=self._device)[:, None]
 
 
-def _key(rule: ParameterRule) -> Key:
+def _key(rule: ParameterRule, recipes: Sequence[Recipe]) -> Key:
     """Routing is by role; only a buffer that holds matrices for a matrix optimizer knows their shape."""
-    parameter = rule.parameter
-    if rule.optimizer not in MATRIX_OPTIMIZERS:
-        return Key(rule.optimizer, parameter.role, parameter.decayed, None)
-    rows, columns = parameter.shape
-    return Key(rule.optimizer, parameter.role, parameter.decayed, (rows, columns))
+    parameter, matrix = rule.parameter, None
+    if rule.optimizer in MATRIX_OPTIMIZERS:
+        rows, columns = parameter.shape
+        matrix = rows, columns
+    apart = is_frozen(parameter, recipes[0]) or any(is_norm_scaled(parameter, recipe) for recipe in recipes)
+    return Key(rule.optimizer, parameter.role, parameter.decayed, matrix, apart)

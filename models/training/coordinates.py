@@ -1,18 +1,19 @@
 """The measurements of a coordinate check: sizes of what a short training does inside the network.
 
-K trials, B batch, T time, S = T + 1.
+K trials, B batch, T time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..data.batches import Batches
-from ..inventory import parameters
+from ..inventory import plain_parameters
+from ..layers.learnable import merged
 from ..layers.linear import linear
-from ..loss import cross_entropy
+from ..loss import loss
 from ..parametrization.coordinates import Quantity
 from ..parametrization.role import Role, Site, pattern_of
 from ..parametrization.rules import multipliers
@@ -43,24 +44,34 @@ def measure(
     The recipes differ in their seed alone; K values come back for each coordinate.
     """
     training = GroupTraining(recipes, batches, device)
-    probe = torch.from_numpy(batches.validation(sequences)).to(device)
-    probe_KBS = probe.expand(len(recipes), -1, -1)
+    held = batches.validation(sequences)
+    probe = _Probe(
+        *(torch.from_numpy(x).to(device).expand(len(recipes), *x.shape) for x in (held.inputs, held.labels))
+    )
     begun = {name: view.detach().clone() for name, view in training.views().items()}
-    before, gradients = _forward(training, probe_KBS, begun), _gradients(training, probe_KBS)
+    before, gradients = _forward(training, probe, begun), _gradients(training, probe)
     for step in range(steps):
         training.step(step)
     ended = {name: view.detach().clone() for name, view in training.views().items()}
-    after = _forward(training, probe_KBS, ended)
+    after = _forward(training, probe, ended)
     found = _Squares()
-    _modules(found, recipes[0], begun, ended, before, after)
+    _modules(found, recipes[0], merged(begun), merged(ended), before, after)
     _stream(found, recipes[0].shape.depth, before, after)
-    for parameter in parameters(recipes[0].shape):
+    for parameter in plain_parameters(recipes[0].shape):
         module = parameter.name.removesuffix(".weight")
         found.add(module, parameter.role, "gradient", gradients[parameter.name])
     return found.coordinates()
 
 
 Pass = dict[str, tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """The sequences that are measured on, the same for all trials."""
+
+    inputs: Tensor
+    labels_KBT: Tensor
 
 
 class _Squares:
@@ -86,20 +97,20 @@ class _Squares:
 
 
 @torch.no_grad()
-def _forward(training: GroupTraining, probe_KBS: Tensor, views: dict[str, Tensor]) -> Pass:
+def _forward(training: GroupTraining, probe: _Probe, views: dict[str, Tensor]) -> Pass:
     """Every module's input and output."""
     seen: Pass = {}
 
     def trace(name: str, given: Tensor, made: Tensor) -> None:
         seen[name] = (given.float() if given.is_floating_point() else given, made.float())
 
-    training.logits(probe_KBS[..., :-1], views, trace)
+    training.logits(probe.inputs, views, trace)
     return seen
 
 
-def _gradients(training: GroupTraining, probe_KBS: Tensor) -> dict[str, Tensor]:
+def _gradients(training: GroupTraining, probe: _Probe) -> dict[str, Tensor]:
     views = training.views()
-    loss_K = cross_entropy(training.logits(probe_KBS[..., :-1], views), probe_KBS[..., 1:])
+    loss_K = loss(training.logits(probe.inputs, views), probe.labels_KBT)
     return dict(zip(views, torch.autograd.grad(loss_K.sum(), list(views.values())), strict=True))
 
 
@@ -107,21 +118,24 @@ def _gradients(training: GroupTraining, probe_KBS: Tensor) -> dict[str, Tensor]:
 def _modules(
     found: _Squares,
     recipe: Recipe,
-    begun: dict[str, Tensor],
-    ended: dict[str, Tensor],
+    begun: Mapping[str, Tensor],
+    ended: Mapping[str, Tensor],
     before: Pass,
     after: Pass,
 ) -> None:
-    """Activations, learned effects and what random weights pass on, of everything that has parameters."""
+    """Activations, learned effects and what random weights pass on, of everything that has parameters.
+
+    Learnable multipliers count as part of their matrices.
+    """
     sites = multipliers(recipe)
-    for parameter in parameters(recipe.shape):
+    for parameter in plain_parameters(recipe.shape):
         module, role = parameter.name.removesuffix(".weight"), parameter.role
         learned = ended[parameter.name] - begun[parameter.name]
         factor = 1.0 if role in OUTSIDE else sites[Site.BRANCH]
         if role is Role.INPUT:
             factor = sites[Site.EMBEDDING]
         if module == "embedding":
-            learned = _looked_up(learned, before["embedding"][0])
+            learned = _embedded(learned, before["embedding"][0])
         elif module in after and len(parameter.shape) == 2:
             given, made = after[module]
             found.add(module, role, "activation", made)
@@ -130,14 +144,17 @@ def _modules(
         found.add(module, role, "update", learned * factor)
 
 
-def _looked_up(learned_KVD: Tensor, tokens_KBT: Tensor) -> Tensor:
-    """The change of the rows that the probe's tokens read."""
-    return torch.stack([rows[tokens] for rows, tokens in zip(learned_KVD, tokens_KBT, strict=True)])
+def _embedded(learned_KVD: Tensor, inputs: Tensor) -> Tensor:
+    """The change of the rows that the probe's tokens read, or of what its vectors become."""
+    if inputs.is_floating_point():
+        return linear(inputs, learned_KVD.transpose(1, 2))
+    return torch.stack([rows[tokens] for rows, tokens in zip(learned_KVD, inputs, strict=True)])
 
 
 @torch.no_grad()
 def _stream(found: _Squares, depth: int, before: Pass, after: Pass) -> None:
-    """The residual stream at its start and at its end, and how far it and the logits have moved.
+    """The residual stream at its start and at its end, how far it and the logits have moved, and what is
+    read from the states of recurrent mixers.
 
     In between it has moved by a share l / L of the blocks: an average over few blocks would bend.
     """
@@ -145,4 +162,8 @@ def _stream(found: _Squares, depth: int, before: Pass, after: Pass) -> None:
         made = after[name][1]
         found.add(module, None, "activation", made)
         found.add(module, None, "change", made - before[name][1])
+    for name in after:
+        if name.endswith(".state"):
+            found.add(name, None, "activation", after[name][1])
+            found.add(name, None, "change", after[name][1] - before[name][1])
     found.add("readout", Role.OUTPUT, "change", after["readout"][1] - before["readout"][1])

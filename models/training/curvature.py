@@ -12,14 +12,25 @@ from torch import Tensor
 STREAM = 1  # apart from the draws of batches, which depend on (seed, step) too
 
 
-def own_labels(logits_KBTV: Tensor, seeds: Sequence[int], step: int) -> Tensor:
-    """One label per position from softmax(logits), [K, B, T].
+def own_labels(logits_KBTV: Tensor, labels_KBT: Tensor, seeds: Sequence[int], step: int) -> Tensor:
+    """A label drawn for every position that has one, [K, B, T]: from softmax(logits), or from a Gaussian of
+    unit width about the output where labels are numbers.
 
-    The uniform numbers depend on (seed, step) alone and are drawn on the CPU: trials that differ in
+    The random numbers depend on (seed, step) alone and are drawn on the CPU: trials that differ in
     anything else are paired.
     """
-    shape = logits_KBTV.shape[1:3]
-    draws = {seed: np.random.default_rng([seed, step, STREAM]).random(shape, np.float32) for seed in {*seeds}}
-    uniform_KBT = torch.from_numpy(np.stack([draws[seed] for seed in seeds])).to(logits_KBTV.device)
+    if labels_KBT.is_floating_point():
+        return logits_KBTV[..., 0].float() + _drawn(logits_KBTV, seeds, step, "standard_normal")
+    uniform_KBT = _drawn(logits_KBTV, seeds, step, "random")
     below_KBTV = logits_KBTV.float().softmax(-1).cumsum(-1) < uniform_KBT[..., None]
-    return below_KBTV.sum(-1).clamp(max=logits_KBTV.shape[-1] - 1)
+    drawn_KBT = below_KBTV.sum(-1).clamp(max=logits_KBTV.shape[-1] - 1)
+    return torch.where(labels_KBT >= 0, drawn_KBT, labels_KBT)
+
+
+def _drawn(like_KBTV: Tensor, seeds: Sequence[int], step: int, kind: str) -> Tensor:
+    shape = like_KBTV.shape[1:3]
+    draws = {
+        seed: getattr(np.random.default_rng([seed, step, STREAM]), kind)(shape, np.float32)
+        for seed in {*seeds}
+    }
+    return torch.from_numpy(np.stack([draws[seed] for seed in seeds])).to(like_KBTV.device)

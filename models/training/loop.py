@@ -1,6 +1,6 @@
 """The training of one group: K trials of one shape advance together, each as if it were alone.
 
-K trials, B batch, T time, S = T + 1, P parameters of one buffer.
+K trials, B batch, T time, V outputs, P parameters of one buffer.
 """
 
 import math
@@ -10,16 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..data.batches import Batches
+from ..data.batches import Batch, Batches
+from ..layers.dropout import Dropout
 from ..layers.multiplier import multiplier
 from ..layers.trace import Trace, untraced
-from ..loss import cross_entropy
+from ..loss import accuracy, loss, z_penalty
 from ..parametrization.rules import multipliers
-from ..proxy import logits
+from ..proxy import Regime, logits
 from ..recipe import Recipe
 from .bank import ParameterBank
 from .checkpoint import Keeper, NoKeeper, State
 from .curvature import own_labels
+from .loss_scale import LossScale
 from .outcome import CurvePoint, Outcome, Progress
 from .schedule import schedule_factor
 
@@ -28,6 +30,11 @@ CURVE_POINTS = 500
 
 EVAL_TOKENS = 65_536
 """Tokens of all trials together in one validation batch: bounds the memory of the logits."""
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+STATE_FORMAT = 2
+"""Of checkpoints; one of another format is passed over, and the training begins again."""
 
 
 def train(
@@ -61,6 +68,9 @@ class GroupTraining:
         sites = [multipliers(recipe) for recipe in recipes]
         self._sites = {site: multiplier([trial[site] for trial in sites], device) for site in sites[0]}
         self._clip_K = self._per_trial([recipe.grad_clip or math.inf for recipe in recipes])
+        self._z_K = self._per_trial([recipe.z_loss for recipe in recipes])
+        self._drop_K = self._per_trial([recipe.dropout for recipe in recipes])
+        self._scale = LossScale(len(recipes), device, active=self._one.precision == "fp16")
         self._alive_K = torch.ones(len(recipes), dtype=torch.bool, device=device)
         self._broke_K = torch.full((len(recipes),), -1, device=device)
         self._records: list[tuple[int, Tensor, Tensor]] = []
@@ -75,7 +85,7 @@ class GroupTraining:
         steps = self._one.steps
         stride = -(-steps // CURVE_POINTS)
         state = keeper.load()
-        if state is None:
+        if state is None or state.get("format") != STATE_FORMAT:
             begin = 0
             self._evals[0] = self._evaluate()
         else:
@@ -96,11 +106,14 @@ class GroupTraining:
     def state(self, step: int, seconds: float) -> State:
         """Everything that the steps from `step` on depend on; the data's position is the step itself."""
         return {
+            "format": STATE_FORMAT,
             "step": step,
             "seconds": seconds,
             "bank": self._bank.state(),
             "alive_K": self._alive_K,
             "broke_K": self._broke_K,
+            "scale_K": self._scale.scale_K,
+            "served_K": self._scale.served_K,
             "records": [list(record) for record in self._records],
             "evals": self._evals,
         }
@@ -110,79 +123,117 @@ class GroupTraining:
         self._bank.restore(state["bank"])
         self._alive_K = state["alive_K"].to(self._device)
         self._broke_K = state["broke_K"].to(self._device)
+        self._scale.scale_K = state["scale_K"].to(self._device)
+        self._scale.served_K = state["served_K"].to(self._device)
         self._records = [(step, loss_K, norm_K) for step, loss_K, norm_K in state["records"]]
         self._evals = dict(state["evals"])
         return int(state["step"])
 
     def step(self, step: int) -> tuple[Tensor, Tensor]:
         """One step of all trials; returns the loss before it and the gradient norm, each [K]."""
-        sequences = self._batches.training([r.seed for r in self._recipes], step, self._one.batch_size)
-        sequences_KBS = torch.from_numpy(sequences).to(self._device, non_blocking=True)
-        loss_K, gradients_KP = self._gradients(sequences_KBS[..., :-1], sequences_KBS[..., 1:])
-        norm_K = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients_KP]).norm(dim=0)
-        broken_K = self._alive_K & ~(loss_K.isfinite() & norm_K.isfinite())
+        batch = self._batches.training([r.seed for r in self._recipes], step, self._one.batch_size)
+        inputs, labels_KBT = self._placed(batch)
+        loss_K, gradients_KP = self._gradients(inputs, labels_KBT, step)
+        clipped = self._bank.clipped
+        norms_K = [torch.linalg.vector_norm(g, dim=1) for g in gradients_KP]
+        norm_K = torch.stack(
+            [norm_K for norm_K, counts in zip(norms_K, clipped, strict=True) if counts]
+        ).norm(dim=0)
+        finite_K = torch.stack(norms_K).isfinite().all(dim=0)
+        skipped_K = self._scale.skipped(finite_K)
+        broken_K = self._alive_K & ~(loss_K.isfinite() & (finite_K | skipped_K))
         self._broke_K = torch.where(broken_K, step, self._broke_K)
         self._alive_K = self._alive_K & ~broken_K
         # A trial that broke gets a zero gradient and a zero learning rate: frozen, neighbours untouched.
         # On a GPU it is masked always, since asking whether to would wait for the device.
-        if self._device.type == "cuda" or not bool(self._alive_K.all()):
-            gradients_KP = [g.masked_fill(~self._alive_K[:, None], 0.0) for g in gradients_KP]
+        steps_K = self._alive_K & ~skipped_K
+        if self._device.type == "cuda" or not bool(steps_K.all()):
+            gradients_KP = [g.masked_fill(~steps_K[:, None], 0.0) for g in gradients_KP]
         if self._one.optimizer == "sophia" and step % self._one.curvature_every == 0:
-            self._observe_curvature(sequences_KBS, step)
+            self._observe_curvature(inputs, labels_KBT, step)
         clip_K = (self._clip_K / (norm_K + 1e-6)).clamp(max=1.0)
-        clip_K1 = torch.where(self._alive_K, clip_K, 0.0)[:, None]
+        clip_K1 = torch.where(steps_K, clip_K, 0.0)[:, None]
         factor_K = self._per_trial([schedule_factor(recipe, step) for recipe in self._recipes])
-        self._bank.step([g.mul_(clip_K1) for g in gradients_KP], (factor_K * self._alive_K)[:, None])
+        gradients_KP = [
+            g.mul_(clip_K1) if counts else g for g, counts in zip(gradients_KP, clipped, strict=True)
+        ]
+        self._bank.step(gradients_KP, (factor_K * steps_K)[:, None])
         return loss_K, norm_K
 
-    def logits(self, tokens_KBT: Tensor, views: Mapping[str, Tensor], trace: Trace = untraced) -> Tensor:
+    def logits(
+        self,
+        inputs: Tensor,
+        views: Mapping[str, Tensor],
+        trace: Trace = untraced,
+        regime: Regime | None = None,
+    ) -> Tensor:
         """The group's logits [K, B, T, V] with the given parameters."""
-        bf16 = self._one.precision == "bf16"
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bf16):
-            return logits(self._one.shape, views, self._sites, tokens_KBT, trace)
+        dtype = AUTOCAST.get(self._one.precision)
+        with torch.autocast(self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            return logits(self._one.shape, views, self._sites, inputs, trace, regime)
 
-    def _loss(self, tokens_KBT: Tensor, labels_KBT: Tensor) -> Tensor:
-        return cross_entropy(self.logits(tokens_KBT, self._bank.views()), labels_KBT)
+    def _placed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
+        return inputs.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
 
-    def _gradients(self, tokens_KBT: Tensor, labels_KBT: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Mean loss of the batch, [K], and its gradients, one micro-batch after the other."""
+    def _gradients(self, inputs: Tensor, labels_KBT: Tensor, step: int) -> tuple[Tensor, list[Tensor]]:
+        """Mean loss of the batch, [K], and the gradients of what is minimised, one micro-batch after the
+        other."""
         loss_K, gradients_KP = torch.zeros(len(self._recipes), device=self._device), None
         parts = zip(
-            tokens_KBT.chunk(self._micro_batches, 1), labels_KBT.chunk(self._micro_batches, 1), strict=True
+            inputs.chunk(self._micro_batches, 1), labels_KBT.chunk(self._micro_batches, 1), strict=True
         )
-        for part_KBT, part_labels_KBT in parts:
-            part_K = self._loss(part_KBT, part_labels_KBT) * (part_KBT.shape[1] / tokens_KBT.shape[1])
-            part_KP = torch.autograd.grad(part_K.sum(), self._bank.buffers)
+        for index, (part, part_labels_KBT) in enumerate(parts):
+            share = part.shape[1] / inputs.shape[1]
+            out_KBTV = self.logits(part, self._bank.views(), regime=self._regime(step, index))
+            part_K = loss(out_KBTV, part_labels_KBT) * share
+            minimised_K = part_K
+            if any(recipe.z_loss for recipe in self._recipes):
+                minimised_K = part_K + self._z_K * z_penalty(out_KBTV, part_labels_KBT) * share
+            minimised = (minimised_K * self._scale.scale_K).sum()
+            part_KP = torch.autograd.grad(minimised, self._bank.buffers)
             loss_K += part_K.detach()
             gradients_KP = part_KP if gradients_KP is None else torch._foreach_add(gradients_KP, part_KP)
         assert gradients_KP is not None
-        return loss_K, list(gradients_KP)
+        if self._one.precision != "fp16":
+            return loss_K, list(gradients_KP)
+        return loss_K, [g / self._scale.scale_K[:, None] for g in gradients_KP]
 
-    def _observe_curvature(self, sequences_KBS: Tensor, step: int) -> None:
+    def _regime(self, step: int, part: int) -> Regime:
+        seeds = [recipe.seed for recipe in self._recipes]
+        drops = any(recipe.dropout for recipe in self._recipes)
+        return Regime(
+            dropout=Dropout(self._drop_K, seeds, step, part) if drops else None,
+            checkpointing=self._one.activation_checkpointing,
+        )
+
+    def _observe_curvature(self, inputs: Tensor, labels_KBT: Tensor, step: int) -> None:
         """The Gauss-Newton-Bartlett estimate, n g * g, with g the gradient on labels of the model's own.
 
-        n counts the tokens of the batch (arXiv:2305.14342, algorithm 2).
+        n counts the labelled positions of the batch (arXiv:2305.14342, algorithm 2).
         """
-        tokens_KBT = sequences_KBS[..., :-1]
         with torch.no_grad():
-            out_KBTV = self.logits(tokens_KBT, self._bank.views())
-        labels_KBT = own_labels(out_KBTV, [recipe.seed for recipe in self._recipes], step)
-        _, gradients_KP = self._gradients(tokens_KBT, labels_KBT)
-        tokens = labels_KBT[0].numel()
-        curvatures_KP = [g.square().mul_(tokens) for g in gradients_KP]
+            out_KBTV = self.logits(inputs, self._bank.views(), regime=self._regime(step, 0))
+        drawn_KBT = own_labels(out_KBTV, labels_KBT, [recipe.seed for recipe in self._recipes], step)
+        _, gradients_KP = self._gradients(inputs, drawn_KBT, step)
+        values = labels_KBT.is_floating_point()
+        labelled = labels_KBT[0].numel() if values else int((labels_KBT[0] >= 0).sum())
+        curvatures_KP = [g.square().mul_(labelled) for g in gradients_KP]
         self._bank.observe_curvature([h.masked_fill(~self._alive_K[:, None], 0.0) for h in curvatures_KP])
 
     @torch.no_grad()
     def _evaluate(self) -> Tensor:
-        """Validation loss of every trial, [K]."""
+        """Validation loss and accuracy of every trial, [2, K]."""
         trials = len(self._recipes)
-        sequences = torch.from_numpy(self._batches.validation(self._one.eval_sequences)).to(self._device)
+        inputs, labels_BT = self._placed(self._batches.validation(self._one.eval_sequences))
         tokens = EVAL_TOKENS // self._micro_batches
         size = max(1, tokens // (trials * self._one.shape.sequence_length))
-        parts = [
-            self._loss(part_KBS[..., :-1], part_KBS[..., 1:]) * (part_KBS.shape[1] / len(sequences))
-            for part_KBS in (part_BS.expand(trials, -1, -1) for part_BS in sequences.split(size))
-        ]
+        parts = []
+        for part, part_labels_BT in zip(inputs.split(size), labels_BT.split(size), strict=True):
+            out_KBTV = self.logits(part.expand(trials, *part.shape), self._bank.views())
+            labels_KBT = part_labels_BT.expand(trials, -1, -1)
+            both_2K = torch.stack([loss(out_KBTV, labels_KBT), accuracy(out_KBTV, labels_KBT)])
+            parts.append(both_2K * (len(part) / len(inputs)))
         return torch.stack(parts).sum(0)
 
     def _diverged_so_far(self) -> int:
@@ -190,7 +241,7 @@ class GroupTraining:
         return 0 if self._device.type == "cuda" else int((~self._alive_K).sum())
 
     def _outcomes(self, seconds: float) -> list[Outcome]:
-        evals = {step: loss_K.tolist() for step, loss_K in self._evals.items()}
+        evals = {step: both_2K.tolist() for step, both_2K in self._evals.items()}
         records = [(step, loss_K.tolist(), norm_K.tolist()) for step, loss_K, norm_K in self._records]
         broke = self._broke_K.tolist()
         return [
@@ -202,13 +253,14 @@ class GroupTraining:
         self,
         index: int,
         broke: int,
-        evals: dict[int, list[float]],
+        evals: dict[int, list[list[float]]],
         records: list[tuple[int, list[float], list[float]]],
         seconds: float,
     ) -> Outcome:
         recipe = self._recipes[index]
         tokens = recipe.batch_size * recipe.shape.sequence_length
-        initial, final = evals[0][index], evals[recipe.steps][index]
+        initial, final = evals[0][0][index], evals[recipe.steps][0][index]
+        accurate = evals[recipe.steps][1][index]
         diverged = broke >= 0 or not final <= initial
         kept = [record for record in records if broke < 0 or record[0] < broke]
         curve = tuple(
@@ -216,7 +268,7 @@ class GroupTraining:
                 step=step,
                 tokens=(step + 1) * tokens,
                 train_loss=losses[index],
-                eval_loss=evals[step + 1][index] if step + 1 in evals else None,
+                eval_loss=evals[step + 1][0][index] if step + 1 in evals else None,
                 learning_rate=recipe.learning_rate * schedule_factor(recipe, step),
                 gradient_norm=norms[index],
             )
@@ -227,6 +279,7 @@ class GroupTraining:
             diverged_step=(broke if broke >= 0 else recipe.steps) if diverged else None,
             initial_loss=initial,
             loss=None if diverged else final,
+            accuracy=None if diverged or math.isnan(accurate) else accurate,
             train_loss=None if diverged else records[-1][1][index],
             seconds=seconds,
             curve=curve,

@@ -20,13 +20,15 @@ class Outcome:
     """What became of one trial. A diverged trial has no `loss`; `diverged_step` says when it broke.
 
     A trial has diverged when its loss or gradient was not finite (its weights are frozen from that
-    step on), or when it ended above the loss of the untrained model.
+    step on), or when it ended above the loss of the untrained model. `accuracy` is that of the labelled
+    positions of the validation set at the end, None where labels are numbers.
     """
 
     diverged: bool
     diverged_step: int | None
     initial_loss: float
     loss: float | None
+    accuracy: float | None
     train_loss: float | None
     seconds: float
     curve: tuple[CurvePoint, ...]

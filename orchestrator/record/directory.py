@@ -8,11 +8,12 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...models.data.batches import TokenFile
+from ...models.data.batches import Source
+from ...models.data.corpus import source_from_object, source_object
 from ...models.recipe import recipe_from_point
 from ...sweeps.trial import Trial
 from ..plan import Job
@@ -146,21 +147,21 @@ class SweepDirectory:
             raise DirectoryError(f"{self.path / 'sweep.json'}: names no sweep; give another directory")
         return str(record["name"])
 
-    def write_data(self, data: TokenFile) -> None:
+    def write_data(self, data: Source) -> None:
         """Where the tokens of a digest are now; inside the sweep, relative to it, so that it may be moved."""
-        path = Path(data.path)
-        inside = path.parent == self.data.resolve()
-        placed = replace(data, path=f"data/{path.name}") if inside else data
+        placed = source_object(data)
+        if inside := [path for path in placed.get("paths", ()) if Path(path).parent == self.data.resolve()]:
+            placed["paths"] = [f"data/{Path(path).name}" for path in inside]
         known = _read_json(self.path / "data.json") or {}
-        replace_json(self.path / "data.json", {**known, data.digest: asdict(placed)})
+        replace_json(self.path / "data.json", {**known, data.digest: placed})
 
-    def read_data(self, digest: str) -> TokenFile:
+    def read_data(self, digest: str) -> Source:
         record = (_read_json(self.path / "data.json") or {}).get(digest)
         if record is None:
             raise DirectoryError(
                 f"{self.path}: data.json does not name the data {digest}; run the sweep again"
             )
-        return TokenFile(**{**record, "path": str(self.path / record["path"])})
+        return source_from_object(record, self.path)
 
     def write_plan(self, jobs: Sequence[Job], wanted: Sequence[Trial], new: Sequence[Job] = ()) -> None:
         """The files of `new` jobs first, the plan that names all last. `wanted` is what the sweep asks for.

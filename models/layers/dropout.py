@@ -1,0 +1,33 @@
+"""Dropout that trials of one seed share, and that a recomputed or resumed step repeats.
+
+K trials, B batch, T time, D width.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    """The masks of one step (and micro-batch): a function of seed, step and site alone, and of nothing drawn
+    before. Trials that differ in anything but their seed drop the same numbers, or more of them."""
+
+    rate_K: Tensor
+    seeds: Sequence[int]
+    step: int
+    part: int
+
+    def __call__(self, x_KBTD: Tensor, site: int) -> Tensor:
+        draws = {seed: self._uniform(x_KBTD[0], seed, site) for seed in {*self.seeds}}
+        uniform_KBTD = torch.stack([draws[seed] for seed in self.seeds])
+        rate_K111 = self.rate_K[:, None, None, None]
+        return x_KBTD * ((uniform_KBTD >= rate_K111) / (1 - rate_K111)).to(x_KBTD.dtype)
+
+    def _uniform(self, like_BTD: Tensor, seed: int, site: int) -> Tensor:
+        words = hashlib.sha256(f"dropout {seed} {self.step} {self.part} {site}".encode()).digest()
+        generator = torch.Generator(like_BTD.device).manual_seed(int.from_bytes(words[:7], "big"))
+        return torch.rand(like_BTD.shape, generator=generator, device=like_BTD.device)

@@ -1,0 +1,39 @@
+"""What the recurrent mixers share: short convolutions, decays that depend on the input, and precision.
+
+K trials, B batch, T time, D width, C channels, H heads.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..layers.convolution import causal_convolution
+from ..layers.linear import projection
+from ..layers.trace import Trace
+
+
+def mixed(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, trace: Trace) -> Tensor:
+    """Projection, short convolution and SiLU, [K, B, T, C]."""
+    y_KBTC = projection(x_KBTD, parameters, name, trace)
+    return F.silu(causal_convolution(y_KBTC, parameters[f"{name}_conv.weight"]))
+
+
+def log_decay(
+    x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, which: str, trace: Trace
+) -> tuple[Tensor, Tensor]:
+    """g = -exp(A_log) dt <= 0 and dt = softplus(W x + dt_bias), each [K, B, T, H]; W is `which`."""
+    a_KBTH = wide(projection(x_KBTD, parameters, f"{name}.{which}", trace))
+    dt_KBTH = F.softplus(a_KBTH + parameters[f"{name}.dt_bias"][:, None, None])
+    return -parameters[f"{name}.a_log"].exp()[:, None, None] * dt_KBTH, dt_KBTH
+
+
+def wide(x: Tensor) -> Tensor:
+    """At least float32: under autocast the recurrence would lose its small decays."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def chunk_size(device: torch.device) -> int:
+    """Measured on CPU at head size 16: 16 is fastest; on a GPU fewer, larger steps launch less."""
+    return 64 if device.type == "cuda" else 16
