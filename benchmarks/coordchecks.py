@@ -62,8 +62,10 @@ def cases() -> Iterator[tuple[str, dict[str, str]]]:
 ARCHITECTURES: dict[str, dict[str, str]] = {
     "mamba2": {},
     "mamba2, four growing heads": {"architecture": "mamba2", "heads": "4"},
-    "gdn-hybrid": {"attention_every": "2"},
-    "mamba2-hybrid": {"attention_every": "2"},
+    # Exponents in depth hold where a branch is small beside the stream. Two kinds of blocks, or a mixer whose
+    # output is not gated, take longer to get there: these begin with smaller branches.
+    "gdn-hybrid": {"attention_every": "2", "depth": "[4, 8, 16]", "residual_multiplier": "0.5"},
+    "mamba2-hybrid": {"attention_every": "2", "depth": "[4, 8, 16]", "residual_multiplier": "0.5"},
     "parallel-hybrid": {},
     "transformer, grouped queries, QK-norm, window 16, gated MLP": {
         "architecture": "transformer", "queries_per_kv": "2", "qk_norm": "true", "window": "16",
@@ -71,6 +73,7 @@ ARCHITECTURES: dict[str, dict[str, str]] = {
     },
     "gdn, two values a key, negative eigenvalues, no gate": {
         "architecture": "gdn", "values_per_key": "2", "negative_eigenvalues": "true", "output_gate": "false",
+        "residual_multiplier": "0.5",
     },
     "transformer, multipliers everywhere": {
         "architecture": "transformer", "learnable_multipliers": "everywhere", "mlp": "swiglu",

@@ -15,6 +15,7 @@ from ..results.comparison import compare
 from ..results.contrast import contrasts
 from ..results.coordinates import Check, checks_from_object
 from ..results.facts import Facts, facts_of
+from ..results.options import option_shifts
 from ..results.plane import joint
 from ..results.report.content import Content
 from ..results.schema import ROWS
@@ -95,6 +96,7 @@ def _content(
     return Content(
         comparisons=tuple(comparisons),
         contrasts=tuple(contrasts(comparisons)),
+        options=tuple(option_shifts(comparisons)),
         joint=tuple(joint(grid, ROWS.names) if len(grid) else []),
         searches=tuple(best),
         checks=tuple(checks),

@@ -1,7 +1,7 @@
 """From rows to comparisons: which trials belong on one curve, and the judgement of each family."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -43,6 +43,8 @@ class Comparison:
     hyperparameter: str
     fixed: dict[str, Any]
     drift: Drift
+    accuracy: Mapping[float, float] = field(default_factory=dict)
+    """By scale: the mean accuracy at the value with the lowest loss, where labels are classes."""
 
     @property
     def title(self) -> str:
@@ -63,7 +65,7 @@ def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison
             for hyperparameter in _leading(members, swept(members)):
                 found += _scaling(
                     [
-                        Comparison(*family.names, axis, hyperparameter, fixed, judge(curves))
+                        _judged(family, axis, hyperparameter, fixed, group, curves)
                         for fixed, group in split(family, (axis,), hyperparameter)
                         if (curves := curves_along(group, axis, hyperparameter))
                     ]
@@ -103,6 +105,26 @@ def split(
     groups = members.groupby(fixed_names, dropna=False, sort=True) if fixed_names else [((), members)]
     for key, group in groups:
         yield {name: _none(value) for name, value in zip(fixed_names, key, strict=True)}, group
+
+
+def _judged(
+    family: Family,
+    axis: str,
+    hyperparameter: str,
+    fixed: dict[str, Any],
+    group: pd.DataFrame,
+    curves: Sequence[Curve],
+) -> Comparison:
+    accuracy = _accuracies(group, axis, hyperparameter)
+    return Comparison(*family.names, axis, hyperparameter, fixed, judge(curves), accuracy)
+
+
+def _accuracies(group: pd.DataFrame, axis: str, hyperparameter: str) -> dict[float, float]:
+    if "accuracy" not in group or group["accuracy"].isna().all():
+        return {}
+    means = group.groupby([axis, hyperparameter])[["loss", "accuracy"]].mean().dropna()
+    best = means.loc[means.groupby(level=0)["loss"].idxmin()]
+    return {float(scale): float(value) for (scale, _), value in best["accuracy"].items()}
 
 
 def _order(comparison: Comparison) -> tuple[object, ...]:

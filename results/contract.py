@@ -9,6 +9,7 @@ from .comparison import Comparison
 from .contrast import Contrast
 from .drift import ScaleOptimum
 from .optimum import Interval
+from .options import OptionShift
 from .plane import Joint
 from .scaling import Metrics
 from .searched import Searched
@@ -18,13 +19,37 @@ REPORT_SCHEMA = 1
 
 
 def report_object(
-    comparisons: Sequence[Comparison], joint: Sequence[Joint] = (), searches: Sequence[Searched] = ()
+    comparisons: Sequence[Comparison],
+    joint: Sequence[Joint] = (),
+    searches: Sequence[Searched] = (),
+    options: Sequence[OptionShift] = (),
 ) -> dict[str, Any]:
     return {
         "schema": REPORT_SCHEMA,
         "comparisons": [comparison_object(c) for c in comparisons],
         "joint": [_joint_object(entry) for entry in joint],
         "searches": [asdict(entry) for entry in searches],
+        "options": [_option_object(entry) for entry in options],
+    }
+
+
+def _option_object(entry: OptionShift) -> dict[str, Any]:
+    one = entry.reference_of
+    return {
+        "option": entry.option,
+        "reference": entry.reference,
+        "value": entry.value,
+        **{name: getattr(one, name) for name in ("architecture", "optimizer", "parametrization")},
+        "axis": one.axis,
+        "hyperparameter": one.hyperparameter,
+        "fixed": {name: value for name, value in one.fixed.items() if name != entry.option},
+        "shifts": [
+            {"scale": _scale(scale), **_estimate(shift, "octaves", "interval")}
+            for scale, shift in entry.shifts
+        ],
+        **_estimate(entry.shift, "shift", "shift_interval"),
+        **_estimate(entry.loss, "loss_difference", "loss_interval"),
+        "verdict": entry.verdict,
     }
 
 
@@ -89,7 +114,10 @@ def comparison_object(comparison: Comparison) -> dict[str, Any]:
         "axis": comparison.axis,
         "hyperparameter": comparison.hyperparameter,
         "fixed": comparison.fixed,
-        "optima": [_optimum_object(optimum) for optimum in drift.optima],
+        "optima": [
+            {**_optimum_object(optimum), "accuracy": _number(comparison.accuracy.get(optimum.scale))}
+            for optimum in drift.optima
+        ],
         **_estimate(drift.slope, "slope_per_doubling", "slope_interval"),
         **_estimate(drift.shift, "total_shift", "total_shift_interval"),
         **_estimate(drift.penalty, "transfer_penalty", "transfer_penalty_interval"),

@@ -107,7 +107,7 @@ def _difference(
     if first is None or second is None or first_R is None or second_R is None:
         return None
     value = second.value - first.value
-    low, high = percentiles(_shuffled(second_R) - first_R, value)
+    low, high = percentiles(shuffled(second_R) - first_R, value)
     open_low, open_high = first.interval[1] is None, second.interval[1] is None
     return Estimate(value, (None if open_low else low, None if open_high else high))
 
@@ -117,10 +117,10 @@ def _size_difference(first: Comparison, second: Comparison) -> Estimate | None:
     if one.slope is None or other.slope is None or one.slope_R is None or other.slope_R is None:
         return None
     value = abs(other.slope.value) - abs(one.slope.value)
-    return Estimate(value, percentiles(np.abs(_shuffled(other.slope_R)) - np.abs(one.slope_R), value))
+    return Estimate(value, percentiles(np.abs(shuffled(other.slope_R)) - np.abs(one.slope_R), value))
 
 
-def _shuffled(values_R: Floats) -> Floats:
+def shuffled(values_R: Floats) -> Floats:
     """The two fits' draws come from one stream of random numbers: unpaired, they are independent."""
     return np.random.default_rng(3).permutation(values_R)
 
@@ -137,7 +137,7 @@ def _loss_differences(first: Comparison, second: Comparison) -> Iterator[LossDif
             reach = _t(len(paired) - 1) * float(paired.std(ddof=1)) / len(paired) ** 0.5
             interval = value - reach, value + reach
         else:
-            interval = percentiles(_shuffled(other.loss_R) - one.loss_R, value)
+            interval = percentiles(shuffled(other.loss_R) - one.loss_R, value)
         yield LossDifference(one.curve.scale, Estimate(value, interval), len(paired))
 
 

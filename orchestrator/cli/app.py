@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import checking, exit_codes, files, reporting, running, upkeep, watching
+from . import checking, exit_codes, files, probing, reporting, running, upkeep, watching
 
 app = typer.Typer(
     name="mutransfer",
@@ -35,6 +35,7 @@ app.command("report")(reporting.report)
 app.command("compare")(reporting.compare)
 app.command("rules")(files.rules)
 app.command("coordcheck")(checking.coordcheck)
+app.add_typer(probing.app, name="probe")
 app.command("import")(reporting.import_)
 app.command("trials")(reporting.trials)
 app.command("export")(reporting.export)

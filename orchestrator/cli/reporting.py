@@ -52,7 +52,7 @@ def report(
         raise typer.Exit(exit_codes.NOTHING_TO_REPORT)
     match format_:
         case ReportFormat.json:
-            told = report_object(content.comparisons, content.joint, content.searches)
+            told = report_object(content.comparisons, content.joint, content.searches, content.options)
             print(json.dumps(told, indent=1, allow_nan=False))
         case ReportFormat.markdown:
             print(markdown(content), end="")

@@ -6,6 +6,7 @@ from ..comparison import Comparison
 from ..contrast import Contrast
 from ..coordinates import Check
 from ..facts import Facts
+from ..options import OptionShift
 from ..plane import Joint
 from ..searched import Searched
 
@@ -17,6 +18,7 @@ class Content:
     comparisons: tuple[Comparison, ...]
     contrasts: tuple[Contrast, ...]
     joint: tuple[Joint, ...]
+    options: tuple[OptionShift, ...]
     searches: tuple[Searched, ...]
     checks: tuple[Check, ...]
     facts: Facts

@@ -12,6 +12,7 @@ from .charts import MAX_PANELS, charts
 from .content import Content
 from .coordinates_page import check_figures, check_tables, check_verdicts
 from .markdown import cite, markdown
+from .option_charts import option_charts
 from .shell import figures, filled, shell, write_page
 from .tables import VERDICT_COLUMN, Table, notes, tables
 
@@ -19,13 +20,16 @@ Pictures = Mapping[str, Mapping[str, Any]]
 """Vega-Lite specifications by file stem."""
 
 SYMBOL = {"stable": "●", "drifts": "▲", "inconclusive": "◇"}
+LOOKS = {**{word: word for word in SYMBOL}, "survives": "stable", "moves": "drifts"}
+"""The style of each word that a table may hold as its verdict."""
 MAX_CARDS = 12
 """With more comparisons the verdicts are a table that can be filtered."""
 
 
 def write_report(content: Content, folder: Path) -> list[Path]:
     """Writes report.html, report.md and the pictures; returns the paths, the page first."""
-    own, checks = charts(content.comparisons), check_figures(content.checks)
+    own = {**charts(content.comparisons), **option_charts(content.options)}
+    checks = check_figures(content.checks)
     written = write_page(folder, "report.html", render_page(content, own, checks), {**own, **checks})
     (folder / "report.md").write_text(markdown(content), encoding="utf-8")
     return [*written, folder / "report.md"]
@@ -81,7 +85,7 @@ def _table(table: Table) -> str:
 
 def _cell(row: list[str], index: int) -> str:
     text = row[index]
-    verdict = f' class="{text}"' if index == VERDICT_COLUMN and text in SYMBOL else ""
+    verdict = f' class="{LOOKS[text]}"' if index == VERDICT_COLUMN and text in LOOKS else ""
     return f"<td{verdict}>{html.escape(text)}</td>"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..comparison import Comparison
 from ..contrast import Contrast
+from ..options import SHIFT_TOLERANCE, OptionShift
 from ..plane import Joint
 from ..searched import Searched
 from ..verdict import Estimate
@@ -33,8 +34,12 @@ def tables(content: Content, brief: bool = False) -> Iterator[Table]:
         yield optimum_table(family, axis)
         if not brief and any(c.drift.metrics is not None for c in family):
             yield metric_table(family, axis)
+        if not brief and any(c.accuracy for c in family):
+            yield accuracy_table(family, axis)
     if content.joint:
         yield joint_table(content.joint)
+    if content.options:
+        yield option_table(content.options)
     if content.contrasts and not brief:
         yield contrast_table(content.contrasts)
     if content.searches:
@@ -92,6 +97,51 @@ def metric_table(family: Sequence[Comparison], axis: str) -> Table:
         "Total shift and fit error in octaves; robustness: exponent of the scale in the curvature of the "
         "loss; asymptotic loss and its excess over the best parametrization, and noise, in nats.",
     )
+
+
+def accuracy_table(family: Sequence[Comparison], axis: str) -> Table:
+    scales = sorted({scale for c in family for scale in c.accuracy})
+    rows = [
+        [words.label(c), *(words.number(c.accuracy.get(scale)) for scale in scales)]
+        for c in family
+        if c.accuracy
+    ]
+    return Table(
+        f"Accuracy by {words.readable(axis)}, at the value with the lowest loss",
+        ["what", *map(words.scale_name, scales)],
+        rows,
+        "Share of the labelled positions of the validation set, mean over seeds.",
+    )
+
+
+def option_table(options: Sequence[OptionShift]) -> Table:
+    """Of each option the shift it brings, over all scales and at each."""
+    scales = sorted({scale for entry in options for scale, _ in entry.shifts})
+    rows = []
+    for entry in options:
+        at = dict(entry.shifts)
+        which = f"{words.readable(entry.option)} {entry.value} against {entry.reference}"
+        rows.append([
+            f"{which}: {_option_family(entry)}",
+            entry.verdict,
+            _estimate(entry.shift),
+            *(_estimate(at.get(scale)) for scale in scales),
+            _estimate(entry.loss, 3),
+        ])  # fmt: skip
+    names = {words.readable(entry.reference_of.hyperparameter) for entry in options}
+    return Table(
+        f"Does the best {' or '.join(sorted(names))} survive the option?",
+        ["what", "verdict", "shift", *(f"at {words.scale_name(scale)}" for scale in scales), "best loss"],
+        rows,
+        f"Shift of the optimum in octaves; survives: its 90 % interval lies within ±{SHIFT_TOLERANCE}, "
+        "moves: its 95 % interval outside. Best loss: the difference in nats at the largest scale.",
+    )
+
+
+def _option_family(entry: OptionShift) -> str:
+    one = entry.reference_of
+    rest = {name: value for name, value in one.fixed.items() if name != entry.option}
+    return words.family(one.architecture, one.optimizer, one.parametrization, rest)
 
 
 def _lowest_asymptotes(family: Sequence[Comparison]) -> dict[str, float]:

@@ -8,7 +8,10 @@ from .console import stdout
 from .content import Content
 from .tables import Table, notes, tables
 
-VERDICT_STYLE = {"stable": "bold green", "drifts": "bold red", "inconclusive": "bold yellow"}
+VERDICT_STYLE = {
+    "stable": "bold green", "drifts": "bold red", "inconclusive": "bold yellow", "survives": "bold green",
+    "moves": "bold red",
+}  # fmt: skip
 PLAIN_WIDTH = 130
 ABOUT = (
     "Slope in octaves per doubling; penalty in nats: the loss that the largest model gives up by taking the "
