@@ -3,7 +3,8 @@
     python benchmarks/coordchecks.py > benchmarks/results/coordchecks.md
     python benchmarks/coordchecks.py mamba2      # the families whose title holds a word
 
-Widths 32 to 256 at depth 2 and depths 2 to 16 at width 32, 10 steps, 4 seeds, the standard library's text.
+Widths 32 to 256 at depth 2 and depths 2 to 16 at width 32, 10 steps, 4 seeds (12 for the parallel hybrid),
+the standard library's text.
 """
 
 import itertools
@@ -62,11 +63,11 @@ def cases() -> Iterator[tuple[str, dict[str, str]]]:
 ARCHITECTURES: dict[str, dict[str, str]] = {
     "mamba2": {},
     "mamba2, four growing heads": {"architecture": "mamba2", "heads": "4"},
-    # Exponents in depth hold where a branch is small beside the stream. Two kinds of blocks, or a mixer whose
-    # output is not gated, take longer to get there: these begin with smaller branches.
+    # Exponents in depth hold where a branch is small beside the stream. Two mixers, or one whose output is
+    # not gated, take longer to get there: these begin with smaller branches.
     "gdn-hybrid": {"attention_every": "2", "depth": "[4, 8, 16]", "residual_multiplier": "0.5"},
     "mamba2-hybrid": {"attention_every": "2", "depth": "[4, 8, 16]", "residual_multiplier": "0.5"},
-    "parallel-hybrid": {},
+    "parallel-hybrid": {"residual_multiplier": "0.5"},
     "transformer, grouped queries, QK-norm, window 16, gated MLP": {
         "architecture": "transformer", "queries_per_kv": "2", "qk_norm": "true", "window": "16",
         "mlp": "swiglu",
@@ -102,8 +103,10 @@ def checked(path: Path, settings: dict[str, str]) -> Check:
     rate = RATES.get(settings["optimizer"], OTHER_RATE)
     overrides = [f"{name}={value}" for name, value in {**settings, "learning_rate": repr(rate)}.items()]
     sweep = load_sweep(str(path), overrides)
+    # One head in many forgets slowly and writes much: gradients of Mamba2 have heavy tails over the seeds.
+    seeds = 12 if settings["architecture"] == "parallel-hybrid" else 4
     (check,) = check_families(
-        sweep, families_of(sweep, None), torch.device("cpu"), steps=10, seeds=4, note=lambda text: None
+        sweep, families_of(sweep, None), torch.device("cpu"), steps=10, seeds=seeds, note=lambda text: None
     )
     return check
 

@@ -28,6 +28,8 @@ Plan = Mapping[str, Any]
 Roles = Mapping[str, str]
 GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
 """Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
+ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
+"""What torch calls a weight with a parametrization, and what that holds."""
 WITH_MOMENTUM = {"sgd", "muon", "muon-kimi", "spectral-sphere"}
 
 
@@ -55,12 +57,12 @@ def param_groups(model: nn.Module, plan: Plan, roles: Roles | None = None) -> li
     for it and groups for AdamW. Raises UnknownParameterError.
     """
     groups: dict[tuple[object, ...], dict[str, Any]] = {}
-    for assigned in _assigned(model, plan, roles or {}):
-        values = _group_values(assigned.entry, plan)
+    for each in assigned(model, plan, roles or {}):
+        values = _group_values(each.entry, plan)
         key = tuple(sorted((name, str(value)) for name, value in values.items()))
         group = groups.setdefault(key, {"params": [], "names": [], **values})
-        group["params"].append(assigned.tensor)
-        group["names"].append(assigned.name)
+        group["params"].append(each.tensor)
+        group["names"].append(each.name)
     return list(groups.values())
 
 
@@ -71,10 +73,10 @@ def initialize_(model: nn.Module, plan: Plan, seed: int, roles: Roles | None = N
     A draw depends on (seed, name, shape) alone, on the CPU, whatever device the parameter is on.
     Raises UnknownParameterError.
     """
-    for assigned in _assigned(model, plan, roles or {}):
-        tensor, entry = assigned.tensor, assigned.entry
+    for each in assigned(model, plan, roles or {}):
+        tensor, entry = each.tensor, each.entry
         shape = tuple(entry.get("shape") or tensor.shape)
-        draw = torch.from_numpy(initial_draw(assigned.drawn_as, shape, entry["start"], seed))
+        draw = torch.from_numpy(initial_draw(each.drawn_as, shape, entry["start"], seed))
         std = _init_std(entry, tensor)
         values = draw if std is None else draw * std
         tensor.copy_(values.view(tensor.shape))
@@ -85,16 +87,23 @@ def multipliers(plan: Plan) -> dict[str, float]:
     return {site: float(value) for site, value in plan["multipliers"].items()}
 
 
-def _assigned(model: nn.Module, plan: Plan, roles: Roles) -> Iterator[Assigned]:
+def assigned(model: nn.Module, plan: Plan, roles: Roles) -> Iterator[Assigned]:
+    """Every parameter of the model with its entry. Raises UnknownParameterError."""
     found: list[Assigned] = []
     unknown, unused = [], {*roles}
-    for name, tensor in model.named_parameters():  # a tied parameter comes once
-        patterns = [pattern for pattern in roles if fnmatchcase(name, pattern)]
+    for held, tensor in model.named_parameters():  # a tied parameter comes once
+        # A multiplier is known by the weight that it multiplies.
+        name, weight = _plain_name(held), _multiplied_weight(held)
+        asked = weight or name
+        patterns = [pattern for pattern in roles if fnmatchcase(asked, pattern)]
         unused -= {*patterns}
-        meant = {roles[pattern] for pattern in patterns} or {pattern_of(name)}
+        meant = {roles[pattern] for pattern in patterns} or {pattern_of(asked)}
         if len(meant) > 1:
             raise UnknownParameterError(f"{name}: matches several patterns: {', '.join(sorted(patterns))}")
-        entry = _entry(meant.pop(), plan)
+        (one,) = meant
+        if weight is not None:
+            one = f"{one.removesuffix('.weight')}.{held.rpartition('.')[2]}"
+        entry = _entry(one, plan)
         if entry is None:
             unknown.append(name)
         else:
@@ -107,6 +116,17 @@ def _assigned(model: nn.Module, plan: Plan, roles: Roles) -> Iterator[Assigned]:
     if unused:
         raise UnknownParameterError(f"no parameter matches {', '.join(sorted(unused))}; mend the role map")
     yield from found
+
+
+def _plain_name(name: str) -> str:
+    """What a parameter of a weight with multipliers (`multiplied`) would be called in our own proxies."""
+    return name.replace(ORIGINAL, ".weight").replace(HELD, ".")
+
+
+def _multiplied_weight(name: str) -> str | None:
+    """The weight that a parameter multiplies, by its name in the model; None for any other parameter."""
+    module, held, _ = name.partition(HELD)
+    return f"{module}.weight" if held else None
 
 
 def _entry(meant: str, plan: Plan) -> Mapping[str, Any] | None:

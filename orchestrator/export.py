@@ -103,6 +103,7 @@ def export_object(
             "learning_rate_interval": [None if end is None else 2.0**end for end in interval],
             **_other_hyperparameters(tuned),
         },
+        "learnable_multipliers": tuned.shape.learnable_multipliers,
         "weight_decay_convention": DECAY[tuned.decay],
         "update_convention": UPDATE_CONVENTION.get(tuned.optimizer),
         "adjustments": [
@@ -177,8 +178,13 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
 
 
 def _other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
-    common = ["weight_decay", "grad_clip", "schedule", "warmup", "final_lr", "init", "init_scale"]
-    return {name: getattr(tuned, name) for name in common + sorted(OPTIMIZER_FIELDS[tuned.optimizer])}
+    names = ["weight_decay", "grad_clip", "schedule", "warmup", "final_lr", "init", "init_scale"]
+    names += sorted(OPTIMIZER_FIELDS[tuned.optimizer])
+    names += ["cooldown"] if tuned.schedule == "wsd" else []
+    names += [name for name in ("z_loss", "dropout") if getattr(tuned, name)]
+    if tuned.shape.learnable_multipliers != "none":
+        names += ["multiplier_lr", "multiplier_decay", "clip_multipliers"]
+    return {name: getattr(tuned, name) for name in names}
 
 
 def _values(rule: ParameterRule) -> dict[str, Any]:

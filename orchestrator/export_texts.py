@@ -40,7 +40,7 @@ def _torchtitan(handed: Handed) -> str:
     """Sections of a torchtitan job file. It has one learning rate: the groups are told in comments."""
     values, target = handed["hyperparameters"], handed["target"]
     warmup = round(values["warmup"] * target["steps"])
-    decays = {"cosine": "cosine", "linear": "linear"}
+    falling = {"cosine": 1 - values["warmup"], "linear": 1 - values["warmup"], "wsd": values.get("cooldown")}
     lines = [
         *_heading(handed),
         "[optimizer]",
@@ -53,8 +53,8 @@ def _torchtitan(handed: Handed) -> str:
         "",
         "[lr_scheduler]",
         f"warmup_steps = {warmup}",
-        f"decay_ratio = {1 - values['warmup'] if values['schedule'] in decays else 0.0!r}",
-        f'decay_type = "{decays.get(values["schedule"], "linear")}"',
+        f"decay_ratio = {falling.get(values['schedule'], 0.0)!r}",
+        f'decay_type = "{"cosine" if values["schedule"] == "cosine" else "linear"}"',
         f"min_lr_factor = {values['final_lr']!r}",
         "",
         "[training]",
@@ -79,7 +79,7 @@ def _megatron(handed: Handed) -> str:
         "optimizer": {"adamw": "adam"}.get(handed["optimizer"], handed["optimizer"]),
         "lr": values["learning_rate"],
         "min-lr": values["learning_rate"] * values["final_lr"],
-        "lr-decay-style": values["schedule"],
+        **_megatron_schedule(values, target["steps"]),
         "lr-warmup-fraction": values["warmup"],
         "weight-decay": _base_decay(handed),
         "clip-grad": values["grad_clip"],
@@ -94,6 +94,13 @@ def _megatron(handed: Handed) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _megatron_schedule(values: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    if values["schedule"] != "wsd":
+        return {"lr-decay-style": values["schedule"]}
+    iterations = round(values["cooldown"] * steps)
+    return {"lr-decay-style": "WSD", "lr-wsd-decay-style": "linear", "lr-wsd-decay-iters": iterations}
+
+
 def _hugging_face(handed: Handed) -> str:
     """Keywords of transformers.TrainingArguments, and optimizer groups by parameter name pattern."""
     values, target = handed["hyperparameters"], handed["target"]
@@ -102,7 +109,7 @@ def _hugging_face(handed: Handed) -> str:
         "weight_decay": _base_decay(handed),
         **{f"adam_{name}": values[name] for name in ("beta1", "beta2", "epsilon") if name in values},
         "max_grad_norm": values["grad_clip"],
-        **_hugging_face_schedule(values),
+        **_hugging_face_schedule(values, target["steps"]),
         "warmup_steps": round(values["warmup"] * target["steps"]),
         "max_steps": target["steps"],
     }
@@ -124,7 +131,7 @@ def _hugging_face(handed: Handed) -> str:
     })  # fmt: skip
 
 
-def _hugging_face_schedule(values: Mapping[str, Any]) -> dict[str, Any]:
+def _hugging_face_schedule(values: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """Their constant schedule has no warm-up, and only a schedule with a minimum ends above zero."""
     match values["schedule"]:
         case "constant":
@@ -134,6 +141,13 @@ def _hugging_face_schedule(values: Mapping[str, Any]) -> dict[str, Any]:
                 "lr_scheduler_type": "cosine_with_min_lr",
                 "lr_scheduler_kwargs": {"min_lr_rate": values["final_lr"]},
             }
+        case "wsd":
+            falling = {
+                "num_decay_steps": round(values["cooldown"] * steps),
+                "decay_type": "linear",
+                "min_lr_ratio": values["final_lr"],
+            }
+            return {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": falling}
         case schedule:
             return {"lr_scheduler_type": schedule}
 

@@ -75,6 +75,35 @@ def test_every_optimizer_trains_batched_as_alone(
         assert alone.loss is not None and alone.loss < alone.initial_loss - 0.02
 
 
+@pytest.mark.parametrize(
+    "common",
+    [
+        {"architecture": "mamba2"},
+        {"architecture": "gdn-hybrid", "attention_every": 2, "base_depth": 2},
+        {"architecture": "parallel-hybrid"},
+        {"learnable_multipliers": "everywhere"},
+        {"learnable_multipliers": "mlp", "clip_multipliers": True, "activation_checkpointing": True},
+    ],
+    ids=str,
+)
+def test_what_else_differs_does_not_matter(
+    common: dict[str, object], recipe: Callable[..., Recipe], batches: Batches
+) -> None:
+    """Every architecture, and everything that may differ inside a group."""
+    recipes = [
+        recipe(**common),
+        recipe(**common, dropout=0.3, z_loss=1e-2, seed=1),
+        recipe(**common, learning_rate=1e30, grad_clip=0.0),
+        recipe(**common, norm_scale=4.0, weight_decay=0.1, schedule="wsd", multiplier_lr=0.1),
+    ]
+    together = train(recipes, batches, CPU)
+    assert together[2].diverged
+    for index in (0, 1, 3):
+        alone = train([recipes[index]], batches, CPU)[0]
+        assert train_losses(together[index]) == pytest.approx(train_losses(alone), abs=LOSS_TOLERANCE)
+        assert together[index].accuracy == pytest.approx(alone.accuracy, abs=0.05)
+
+
 def test_a_diverged_trial_is_frozen_and_says_when(recipe: Callable[..., Recipe], batches: Batches) -> None:
     broken, healthy = train([recipe(learning_rate=1e30, grad_clip=0.0), recipe()], batches, CPU)
     assert broken.diverged

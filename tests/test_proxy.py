@@ -30,6 +30,17 @@ VARIANTS = [
     {"architecture": "gdn"},
     {"architecture": "gdn", "expand_v": 2, "conv_size": 2, "tied": True},
     {"architecture": "gdn", "head_dim": None, "heads": 4, "norm": "layernorm"},
+    {"architecture": "gdn", "values_per_key": 2, "negative_eigenvalues": True, "base_width": 16},
+    {"architecture": "gdn", "output_gate": False},
+    {"qk_norm": True, "window": 12, "mlp": "swiglu"},
+    {"architecture": "mamba2"},
+    {"architecture": "mamba2", "state_groups": 2, "expand_v": 2, "base_width": 16},
+    {"architecture": "mamba2", "head_dim": None, "heads": 4, "state_ratio": 0.5},
+    {"architecture": "gdn-hybrid", "attention_every": 2, "base_depth": 2},
+    {"architecture": "mamba2-hybrid", "attention_every": 2, "base_depth": 2, "positions": "learned"},
+    {"architecture": "parallel-hybrid", "queries_per_kv": 2, "base_width": 16},
+    {"learnable_multipliers": "everywhere"},
+    {"architecture": "parallel-hybrid", "learnable_multipliers": "all"},
 ]
 
 
@@ -52,6 +63,55 @@ def test_is_causal(variant: dict[str, object], recipe: Callable[..., Recipe]) ->
     first, second = forward(one, before), forward(one, after)
     torch.testing.assert_close(first[:, :, :9], second[:, :, :9])
     assert ((first - second)[:, :, 9:].abs().amax(dim=(0, 1, 3)) > 1e-6).all()
+
+
+def test_without_causality_everything_is_seen(recipe: Callable[..., Recipe]) -> None:
+    one = recipe(causal=False)
+    before = tokens()
+    after = before.clone()
+    after[:, :, 9] = (after[:, :, 9] + 1) % 64
+    moved = (forward(one, before) - forward(one, after)).abs().amax(dim=(0, 1, 3))
+    assert (moved > 1e-6).all()
+
+
+def test_hybrids_have_attention_where_they_say(recipe: Callable[..., Recipe]) -> None:
+    shape = recipe(architecture="gdn-hybrid", attention_every=3, depth=6, base_depth=3).shape
+    kinds = [shape.mixers_of(block) for block in range(6)]
+    assert kinds == [("gdn",), ("gdn",), ("attention",)] * 2
+    names = {parameter.name.split(".")[2] for parameter in parameters(shape) if ".2." in parameter.name}
+    assert names == {"mixer_norm", "attention", "mlp_norm", "mlp"}
+
+
+def test_a_parallel_hybrid_adds_its_mixers(recipe: Callable[..., Recipe]) -> None:
+    """With one mixer's output at zero, what is left is the other alone."""
+    both = recipe(architecture="parallel-hybrid", depth=1)
+    alone = recipe(architecture="mamba2", depth=1)
+    views = {name: view.detach() for name, view in ParameterBank([both], CPU).views().items()}
+    views["blocks.0.attention.output.weight"] = torch.zeros_like(views["blocks.0.attention.output.weight"])
+    renamed = {name.replace(".mamba2.", ".mixer."): view for name, view in views.items()}
+    sites = {site: torch.tensor([value]) for site, value in multipliers(both).items()}
+    torch.testing.assert_close(
+        logits(both.shape, views, sites, tokens()), logits(alone.shape, renamed, sites, tokens())
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "gdn-hybrid", "depth": 6}, "attention_every: depth 6 is not a multiple of 4"),
+        ({"architecture": "gdn", "causal": False}, "causal: gdn reads from left to right"),
+        ({"architecture": "gdn", "values_per_key": 3}, "values_per_key: 2 heads are not a multiple of 3"),
+        ({"architecture": "mamba2", "state_groups": 3}, "state_groups: 2 heads are not a multiple of 3"),
+        ({"architecture": "mamba2", "state_ratio": 0.01}, "state_ratio: 0.01 leaves no state at width 16"),
+        ({"window": 0}, "window: 0 is not a positive integer"),
+        ({"tied": True, "outputs": 3}, "tied: the data have 64 kinds of input and 3 of output"),
+    ],
+)
+def test_impossible_shapes_are_refused(
+    changes: dict[str, object], message: str, recipe: Callable[..., Recipe]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe(**changes)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

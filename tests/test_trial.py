@@ -50,8 +50,9 @@ def test_whatever_affects_the_result_changes_the_id(name: str, recipe: Callable[
     assert trial_id(recipe(**{name: CHANGED[name]})) != trial_id(recipe())
 
 
-GDN, MAMBA2 = {"architecture": "gdn"}, {"architecture": "mamba2"}
-LEARNABLE = {"learnable_multipliers": "mlp"}
+GDN: dict[str, object] = {"architecture": "gdn"}
+MAMBA2: dict[str, object] = {"architecture": "mamba2"}
+LEARNABLE: dict[str, object] = {"learnable_multipliers": "mlp"}
 OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
     ("head_dim", 4, {}),
     ("heads", 2, {"head_dim": None, "width": 8}),

@@ -50,9 +50,7 @@ def huggingface(name: str, split: str, column: str, label: str | None) -> Iterat
     try:
         import datasets
     except ImportError:
-        raise CorpusError(
-            "dataset: needs Hugging Face's package; pip install 'mutransfer[datasets]'"
-        ) from None
+        raise CorpusError("dataset: needs a package; pip install 'mutransfer[datasets]'") from None
     try:
         saved = os.path.isfile(os.path.join(name, "state.json"))
         if saved or os.path.isfile(os.path.join(name, "dataset_dict.json")):

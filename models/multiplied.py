@@ -1,0 +1,72 @@
+"""Learnable multipliers (arXiv:2601.04890) on the matrices of any `nn.Module`, by a plan, with torch alone.
+
+    add_multipliers_(model, plan, roles)      # before the parameter groups are made
+    ...                                       # train; they are parameters like others, of the role's group
+    merge_multipliers_(model)                 # the same function without them: nothing is left at inference
+
+They are torch parametrizations of the modules' weights, so that the model's own code stays as it is.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from .transfer import Plan, Roles, UnknownParameterError, assigned
+
+KINDS = ("scalar", "row", "column")
+
+
+class Multiplied(nn.Module):
+    """s * diag(row) W diag(column), for the kinds that there are; each starts at one."""
+
+    def __init__(self, weight: Tensor, kinds: list[str]) -> None:
+        super().__init__()
+        sizes = {"scalar": 1, "row": weight.shape[0], "column": weight.shape[1]}
+        for kind in kinds:
+            self.register_parameter(kind, nn.Parameter(weight.new_ones(sizes[kind])))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        held = dict(self.named_parameters())
+        if "row" in held:
+            weight = weight * held["row"][:, None]
+        if "column" in held:
+            weight = weight * held["column"]
+        return weight * held["scalar"] if "scalar" in held else weight
+
+
+def add_multipliers_(model: nn.Module, plan: Plan, roles: Roles | None = None) -> None:
+    """Gives every matrix the multipliers that the plan has for it, in place. `roles` as for `param_groups`.
+
+    Raises UnknownParameterError for a parameter that the plan does not know, and for a matrix with
+    multipliers that two modules share.
+    """
+    owners = _owners(model)
+    for entry in assigned(model, plan, roles or {}):
+        pattern = str(entry.entry.get("pattern", ""))
+        kinds = [kind for kind in KINDS if f"{pattern.removesuffix('.weight')}.{kind}" in plan["parameters"]]
+        if not kinds or not pattern.endswith(".weight"):
+            continue
+        if len(owners[id(entry.tensor)]) > 1:
+            raise UnknownParameterError(
+                f"{entry.name}: is shared by {', '.join(owners[id(entry.tensor)])}; untie it, or sweep "
+                "without multipliers on it"
+            )
+        module = model.get_submodule(entry.name.rpartition(".")[0])
+        parametrize.register_parametrization(module, "weight", Multiplied(entry.tensor.detach(), kinds))
+
+
+@torch.no_grad()
+def merge_multipliers_(model: nn.Module) -> None:
+    """Puts every multiplier into its weight, in place: the outputs stay what they are."""
+    for module in list(model.modules()):
+        held = getattr(module, "parametrizations", {})
+        if "weight" in held and isinstance(held["weight"][0], Multiplied):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+def _owners(model: nn.Module) -> dict[int, list[str]]:
+    """The names of every parameter, by identity; a tied one has several."""
+    found: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        found.setdefault(id(parameter), []).append(name)
+    return found
