@@ -12,7 +12,7 @@ from torch import Tensor
 from ..models.data.batches import Batches
 from ..models.data.corpus import materialise
 from ..models.layers.learnable import merged
-from ..models.parametrization.rules import is_norm_scaled, parameter_rules
+from ..models.parametrization.rules import ParameterRule, is_norm_scaled, parameter_rules
 from ..models.recipe import Recipe
 from ..models.training.checkpoint import NoKeeper
 from ..models.training.loop import GroupTraining
@@ -48,12 +48,34 @@ def probe_families(
 ) -> list[Probe]:
     """Trains every family of the sweep, a group for each placement. Raises SpecError for a sweep that gives
     several values of anything else."""
+    groups = {recipe: _groups(sweep, recipe, plan) for recipe in _families(sweep)}
     with tempfile.TemporaryDirectory() as scratch:
         source = materialise(sweep.corpus, Path(scratch))
         return [
-            _probed(recipe, plan, source.batches(recipe.shape.sequence_length), device, note)
-            for recipe in _families(sweep)
+            _probed(recipe, group, plan, source.batches(recipe.shape.sequence_length), device, note)
+            for recipe, group in groups.items()
         ]
+
+
+def _groups(sweep: Sweep, recipe: Recipe, plan: Plan) -> dict[str, list[Recipe]]:
+    """By placement, all norms and seeds. Raises SpecError for a part or a placement that fits nothing."""
+    try:
+        return {
+            placement: [
+                replace(
+                    recipe,
+                    shape=replace(recipe.shape, learnable_multipliers=placement),
+                    norm_scale_of=plan.part,
+                    norm_scale=factor,
+                    seed=seed,
+                )
+                for factor in plan.factors
+                for seed in range(plan.seeds)
+            ]
+            for placement in plan.placements
+        }
+    except ValueError as error:
+        raise SpecError(sweep.spec.name, [Problem((), str(error))]) from None
 
 
 def _families(sweep: Sweep) -> list[Recipe]:
@@ -75,17 +97,20 @@ def _families(sweep: Sweep) -> list[Recipe]:
 
 
 def _probed(
-    recipe: Recipe, plan: Plan, batches: Batches, device: torch.device, note: Callable[[str], None]
+    recipe: Recipe,
+    groups: Mapping[str, Sequence[Recipe]],
+    plan: Plan,
+    batches: Batches,
+    device: torch.device,
+    note: Callable[[str], None],
 ) -> Probe:
     curves = []
-    for placement in plan.placements:
+    for placement, group in groups.items():
         note(
             f"{recipe.shape.architecture} {recipe.optimizer}, {plan.part}, multipliers {placement}: "
             f"{len(plan.factors)} norms, {plan.seeds} seeds, {recipe.steps} steps"
         )
-        curves.append(
-            Curve(multipliers=placement, points=_measured(recipe, placement, plan, batches, device))
-        )
+        curves.append(Curve(multipliers=placement, points=_measured(group, plan.seeds, batches, device)))
     return Probe(
         architecture=recipe.shape.architecture,
         optimizer=recipe.optimizer,
@@ -98,40 +123,41 @@ def _probed(
 
 
 def _measured(
-    recipe: Recipe, placement: str, plan: Plan, batches: Batches, device: torch.device
+    group: Sequence[Recipe], seeds: int, batches: Batches, device: torch.device
 ) -> tuple[Point, ...]:
-    """All norms and seeds as one group."""
-    shape = replace(recipe.shape, learnable_multipliers=placement)
-    alike = replace(recipe, shape=shape, norm_scale_of=plan.part)
-    group = [
-        replace(alike, norm_scale=factor, seed=seed) for factor in plan.factors for seed in range(plan.seeds)
-    ]
+    """A point for each norm, whose seeds stand together."""
     training = GroupTraining(group, batches, device)
     outcomes = training.train(lambda progress: None, NoKeeper())
-    matrices = [
-        rule for rule in parameter_rules(replace(alike, norm_scale=2.0))
-        if is_norm_scaled(rule.parameter, replace(alike, norm_scale=2.0))
-    ]  # fmt: skip
-    names = [rule.parameter.name for rule in matrices]
     views = {name: view.detach() for name, view in training.views().items()}
+    names = [rule.parameter.name for rule in _scaled(group)]
     norms_K, effective_K = _root_mean_square(views, names), _root_mean_square(merged(views), names)
-    # At factor 2 the rule's own ratio is 4 times that at 1.
-    own = math.sqrt(matrices[0].learning_rate / matrices[0].weight_decay) / 2
     points = []
-    for index, factor in enumerate(plan.factors):
-        lanes = slice(index * plan.seeds, (index + 1) * plan.seeds)
-        losses = [outcome.loss for outcome in outcomes[lanes]]
-        known = [loss for loss in losses if loss is not None]
-        finished = len(known) == plan.seeds
+    for index in range(0, len(group), seeds):
+        lanes = slice(index, index + seeds)
+        losses = [outcome.loss for outcome in outcomes[lanes] if outcome.loss is not None]
+        finished = len(losses) == seeds
         points.append(
             Point(
-                scale=own * factor,
-                loss=sum(known) / plan.seeds if finished else None,
+                scale=_scale(group[index]),
+                loss=sum(losses) / seeds if finished else None,
                 norm=float(norms_K[lanes].mean()) if finished else None,
                 effective_norm=float(effective_K[lanes].mean()) if finished else None,
             )
         )
     return tuple(points)
+
+
+def _scaled(group: Sequence[Recipe]) -> list[ParameterRule]:
+    """The rules of the part's matrices."""
+    moved = next(recipe for recipe in group if recipe.norm_scale != 1)
+    return [rule for rule in parameter_rules(moved) if is_norm_scaled(rule.parameter, moved)]
+
+
+def _scale(recipe: Recipe) -> float:
+    """S of the part's matrices, from the values of the first of them."""
+    rules = {rule.parameter.name: rule for rule in parameter_rules(recipe)}
+    first = rules[_scaled([replace(recipe, norm_scale=2.0)])[0].parameter.name]
+    return math.sqrt(first.learning_rate / first.weight_decay)
 
 
 def _root_mean_square(views: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:

@@ -49,6 +49,7 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
         corpus = load_corpus(spec.data)
         expansion = expand(spec, corpus.fields)
         _check_lengths(expansion, corpus)
+        _check_causal(spec, expansion)
         return Sweep(spec, corpus, expansion)
     except CorpusError as error:
         raise SpecError(path, [_located(Problem(("data",), str(error)), raw, overridden)]) from None
@@ -140,6 +141,15 @@ def _check_lengths(expansion: Expansion, corpus: Corpus) -> None:
     reasons = [corpus.source.misfit(length) for length in lengths]
     if found := [Problem(("data",), reason) for reason in reasons if reason]:
         raise ProblemsFound(found)
+
+
+def _check_causal(spec: SweepSpec, expansion: Expansion) -> None:
+    """Whoever sees both ways sees the token that is to be predicted, unless it is masked."""
+    if spec.data.task in ("masked", "classification") or all(t.recipe.shape.causal for t in expansion.trials):
+        return
+    section = "axes" if "causal" in spec.axes else "fixed"
+    reason = "next tokens are there to be seen; give true, or task masked or classification"
+    raise ProblemsFound([Problem((section, "causal"), reason)])
 
 
 def _override(path: str, raw: CommentedMap, override: str) -> Where:

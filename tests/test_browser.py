@@ -8,11 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from test_probe import curve, probe_of
 
 from mutransfer.orchestrator.cli.app import app
 from mutransfer.results.coordinates import Check, checks_from_object, judge_row
 from mutransfer.results.importing import read_measurements
 from mutransfer.results.report.coordinates_page import write_checks
+from mutransfer.results.report.norm_scale_page import write_probes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(
@@ -98,6 +100,35 @@ def test_a_coordinate_check_is_drawn(tmp_path: Path) -> None:
     assert len(figures) == 2
     assert all('class="marks"' in figure and "mark-line" in figure for figure in figures)
     assert "a &lt;sweep&gt;" in document and "▲ fails" in document
+
+
+@needs_browser
+def test_a_norm_scale_probe_is_drawn(tmp_path: Path) -> None:
+    probe = probe_of(curve("none", [4.0, 2.0, 2.5]), curve("readout=scalar", [2.5, 2.0, None]))
+    page, *_ = write_probes([probe], "norms", tmp_path)
+    document, console = open_page(page, tmp_path / "profile")
+    assert console == []
+    (figure,) = re.findall(r'<figure class="chart[^>]*>.*?</figure>', document, flags=re.S)
+    assert figure.count("mark-line") >= 3
+    assert "diverged" in document and "2.000" in document
+
+
+@needs_browser
+def test_options_are_drawn(tmp_path: Path) -> None:
+    """The optimum at each value of an option, beside the rest of the report."""
+    lines = ["architecture,optimizer,parametrization,width,depth,learning_rate,precision,loss"] + [
+        f"transformer,adamw,mup,{width},2,{2.0**-x},{precision},{2 + 0.1 * (x - 5) ** 2}"
+        for precision in ("float32", "bf16")
+        for width in (16, 32, 64)
+        for x in range(2, 9)
+    ]
+    source = tmp_path / "options.csv"
+    source.write_text("\n".join(lines) + "\n")
+    page = report_of(tmp_path, source)
+    document, console = open_page(page, tmp_path / "profile")
+    assert console == []
+    assert 'id="option-precision-learning_rate"' in document
+    assert "precision bf16 against float32" in document and "survives" in document
 
 
 @needs_browser

@@ -121,7 +121,7 @@ def test_presets_are_valid(name: str, tmp_path: Path) -> None:
         assert "tokens" in str(error) or "train.bin" in str(error), error
         np.zeros(1 << 16, dtype=np.uint16).tofile(tmp_path / "train.bin")
         overrides = [f"data.tokens={tmp_path / 'train.bin'}"]
-    assert len(load_sweep(name, overrides).expansion.trials) >= 12
+    assert len(load_sweep(name, overrides).expansion.trials) >= (2 if name == "norm-scale" else 12)
 
 
 def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
@@ -167,6 +167,18 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
         ("name: tiny", "name: ../up", "1: name: '../up' cannot name a folder; use letters, digits, '.', '_' and '-'"),  # noqa: E501
         ('{text: "text/*.txt"}', "{text: '*.md', corpus: python-stdlib}", "16: data: give exactly one of corpus, text, parquet, dataset, tokens, not corpus and text"),  # noqa: E501
         ('{text: "text/*.txt"}', "{tokens: a.bin}", "16: data.vocab_size: is missing; a token file does not say how many tokens exist"),  # noqa: E501
+        ('{text: "text/*.txt"}', "{task: mqar}", "16: data.vocab_size: is missing; mqar draws its keys and values from it, such as 64"),  # noqa: E501
+        ('{text: "text/*.txt"}', "{task: mqar, vocab_size: 64, pairs: 9}", "16: data: 9 pairs and their queries take 27 positions, more than sequence_length 16; give fewer pairs or longer sequences"),  # noqa: E501
+        ('{text: "text/*.txt"}', "{task: regression, text: a.txt}", "16: data.text: regression makes up its data; remove it, or give another task"),  # noqa: E501
+        ('{text: "text/*.txt"}', "{task: recall}", "16: data.task: input should be 'next-token', 'masked', 'classification', 'mqar' or 'regression', not 'recall'"),  # noqa: E501
+        ('{text: "text/*.txt"}', '{text: "text/*.txt", pairs: 3}', "16: data.pairs: belongs to task mqar"),
+        ('{text: "text/*.txt"}', '{text: "text/*.txt", dtype: uint8}', "16: data.dtype: belongs to tokens"),
+        ('{text: "text/*.txt"}', '{text: "text/*.txt", vocab_size: 9}', "16: data.vocab_size: belongs to tokens and mqar; text has that of its tokenizer, or 256 byte values"),  # noqa: E501
+        ('{text: "text/*.txt"}', '{parquet: a, task: classification}', "16: data.label: is missing; name the column that holds the class"),  # noqa: E501
+        ('{text: "text/*.txt"}', '{text: "text/*.txt", task: classification}', "16: data: classification needs at least two classes; give a label, or more files"),  # noqa: E501
+        ('{text: "text/*.txt"}', '{parquet: "*.parquet"}', "16: data: no file matches"),
+        ("steps: 5", "steps: 5\n  causal: false", "9: fixed.causal: next tokens are there to be seen; give true, or task masked or classification"),  # noqa: E501
+        ("steps: 5", "steps: 5\n  learnable_multipliers: everywher", "9: fixed.learnable_multipliers: 'everywher' is no placement; give none, attention, mlp, mamba2, gdn, embedding, all, everywhere, or PATTERN=KIND[+KIND] such as readout=scalar"),  # noqa: E501
         ("data:", "zip: [[width, depth]]\ndata:", "16: zip.0: depth is not under axes"),
         ("data:", "zip: [[width, learning_rate]]\ndata:", "16: zip.0: zipped axes need the same number of values; width has 2, learning_rate has 3"),  # noqa: E501
         ("data:", "exclude: [{width: 12}]\ndata:", "16: exclude.0.width: 12 is not a value of that axis"),
@@ -174,7 +186,7 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
     ],
 )  # fmt: skip
 def test_one_fault(sweep_file: Path, old: str, new: str, message: str) -> None:
-    assert message in faults(with_changes(sweep_file, (old, new)))
+    assert any(fault.startswith(message) for fault in faults(with_changes(sweep_file, (old, new))))
 
 
 def test_a_missing_text_is_named(sweep_file: Path) -> None:

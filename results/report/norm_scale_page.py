@@ -4,7 +4,6 @@ import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import altair as alt
 import pandas as pd
@@ -81,7 +80,7 @@ def _chart(probe: Probe) -> alt.TopLevelMixin:
         "multipliers:N", title=None, sort=names,
         scale=alt.Scale(domain=names, range=PARAMETRIZATION_COLORS[: len(names)]),
     )  # fmt: skip
-    kinds: list[tuple[str, str, Literal["linear", "log"]]] = [
+    kinds = [
         ("loss", "validation loss (nats)", "linear"),
         ("norm", "RMS of the entries", "log"),
         ("with multipliers", "RMS with multipliers", "log"),
@@ -89,7 +88,10 @@ def _chart(probe: Probe) -> alt.TopLevelMixin:
     panels = []
     for column, title, kind in kinds:
         y = alt.Y(
-            f"{column}:Q", title=title, scale=alt.Scale(type=kind, zero=False), axis=alt.Axis(format="~g")
+            f"{column}:Q",
+            title=title,
+            scale=alt.Scale(zero=False) if kind == "linear" else alt.Scale(type="log"),
+            axis=alt.Axis(format="~g"),
         )
         tooltip = [
             "multipliers:N",

@@ -1,0 +1,103 @@
+"""Whether an optimum survives a training option, on made-up losses whose shift is known."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_choice import compared, rows
+
+from mutransfer.models.recipe import LATER_FIELDS, Recipe
+from mutransfer.results.contract import report_object
+from mutransfer.results.options import OptionShift, option_shifts
+from mutransfer.results.schema import BEFORE
+
+Build = Callable[..., Recipe]
+WIDTHS = 2
+
+
+def with_option(
+    recipe: Build, shift: float, noise: float = 0.0, draw: int = 0, **option: object
+) -> OptionShift:
+    """Two widths, two seeds, the usual value and another whose optimum lies `shift` octaves further."""
+    generator = np.random.default_rng(draw)
+    parts = []
+    for seed in (0, 1):
+        for changes, center in (({}, -6.0), (option, -6.0 + shift)):
+            frame = rows(recipe, [center] * WIDTHS, seed=seed, **changes)
+            frame["loss"] += noise * generator.standard_normal(len(frame))
+            parts.append(frame)
+    (found,) = option_shifts(compared(pd.concat(parts, ignore_index=True)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(0.0, "survives"), (0.1, "survives"), (-1.0, "moves"), (0.5, "moves")]
+)
+def test_the_shift_is_found_and_judged(shift: float, verdict: str, recipe: Build) -> None:
+    found = with_option(recipe, shift, precision="bf16")
+    assert (found.option, found.reference, found.value) == ("precision", "float32", "bf16")
+    assert found.shift is not None and found.shift.value == pytest.approx(shift, abs=0.03)
+    assert [scale for scale, _ in found.shifts] == [8, 16]
+    assert found.verdict == verdict
+    assert found.loss is not None and found.loss.value == pytest.approx(0, abs=0.01)
+
+
+def test_noise_leaves_it_open(recipe: Build) -> None:
+    assert with_option(recipe, 0.2, noise=0.1, dropout=0.1).verdict == "inconclusive"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shift", "never"), [(0.0, "moves"), (0.25, "survives"), (0.25, "moves"), (0.5, "survives")]
+)
+def test_false_verdicts_are_rare(shift: float, never: str, recipe: Build) -> None:
+    """At the tolerance itself either word may be said in one case of twenty; 40 draws, at most 5 allowed
+    (binomial, 1 - 0.997). Intervals cover in 40 draws at least 34 times."""
+    drawn = [with_option(recipe, shift, noise=0.01, draw=draw, precision="bf16") for draw in range(40)]
+    assert sum(found.verdict == never for found in drawn) <= 5
+    intervals = [found.shift.interval for found in drawn if found.shift is not None]
+    covered = sum(low is not None and high is not None and low <= shift <= high for low, high in intervals)
+    assert covered >= 34
+
+
+def test_a_false_option_is_the_reference_of_a_true_one(recipe: Build) -> None:
+    found = with_option(recipe, 0.0, activation_checkpointing=True)
+    assert (found.reference, found.value) == (False, True)
+
+
+def test_scales_and_hyperparameters_are_no_options(recipe: Build) -> None:
+    frames = [
+        rows(recipe, [-6.0] * 3, weight_decay=decay, batch_size=b) for decay in (0.0, 0.1) for b in (4, 8)
+    ]
+    assert option_shifts(compared(pd.concat(frames, ignore_index=True))) == []
+
+
+def test_each_value_is_compared_with_the_usual_one(recipe: Build) -> None:
+    frames = [rows(recipe, [-6.0] * 2, schedule=s) for s in ("linear", "cosine", "wsd")]
+    found = option_shifts(compared(pd.concat(frames, ignore_index=True)))
+    assert [(entry.reference, entry.value) for entry in found] == [("cosine", "linear"), ("cosine", "wsd")]
+
+
+def test_the_contract_holds_them(recipe: Build) -> None:
+    entry = report_object([], options=[with_option(recipe, -1.0, precision="bf16")])["options"][0]
+    assert (entry["option"], entry["verdict"], entry["architecture"]) == ("precision", "moves", "transformer")
+    assert entry["shift"] == pytest.approx(-1, abs=0.03) and len(entry["shift_interval"]) == 2
+    assert [shift["scale"] for shift in entry["shifts"]] == [8, 16]
+
+
+def test_accuracy_stands_beside_the_optimum(recipe: Build) -> None:
+    frame = rows(recipe, [-6.0] * 3)
+    frame["accuracy"] = 1 - 0.1 * frame["loss"]
+    (comparison,) = compared(frame)
+    assert comparison.accuracy == pytest.approx({8: 0.7, 16: 0.71, 32: 0.72})
+    told = report_object([comparison])["comparisons"][0]["optima"]
+    assert [entry["accuracy"] for entry in told] == pytest.approx([0.7, 0.71, 0.72])
+    (without,) = compared(frame.drop(columns="accuracy"))
+    assert without.accuracy == {}
+
+
+def test_rows_that_are_older_than_a_column_have_its_old_value() -> None:
+    """results knows no models: its list is compared with theirs here."""
+    known = {name: value for name, value in LATER_FIELDS.items() if value is not None}
+    assert known == BEFORE
