@@ -36,9 +36,8 @@ def probes(sweep: Sweep, part: str) -> None:
 def clipping(sweep: Sweep) -> None:
     """First gradient norms and final losses, by what counts in the norm."""
     print("**Clipping at 0.1: multipliers in the norm and out of it**\n")
-    print(
-        f"| optimizer | multipliers | gradient norm, first {FIRST_STEPS} steps | final loss |\n|---|---|---|---|"
-    )
+    print(f"| optimizer | multipliers | gradient norm, first {FIRST_STEPS} steps | final loss |")
+    print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         source = materialise(sweep.corpus, Path(scratch))
         for trial in sweep.expansion.trials:
@@ -73,9 +72,8 @@ def main() -> None:
     one: Recipe = sweep.expansion.trials[0].recipe
     title, _, rest = (__doc__ or "").partition("\n\n    python")
     print(f"# Learnable multipliers\n\n{title}\n{rest.partition(chr(10))[2]}")
-    print(
-        f"Width {one.shape.width}, depth {one.shape.depth}, {one.steps} steps; columns are S = sqrt(lr / decay).\n"
-    )
+    size = f"width {one.shape.width}, depth {one.shape.depth}, {one.steps} steps"
+    print(f"A transformer of {size}; columns are S = sqrt(lr / decay).\n")
     for part in ("readout", "mlp"):
         probes(sweep, part)
     clipping(sweep)
