@@ -13,11 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mutransfer.results.comparison import Comparison, compare
+from mutransfer.results.options import option_shifts
 from mutransfer.results.report import words
+from mutransfer.results.report.markdown import markdown_table
+from mutransfer.results.report.tables import accuracy_table, option_table
 from mutransfer.results.schema import ROWS
 from mutransfer.results.store import read_rows
 
 FOLDER = Path(__file__).parent / "evidence"
+WITH_ACCURACY = ("mqar",)
 
 
 def keep(directories: list[Path]) -> None:
@@ -58,7 +62,18 @@ def lines(name: str, table: pa.Table) -> list[str]:
         "|---" * len(heads) + "|",
         *(_line(comparison, scales) for comparison in comparisons),
         "",
+        *_further(name, comparisons, axis),
     ]
+
+
+def _further(name: str, comparisons: list[Comparison], axis: str) -> list[str]:
+    """Accuracies, where they are the task's own measure, and what options do to the optimum."""
+    found = []
+    if name in WITH_ACCURACY:
+        found += [markdown_table(accuracy_table(comparisons, axis)), ""]
+    if shifts := option_shifts(comparisons):
+        found += [markdown_table(option_table(shifts)), ""]
+    return found
 
 
 def _line(comparison: Comparison, scales: list[float]) -> str:
