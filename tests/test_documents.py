@@ -18,11 +18,10 @@ from mutransfer.models.data.corpus import (
     Reading,
     corpus_of,
     materialise,
-    source_from_object,
-    source_object,
     token_file,
 )
 from mutransfer.models.data.documents import CorpusError, huggingface, parquet_column, text_files
+from mutransfer.models.data.record import source_from_object, source_object
 from mutransfer.models.data.token_file import TokenFile
 from mutransfer.models.data.tokenizer import BYTES, tokenizer_of
 

@@ -5,8 +5,8 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from .token_file import Order, Task, TokenFile, TokenType
 from .tokenizer import BYTES, Tokenizer
 
 READ_BYTES = 1 << 24
+CACHED = ".tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,29 +113,6 @@ def materialise(corpus: Corpus, folder: Path) -> Source:
         path = folder / f"{source.digest}.bin"
         _put(path, lambda scratch: _linked(Path(source.paths[0]), scratch))
         return replace(source, paths=(str(path.resolve()),))
-    return source
-
-
-KINDS = {"tokens": TokenFile, "mqar": Recall, "regression": Regression}
-CACHED = ".tokens"
-
-
-def source_object(source: Source) -> dict[str, Any]:
-    """A source as JSON's plain values, for `source_from_object`."""
-    (kind,) = (name for name, class_ in KINDS.items() if isinstance(source, class_))
-    assert isinstance(source, TokenFile | Recall | Regression)
-    return {"kind": kind, **asdict(source)}
-
-
-def source_from_object(record: Mapping[str, Any], folder: Path) -> Source:
-    """The source; relative paths are those of `folder`. Raises KeyError or TypeError for what is none."""
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-    kind = str(values.pop("kind", "tokens"))  # the records of older sweeps have none, and one path
-    if "path" in values:
-        values["paths"] = (values.pop("path"),)
-    if kind == "tokens":
-        values["paths"] = tuple(str(folder / path) for path in values["paths"])
-    source: Source = KINDS[kind](**values)
     return source
 
 

@@ -22,7 +22,7 @@ from .bank import ParameterBank
 from .checkpoint import Keeper, NoKeeper, State
 from .curvature import own_labels
 from .loss_scale import LossScale
-from .outcome import CurvePoint, Outcome, Progress
+from .outcome import Outcome, Progress, outcomes
 from .schedule import schedule_factor
 
 CURVE_POINTS = 500
@@ -241,48 +241,12 @@ class GroupTraining:
         return 0 if self._device.type == "cuda" else int((~self._alive_K).sum())
 
     def _outcomes(self, seconds: float) -> list[Outcome]:
-        evals = {step: both_2K.tolist() for step, both_2K in self._evals.items()}
-        records = [(step, loss_K.tolist(), norm_K.tolist()) for step, loss_K, norm_K in self._records]
-        broke = self._broke_K.tolist()
-        return [
-            self._outcome(index, broke[index], evals, records, seconds / len(self._recipes))
-            for index in range(len(self._recipes))
-        ]
-
-    def _outcome(
-        self,
-        index: int,
-        broke: int,
-        evals: dict[int, list[list[float]]],
-        records: list[tuple[int, list[float], list[float]]],
-        seconds: float,
-    ) -> Outcome:
-        recipe = self._recipes[index]
-        tokens = recipe.batch_size * recipe.shape.sequence_length
-        initial, final = evals[0][0][index], evals[recipe.steps][0][index]
-        accurate = evals[recipe.steps][1][index]
-        diverged = broke >= 0 or not final <= initial
-        kept = [record for record in records if broke < 0 or record[0] < broke]
-        curve = tuple(
-            CurvePoint(
-                step=step,
-                tokens=(step + 1) * tokens,
-                train_loss=losses[index],
-                eval_loss=evals[step + 1][0][index] if step + 1 in evals else None,
-                learning_rate=recipe.learning_rate * schedule_factor(recipe, step),
-                gradient_norm=norms[index],
-            )
-            for step, losses, norms in kept
-        )
-        return Outcome(
-            diverged=diverged,
-            diverged_step=(broke if broke >= 0 else recipe.steps) if diverged else None,
-            initial_loss=initial,
-            loss=None if diverged else final,
-            accuracy=None if diverged or math.isnan(accurate) else accurate,
-            train_loss=None if diverged else records[-1][1][index],
-            seconds=seconds,
-            curve=curve,
+        return outcomes(
+            self._recipes,
+            self._broke_K.tolist(),
+            {step: both_2K.tolist() for step, both_2K in self._evals.items()},
+            [(step, loss_K.tolist(), norm_K.tolist()) for step, loss_K, norm_K in self._records],
+            seconds,
         )
 
     def _per_trial(self, values: Sequence[float]) -> Tensor:

@@ -1,6 +1,11 @@
 """What a training says: how far it is, and what became of each trial."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from ..recipe import Recipe
+from .schedule import schedule_factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +45,54 @@ class Progress:
 
     step: int
     diverged: int
+
+
+Evaluations = Mapping[int, Sequence[Sequence[float]]]
+"""By number of steps done: the losses of all trials, and their accuracies."""
+Records = Sequence[tuple[int, Sequence[float], Sequence[float]]]
+"""Steps with the training losses and gradient norms of all trials."""
+
+
+def outcomes(
+    recipes: Sequence[Recipe], broke: Sequence[int], evals: Evaluations, records: Records, seconds: float
+) -> list[Outcome]:
+    """What became of each trial of a group. `broke` are the steps at which trials broke, -1 where they did
+    not; `seconds` are those of the group."""
+    return [
+        _outcome(recipe, index, broke[index], evals, records, seconds / len(recipes))
+        for index, recipe in enumerate(recipes)
+    ]
+
+
+def _outcome(
+    recipe: Recipe, index: int, broke: int, evals: Evaluations, records: Records, seconds: float
+) -> Outcome:
+    initial, final = evals[0][0][index], evals[recipe.steps][0][index]
+    accurate = evals[recipe.steps][1][index]
+    diverged = broke >= 0 or not final <= initial
+    return Outcome(
+        diverged=diverged,
+        diverged_step=(broke if broke >= 0 else recipe.steps) if diverged else None,
+        initial_loss=initial,
+        loss=None if diverged else final,
+        accuracy=None if diverged or math.isnan(accurate) else accurate,
+        train_loss=None if diverged else records[-1][1][index],
+        seconds=seconds,
+        curve=tuple(
+            _point(recipe, index, record, evals) for record in records if broke < 0 or record[0] < broke
+        ),
+    )
+
+
+def _point(
+    recipe: Recipe, index: int, record: tuple[int, Sequence[float], Sequence[float]], evals: Evaluations
+) -> CurvePoint:
+    step, losses, norms = record
+    return CurvePoint(
+        step=step,
+        tokens=(step + 1) * recipe.batch_size * recipe.shape.sequence_length,
+        train_loss=losses[index],
+        eval_loss=evals[step + 1][0][index] if step + 1 in evals else None,
+        learning_rate=recipe.learning_rate * schedule_factor(recipe, step),
+        gradient_norm=norms[index],
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models.data.batches import Source
-from ...models.data.corpus import source_from_object, source_object
+from ...models.data.record import source_from_object, source_object
 from ...models.recipe import recipe_from_point
 from ...sweeps.trial import Trial
 from ..plan import Job
