@@ -56,6 +56,8 @@ def parse(text: str) -> Placement:
     found: list[tuple[str, Kinds]] = []
     for item in items:
         pattern, equals, kinds = item.partition("=")
+        if equals and {"{", "}"} & {*pattern}:
+            raise ValueError(f"learnable_multipliers: {item!r}: a pattern has no braces; write two of them")
         if equals:
             found.append((pattern.strip(), _kinds(item, kinds)))
         elif item == "all":
@@ -70,6 +72,14 @@ def parse(text: str) -> Placement:
                 "everywhere, or PATTERN=KIND[+KIND] such as readout=scalar"
             )
     return tuple(found)
+
+
+def normal_form(text: str) -> str:
+    """Equal for texts that name the same placement in another order or other words."""
+    kinds_of: dict[str, set[str]] = {}
+    for pattern, kinds in parse(text):
+        kinds_of.setdefault(pattern, set()).update(kinds)
+    return ",".join(f"{pattern}={'+'.join(sorted(kinds))}" for pattern, kinds in sorted(kinds_of.items()))
 
 
 def multipliers_of(
@@ -92,11 +102,13 @@ def multipliers_of(
 
 
 def unmatched(text: str, matrices: Sequence[Parameter], mixers: Mapping[str, str]) -> list[str]:
-    """Patterns of the placement that fit no matrix; of named presets, only if none of all fits."""
+    """Patterns of the placement that fit no matrix, or all of it; of presets, only if nothing fits at all."""
     placement = _named(parse(text), mixers)
     known = {pattern for preset in (*PRESETS.values(), EVERYWHERE) for pattern, _ in _named(preset, mixers)}
     lost = [pattern for pattern, _ in placement if not any(_fits(pattern, matrix) for matrix in matrices)]
-    return lost if len(lost) == len(placement) else [pattern for pattern in lost if pattern not in known]
+    if placement and len(lost) == len(placement):
+        return [text]
+    return [pattern for pattern in lost if pattern not in known]
 
 
 def module_of(parameter: Parameter) -> str:

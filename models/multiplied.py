@@ -51,7 +51,12 @@ def add_multipliers_(model: nn.Module, plan: Plan, roles: Roles | None = None) -
                 f"{entry.name}: is shared by {', '.join(owners[id(entry.tensor)])}; untie it, or sweep "
                 "without multipliers on it"
             )
-        module = model.get_submodule(entry.name.rpartition(".")[0])
+        owner, _, leaf = entry.name.rpartition(".")
+        if leaf != "weight":
+            raise UnknownParameterError(
+                f"{entry.name}: multipliers go onto a module's weight, such as nn.Linear's; put it into one"
+            )
+        module = model.get_submodule(owner)
         parametrize.register_parametrization(module, "weight", Multiplied(entry.tensor.detach(), kinds))
 
 

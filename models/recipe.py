@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from .inventory import mixer_names, plain_parameters
-from .learnable import unmatched
+from .learnable import MATRIX_ROLES, normal_form, unmatched
 from .shape import INTERLEAVED, MIXERS, Shape
 
 RECIPE_VERSION = 1
@@ -166,7 +166,7 @@ class Recipe:
         shape = self.shape
         if shape.learnable_multipliers == "none" and self.norm_scale == 1:
             return
-        matrices = [p for p in plain_parameters(shape) if len(p.shape) == 2]
+        matrices = [p for p in plain_parameters(shape) if p.role in MATRIX_ROLES]
         if lost := unmatched(shape.learnable_multipliers, matrices, mixer_names(shape)):
             modules = dict.fromkeys(p.pattern.removesuffix(".weight") for p in matrices)
             raise ValueError(
@@ -203,12 +203,13 @@ class Recipe:
     def canonical(self) -> dict[str, Any]:
         """The fields that this recipe reads: equal exactly when two recipes are the same training."""
         values = {**self.point(), "recipe_version": RECIPE_VERSION}
-        unread = unread_fields(self.optimizer, self.shape.architecture)
+        multiplied = self.shape.learnable_multipliers != "none"
+        unread = unread_fields(self.optimizer, self.shape.architecture, multiplied)
         if self.parametrization == "sp":
             unread |= {"base_width", "base_depth"}
         if self.schedule == "constant":
             unread |= {"final_lr"}
-        if self.weight_decay == 0:
+        if self.weight_decay == 0 and not (multiplied and self.multiplier_decay):
             unread |= {"decay"}
         if self.momentum == 0:
             unread |= {"nesterov"}
@@ -216,8 +217,12 @@ class Recipe:
             unread |= {"final_norm"}
         if self.shape.queries_per_kv == 1:
             unread |= {"queries_per_kv"}
-        if self.shape.learnable_multipliers == "none":
+        if multiplied:
+            values["learnable_multipliers"] = normal_form(self.shape.learnable_multipliers)
+        else:
             unread |= {"multiplier_lr", "multiplier_decay", "clip_multipliers"}
+        if (self.shape.window or 0) >= self.shape.sequence_length:
+            unread |= {"window"}
         if self.norm_scale == 1:
             unread |= {"norm_scale_of"}
         if self.schedule != "wsd":
@@ -234,9 +239,11 @@ def recipe_from_point(point: Mapping[str, Any]) -> Recipe:
     return Recipe(shape=shape, **{name: value for name, value in point.items() if name not in SHAPE_FIELDS})
 
 
-def unread_fields(optimizer: str, architecture: str) -> set[str]:
-    """Fields that recipes of this optimizer and architecture do not read."""
-    return _others(OPTIMIZER_FIELDS, optimizer) | _others(ARCHITECTURE_FIELDS, architecture)
+def unread_fields(optimizer: str, architecture: str, multiplied: bool) -> set[str]:
+    """Fields that recipes of this optimizer and architecture do not read; learnable multipliers are
+    AdamW's, whatever the optimizer of the rest."""
+    of_optimizer = _others(OPTIMIZER_FIELDS, optimizer) - (_ADAMW if multiplied else set())
+    return of_optimizer | _others(ARCHITECTURE_FIELDS, architecture)
 
 
 def _others(fields_of: Mapping[str, set[str]], chosen: str) -> set[str]:

@@ -178,7 +178,7 @@ def _drawn_as(name: str, entry: Mapping[str, Any]) -> str:
 def _group_values(entry: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     rate, decay = entry["learning_rate"], entry["weight_decay"]
     if plan["weight_decay_convention"].startswith("independent"):
-        decay /= rate
+        decay = decay / rate if rate else 0.0  # a rate of zero keeps what is frozen
     if entry.get("start") != "normal" and "pattern" not in entry:
         decay = 0.0  # gains and biases do not decay
     values = {"lr": rate, "weight_decay": decay, "optimizer": entry["optimizer"], "role": entry["role"]}

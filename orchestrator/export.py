@@ -20,7 +20,7 @@ from ..models.recipe import (
     unread_fields,
 )
 from ..results.choice import tuned_log2, usable_optima
-from ..results.comparison import FAMILY, Comparison
+from ..results.comparison import FAMILY, Comparison, filled
 from ..results.contract import comparison_object
 from ..results.schema import POINT
 from ..sweeps.spec import FIELDS, check_value
@@ -83,7 +83,9 @@ def export_object(
     tuned = replace(measured, learning_rate=2.0**log2_rate)
     large = replace(large, learning_rate=2.0**log2_rate)
     base, rules = large.base_shape(), rules_by_pattern(large)
-    roles = {rule.parameter.role.value: rule for rule in reversed(rules.values())}
+    # Of a role as such: what is frozen or moved apart is told by name.
+    usual = rules_by_pattern(replace(large, frozen_gains="none", norm_scale=1.0))
+    roles = {rule.parameter.role.value: rule for rule in reversed(usual.values())}
     return {
         "schema": EXPORT_SCHEMA,
         "architecture": large.shape.architecture,
@@ -142,7 +144,7 @@ def _at_target(measured: Recipe, target: Target) -> Recipe:
 
 def _family_rows(comparison: Comparison, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows behind a comparison."""
-    members = rows
+    members = filled(rows)
     for name, value in {**{name: getattr(comparison, name) for name in FAMILY}, **comparison.fixed}.items():
         members = members[members[name].isna() if value is None else members[name] == value]
     return members
@@ -154,7 +156,8 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
     best = family[largest & (family["status"] == "finished")].sort_values("loss").iloc[0]
     point = {field.name: _plain(best[field.name], field.type) for field in POINT}
     if point["architecture"] in ARCHITECTURE_FIELDS and point["optimizer"] in OPTIMIZER_FIELDS:
-        for name in unread_fields(point["optimizer"], point["architecture"]):
+        multiplied = (point["learnable_multipliers"] or "none") != "none"
+        for name in unread_fields(point["optimizer"], point["architecture"], multiplied):
             del point[name]
     # Rows of sweeps that are older than a field have no value for it.
     point |= {name: old for name, old in LATER_FIELDS.items() if name in point and point[name] is None}
@@ -183,8 +186,8 @@ def _other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
     names += ["cooldown"] if tuned.schedule == "wsd" else []
     names += [name for name in ("z_loss", "dropout") if getattr(tuned, name)]
     if tuned.shape.learnable_multipliers != "none":
-        names += ["multiplier_lr", "multiplier_decay", "clip_multipliers"]
-    return {name: getattr(tuned, name) for name in names}
+        names += ["multiplier_lr", "multiplier_decay", "clip_multipliers", *sorted(OPTIMIZER_FIELDS["adamw"])]
+    return {name: getattr(tuned, name) for name in dict.fromkeys(names)}
 
 
 def _values(rule: ParameterRule) -> dict[str, Any]:

@@ -28,7 +28,8 @@ def _yaml(handed: Handed) -> str:
 
 def _coupled_decay(handed: Handed, decay: float, rate: float) -> float:
     """What a framework whose AdamW multiplies the decay by the learning rate has to be given."""
-    return decay / rate if handed["weight_decay_convention"].startswith("independent") else decay
+    independent = handed["weight_decay_convention"].startswith("independent")
+    return decay / rate if independent and rate else decay
 
 
 def _base_decay(handed: Handed) -> float:

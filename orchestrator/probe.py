@@ -27,7 +27,7 @@ class Plan:
 
     part: str
     factors: tuple[float, ...]
-    placements: tuple[str, ...]
+    placements: tuple[str, ...]  # "none" is there always: the others are measured against it
     seeds: int
 
 
@@ -75,7 +75,8 @@ def _groups(sweep: Sweep, recipe: Recipe, plan: Plan) -> dict[str, list[Recipe]]
             for placement in plan.placements
         }
     except ValueError as error:
-        raise SpecError(sweep.spec.name, [Problem((), str(error))]) from None
+        option = "--part" if str(error).startswith("norm_scale_of") else "--multipliers"
+        raise SpecError(option, [Problem((), str(error).partition(": ")[2])]) from None
 
 
 def _families(sweep: Sweep) -> list[Recipe]:

@@ -6,10 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from .curve import Curve, Floats, Truths, curve_of
 from .drift import Drift, judge
-from .schema import BEFORE
+from .schema import BEFORE, POINT
 
 SCALE_AXES = ("width", "depth", "batch_size", "steps", "sequence_length")
 HYPERPARAMETERS = (
@@ -29,6 +30,7 @@ NOT_COORDINATES = {
 # Columns of one optimizer alone, null in rows that are older than they are: they may not split a sweep that
 # has gained points since.
 UNKNOWN_BEFORE = {"adamw_lr_ratio", "matrices", "gamma", "curvature_every", "precondition_every"}
+INTEGERS = {column.name for column in POINT if pa.types.is_integer(column.type)}
 MIN_SWEPT = 3
 
 
@@ -85,11 +87,15 @@ class Family:
 def families(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[Family]:
     """The rows by family."""
     coordinates = [name for name in known_columns if name in rows and name not in NOT_COORDINATES]
-    rows = rows.assign(**{name: rows[name].fillna(old) for name, old in BEFORE.items() if name in rows})
-    for names, members in rows.groupby(list(FAMILY), dropna=False, sort=False):
+    for names, members in filled(rows).groupby(list(FAMILY), dropna=False, sort=False):
         varying = [name for name in coordinates if members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1]
         architecture, optimizer, parametrization = (_none(value) for value in names)
         yield Family((architecture, optimizer, parametrization), members, tuple(varying))
+
+
+def filled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the old values of the columns that are younger than they are."""
+    return rows.assign(**{name: rows[name].fillna(old) for name, old in BEFORE.items() if name in rows})
 
 
 def split(
@@ -104,7 +110,7 @@ def split(
     ]
     groups = members.groupby(fixed_names, dropna=False, sort=True) if fixed_names else [((), members)]
     for key, group in groups:
-        yield {name: _none(value) for name, value in zip(fixed_names, key, strict=True)}, group
+        yield {name: _cell(name, value) for name, value in zip(fixed_names, key, strict=True)}, group
 
 
 def _judged(
@@ -219,6 +225,12 @@ class Runs:
         np.add.at(diverged_SP, (row[~finished], column[~finished]), 1)
         losses_SP = np.where(count_SP > 0, total_SP / np.maximum(count_SP, 1), np.nan)
         return curve_of(scale, grid, seeds, losses_SP, (diverged_SP > 0) & (count_SP == 0))
+
+
+def _cell(name: str, value: Any) -> Any:  # noqa: ANN401 - a cell of any column
+    """As the column has it: pandas holds integers with gaps as floats."""
+    plain = _none(value)
+    return int(plain) if isinstance(plain, float) and name in INTEGERS else plain
 
 
 def _none(value: Any) -> Any:  # noqa: ANN401 - a cell of any column

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 PROBE_SCHEMA = 1
+MIN_DEGRADATION = 0.05
+"""Nats: where less is lost without multipliers, there is nothing to keep, and seeds decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +61,12 @@ class Probe:
         return f"{self.architecture} {self.optimizer} {self.parametrization}, {self.part}"
 
     def kept(self, curve: Curve) -> float | None:
-        """The share of the degradation without multipliers that is left with them."""
+        """The share of the degradation without multipliers that is left with them; None where that is less
+        than MIN_DEGRADATION."""
         without = next((other.degradation for other in self.curves if other.multipliers == "none"), None)
-        if without is None or curve.degradation is None or curve.multipliers == "none" or without <= 0:
+        if curve.degradation is None or curve.multipliers == "none":
+            return None
+        if without is None or without < MIN_DEGRADATION:
             return None
         return curve.degradation / without
 

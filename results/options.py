@@ -17,6 +17,7 @@ from .contrast import shuffled
 from .curve import Floats
 from .drift import percentiles
 from .optimum import POSITION_OCTAVES, Fit
+from .paired import Difference, paired_difference
 from .schema import BEFORE
 from .verdict import Estimate
 
@@ -86,9 +87,9 @@ def _shift(option: str, reference: Comparison, other: Comparison) -> OptionShift
         for fit in other.drift.family.fits
         if fit.usable and fit.curve.scale in fits
     ]
-    drawn = [_drawn(one, two) for one, two in pairs]
-    mean, mean_R = _pooled(drawn)
-    last = pairs[-1] if pairs else None
+    differences = [_difference(one, two) for one, two in pairs]
+    mean, mean_R = _pooled(differences)
+    last = differences[-1] if differences else None
     return OptionShift(
         reference_of=reference,
         value_of=other,
@@ -96,30 +97,38 @@ def _shift(option: str, reference: Comparison, other: Comparison) -> OptionShift
         reference=reference.fixed[option],
         value=other.fixed[option],
         shifts=tuple(
-            (one.curve.scale, Estimate(value, percentiles(value_R, value)))
-            for (one, _), (value, value_R) in zip(pairs, drawn, strict=True)
+            (one.curve.scale, Estimate(found.shift, percentiles(found.shift_R, found.shift)))
+            for (one, _), found in zip(pairs, differences, strict=True)
         ),
         shift=None if mean_R is None else Estimate(mean, percentiles(mean_R, mean)),
-        loss=None if last is None else _loss(*last),
+        loss=None if last is None else Estimate(last.loss, percentiles(last.loss_R, last.loss)),
         verdict="inconclusive" if mean_R is None else _verdict(mean, mean_R),
     )
 
 
-def _drawn(one: Fit, two: Fit) -> tuple[float, Floats]:
-    """The shift of one scale and its draws; the two fits' draws are independent."""
-    assert one.vertex is not None and two.vertex is not None
+def _difference(one: Fit, two: Fit) -> Difference:
+    """Of one scale: paired by the seeds that are shared, else of two fits that know nothing of each other."""
+    if (paired := paired_difference(one, two)) is not None:
+        return paired
+    assert one.vertex is not None and two.vertex is not None and one.loss is not None and two.loss is not None
     assert one.vertex_R is not None and two.vertex_R is not None
-    return two.vertex - one.vertex, shuffled(two.vertex_R) - one.vertex_R
+    return Difference(
+        two.vertex - one.vertex,
+        shuffled(two.vertex_R) - one.vertex_R,
+        two.loss - one.loss,
+        shuffled(two.loss_R) - one.loss_R,
+    )
 
 
-def _pooled(drawn: Sequence[tuple[float, Floats]]) -> tuple[float, Floats | None]:
-    if not drawn:
+def _pooled(differences: Sequence[Difference]) -> tuple[float, Floats | None]:
+    """The mean shift, weighted by precision, and its draws."""
+    if not differences:
         return 0.0, None
-    weight = np.array([1 / max(float(value_R.var()), POSITION_OCTAVES**2) for _, value_R in drawn])
+    drawn_RS = np.stack([found.shift_R for found in differences], axis=1)
+    weight = 1 / np.maximum(drawn_RS.var(axis=0), POSITION_OCTAVES**2)
     weight /= weight.sum()
-    # The scales' draws come from one joint fit: they stay together.
-    mean_R: Floats = np.stack([value_R for _, value_R in drawn], axis=1) @ weight
-    return float(np.array([value for value, _ in drawn]) @ weight), mean_R
+    mean_R: Floats = drawn_RS @ weight  # the scales' draws come from one joint fit: they stay together
+    return float(np.array([found.shift for found in differences]) @ weight), mean_R
 
 
 def _verdict(mean: float, mean_R: Floats) -> Survival:
@@ -128,9 +137,3 @@ def _verdict(mean: float, mean_R: Floats) -> Survival:
         return "survives"
     low, high = percentiles(mean_R, mean)
     return "moves" if low > SHIFT_TOLERANCE or high < -SHIFT_TOLERANCE else "inconclusive"
-
-
-def _loss(one: Fit, two: Fit) -> Estimate:
-    assert one.loss is not None and two.loss is not None
-    value = two.loss - one.loss
-    return Estimate(value, percentiles(shuffled(two.loss_R) - one.loss_R, value))

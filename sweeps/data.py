@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..models.data.corpus import Corpus, Reading, corpus_of, recall, regression, token_file
 from ..models.data.documents import Document, huggingface, parquet_column, python_stdlib, text_files
-from ..models.data.token_file import Order, Task, TokenType
+from ..models.data.token_file import Order, TokenType
 from ..models.data.tokenizer import TIKTOKEN, tokenizer_of
 from .problem import Problem
 
@@ -34,13 +34,13 @@ class DataSpec(BaseModel):
     tokens: str | None = None
     column: str = "text"
     label: str | None = None
-    split: str = "train"
+    split: str | None = None
     tokenizer: str | None = None
     dtype: TokenType = "uint16"
     vocab_size: int | None = Field(default=None, ge=2, le=2**31)
     order: Order = "random"
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    task: Task | Literal["mqar", "regression"] = "next-token"
+    task: Literal["next-token", "masked", "classification", "mqar", "regression"] = "next-token"
     mask_fraction: float = Field(default=0.15, gt=0, lt=1)
     classes: int = Field(default=16, ge=2, le=10_000)
     pairs: int = Field(default=4, ge=1, le=10_000)
@@ -128,12 +128,12 @@ def _documents(data: DataSpec) -> Iterable[Document]:
 def _strays(data: DataSpec, given: list[str]) -> list[Problem]:
     """Fields that were written and that nothing would read."""
     strays = [
-        Problem(("data", name), f"belongs to {', '.join(owners)}")
+        Problem(("data", name), f"belongs to {', '.join(owners)}; remove it")
         for name, owners in _BELONGS.items()
         if name in data.model_fields_set and not {*owners} & {*given}
     ]
     return strays + [
-        Problem(("data", name), f"belongs to task {task}")
+        Problem(("data", name), f"belongs to task {task}; remove it")
         for name, task in _OF_TASK.items()
         if name in data.model_fields_set and data.task != task
     ]

@@ -82,3 +82,12 @@ def test_a_target_that_does_not_fit_is_refused(recipe: Callable[..., Recipe]) ->
     frame = rows(recipe, [-5] * 3)
     with pytest.raises(ExportError, match="the target does not fit: width: 100 is not a multiple"):
         export_object(compared(frame)[0], frame, Target(100, 2))
+
+
+def test_rows_older_than_a_field_are_found_again(recipe: Callable[..., Recipe]) -> None:
+    """A sweep that gained an axis: what older rows have no value for was trained with the old one."""
+    older = rows(recipe, [-5] * 3).drop(columns="dropout")
+    newer = rows(recipe, [-5] * 3, dropout=0.1)
+    frame = pd.concat([older, newer], ignore_index=True)
+    comparison = next(c for c in compared(frame) if c.fixed == {"dropout": 0.0})
+    assert export_object(comparison, frame, Target(64, 2))["hyperparameters"]["learning_rate"] > 0

@@ -79,6 +79,17 @@ def test_a_tokenizer_file_makes_the_tokens(tokenizer_file: Path, tmp_path: Path)
     assert other.source.digest != corpus.source.digest
 
 
+def test_a_vocabulary_may_have_holes(tmp_path: Path) -> None:
+    import tokenizers
+
+    held = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "u": 1, "b": 500}, unk_token="u"))
+    held.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    held.save(str(tmp_path / "holes.json"))
+    corpus = corpus_of(lambda: [("", b"a b c")], tokenizer_of(str(tmp_path / "holes.json")), Reading())
+    assert corpus.fields["vocab_size"] == 501
+    assert tokens_of(corpus, tmp_path / "data") == [0, 500, 1]
+
+
 def test_tiktoken_makes_the_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoding that is registered as tiktoken's own are, without any download."""
     import tiktoken
@@ -110,6 +121,9 @@ def test_parquet_columns_in_their_order(parquet: Path) -> None:
         list(parquet_column(str(parquet), "body", None))
     with pytest.raises(CorpusError, match="column n holds int, not text"):
         list(parquet_column(str(parquet), "n", None))
+    pq.write_table(pa.table({"text": ["x"], "label": [None]}), parquet.parent / "c.parquet")
+    with pytest.raises(CorpusError, match=r"c\.parquet: a row of column label is empty"):
+        list(parquet_column(str(parquet), "text", "label"))
     (parquet.parent / "c.parquet").write_text("no parquet")
     with pytest.raises(CorpusError, match=r"c\.parquet: cannot be read as Parquet"):
         list(parquet_column(str(parquet), "text", None))
@@ -121,14 +135,16 @@ def test_a_saved_dataset_of_hugging_face(tmp_path: Path) -> None:
     held = datasets.Dataset.from_dict({"text": TEXTS, "label": [0, 1, 0]})
     held.save_to_disk(str(tmp_path / "one"))
     datasets.DatasetDict({"train": held, "test": held.select([1])}).save_to_disk(str(tmp_path / "two"))
-    assert list(huggingface(str(tmp_path / "one"), "train", "text", "label")) == [
+    assert list(huggingface(str(tmp_path / "one"), None, "text", "label")) == [
         ("0", TEXTS[0].encode()), ("1", TEXTS[1].encode()), ("0", TEXTS[2].encode())
     ]  # fmt: skip
     assert list(huggingface(str(tmp_path / "two"), "test", "text", None)) == [("", TEXTS[1].encode())]
-    with pytest.raises(CorpusError, match="split 'gone': cannot be loaded"):
+    with pytest.raises(CorpusError, match="has no split gone; its splits: train, test"):
         list(huggingface(str(tmp_path / "two"), "gone", "text", None))
     with pytest.raises(CorpusError, match="has no column body"):
-        list(huggingface(str(tmp_path / "one"), "train", "body", None))
+        list(huggingface(str(tmp_path / "one"), None, "body", None))
+    with pytest.raises(CorpusError, match="is one dataset and has no splits; remove split"):
+        list(huggingface(str(tmp_path / "one"), "train", "text", None))
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tokenizer_file: Path) -> None:

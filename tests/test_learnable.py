@@ -14,7 +14,7 @@ from mutransfer.models.inventory import parameters
 from mutransfer.models.layers.learnable import merged
 from mutransfer.models.multiplied import add_multipliers_, merge_multipliers_
 from mutransfer.models.parametrization.role import Role
-from mutransfer.models.parametrization.rules import multipliers, parameter_rules
+from mutransfer.models.parametrization.rules import is_norm_scaled, multipliers, parameter_rules
 from mutransfer.models.proxy import logits
 from mutransfer.models.recipe import Recipe
 from mutransfer.models.training.bank import ParameterBank
@@ -75,10 +75,11 @@ def test_everywhere_is_all_matrices_but_rows_of_the_readout(recipe: Build) -> No
         ("readout=row+row", "kinds are scalar, row and column"),
         (
             "heads=row",
-            r"heads fits no matrix of a transformer; there are embedding, blocks\.\*\.mixer\.query",
+            r"heads=row fits no matrix of a transformer; there are embedding, blocks\.\*\.mixer\.query",
         ),
-        ("mamba2", "fits no matrix of a transformer"),
+        ("mamba2", "mamba2 fits no matrix of a transformer"),
         ("none, mlp", "'none' is no placement"),
+        ("*.{x}=row", "a pattern has no braces"),
     ],
 )
 def test_a_wrong_placement_names_the_right_ones(placement: str, message: str, recipe: Build) -> None:
@@ -86,7 +87,7 @@ def test_a_wrong_placement_names_the_right_ones(placement: str, message: str, re
         recipe(learnable_multipliers=placement)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd", "sophia"])
 def test_they_have_rates_of_their_own(optimizer: str, recipe: Build) -> None:
     """AdamW at one learning rate and decay, whatever the width and the optimizer of the matrices."""
     for width in (16, 64):
@@ -161,6 +162,13 @@ def test_frozen_gains_stay_at_one(recipe: Build, batches: Batches) -> None:
                 assert bool(view.eq(1).all()) == (still is None or name in still), name
 
 
+def test_a_norm_scale_moves_matrices_alone(recipe: Build) -> None:
+    """Depthwise kernels are no matrices, and have no multipliers."""
+    one = recipe(architecture="mamba2", weight_decay=0.2, norm_scale_of="mixer", norm_scale=4.0)
+    moved = {r.parameter.name.split(".")[3] for r in parameter_rules(one) if is_norm_scaled(r.parameter, one)}
+    assert moved == {"z", "x", "b", "c", "dt", "output"}
+
+
 def test_a_norm_scale_moves_rate_against_decay(recipe: Build) -> None:
     common: dict[str, Any] = {"weight_decay": 0.2, "norm_scale_of": "mlp"}
     before = {r.parameter.name: r for r in parameter_rules(recipe(**common))}
@@ -216,6 +224,30 @@ def test_a_plain_start_is_the_proxys(recipe: Build) -> None:
     down = model.get_submodule("blocks.0.mlp.down")
     assert isinstance(down, nn.Linear)
     torch.testing.assert_close(down.weight.detach(), bank["blocks.0.mlp.down.weight"][0].detach())
+
+
+def test_frozen_gains_go_over_by_name_and_not_by_role(recipe: Build) -> None:
+    """A role's other members are trained; a rate of zero has no decay to divide."""
+    changes: dict[str, Any] = {"frozen_gains": "all", "decay": "independent", "weight_decay": 0.01}
+    plan = plan_of(recipe, Target(32, 2), **changes)
+    assert plan["parameters"]["blocks.*.mlp_norm.gain"]["learning_rate"] == 0
+    assert plan["roles"]["hidden vector"]["learning_rate"] > 0
+    groups = param_groups(Plain(large_recipe(recipe, plan, **changes)), plan, GAINS)
+    assert {group["weight_decay"] for group in groups if group["lr"] == 0} == {0.0}
+
+
+def test_multipliers_beside_sgd_are_adamws_in_the_plan(recipe: Build) -> None:
+    changes: dict[str, Any] = {
+        "optimizer": "sgd",
+        "learnable_multipliers": "mlp",
+        "beta1": 0.8,
+        "epsilon": 1e-6,
+    }
+    plan = plan_of(recipe, Target(32, 2), **changes)
+    model = Plain(large_recipe(recipe, plan, **changes))
+    add_multipliers_(model, plan, GAINS)
+    (own,) = [g for g in param_groups(model, plan, GAINS) if g["role"] == "learnable multiplier"]
+    assert own["betas"] == (0.8, 0.95) and own["eps"] < 1e-6
 
 
 def test_shared_matrices_are_refused(recipe: Build) -> None:

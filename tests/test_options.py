@@ -10,6 +10,7 @@ from test_choice import compared, rows
 from mutransfer.models.recipe import LATER_FIELDS, Recipe
 from mutransfer.results.contract import report_object
 from mutransfer.results.options import OptionShift, option_shifts
+from mutransfer.results.report import words
 from mutransfer.results.schema import BEFORE
 
 Build = Callable[..., Recipe]
@@ -101,3 +102,28 @@ def test_rows_that_are_older_than_a_column_have_its_old_value() -> None:
     """results knows no models: its list is compared with theirs here."""
     known = {name: value for name, value in LATER_FIELDS.items() if value is not None}
     assert known == BEFORE
+
+
+def test_integers_with_gaps_and_words_are_told_as_written(recipe: Build) -> None:
+    frames = [
+        rows(recipe, [-6.0] * 2, window=window, qk_norm=norm)
+        for window in (8, None)
+        for norm in (False, True)
+    ]
+    comparisons = compared(pd.concat(frames, ignore_index=True))
+    labels = {words.label(c) for c in comparisons}
+    assert "transformer adamw mup (qk_norm true, window 8)" in labels
+    assert "transformer adamw mup (qk_norm false, window none)" in labels
+    assert all(isinstance(c.fixed["window"], int | None) for c in comparisons)
+
+
+def test_pairs_take_the_noise_of_a_seed_away(recipe: Build) -> None:
+    """Losses that two options share, noise and all: a shift of zero, known to a hundredth of an octave."""
+    generator = np.random.default_rng(0)
+    frames = [rows(recipe, [-6.0] * 2, seed=seed) for seed in (0, 1)]
+    for frame in frames:
+        frame["loss"] += 0.05 * generator.standard_normal(len(frame))
+    again = [frame.assign(precision="bf16", trial_id="b" + frame["trial_id"]) for frame in frames]
+    (found,) = option_shifts(compared(pd.concat([*frames, *again], ignore_index=True)))
+    assert found.verdict == "survives" and found.shift is not None
+    assert found.shift.interval == pytest.approx((0, 0), abs=0.01)

@@ -79,9 +79,9 @@ def test_the_command(tmp_path: Path, mutransfer: Command) -> None:
         (["--set", "width=[16, 32]"], "axes.width: takes several values; give one, such as --set width=16"),
         (
             ["--part", "heads"],
-            "norm_scale_of: 'heads' is no part of a transformer; parts with matrices: embed",
+            "--part: 'heads' is no part of a transformer; parts with matrices: embedding",
         ),
-        (["--multipliers", "mpl"], "learnable_multipliers: 'mpl' is no placement"),
+        (["--multipliers", "mpl"], "--multipliers: 'mpl' is no placement"),
     ],
 )
 def test_what_cannot_be_probed_is_told(

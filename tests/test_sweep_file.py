@@ -171,8 +171,8 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
         ('{text: "text/*.txt"}', "{task: mqar, vocab_size: 64, pairs: 9}", "16: data: 9 pairs and their queries take 27 positions, more than sequence_length 16; give fewer pairs or longer sequences"),  # noqa: E501
         ('{text: "text/*.txt"}', "{task: regression, text: a.txt}", "16: data.text: regression makes up its data; remove it, or give another task"),  # noqa: E501
         ('{text: "text/*.txt"}', "{task: recall}", "16: data.task: input should be 'next-token', 'masked', 'classification', 'mqar' or 'regression', not 'recall'"),  # noqa: E501
-        ('{text: "text/*.txt"}', '{text: "text/*.txt", pairs: 3}', "16: data.pairs: belongs to task mqar"),
-        ('{text: "text/*.txt"}', '{text: "text/*.txt", dtype: uint8}', "16: data.dtype: belongs to tokens"),
+        ('{text: "text/*.txt"}', '{text: "text/*.txt", pairs: 3}', "16: data.pairs: belongs to task mqar; remove it"),  # noqa: E501
+        ('{text: "text/*.txt"}', '{text: "text/*.txt", dtype: uint8}', "16: data.dtype: belongs to tokens; remove it"),  # noqa: E501
         ('{text: "text/*.txt"}', '{text: "text/*.txt", vocab_size: 9}', "16: data.vocab_size: belongs to tokens and mqar; text has that of its tokenizer, or 256 byte values"),  # noqa: E501
         ('{text: "text/*.txt"}', '{parquet: a, task: classification}', "16: data.label: is missing; name the column that holds the class"),  # noqa: E501
         ('{text: "text/*.txt"}', '{text: "text/*.txt", task: classification}', "16: data: classification needs at least two classes; give a label, or more files"),  # noqa: E501
@@ -187,6 +187,16 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
 )  # fmt: skip
 def test_one_fault(sweep_file: Path, old: str, new: str, message: str) -> None:
     assert any(fault.startswith(message) for fault in faults(with_changes(sweep_file, (old, new))))
+
+
+def test_a_folder_may_look_like_a_pattern(sweep_file: Path) -> None:
+    folder = sweep_file.parent / "w[1]"
+    folder.mkdir()
+    (folder / "a[2].txt").write_text("the quick brown fox " * 50)
+    for text in ("a[2].txt", "*.txt"):
+        path = folder / "odd.yaml"
+        path.write_text(sweep_file.read_text().replace("text/*.txt", text))
+        assert len(load_sweep(str(path)).expansion.trials) == 12
 
 
 def test_a_missing_text_is_named(sweep_file: Path) -> None:

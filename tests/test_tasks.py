@@ -78,6 +78,11 @@ def test_a_class_is_the_file_that_a_passage_is_from(tmp_path: Path) -> None:
             assert {chr(token).lower() for token in passage} == {"ba"[label]}
     assert (batches.training([0], 0, 64).inputs == ord("b")).any()
     assert not (batches.validation(64).inputs == ord("b")).any()  # the other half is held out
+    cut = [("a", b"b" * 300), ("b", b"b" * 300 + b"B" * 0), ("c", b"a" * 500)]
+    other = corpus_of(lambda: cut, BYTES, replace(reading, classes=3))
+    wider = corpus_of(lambda: documents[:3], BYTES, replace(reading, classes=9))
+    assert len({corpus.source.digest, other.source.digest}) == 2
+    assert wider.source.digest == corpus.source.digest  # two classes, however many were asked for
     with pytest.raises(CorpusError, match="at least two classes"):
         corpus_of(lambda: documents[:1], BYTES, reading)
 

@@ -80,6 +80,11 @@ OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
     ("clip_multipliers", True, LEARNABLE),
     ("norm_scale_of", "mlp", {"norm_scale": 2.0}),
     ("cooldown", 0.5, {"schedule": "wsd"}),
+    # AdamW takes multipliers beside any optimizer, and their decay has a convention.
+    ("epsilon", 1e-3, {**LEARNABLE, "optimizer": "sgd"}),
+    ("epsilon", 1e-3, {**LEARNABLE, "optimizer": "lion"}),
+    ("beta1", 0.5, {**LEARNABLE, "optimizer": "sgd"}),
+    ("decay", "independent", LEARNABLE),
 ]
 
 
@@ -89,6 +94,19 @@ def test_fields_of_one_kind_change_the_id_there(
 ) -> None:
     before = where if name != "heads" else {**where, "heads": 4}
     assert trial_id(recipe(**{**where, name: value})) != trial_id(recipe(**before))
+
+
+def test_a_placement_in_other_words_is_the_same(recipe: Callable[..., Recipe]) -> None:
+    one, *others = (
+        recipe(learnable_multipliers=text)
+        for text in (
+            "attention,mlp",
+            "mlp, attention",
+            "attention,mlp,*.mlp.down=column",
+            "attention,mlp,mlp",
+        )
+    )
+    assert {trial_id(other) for other in others} == {trial_id(one)}
 
 
 def test_every_field_is_covered_by_these_tests() -> None:
@@ -123,6 +141,8 @@ def test_fields_added_later_leave_finished_trials_their_ids(recipe: Callable[...
         ({"multiplier_lr": 1.0, "multiplier_decay": 1.0, "clip_multipliers": True}, {}),
         ({"norm_scale_of": "mlp", "cooldown": 0.5}, {}),
         ({"state_size": 4}, {**MAMBA2, "state_ratio": 1.0}),
+        ({"window": 16}, {}),
+        ({"decay": "independent"}, {**LEARNABLE, "multiplier_decay": 0.0}),
     ],
 )
 def test_what_a_recipe_does_not_read_is_not_in_its_id(

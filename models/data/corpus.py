@@ -47,7 +47,7 @@ class Reading:
     mask_fraction: float = 0.15
     classes: int = 16
 
-    def identity(self, content: str, dtype: str) -> str:
+    def identity(self, content: str, dtype: str, classes: tuple[int, ...] = ()) -> str:
         """The digest of these tokens read like this. Next tokens drawn at random have the oldest form."""
         told = f"{content} {dtype} {self.validation_fraction!r}"
         if self.order != "random":
@@ -55,7 +55,7 @@ class Reading:
         if self.task == "masked":
             told += f" masked {self.mask_fraction!r}"
         if self.task == "classification":
-            told += f" classification {self.classes}"
+            told += f" classification {classes}"
         return _short(told)
 
 
@@ -166,7 +166,7 @@ def _described(
         tokens=tokens,
         vocab_size=vocab_size,
         validation_fraction=reading.validation_fraction,
-        digest=reading.identity(content, dtype),
+        digest=reading.identity(content, dtype, classes),
         order=reading.order,
         task=reading.task,
         mask_fraction=reading.mask_fraction,

@@ -14,6 +14,9 @@ Document = tuple[str, bytes]
 """A label (the file, or what a label column says) and the text, UTF-8 or any bytes."""
 
 
+SPLIT = "train"
+
+
 class CorpusError(ValueError):
     """The data cannot be used; the message names the file or pattern and the remedy."""
 
@@ -45,26 +48,41 @@ def parquet_column(pattern: str, column: str, label: str | None) -> Iterator[Doc
             raise CorpusError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
 
 
-def huggingface(name: str, split: str, column: str, label: str | None) -> Iterator[Document]:
+def huggingface(name: str, split: str | None, column: str, label: str | None) -> Iterator[Document]:
     """A column of a Hugging Face dataset: a folder of `save_to_disk`, or a name for `load_dataset`."""
     try:
         import datasets
     except ImportError:
         raise CorpusError("dataset: needs a package; pip install 'mutransfer[datasets]'") from None
-    try:
-        saved = os.path.isfile(os.path.join(name, "state.json"))
-        if saved or os.path.isfile(os.path.join(name, "dataset_dict.json")):
-            held: Any = datasets.load_from_disk(name)
-            held = held if saved else held[split]
-        else:
-            held = datasets.load_dataset(name, split=split)
-    except Exception as error:  # of its many kinds: the user's name, split or network
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CorpusError(f"dataset {name!r}, split {split!r}: cannot be loaded ({reason})") from None
+    held: Any = _saved(name, split)
+    if held is None:
+        try:
+            held = datasets.load_dataset(name, split=split or SPLIT)
+        except Exception as error:  # of its many kinds: the user's name, split or network
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CorpusError(
+                f"dataset {name!r}, split {split or SPLIT!r}: cannot be loaded ({reason})"
+            ) from None
     wanted = [column] if label is None else [column, label]
     _check_columns(name, wanted, held.column_names)
     for batch in held.select_columns(wanted).iter(1000):
         yield from _rows(name, batch, column, label)
+
+
+def _saved(name: str, split: str | None) -> object:
+    """What `save_to_disk` wrote into the folder of this name, or None."""
+    import datasets
+
+    if os.path.isfile(os.path.join(name, "state.json")):
+        if split is not None:
+            raise CorpusError(f"{name}: is one dataset and has no splits; remove split")
+        return datasets.load_from_disk(name)
+    if not os.path.isfile(os.path.join(name, "dataset_dict.json")):
+        return None
+    held = datasets.load_from_disk(name)
+    if (split or SPLIT) not in held:
+        raise CorpusError(f"{name}: has no split {split or SPLIT}; its splits: {', '.join(held)}")
+    return held[split or SPLIT]
 
 
 def _rows(path: str, columns: dict[str, list[Any]], column: str, label: str | None) -> Iterator[Document]:
@@ -74,6 +92,8 @@ def _rows(path: str, columns: dict[str, list[Any]], column: str, label: str | No
             continue
         if not isinstance(text, str):
             raise CorpusError(f"{path}: column {column} holds {type(text).__name__}, not text; name another")
+        if said is None:
+            raise CorpusError(f"{path}: a row of column {label} is empty; give every row with text a label")
         yield str(said), text.encode()
 
 
@@ -83,7 +103,8 @@ def _check_columns(path: str, wanted: list[str], there: list[str]) -> None:
 
 
 def _matching(pattern: str, remedy: str) -> list[Path]:
-    paths = [Path(path) for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
+    found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+    paths = [Path(path) for path in sorted(found) if os.path.isfile(path)]
     if not paths:
         raise CorpusError(f"no file matches {pattern!r}; {remedy}")
     return paths

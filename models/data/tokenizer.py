@@ -56,7 +56,11 @@ def _from_file(path: str) -> Tokenizer:
         ids: list[int] = held.encode(text.decode(errors="replace"), add_special_tokens=False).ids
         return ids + ends
 
-    return Tokenizer(f"tokenizers {hashlib.sha256(content).hexdigest()}", held.get_vocab_size(), encode)
+    # The ids of a vocabulary may have holes.
+    size = 1 + max(held.get_vocab(with_added_tokens=True).values(), default=-1)
+    if size < 2:
+        raise CorpusError(f"{path}: knows no tokens; give another tokenizer.json")
+    return Tokenizer(f"tokenizers {hashlib.sha256(content).hexdigest()}", size, encode)
 
 
 def _tiktoken(name: str) -> Tokenizer:

@@ -13,13 +13,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """The masks of one step (and micro-batch): a function of seed, step and site alone, and of nothing drawn
-    before. Trials that differ in anything but their seed drop the same numbers, or more of them."""
+    """The masks of one step: a function of seed, step and site alone, and of nothing drawn before. Trials
+    that differ in anything but their seed drop the same numbers, or more of them.
+
+    A part of a batch that begins at the sequence `begin` of all `sequences` drops what the whole would.
+    """
 
     rate_K: Tensor
     seeds: Sequence[int]
     step: int
-    part: int
+    begin: int
+    sequences: int
 
     def __call__(self, x_KBTD: Tensor, site: int) -> Tensor:
         draws = {seed: self._uniform(x_KBTD[0], seed, site) for seed in {*self.seeds}}
@@ -28,6 +32,8 @@ class Dropout:
         return x_KBTD * ((uniform_KBTD >= rate_K111) / (1 - rate_K111)).to(x_KBTD.dtype)
 
     def _uniform(self, like_BTD: Tensor, seed: int, site: int) -> Tensor:
-        words = hashlib.sha256(f"dropout {seed} {self.step} {self.part} {site}".encode()).digest()
+        words = hashlib.sha256(f"dropout {seed} {self.step} {site}".encode()).digest()
         generator = torch.Generator(like_BTD.device).manual_seed(int.from_bytes(words[:7], "big"))
-        return torch.rand(like_BTD.shape, generator=generator, device=like_BTD.device)
+        whole = self.sequences, *like_BTD.shape[1:]
+        uniform_BTD = torch.rand(whole, generator=generator, device=like_BTD.device)
+        return uniform_BTD[self.begin : self.begin + len(like_BTD)]

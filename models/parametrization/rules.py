@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..inventory import attention_site, parameters, scores_site, state_site
+from ..learnable import MATRIX_ROLES
 from ..recipe import MATRIX_OPTIMIZERS, Optimizer, Recipe
 from ..shape import Shape
 from .role import Parameter, Role, Site
@@ -136,8 +137,7 @@ def is_norm_scaled(parameter: Parameter, recipe: Recipe) -> bool:
     """Whether the parameter is a matrix of the part whose norm the recipe's `norm_scale` moves."""
     return (
         recipe.norm_scale != 1.0
-        and parameter.role is not Role.MULTIPLIER
-        and len(parameter.shape) == 2
+        and parameter.role in MATRIX_ROLES
         and recipe.norm_scale_of in parameter.name.split(".")
     )
 

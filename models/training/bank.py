@@ -88,8 +88,8 @@ class ParameterBank:
     def observe_curvature(self, curvatures_KP: Sequence[Tensor]) -> None:
         """Hands Sophia its estimates, one per buffer."""
         for direction, curvature_KP in zip(self._direction.values(), curvatures_KP, strict=True):
-            assert isinstance(direction, Sophia)
-            direction.observe(curvature_KP)
+            if isinstance(direction, Sophia):  # learnable multipliers are AdamW's
+                direction.observe(curvature_KP)
 
     def state(self) -> State:
         """Weights and optimizer state, in the order of the buffers, for `restore`."""

@@ -21,7 +21,7 @@ from ..recipe import Recipe
 from .bank import ParameterBank
 from .checkpoint import Keeper, NoKeeper, State
 from .curvature import own_labels
-from .loss_scale import LossScale
+from .loss_scale import LossScale, finite
 from .outcome import Outcome, Progress, outcomes
 from .schedule import schedule_factor
 
@@ -134,30 +134,28 @@ class GroupTraining:
         batch = self._batches.training([r.seed for r in self._recipes], step, self._one.batch_size)
         inputs, labels_KBT = self._placed(batch)
         loss_K, gradients_KP = self._gradients(inputs, labels_KBT, step)
+        self._scale.served()
         clipped = self._bank.clipped
         norms_K = [torch.linalg.vector_norm(g, dim=1) for g in gradients_KP]
-        norm_K = torch.stack(
-            [norm_K for norm_K, counts in zip(norms_K, clipped, strict=True) if counts]
-        ).norm(dim=0)
+        counted_K = [norm_K for norm_K, counts in zip(norms_K, clipped, strict=True) if counts]
+        norm_K = torch.stack(counted_K).norm(dim=0)
         finite_K = torch.stack(norms_K).isfinite().all(dim=0)
-        skipped_K = self._scale.skipped(finite_K)
-        broken_K = self._alive_K & ~(loss_K.isfinite() & (finite_K | skipped_K))
+        broken_K = self._alive_K & ~(loss_K.isfinite() & finite_K)
         self._broke_K = torch.where(broken_K, step, self._broke_K)
         self._alive_K = self._alive_K & ~broken_K
         # A trial that broke gets a zero gradient and a zero learning rate: frozen, neighbours untouched.
         # On a GPU it is masked always, since asking whether to would wait for the device.
-        steps_K = self._alive_K & ~skipped_K
-        if self._device.type == "cuda" or not bool(steps_K.all()):
-            gradients_KP = [g.masked_fill(~steps_K[:, None], 0.0) for g in gradients_KP]
+        if self._device.type == "cuda" or not bool(self._alive_K.all()):
+            gradients_KP = [g.masked_fill(~self._alive_K[:, None], 0.0) for g in gradients_KP]
         if self._one.optimizer == "sophia" and step % self._one.curvature_every == 0:
             self._observe_curvature(inputs, labels_KBT, step)
         clip_K = (self._clip_K / (norm_K + 1e-6)).clamp(max=1.0)
-        clip_K1 = torch.where(steps_K, clip_K, 0.0)[:, None]
+        clip_K1 = torch.where(self._alive_K, clip_K, 0.0)[:, None]
         factor_K = self._per_trial([schedule_factor(recipe, step) for recipe in self._recipes])
         gradients_KP = [
             g.mul_(clip_K1) if counts else g for g, counts in zip(gradients_KP, clipped, strict=True)
         ]
-        self._bank.step(gradients_KP, (factor_K * steps_K)[:, None])
+        self._bank.step(gradients_KP, (factor_K * self._alive_K)[:, None])
         return loss_K, norm_K
 
     def logits(
@@ -176,34 +174,47 @@ class GroupTraining:
         inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
         return inputs.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
 
-    def _gradients(self, inputs: Tensor, labels_KBT: Tensor, step: int) -> tuple[Tensor, list[Tensor]]:
-        """Mean loss of the batch, [K], and the gradients of what is minimised, one micro-batch after the
-        other."""
+    def _gradients(
+        self, inputs: Tensor, labels_KBT: Tensor, step: int, penalised: bool = True
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Mean loss of the batch, [K], and the gradients of what is minimised; not `penalised`, of the loss
+        alone. Where fp16 overflows they are taken again at a lower scale."""
+        while True:
+            loss_K, scaled_KP = self._scaled_gradients(inputs, labels_KBT, step, penalised)
+            if not self._scale.active:
+                return loss_K, scaled_KP
+            overflown_K = self._alive_K & loss_K.isfinite() & ~finite(scaled_KP)
+            if not self._scale.lowered(overflown_K):
+                return loss_K, self._scale.unscaled(scaled_KP)
+
+    def _scaled_gradients(
+        self, inputs: Tensor, labels_KBT: Tensor, step: int, penalised: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Gradients times the scale of the loss, one micro-batch after the other."""
         loss_K, gradients_KP = torch.zeros(len(self._recipes), device=self._device), None
-        parts = zip(
-            inputs.chunk(self._micro_batches, 1), labels_KBT.chunk(self._micro_batches, 1), strict=True
-        )
-        for index, (part, part_labels_KBT) in enumerate(parts):
+        size = -(-inputs.shape[1] // self._micro_batches)
+        penalised = penalised and any(recipe.z_loss for recipe in self._recipes)
+        for begin in range(0, inputs.shape[1], size):
+            part, part_labels_KBT = inputs[:, begin : begin + size], labels_KBT[:, begin : begin + size]
             share = part.shape[1] / inputs.shape[1]
-            out_KBTV = self.logits(part, self._bank.views(), regime=self._regime(step, index))
+            regime = self._regime(step, begin, inputs.shape[1])
+            out_KBTV = self.logits(part, self._bank.views(), regime=regime)
             part_K = loss(out_KBTV, part_labels_KBT) * share
             minimised_K = part_K
-            if any(recipe.z_loss for recipe in self._recipes):
+            if penalised:
                 minimised_K = part_K + self._z_K * z_penalty(out_KBTV, part_labels_KBT) * share
-            minimised = (minimised_K * self._scale.scale_K).sum()
-            part_KP = torch.autograd.grad(minimised, self._bank.buffers)
+            part_KP = torch.autograd.grad((minimised_K * self._scale.scale_K).sum(), self._bank.buffers)
             loss_K += part_K.detach()
             gradients_KP = part_KP if gradients_KP is None else torch._foreach_add(gradients_KP, part_KP)
         assert gradients_KP is not None
-        if self._one.precision != "fp16":
-            return loss_K, list(gradients_KP)
-        return loss_K, [g / self._scale.scale_K[:, None] for g in gradients_KP]
+        return loss_K, list(gradients_KP)
 
-    def _regime(self, step: int, part: int) -> Regime:
+    def _regime(self, step: int, begin: int, sequences: int) -> Regime:
+        """Of the part of a batch of `sequences` that begins at the sequence `begin`."""
         seeds = [recipe.seed for recipe in self._recipes]
         drops = any(recipe.dropout for recipe in self._recipes)
         return Regime(
-            dropout=Dropout(self._drop_K, seeds, step, part) if drops else None,
+            dropout=Dropout(self._drop_K, seeds, step, begin, sequences) if drops else None,
             checkpointing=self._one.activation_checkpointing,
         )
 
@@ -213,13 +224,15 @@ class GroupTraining:
         n counts the labelled positions of the batch (arXiv:2305.14342, algorithm 2).
         """
         with torch.no_grad():
-            out_KBTV = self.logits(inputs, self._bank.views(), regime=self._regime(step, 0))
+            regime = self._regime(step, 0, inputs.shape[1])
+            out_KBTV = self.logits(inputs, self._bank.views(), regime=regime)
         drawn_KBT = own_labels(out_KBTV, labels_KBT, [recipe.seed for recipe in self._recipes], step)
-        _, gradients_KP = self._gradients(inputs, drawn_KBT, step)
+        _, gradients_KP = self._gradients(inputs, drawn_KBT, step, penalised=False)
         values = labels_KBT.is_floating_point()
         labelled = labels_KBT[0].numel() if values else int((labels_KBT[0] >= 0).sum())
         curvatures_KP = [g.square().mul_(labelled) for g in gradients_KP]
-        self._bank.observe_curvature([h.masked_fill(~self._alive_K[:, None], 0.0) for h in curvatures_KP])
+        kept_K = self._alive_K & finite(curvatures_KP)
+        self._bank.observe_curvature([h.masked_fill(~kept_K[:, None], 0.0) for h in curvatures_KP])
 
     @torch.no_grad()
     def _evaluate(self) -> Tensor:

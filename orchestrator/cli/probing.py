@@ -34,7 +34,7 @@ def norm_scale(
     seeds: Annotated[int, typer.Option(min=1, max=16, help="Seeds, averaged.")] = 2,
     multipliers: Annotated[
         list[str] | None,
-        typer.Option(help="A placement to try; repeat. Default: none, a scalar, and vectors."),
+        typer.Option(help="A placement to try beside none; repeat. Default: a scalar, and vectors."),
     ] = None,
     device: DeviceOption = DeviceChoice.auto,
     format_: Annotated[ProbeFormat, typer.Option("-f", "--format")] = ProbeFormat.table,
@@ -59,7 +59,7 @@ def norm_scale(
 
     from ..probe import Plan, factors, probe_families, usual_placements
 
-    placements = tuple(multipliers) if multipliers else usual_placements(part)
+    placements = tuple(dict.fromkeys(["none", *multipliers])) if multipliers else usual_placements(part)
     plan = Plan(part, factors(span, points), placements, seeds)
     probes = probe_families(sweep, plan, torch.device(found.kind), warn)
     if format_ is ProbeFormat.json:

@@ -69,7 +69,7 @@ def _optima(value: object, comparison: Comparison, option: str) -> list[dict[str
     return [
         {
             "group": group,
-            "value": str(value),
+            "value": words.told_value(value),
             "scale": optimum.scale,
             "x": optimum.log2_optimum,
             "low": optimum.interval[0] if optimum.interval else None,

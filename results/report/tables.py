@@ -120,7 +120,8 @@ def option_table(options: Sequence[OptionShift]) -> Table:
     rows = []
     for entry in options:
         at = dict(entry.shifts)
-        which = f"{words.readable(entry.option)} {entry.value} against {entry.reference}"
+        value, reference = words.told_value(entry.value), words.told_value(entry.reference)
+        which = f"{words.readable(entry.option)} {value} against {reference}"
         rows.append([
             f"{which}: {_option_family(entry)}",
             entry.verdict,

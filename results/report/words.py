@@ -81,8 +81,15 @@ def family(
     architecture: str | None, optimizer: str | None, parametrization: str | None, fixed: Mapping[str, object]
 ) -> str:
     title = " ".join(part for part in (architecture, optimizer, parametrization) if part)
-    told = ", ".join(f"{name} {value}" for name, value in fixed.items() if value is not None)
+    told = ", ".join(f"{name} {told_value(value)}" for name, value in fixed.items())
     return f"{title} ({told})" if told else title
+
+
+def told_value(value: object) -> str:
+    """A coordinate as the sweep file writes it."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def group(comparison: Comparison) -> str:

@@ -1,0 +1,106 @@
+"""Two loss curves of the same seeds: how far the minimum of one lies from that of the other.
+
+Trials that share a seed share batches and first values, and most of their noise with them. So the difference
+of the two curves is fitted, and added to the fit of the first.
+
+S seeds, P values, R draws, C coefficients, F places looked at
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .curve import Floats
+from .optimum import Fit
+from .posterior import DRAWS, POWERS
+
+PLACES = 801
+MIN_FREEDOM = 3
+FLOOR_NATS = 1e-6
+"""Noise of a difference is never taken as less: losses of equal trainings are equal to rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The second's minimum minus the first's: `shift` in octaves, `loss` in nats, each with its draws."""
+
+    shift: float
+    shift_R: Floats
+    loss: float
+    loss_R: Floats
+
+
+def paired_difference(one: Fit, two: Fit) -> Difference | None:
+    """None where too few seeds and values are shared, or where the second's minimum is not among them."""
+    if one.shape is None or one.shape_RC is None or not two.usable:
+        return None
+    x, delta_SP = _shared(one, two)
+    if delta_SP.shape[0] * (len(x) - 1) - 2 < MIN_FREEDOM:
+        return None
+    t = x - one.center
+    offset, error = _offset(delta_SP)
+    bend, bend_R2 = _bend(t, delta_SP)
+    noise = np.random.default_rng(4).standard_normal(DRAWS)
+    place = np.linspace(t[0], t[-1], PLACES)
+    middle = np.array([t.mean(), (t**2).mean()])  # the offset is that of the values' mean
+    moved_R3 = np.column_stack([offset + error * noise - bend_R2 @ middle, bend_R2])
+    moved = np.concatenate([[offset - bend @ middle], bend])
+    minima = _minimum(moved[None], one.shape[None], place)
+    minima_R = _minimum(moved_R3, one.shape_RC, place)
+    if not place[0] < minima.second[0] < place[-1]:
+        return None
+    return Difference(
+        float((minima.second - minima.first)[0]),
+        minima_R.second - minima_R.first,
+        float(minima.loss[0]),
+        minima_R.loss,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Minima:
+    first: Floats
+    second: Floats
+    loss: Floats
+
+
+def _minimum(moved_R3: Floats, shape_RC: Floats, place: Floats) -> _Minima:
+    """Places of the minima of the first curve and of the first plus the difference, and the loss's gain."""
+    first_RF = shape_RC @ (place[None, :] ** POWERS[:, None])
+    second_RF = first_RF + moved_R3 @ (place[None, :] ** POWERS[:3, None])
+    gain = second_RF.min(axis=1) - first_RF.min(axis=1)
+    return _Minima(place[first_RF.argmin(axis=1)], place[second_RF.argmin(axis=1)], gain)
+
+
+def _shared(one: Fit, two: Fit) -> tuple[Floats, Floats]:
+    """Values in either window and the differences there, [S, P], of seeds and values that both have."""
+    low = min(fit.curve.x[fit.window][0] for fit in (one, two))
+    high = max(fit.curve.x[fit.window][-1] for fit in (one, two))
+    seeds, first, second = np.intersect1d(one.curve.seeds, two.curve.seeds, return_indices=True)
+    values, left, right = np.intersect1d(one.curve.x, two.curve.x, return_indices=True)
+    delta_SP = two.curve.losses_SP[second][:, right] - one.curve.losses_SP[first][:, left]
+    kept = (values >= low) & (values <= high) & np.isfinite(delta_SP).all(axis=0)
+    return values[kept], delta_SP[:, kept].reshape(len(seeds), -1)
+
+
+def _offset(delta_SP: Floats) -> tuple[float, float]:
+    """The mean difference and its standard error: over seeds, where there are several."""
+    means = delta_SP.mean(axis=1)
+    scatter = means.std(ddof=1) / len(means) ** 0.5 if len(means) > 1 else 0.0
+    within = delta_SP.std() / delta_SP.size**0.5
+    return float(means.mean()), float(max(scatter, within, FLOOR_NATS))
+
+
+def _bend(t: Floats, delta_SP: Floats) -> tuple[Floats, Floats]:
+    """Tilt and curvature of the difference, the seeds' own offsets left out, and draws, [R, 2]."""
+    design = np.stack([t, t**2], axis=1)
+    design = np.tile(design - design.mean(axis=0), (len(delta_SP), 1))
+    centred = (delta_SP - delta_SP.mean(axis=1, keepdims=True)).ravel()
+    inverse = np.linalg.inv(design.T @ design)
+    bend: Floats = inverse @ design.T @ centred
+    freedom = delta_SP.size - len(delta_SP) - 2
+    scale = max(float(np.sum((centred - design @ bend) ** 2)) / freedom, FLOOR_NATS**2) ** 0.5
+    generator = np.random.default_rng(5)
+    heavy_R = np.sqrt(freedom / generator.chisquare(freedom, DRAWS))  # Student's t, as the noise is estimated
+    normal_R2 = generator.standard_normal((DRAWS, 2)) @ np.linalg.cholesky(inverse).T
+    return bend, bend + scale * heavy_R[:, None] * normal_R2
