@@ -111,6 +111,27 @@ def checked(path: Path, settings: dict[str, str]) -> Check:
     return check
 
 
+def state_rows(path: Path) -> Iterator[str]:
+    """What is read from a state that grows with the width, at 16 seeds: with its own row and without."""
+    common = {
+        "architecture": "mamba2",
+        "optimizer": "adamw",
+        "head_dim": "8",
+        "state_ratio": "0.5",
+        "depth": "2",
+    }
+    for parametrization in ("mup", "mup-plain"):
+        settings = {**common, "parametrization": parametrization, "learning_rate": repr(RATES["adamw"])}
+        sweep = load_sweep(str(path), [f"{name}={value}" for name, value in settings.items()])
+        (check,) = check_families(
+            sweep, families_of(sweep, None), torch.device("cpu"), steps=10, seeds=16, note=lambda text: None
+        )
+        for row in check.rows:
+            if row.module.endswith(".state"):
+                sizes = ", ".join(f"{size:.3g}" for size in row.sizes if size is not None)
+                yield f"| {parametrization} | {row.quantity} | {measured(row)} | {wanted(row)} | {sizes} |"
+
+
 def main() -> None:
     torch.set_num_threads(1)
     path = Path(tempfile.mkdtemp()) / "check.yaml"
@@ -128,6 +149,10 @@ def main() -> None:
         )
         more = f"; and {len(check.failures) - 6} more" if len(check.failures) > 6 else ""
         print(f"| {title} | {counted(check)} | {told}{more} |", flush=True)
+    if not sys.argv[1:]:
+        print("\nMamba2 with a state of half the width, 16 seeds, widths 32 to 256: what is read from it.\n")
+        print("| parametrization | quantity | exponent | wanted | sizes |\n|---|---|---|---|---|")
+        print("\n".join(state_rows(path)), flush=True)
 
 
 if __name__ == "__main__":
