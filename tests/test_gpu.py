@@ -21,9 +21,20 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-@pytest.mark.parametrize("architecture", ["transformer", "gdn"])
-def test_gpu_follows_cpu(architecture: str, recipe: Callable[..., Recipe], batches: Batches) -> None:
-    recipes = [recipe(architecture=architecture, seed=seed) for seed in range(4)]
+KINDS: list[dict[str, object]] = [
+    {"architecture": "transformer"},
+    {"architecture": "gdn"},
+    {"architecture": "mamba2"},
+    {"architecture": "gdn-hybrid", "attention_every": 2, "base_depth": 2},
+    {"architecture": "parallel-hybrid", "qk_norm": True, "window": 8},
+    {"learnable_multipliers": "everywhere", "z_loss": 1e-3},
+    {"activation_checkpointing": True},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_gpu_follows_cpu(kind: dict[str, object], recipe: Callable[..., Recipe], batches: Batches) -> None:
+    recipes = [recipe(**kind, seed=seed) for seed in range(4)]
     for ours, theirs in zip(train(recipes, batches, GPU), train(recipes, batches, CPU), strict=True):
         # Twenty float32 steps with differently ordered sums.
         assert ours.loss == pytest.approx(theirs.loss, abs=1e-3)
@@ -50,13 +61,23 @@ def test_a_diverging_neighbour_is_harmless(
     assert together.loss == pytest.approx(alone.loss, abs=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["transformer", "gdn"])
-def test_bf16_trains(architecture: str, recipe: Callable[..., Recipe], batches: Batches) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("architecture", ["transformer", "gdn", "mamba2"])
+def test_half_precision_trains(
+    architecture: str, precision: str, recipe: Callable[..., Recipe], batches: Batches
+) -> None:
     low, full = (
-        train([recipe(architecture=architecture, precision=precision)], batches, GPU)[0]
-        for precision in ("bf16", "float32")
+        train([recipe(architecture=architecture, precision=kind)], batches, GPU)[0]
+        for kind in (precision, "float32")
     )
     assert low.loss == pytest.approx(full.loss, abs=0.05)
+
+
+def test_dropout_is_the_same_in_recomputed_blocks(recipe: Callable[..., Recipe], batches: Batches) -> None:
+    plain, again = (
+        train([recipe(dropout=0.3, activation_checkpointing=flag)], batches, GPU)[0] for flag in (False, True)
+    )
+    assert again.loss == pytest.approx(plain.loss, abs=1e-4)
 
 
 def test_a_resumed_training_follows(recipe: Callable[..., Recipe], batches: Batches, tmp_path: Path) -> None:
