@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from .fields import MATRIX_OPTIMIZERS, read_fields
 from .inventory import mixer_names, plain_parameters
-from .learnable import MATRIX_ROLES, normal_form, unmatched
-from .shape import INTERLEAVED, MIXERS, Shape
+from .learnable import MATRIX_ROLES, unmatched
+from .shape import Shape
 
 RECIPE_VERSION = 1
 """Raised whenever the same recipe would train differently: old trials then keep their old ids."""
@@ -18,44 +19,6 @@ Optimizer = Literal[
     "adamw", "sgd", "lion", "sophia", "muon", "muon-kimi", "shampoo", "soap", "spectral-sphere"
 ]  # fmt: skip
 
-# Fields that only some recipes read; elsewhere they are left out of the identity, so that two points
-# which differ in them alone are one trial. Matrix optimizers leave vectors to AdamW and read its fields.
-_ADAMW = {"beta1", "beta2", "epsilon"}
-_PAIRING = _ADAMW | {"adamw_lr_ratio", "matrices"}
-OPTIMIZER_FIELDS: dict[str, set[str]] = {
-    "adamw": _ADAMW,
-    "sgd": {"momentum", "nesterov"},
-    "lion": {"beta1", "beta2"},
-    "sophia": _ADAMW | {"gamma", "curvature_every"},
-    "muon": _PAIRING | {"momentum", "nesterov"},
-    "muon-kimi": _PAIRING | {"momentum", "nesterov"},
-    "shampoo": _PAIRING | {"precondition_every"},
-    "soap": _PAIRING | {"precondition_every"},
-    "spectral-sphere": _PAIRING | {"momentum", "nesterov"},
-}
-MATRIX_OPTIMIZERS = frozenset(name for name, read in OPTIMIZER_FIELDS.items() if "matrices" in read)
-_MIXER_FIELDS: dict[str, set[str]] = {
-    "attention": {"positions", "attention_multiplier", "kv_heads", "queries_per_kv", "qk_norm", "window"},
-    "gdn": {"expand_v", "conv_size", "values_per_key", "negative_eigenvalues", "output_gate"},
-    "mamba2": {"expand_v", "conv_size", "state_size", "state_ratio", "state_groups"},
-}
-ARCHITECTURE_FIELDS: dict[str, set[str]] = {
-    name: set().union(
-        *(_MIXER_FIELDS[mixer] for mixer in mixers), {"attention_every"} if name in INTERLEAVED else set()
-    )
-    for name, mixers in MIXERS.items()
-}
-# Fields younger than recipe version 1 and the value that all older trials have: left out of the identity
-# at that value, so that finished trials keep their ids.
-LATER_FIELDS: dict[str, Any] = {
-    "kv_heads": None, "queries_per_kv": None, "final_norm": None, "nesterov": True, "decay": "coupled",
-    "attention_every": 4, "qk_norm": False, "window": None, "causal": True, "values_per_key": 1,
-    "negative_eigenvalues": False, "output_gate": True, "state_size": 16, "state_ratio": None,
-    "state_groups": 1, "learnable_multipliers": "none", "outputs": None, "vectors": False,
-    "multiplier_lr": 0.01, "multiplier_decay": 0.002, "clip_multipliers": False, "frozen_gains": "none",
-    "norm_scale": 1.0, "norm_scale_of": "readout", "dropout": 0.0, "z_loss": 0.0, "cooldown": 0.2,
-    "activation_checkpointing": False,
-}  # fmt: skip
 NON_NEGATIVE = (
     "weight_decay", "grad_clip", "final_lr", "seed", "eval_every", "multiplier_lr", "multiplier_decay",
     "z_loss",
@@ -202,50 +165,10 @@ class Recipe:
 
     def canonical(self) -> dict[str, Any]:
         """The fields that this recipe reads: equal exactly when two recipes are the same training."""
-        values = {**self.point(), "recipe_version": RECIPE_VERSION}
-        multiplied = self.shape.learnable_multipliers != "none"
-        unread = unread_fields(self.optimizer, self.shape.architecture, multiplied)
-        if self.parametrization == "sp":
-            unread |= {"base_width", "base_depth"}
-        if self.schedule == "constant":
-            unread |= {"final_lr"}
-        if self.weight_decay == 0 and not (multiplied and self.multiplier_decay):
-            unread |= {"decay"}
-        if self.momentum == 0:
-            unread |= {"nesterov"}
-        if self.shape.final_norm == self.shape.norm:
-            unread |= {"final_norm"}
-        if self.shape.queries_per_kv == 1:
-            unread |= {"queries_per_kv"}
-        if multiplied:
-            values["learnable_multipliers"] = normal_form(self.shape.learnable_multipliers)
-        else:
-            unread |= {"multiplier_lr", "multiplier_decay", "clip_multipliers"}
-        if (self.shape.window or 0) >= self.shape.sequence_length:
-            unread |= {"window"}
-        if self.norm_scale == 1:
-            unread |= {"norm_scale_of"}
-        if self.schedule != "wsd":
-            unread |= {"cooldown"}
-        if self.shape.state_ratio is not None:
-            unread |= {"state_size"}
-        unread |= {name for name, old in LATER_FIELDS.items() if values[name] == old}
-        return {name: value for name, value in values.items() if name not in unread}
+        return {**read_fields(self.point()), "recipe_version": RECIPE_VERSION}
 
 
 def recipe_from_point(point: Mapping[str, Any]) -> Recipe:
     """The recipe whose fields stand side by side in `point`; raises ValueError as Recipe and Shape do."""
     shape = Shape(**{name: value for name, value in point.items() if name in SHAPE_FIELDS})
     return Recipe(shape=shape, **{name: value for name, value in point.items() if name not in SHAPE_FIELDS})
-
-
-def unread_fields(optimizer: str, architecture: str, multiplied: bool) -> set[str]:
-    """Fields that recipes of this optimizer and architecture do not read; learnable multipliers are
-    AdamW's, whatever the optimizer of the rest."""
-    of_optimizer = _others(OPTIMIZER_FIELDS, optimizer) - (_ADAMW if multiplied else set())
-    return of_optimizer | _others(ARCHITECTURE_FIELDS, architecture)
-
-
-def _others(fields_of: Mapping[str, set[str]], chosen: str) -> set[str]:
-    """Fields that belong to the alternatives of `chosen` and not to it."""
-    return set().union(*fields_of.values()) - fields_of[chosen]

@@ -1,9 +1,10 @@
 """What a training costs: operations counted from the shape, and rough times from measured rates."""
 
+from ..models.fields import MATRIX_OPTIMIZERS
 from ..models.inventory import parameters
 from ..models.parametrization.role import Role
 from ..models.parametrization.rules import optimizer_of
-from ..models.recipe import MATRIX_OPTIMIZERS, Recipe
+from ..models.recipe import Recipe
 from ..models.shape import Mixer, Shape
 
 CHUNK = 16  # positions that recurrent mixers handle together on CPU
@@ -11,13 +12,13 @@ CHUNK = 16  # positions that recurrent mixers handle together on CPU
 # One of two busy CPU cores, float32, torch 2.13 (docs/performance.md): arithmetic of matrix products, and
 # what every token costs per layer and unit of width outside them, and per entry of the vocabulary.
 CPU_FLOPS = 50e9
-CPU_ELEMENTWISE_SECONDS: dict[Mixer, float] = {"attention": 8.5e-8, "gdn": 3.2e-7, "mamba2": 3.2e-7}
+CPU_ELEMENTWISE_SECONDS: dict[Mixer, float] = {"attention": 8.5e-8, "gdn": 3.2e-7, "mamba2": 2.1e-7}
 CPU_LOGIT_SECONDS = 1.3e-8
 
 # One large GPU, a model and not a measurement: launches of a whole group, and arithmetic of its trials.
 GPU_FLOPS = 40e12
 GPU_LAUNCH_SECONDS = 7e-6
-GPU_LAUNCHES_PER_LAYER: dict[Mixer, int] = {"attention": 60, "gdn": 330, "mamba2": 150}
+GPU_LAUNCHES_PER_LAYER: dict[Mixer, int] = {"attention": 60, "gdn": 330, "mamba2": 250}
 
 START_UP_SECONDS = 5.0  # interpreter, torch, first step; once per worker
 

@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..fields import MATRIX_OPTIMIZERS
 from ..inventory import attention_site, parameters, scores_site, state_site
 from ..learnable import MATRIX_ROLES
-from ..recipe import MATRIX_OPTIMIZERS, Optimizer, Recipe
+from ..recipe import Optimizer, Recipe
 from ..shape import Shape
 from .role import Parameter, Role, Site
 from .table import INIT, MULTIPLIER, UPDATE

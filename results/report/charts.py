@@ -3,20 +3,26 @@
 The further ones are in `scale_charts`. Where a report holds many comparisons only the first are drawn.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
-import vl_convert
 
 from ..comparison import Comparison
 from ..optimum import values
 from . import words
+from .drawing import (
+    PANEL_HEIGHT,
+    PANEL_WIDTH,
+    PARAMETRIZATION_COLORS,
+    SCALES,
+    configured,
+    log2_axis,
+)
+from .scale_charts import best_loss_chart, diverged_chart
 
-PANEL_WIDTH, PANEL_HEIGHT = 430, 260
 FITTED_PLACES = 25
 HEADROOM_NATS = 1.5
 """Losses this far above the best of all are cut off: what matters happens near the minimum."""
@@ -24,18 +30,11 @@ HEADROOM_NATS = 1.5
 MAX_PANELS = 8
 """Comparisons that one picture draws; the tables hold all."""
 
-PARAMETRIZATION_COLORS = ["#c8553d", "#2f6f9f", "#edae49", "#66a182", "#8d6a9f"]
-# The ends are left out: they vanish on a white or on a black page.
-SCALES = alt.SchemeParams(name="viridis", extent=[0.2, 0.9])
 SHIFT = 0.07  # octaves of the scale
-INK = "#767676"  # readable on white and on black
-PNG_SCALE = 1.5
 
 
 def charts(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
     """Every picture of the report, by file stem, as a Vega-Lite specification."""
-    from .scale_charts import best_loss_chart, diverged_chart
-
     found: dict[str, dict[str, Any]] = {}
     for axis, hyperparameter in dict.fromkeys((c.axis, c.hyperparameter) for c in comparisons):
         family = [c for c in comparisons if (c.axis, c.hyperparameter) == (axis, hyperparameter)][:MAX_PANELS]
@@ -49,12 +48,6 @@ def charts(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
         if any(optimum.diverged for optimum in optima):
             found[f"diverged-{stem}"] = configured(diverged_chart(family, axis, hyperparameter))
     return found
-
-
-def drawn(specification: Mapping[str, Any]) -> tuple[str, bytes]:
-    """The picture on white, for papers: as SVG, and rasterised from it as PNG."""
-    svg = str(vl_convert.vegalite_to_svg({**specification, "background": "white"}))
-    return svg, bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
 
 
 def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) -> alt.TopLevelMixin:
@@ -218,38 +211,6 @@ def _optimum_rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def log2_axis(values: pd.Series) -> alt.Axis:
-    """Ticks at whole powers of two, written as 2⁻⁵."""
-    powers = range(math.ceil(values.min() - 0.5), math.floor(values.max() + 0.5) + 1)
-    return alt.Axis(
-        values=list(powers), labelExpr=_labels({power: words.superscript(power) for power in powers})
-    )
-
-
 def _scale_axis(optima: pd.DataFrame) -> alt.Axis:
     values = sorted(optima["log2_scale"].unique())
     return alt.Axis(values=values, labelExpr="format(pow(2, datum.value), '~g')", grid=False)
-
-
-def _labels(texts: Mapping[int, str]) -> str:
-    """A Vega expression that looks the label of a whole tick up."""
-    table = ", ".join(f"'{value}': '{text}'" for value, text in texts.items())
-    return f"({{{table}}})['' + round(datum.value)]"
-
-
-def configured(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    """The chart with the house's looks: no frame, quiet axes, colours that hold on light and dark."""
-    quiet = {"labelColor": INK, "titleColor": INK, "gridColor": INK, "gridOpacity": 0.18,
-             "domainColor": INK, "tickColor": INK, "titleFontWeight": "normal"}  # fmt: skip
-    titles = {"color": INK, "anchor": "start", "fontWeight": "normal", "fontSize": 13, "offset": 10}
-    with alt.data_transformers.enable("default", max_rows=None):
-        specification: dict[str, Any] = chart.to_dict(validate=False)
-    specification["background"] = "transparent"
-    specification["config"] = {
-        "font": "system-ui, sans-serif",
-        "view": {"stroke": "transparent"},
-        "axis": quiet,
-        "legend": {"labelColor": INK, "titleColor": INK, "titleFontWeight": "normal"},
-        "title": titles,
-    }
-    return specification

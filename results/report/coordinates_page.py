@@ -11,8 +11,8 @@ import altair as alt
 import pandas as pd
 
 from ..coordinates import TOLERANCE, Check, Row, coordcheck_object
-from .charts import configured
 from .coordinates_terminal import by_quantity, counted, measured, wanted
+from .drawing import configured
 from .shell import figures, filled, shell, write_page
 
 QUANTITIES = ("activation", "update", "propagated", "change", "gradient")

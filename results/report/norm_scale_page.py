@@ -10,8 +10,8 @@ import pandas as pd
 
 from ..norm_scale import Probe, probe_object
 from . import words
-from .charts import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, configured
 from .console import stdout
+from .drawing import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, configured
 from .shell import figures, filled, shell, write_page
 from .tables import Table
 from .terminal import PLAIN_WIDTH, rich_table

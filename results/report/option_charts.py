@@ -9,7 +9,8 @@ import pandas as pd
 from ..comparison import Comparison
 from ..options import OptionShift
 from . import words
-from .charts import MAX_PANELS, PANEL_HEIGHT, SCALES, configured, log2_axis
+from .charts import MAX_PANELS
+from .drawing import PANEL_HEIGHT, SCALES, configured, log2_axis
 
 STEP = 70  # pixels of a value
 

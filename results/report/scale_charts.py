@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..comparison import Comparison
 from . import words
-from .charts import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis
+from .drawing import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis
 
 LAW_PLACES = 40
 LAW_COLUMNS = ["label", "parametrization", "group", "scale", "loss"]

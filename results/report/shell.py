@@ -11,7 +11,7 @@ from typing import Any
 
 import vl_convert
 
-from .charts import drawn
+from .drawing import drawn
 
 
 def write_page(folder: Path, name: str, page: str, pictures: Mapping[str, Mapping[str, Any]]) -> list[Path]:
