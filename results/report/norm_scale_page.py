@@ -73,9 +73,8 @@ def _chart(probe: Probe) -> alt.TopLevelMixin:
         for point in curve.points
     )  # fmt: skip
     names = [curve.multipliers for curve in probe.curves]
-    x = alt.X(
-        "S:Q", title="S = sqrt(lr / decay)", scale=alt.Scale(type="log", base=2), axis=alt.Axis(format="~g")
-    )
+    axis = alt.Axis(values=[point.scale for point in probe.curves[0].points], format=".1~g", grid=False)
+    x = alt.X("S:Q", title="S = sqrt(lr / decay)", scale=alt.Scale(type="log", base=2), axis=axis)
     color = alt.Color(
         "multipliers:N", title=None, sort=names,
         scale=alt.Scale(domain=names, range=PARAMETRIZATION_COLORS[: len(names)]),
