@@ -89,12 +89,14 @@ def test_a_stopped_owner_is_succeeded_and_stops_its_work(
     monkeypatch.setattr(module, "STALE_SECONDS", 4.0)  # two heartbeats
     with holding(tmp_path, 600) as first:
         assert said(first) == "held"
-        first.send_signal(signal.SIGSTOP)
-        with Lease(tmp_path) as second:
-            assert second.number == 2
-            second.check()
-            first.send_signal(signal.SIGCONT)
-        first.kill()
+        wait_until((tmp_path / "lease" / "1.beat").exists)  # no heartbeat is half done when it stops
+        try:
+            first.send_signal(signal.SIGSTOP)
+            with Lease(tmp_path) as second:
+                assert second.number == 2
+                second.check()
+        finally:
+            first.kill()  # a stopped one would be waited for
 
 
 def test_an_owner_on_another_host_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
