@@ -1,7 +1,7 @@
 """Learnable multipliers: where they are put, what they do in training, and that merging changes nothing."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,8 +16,9 @@ from mutransfer.models.multiplied import add_multipliers_, merge_multipliers_
 from mutransfer.models.parametrization.role import Role
 from mutransfer.models.parametrization.rules import is_norm_scaled, multipliers, parameter_rules
 from mutransfer.models.proxy import logits
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe import Optimizer, Parametrization, Recipe
 from mutransfer.models.training.bank import ParameterBank
+from mutransfer.models.training.checkpoint import NoKeeper
 from mutransfer.models.training.loop import GroupTraining, train
 from mutransfer.models.transfer import UnknownParameterError, initialize_, param_groups
 from mutransfer.orchestrator.export import Target
@@ -97,6 +98,24 @@ def test_they_have_rates_of_their_own(optimizer: str, recipe: Build) -> None:
         )  # fmt: skip
         rules = [rule for rule in parameter_rules(one) if rule.parameter.role is Role.MULTIPLIER]
         assert {(r.optimizer, r.learning_rate, r.weight_decay) for r in rules} == {("adamw", 0.03, 0.5)}
+
+
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+def test_every_optimizer_and_parametrization_trains_them(
+    optimizer: str, recipe: Build, batches: Batches
+) -> None:
+    """All parametrizations as one group, multipliers everywhere; each of them moves."""
+    rate = {"sgd": 0.1, "lion": 0.001, "sophia": 0.001}.get(optimizer, 0.01)
+    recipes = [
+        recipe(learnable_multipliers="everywhere", optimizer=optimizer, adamw_lr_ratio=0.5, steps=20,
+               learning_rate=rate, parametrization=name)
+        for name in get_args(Parametrization)
+    ]  # fmt: skip
+    training = GroupTraining(recipes, batches, CPU)
+    outcomes = training.train(lambda progress: None, NoKeeper())
+    assert all(outcome.loss is not None and outcome.loss < outcome.initial_loss for outcome in outcomes)
+    held = {name: view for name, view in training.views().items() if name.endswith((".row", ".column"))}
+    assert all((view - 1).abs().amax(dim=1).min() > 1e-3 for view in held.values())
 
 
 def trained(recipe: Build, batches: Batches, **changes: object) -> tuple[Recipe, dict[str, torch.Tensor]]:
