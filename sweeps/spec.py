@@ -279,6 +279,8 @@ def _reason(fault: Mapping[str, Any]) -> str:
             return "is not a key of a sweep file; see `mutransfer init`"
         case "missing":
             return "is missing"
+        case "value_error":
+            return str(fault["msg"]).removeprefix("Value error, ")
         case "string_pattern_mismatch":
             return f"{fault['input']!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
         case _:

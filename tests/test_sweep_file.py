@@ -179,6 +179,7 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
         ('{text: "text/*.txt"}', '{parquet: "*.parquet"}', "16: data: no file matches"),
         ("steps: 5", "steps: 5\n  causal: false", "9: fixed.causal: next tokens are there to be seen; give true, or task masked or classification"),  # noqa: E501
         ("steps: 5", "steps: 5\n  learnable_multipliers: everywher", "9: fixed.learnable_multipliers: 'everywher' is no placement; give none, attention, mlp, mamba2, gdn, embedding, all, everywhere, or PATTERN=KIND[+KIND] such as readout=scalar"),  # noqa: E501
+        ("data:", "search: {trials: 4, space: {dropout: {log2: [-8, -4]}}}\ndata:", "16: search.space: dropout cannot be searched; choose from learning_rate"),  # noqa: E501
         ("data:", "zip: [[width, depth]]\ndata:", "16: zip.0: depth is not under axes"),
         ("data:", "zip: [[width, learning_rate]]\ndata:", "16: zip.0: zipped axes need the same number of values; width has 2, learning_rate has 3"),  # noqa: E501
         ("data:", "exclude: [{width: 12}]\ndata:", "16: exclude.0.width: 12 is not a value of that axis"),
