@@ -63,7 +63,7 @@ def corpus_of(documents: Callable[[], Iterable[Document]], tokenizer: Tokenizer,
     """The documents as tokens. Bytes are kept in memory; what a tokenizer makes is cached on disk."""
     if reading.task == "classification":
         return _classified(documents, tokenizer, reading)
-    return _tokens_of(lambda: (text for _, text in documents()), tokenizer, reading, ())
+    return _tokens_of(lambda: (text for _, text in documents()), tokenizer, reading)
 
 
 def token_file(pattern: str, dtype: TokenType, vocab_size: int, reading: Reading) -> Corpus:
@@ -89,7 +89,7 @@ def token_file(pattern: str, dtype: TokenType, vocab_size: int, reading: Reading
         size += held
     whole = tuple(os.path.abspath(path) for path in paths)
     content = digests[0] if len(digests) == 1 else _short(" ".join(digests))
-    return Corpus(_described(whole, dtype, size // width, vocab_size, content, reading, ()))
+    return Corpus(_described(whole, dtype, size // width, vocab_size, content, reading))
 
 
 def recall(pairs: int, vocab_size: int) -> Corpus:
@@ -134,13 +134,11 @@ def _classified(
     return Corpus(described, tokens.tobytes())
 
 
-def _tokens_of(
-    texts: Callable[[], Iterable[bytes]], tokenizer: Tokenizer, reading: Reading, classes: tuple[int, ...]
-) -> Corpus:
+def _tokens_of(texts: Callable[[], Iterable[bytes]], tokenizer: Tokenizer, reading: Reading) -> Corpus:
     if tokenizer is BYTES:
         text = b"".join(texts())
         content = hashlib.sha256(text).hexdigest()
-        return Corpus(_described((), "uint8", len(text), 256, content, reading, classes), text)
+        return Corpus(_described((), "uint8", len(text), 256, content, reading), text)
     digest = hashlib.sha256(tokenizer.identity.encode())
     for text in texts():
         digest.update(len(text).to_bytes(8, "little") + text)
@@ -148,7 +146,7 @@ def _tokens_of(
     dtype = tokenizer.dtype
     path = tokenised(f"{content}{CACHED}", lambda: (tokenizer.encode(text) for text in texts()), dtype)
     size = os.path.getsize(path) // np.dtype(dtype).itemsize
-    return Corpus(_described((str(path),), dtype, size, tokenizer.vocab_size, content, reading, classes))
+    return Corpus(_described((str(path),), dtype, size, tokenizer.vocab_size, content, reading))
 
 
 def _described(
@@ -158,7 +156,7 @@ def _described(
     vocab_size: int,
     content: str,
     reading: Reading,
-    classes: tuple[int, ...],
+    classes: tuple[int, ...] = (),
 ) -> TokenFile:
     return TokenFile(
         paths=paths,
