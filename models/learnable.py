@@ -44,7 +44,7 @@ EVERYWHERE: Placement = (
     ("narrow", ("row", "column")),
     ("output", ("column",)),
 )
-MULTIPLIER_NAMES = (".scalar", ".row", ".column")
+MULTIPLIER_NAMES = tuple(f".{kind}" for kind in get_args(Kind))
 MATRIX_ROLES = (Role.INPUT, Role.HIDDEN, Role.NARROW, Role.OUTPUT)
 
 

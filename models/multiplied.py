@@ -7,13 +7,14 @@
 They are torch parametrizations of the modules' weights, so that the model's own code stays as it is.
 """
 
+from typing import get_args
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .learnable import Kind
 from .transfer import Plan, Roles, UnknownParameterError, assigned
-
-KINDS = ("scalar", "row", "column")
 
 
 class Multiplied(nn.Module):
@@ -43,7 +44,11 @@ def add_multipliers_(model: nn.Module, plan: Plan, roles: Roles | None = None) -
     owners = _owners(model)
     for entry in assigned(model, plan, roles or {}):
         pattern = str(entry.entry.get("pattern", ""))
-        kinds = [kind for kind in KINDS if f"{pattern.removesuffix('.weight')}.{kind}" in plan["parameters"]]
+        kinds = [
+            kind
+            for kind in get_args(Kind)
+            if f"{pattern.removesuffix('.weight')}.{kind}" in plan["parameters"]
+        ]
         if not kinds or not pattern.endswith(".weight"):
             continue
         if len(owners[id(entry.tensor)]) > 1:

@@ -168,6 +168,12 @@ class Recipe:
         return {**read_fields(self.point()), "recipe_version": RECIPE_VERSION}
 
 
+def differing_field(one: Recipe, other: Recipe) -> str:
+    """The first field in which two recipes differ."""
+    ours, theirs = one.point(), other.point()
+    return next(name for name in ours if ours[name] != theirs[name])
+
+
 def recipe_from_point(point: Mapping[str, Any]) -> Recipe:
     """The recipe whose fields stand side by side in `point`; raises ValueError as Recipe and Shape do."""
     shape = Shape(**{name: value for name, value in point.items() if name in SHAPE_FIELDS})

@@ -9,7 +9,7 @@ import torch
 
 from ..models.data.corpus import materialise
 from ..models.parametrization.coordinates import expectation
-from ..models.recipe import Recipe
+from ..models.recipe import Recipe, differing_field
 from ..models.training.coordinates import Coordinate, measure
 from ..results.coordinates import Check, Row, judge_row
 from ..sweeps.load import Sweep
@@ -106,9 +106,9 @@ def _along(axis: str, recipes: Sequence[Recipe], sweep: Sweep) -> dict[int, Reci
     for recipe in recipes:
         scale = getattr(recipe.shape, axis)
         if getattr(recipe.shape, other) == smallest and scales.setdefault(scale, recipe) != recipe:
-            ours, theirs = recipe.point(), scales[scale].point()
-            name = next(name for name in ours if ours[name] != theirs[name])
-            reason = f"takes several values at {axis} {scale}; give one, such as --set {name}={ours[name]}"
+            name = differing_field(recipe, scales[scale])
+            given = recipe.point()[name]
+            reason = f"takes several values at {axis} {scale}; give one, such as --set {name}={given}"
             raise SpecError(sweep.spec.name, [Problem(("axes", name), reason)])
     return dict(sorted(scales.items()))
 

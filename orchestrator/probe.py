@@ -13,7 +13,7 @@ from ..models.data.batches import Batches
 from ..models.data.corpus import materialise
 from ..models.layers.learnable import merged
 from ..models.parametrization.rules import ParameterRule, is_norm_scaled, parameter_rules
-from ..models.recipe import Recipe
+from ..models.recipe import Recipe, differing_field
 from ..models.training.checkpoint import NoKeeper
 from ..models.training.loop import GroupTraining
 from ..results.norm_scale import Curve, Point, Probe
@@ -87,9 +87,8 @@ def _families(sweep: Sweep) -> list[Recipe]:
         key = (recipe.shape.architecture, recipe.optimizer, recipe.parametrization)
         held = found.setdefault(key, recipe)
         if held != recipe:
-            ours, theirs = held.point(), recipe.point()
-            name = next(name for name in ours if ours[name] != theirs[name])
-            reason = f"takes several values; give one, such as --set {name}={ours[name]}"
+            name = differing_field(held, recipe)
+            reason = f"takes several values; give one, such as --set {name}={held.point()[name]}"
             raise SpecError(sweep.spec.name, [Problem(("axes", name), reason)])
         if recipe.weight_decay == 0 or recipe.decay != "coupled":
             reason = "the probe moves learning rate against decay; give a coupled one, such as 0.1"

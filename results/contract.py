@@ -42,7 +42,7 @@ def _option_object(entry: OptionShift) -> dict[str, Any]:
         **{name: getattr(one, name) for name in ("architecture", "optimizer", "parametrization")},
         "axis": one.axis,
         "hyperparameter": one.hyperparameter,
-        "fixed": {name: value for name, value in one.fixed.items() if name != entry.option},
+        "fixed": entry.fixed,
         "shifts": [
             {"scale": _scale(scale), **_estimate(shift, "octaves", "interval")}
             for scale, shift in entry.shifts

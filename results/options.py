@@ -48,6 +48,15 @@ class OptionShift:
     loss: Estimate | None
     verdict: Survival
 
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The coordinates that both have, beside the option."""
+        return without(self.option, self.reference_of)
+
+
+def without(option: str, comparison: Comparison) -> dict[str, Any]:
+    return {name: value for name, value in comparison.fixed.items() if name != option}
+
 
 def option_shifts(comparisons: Sequence[Comparison]) -> list[OptionShift]:
     """Every option of the comparisons, each value against the reference, the rest being equal."""
@@ -66,7 +75,7 @@ def option_shifts(comparisons: Sequence[Comparison]) -> list[OptionShift]:
 
 def _rest(comparison: Comparison, option: str) -> tuple[Any, ...]:
     """What else must be equal."""
-    fixed = tuple(sorted((name, repr(value)) for name, value in comparison.fixed.items() if name != option))
+    fixed = tuple(sorted((name, repr(value)) for name, value in without(option, comparison).items()))
     names = tuple(getattr(comparison, name) for name in FAMILY)
     return (*names, comparison.axis, comparison.hyperparameter, fixed)
 

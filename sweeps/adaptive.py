@@ -3,7 +3,9 @@
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from .section import Section
 
 Range = tuple[float, float]
 SEARCHED = (
@@ -18,11 +20,7 @@ SEARCHED = (
 )
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class LogRange(_Section):
+class LogRange(Section):
     """Between two powers: {log2: [-10, -2]} or {log10: [-4, -1]}."""
 
     log2: list[float | int] | None = None
@@ -45,7 +43,7 @@ class LogRange(_Section):
         return base ** float(powers[0]), base ** float(powers[1])
 
 
-class SearchSpec(_Section):
+class SearchSpec(Section):
     """Several hyperparameters at once, by Optuna, in every cell of the axes (seeds are averaged over).
 
     `batch` suggestions are made at a time, and trained together.
@@ -68,7 +66,7 @@ class SearchSpec(_Section):
         return value
 
 
-class RefineSpec(_Section):
+class RefineSpec(Section):
     """After the grid, points around each optimum until its interval is within `target` octaves."""
 
     target: float = Field(default=0.3, gt=0)

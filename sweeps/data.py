@@ -6,26 +6,25 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..models.data.corpus import Corpus, Reading, corpus_of, recall, regression, token_file
 from ..models.data.documents import Document, huggingface, parquet_column, python_stdlib, text_files
 from ..models.data.token_file import Order, TokenType
 from ..models.data.tokenizer import TIKTOKEN, tokenizer_of
 from .problem import Problem
+from .section import Section
 
 SOURCES = ("corpus", "text", "parquet", "dataset", "tokens")
 MADE_UP = ("mqar", "regression")
 
 
-class DataSpec(BaseModel):
+class DataSpec(Section):
     """Text (exactly one of SOURCES) and what is predicted of it, or a task that makes up its data.
 
     `tokenizer`: a tokenizer.json or tiktoken:NAME; without one, text is read as bytes. `column`, `label` and
     `split` are those of `parquet` and `dataset`; `dtype` and `vocab_size` those of `tokens`.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     corpus: Literal["python-stdlib"] | None = None
     text: str | None = None

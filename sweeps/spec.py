@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from ..models.recipe import Recipe
 from ..models.shape import Shape
 from .adaptive import SEARCHED, RefineSpec, SearchSpec
 from .data import DataSpec, data_problems
 from .problem import Problem, Where
+from .section import Section
 
 # Decided elsewhere in the file: by `data`, by `base`, or by the shape's own fields.
 DERIVED = {"shape", "data", "vocab_size", "outputs", "vectors", "base_width", "base_depth"}
@@ -31,11 +32,7 @@ REQUIRED: tuple[str, ...] = tuple(
 )
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class BaseSpec(_Strict):
+class BaseSpec(Section):
     """The base shape: what muP's ratios refer to."""
 
     width: int = Field(gt=0)
@@ -45,7 +42,7 @@ class BaseSpec(_Strict):
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$", max_length=1000)]
 
 
-class SlurmSpec(_Strict):
+class SlurmSpec(Section):
     """What `sbatch` is asked for beside what the planner works out: its options, with their long names.
 
     `time` is in minutes. `setup` are shell lines run on the node before the training, such as module loads.
@@ -80,7 +77,7 @@ class SlurmSpec(_Strict):
         return value
 
 
-class SweepSpec(_Strict):
+class SweepSpec(Section):
     """One sweep file. `axes` hold the values of each axis, log ranges already expanded."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")

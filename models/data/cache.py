@@ -30,22 +30,29 @@ def tokenised(name: str, documents: Callable[[], Iterable[Sequence[int]]], dtype
     with open(folder / f"{name}.lock", "w") as lock:
         # Where a file system has no locks, several make the file; the last one in place is as good as any.
         _try_lock(lock.fileno())
-        if not path.exists():
-            _write(path, documents(), dtype)
+        put_in_place(path, lambda scratch: _write(scratch, documents(), dtype))
     return path
 
 
-def _write(path: Path, documents: Iterable[Sequence[int]], dtype: TokenType) -> None:
+def put_in_place(path: Path, make: Callable[[Path], object]) -> None:
+    """Has a file made beside its place and moves it there, whole or not at all; one that is there stays."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with open(scratch, "wb") as file:
-            for tokens in documents:
-                file.write(np.asarray(tokens, dtype).tobytes())
-            file.flush()
+        make(scratch)
+        with open(scratch, "rb") as file:
             os.fsync(file.fileno())
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _write(scratch: Path, documents: Iterable[Sequence[int]], dtype: TokenType) -> None:
+    with open(scratch, "wb") as file:
+        for tokens in documents:
+            file.write(np.asarray(tokens, dtype).tobytes())
 
 
 def _try_lock(descriptor: int) -> None:

@@ -4,7 +4,6 @@ import glob
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .batches import Source
-from .cache import tokenised
+from .cache import put_in_place, tokenised
 from .documents import CorpusError, Document
 from .recall import Recall
 from .regression import Regression
@@ -107,11 +106,11 @@ def materialise(corpus: Corpus, folder: Path) -> Source:
         return source
     if corpus.text is not None:
         path = folder / f"{source.digest}.bin"
-        _put(path, lambda scratch: scratch.write_bytes(corpus.text or b""))
+        put_in_place(path, lambda scratch: scratch.write_bytes(corpus.text or b""))
         return replace(source, paths=(str(path.resolve()),))
     if source.paths[0].endswith(CACHED):
         path = folder / f"{source.digest}.bin"
-        _put(path, lambda scratch: _linked(Path(source.paths[0]), scratch))
+        put_in_place(path, lambda scratch: _linked(Path(source.paths[0]), scratch))
         return replace(source, paths=(str(path.resolve()),))
     return source
 
@@ -174,18 +173,6 @@ def _described(
 
 def _encoded(texts: Iterable[bytes], tokenizer: Tokenizer) -> np.ndarray:
     return np.concatenate([np.asarray(tokenizer.encode(text), tokenizer.dtype) for text in texts])
-
-
-def _put(path: Path, make: Callable[[Path], object]) -> None:
-    """Makes a file beside its place and moves it there, unless it is there already."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    make(scratch)
-    with open(scratch, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
 
 
 def _linked(held: Path, scratch: Path) -> None:

@@ -2,19 +2,13 @@
 
 import json
 import math
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import exit_codes
-from .running import DeviceChoice, DeviceOption, SetOption, SpecArgument
-
-
-class CheckFormat(StrEnum):
-    table = "table"
-    json = "json"
+from .running import DeviceChoice, DeviceOption, SetOption, SpecArgument, TableOrJson
 
 
 def coordcheck(
@@ -26,7 +20,7 @@ def coordcheck(
         float | None, typer.Option(help="Base learning rate. Default: the smallest of the sweep.")
     ] = None,
     device: DeviceOption = DeviceChoice.auto,
-    format_: Annotated[CheckFormat, typer.Option("-f", "--format")] = CheckFormat.table,
+    format_: Annotated[TableOrJson, typer.Option("-f", "--format")] = TableOrJson.table,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page and pictures. Default: coordcheck/<sweep name>.")
     ] = None,
@@ -50,7 +44,7 @@ def coordcheck(
 
     trained = families_of(sweep, learning_rate)
     checks = check_families(sweep, trained, torch.device(found.kind), steps, seeds, warn)
-    if format_ is CheckFormat.json:
+    if format_ is TableOrJson.json:
         print(json.dumps(coordcheck_object(checks), indent=1, allow_nan=False))
     else:
         print_checks(checks)

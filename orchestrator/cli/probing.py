@@ -1,20 +1,14 @@
 """`probe`: measurements of one mechanism, where a sweep would only show its outcome."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .running import DeviceChoice, DeviceOption, SetOption, SpecArgument
+from .running import DeviceChoice, DeviceOption, SetOption, SpecArgument, TableOrJson
 
 app = typer.Typer(help="Measure one mechanism of training on a small model.", no_args_is_help=True)
-
-
-class ProbeFormat(StrEnum):
-    table = "table"
-    json = "json"
 
 
 @app.callback()
@@ -37,7 +31,7 @@ def norm_scale(
         typer.Option(help="A placement to try beside none; repeat. Default: a scalar, and vectors."),
     ] = None,
     device: DeviceOption = DeviceChoice.auto,
-    format_: Annotated[ProbeFormat, typer.Option("-f", "--format")] = ProbeFormat.table,
+    format_: Annotated[TableOrJson, typer.Option("-f", "--format")] = TableOrJson.table,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page and pictures. Default: probe/<sweep name>.")
     ] = None,
@@ -62,7 +56,7 @@ def norm_scale(
     placements = tuple(dict.fromkeys(["none", *multipliers])) if multipliers else usual_placements(part)
     plan = Plan(part, factors(span, points), placements, seeds)
     probes = probe_families(sweep, plan, torch.device(found.kind), warn)
-    if format_ is ProbeFormat.json:
+    if format_ is TableOrJson.json:
         print(json.dumps(probe_object(probes), indent=1, allow_nan=False))
     else:
         print_probes(probes)

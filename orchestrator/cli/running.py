@@ -40,7 +40,7 @@ class BackendChoice(StrEnum):
     slurm = "slurm"
 
 
-class PlanFormat(StrEnum):
+class TableOrJson(StrEnum):
     table = "table"
     json = "json"
 
@@ -59,7 +59,7 @@ def plan(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Time a few steps of each family here, for a better estimate.")
     ] = False,
-    format_: Annotated[PlanFormat, typer.Option("-f", "--format")] = PlanFormat.table,
+    format_: Annotated[TableOrJson, typer.Option("-f", "--format")] = TableOrJson.table,
 ) -> None:
     """Say what a sweep costs, without running anything."""
     from ...sweeps.load import load_sweep
@@ -74,7 +74,7 @@ def plan(
 
         measured = measure(sweep, found)
     summary = estimate(sweep, found, workers or found.count, measured)
-    if format_ is PlanFormat.json:
+    if format_ is TableOrJson.json:
         print(json.dumps(estimate_object(summary), indent=1, allow_nan=False))
     else:
         print_estimate(summary)

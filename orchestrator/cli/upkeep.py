@@ -1,19 +1,13 @@
 """`doctor` and `gc`: whether sweeps can run here, and what a finished one no longer needs."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import exit_codes
-from .running import DirectoryArgument
-
-
-class DoctorFormat(StrEnum):
-    table = "table"
-    json = "json"
+from .running import DirectoryArgument, TableOrJson
 
 
 def doctor(
@@ -21,7 +15,7 @@ def doctor(
     ray_address: Annotated[
         str | None, typer.Option(help="A Ray cluster to look at, HOST:PORT, or local.")
     ] = None,
-    format_: Annotated[DoctorFormat, typer.Option("-f", "--format")] = DoctorFormat.table,
+    format_: Annotated[TableOrJson, typer.Option("-f", "--format")] = TableOrJson.table,
 ) -> None:
     """Look at Python, packages, devices, disk, clock, Ray and Slurm, and say what is missing."""
     from dataclasses import asdict
@@ -29,7 +23,7 @@ def doctor(
     from ..doctor import examine
 
     findings = list(examine(place, ray_address))
-    if format_ is DoctorFormat.json:
+    if format_ is TableOrJson.json:
         print(json.dumps({"schema": 1, "findings": [asdict(finding) for finding in findings]}, indent=1))
     else:
         for finding in findings:

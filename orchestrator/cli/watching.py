@@ -2,25 +2,19 @@
 
 import json
 import time
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from .running import DirectoryArgument
+from .running import DirectoryArgument, TableOrJson
 
 WATCH_SECONDS = 2.0
-
-
-class StatusFormat(StrEnum):
-    table = "table"
-    json = "json"
 
 
 def status(
     directory: DirectoryArgument,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every 2 s, until it is over.")] = False,
-    format_: Annotated[StatusFormat, typer.Option("-f", "--format")] = StatusFormat.table,
+    format_: Annotated[TableOrJson, typer.Option("-f", "--format")] = TableOrJson.table,
 ) -> None:
     """Say what is done, running, waiting and failed, and what attempts cost."""
     from ..record.directory import SweepDirectory
@@ -29,7 +23,7 @@ def status(
 
     while True:
         found = sweep_status(SweepDirectory(directory))
-        if format_ is StatusFormat.json:
+        if format_ is TableOrJson.json:
             print(json.dumps(status_object(found), indent=None if watch else 1, allow_nan=False), flush=True)
         else:
             print_status(found)

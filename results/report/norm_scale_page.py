@@ -12,6 +12,7 @@ from ..norm_scale import Probe, probe_object
 from . import words
 from .console import stdout
 from .drawing import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, configured
+from .html_table import html_table
 from .shell import figures, filled, shell, write_page
 from .tables import Table
 from .terminal import PLAIN_WIDTH, rich_table
@@ -51,7 +52,7 @@ def write_probes(probes: Sequence[Probe], name: str, folder: Path) -> list[Path]
     parts = {
         "name": html.escape(name),
         "charts": figures(pictures),
-        "tables": "\n".join(_table(probe_table(probe)) for probe in probes),
+        "tables": "\n".join(html_table(probe_table(probe)) for probe in probes),
         "about": html.escape(ABOUT),
     }
     page = shell(f"{name}: norm scale", filled("norm_scale.html", parts), pictures)
@@ -104,12 +105,3 @@ def _chart(probe: Probe) -> alt.TopLevelMixin:
             alt.layer(line, dots, data=rows).properties(width=PANEL_WIDTH * 0.7, height=PANEL_HEIGHT)
         )
     return alt.concat(*panels, columns=3, title=probe.title)
-
-
-def _table(table: Table) -> str:
-    heads = "".join(f"<th>{html.escape(column)}</th>" for column in table.columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows
-    )
-    return f"""<div class="table"><table><caption>{html.escape(table.title)}</caption>
-<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"""

@@ -60,13 +60,12 @@ def _chart(rows: pd.DataFrame, option: str, hyperparameter: str) -> alt.TopLevel
 
 
 def _rows(entry: OptionShift) -> list[dict[str, Any]]:
+    group = words.option_family(entry)
     pairs = [(entry.reference, entry.reference_of), (entry.value, entry.value_of)]
-    return [row for value, comparison in pairs for row in _optima(value, comparison, entry.option)]
+    return [row for value, comparison in pairs for row in _optima(group, value, comparison)]
 
 
-def _optima(value: object, comparison: Comparison, option: str) -> list[dict[str, Any]]:
-    rest = {name: held for name, held in comparison.fixed.items() if name != option}
-    group = words.family(comparison.architecture, comparison.optimizer, comparison.parametrization, rest)
+def _optima(group: str, value: object, comparison: Comparison) -> list[dict[str, Any]]:
     return [
         {
             "group": group,

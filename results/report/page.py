@@ -11,17 +11,16 @@ from . import words
 from .charts import MAX_PANELS, charts
 from .content import Content
 from .coordinates_page import check_figures, check_tables, check_verdicts
+from .html_table import html_table
 from .markdown import cite, markdown
 from .option_charts import option_charts
 from .shell import figures, filled, shell, write_page
-from .tables import VERDICT_COLUMN, Table, notes, tables
+from .tables import notes, tables
 
 Pictures = Mapping[str, Mapping[str, Any]]
 """Vega-Lite specifications by file stem."""
 
 SYMBOL = {"stable": "●", "drifts": "▲", "inconclusive": "◇"}
-LOOKS = {**{word: word for word in SYMBOL}, "survives": "stable", "moves": "drifts"}
-"""The style of each word that a table may hold as its verdict."""
 MAX_CARDS = 12
 """With more comparisons the verdicts are a table that can be filtered."""
 
@@ -44,7 +43,7 @@ def render_page(content: Content, own: Pictures, checks: Pictures) -> str:
         "verdicts": "\n".join(_verdict(c) for c in content.comparisons) if cards else "",
         "charts": figures(own),
         "undrawn": _undrawn(content),
-        "tables": "\n".join(_table(table) for table in tables(content)),
+        "tables": "\n".join(html_table(table) for table in tables(content)),
         "notes": _notes(content) if not cards else "",
         "checks": _checks(content, checks),
         "facts": _facts(content.facts),
@@ -70,23 +69,6 @@ def _verdict(comparison: Comparison) -> str:
 <b>{slope[0]}</b> octaves per doubling <span>{slope[1]}</span></p>
 <p>transfer penalty <b>{penalty[0]}</b> nats <span>{penalty[1]}</span></p>
 <ul>{reasons}</ul></article>"""
-
-
-def _table(table: Table) -> str:
-    """Verdict words carry their colour; a table of many rows is one that can be filtered."""
-    heads = "".join(f"<th>{html.escape(column)}</th>" for column in table.columns)
-    body = "".join(
-        f"<tr>{''.join(_cell(row, index) for index in range(len(row)))}</tr>" for row in table.rows
-    )
-    about = f"<p>{html.escape(table.about)}</p>" if table.about else ""
-    return f"""<div class="table"><table><caption>{html.escape(table.title)}</caption>
-<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{about}</div>"""
-
-
-def _cell(row: list[str], index: int) -> str:
-    text = row[index]
-    verdict = f' class="{LOOKS[text]}"' if index == VERDICT_COLUMN and text in LOOKS else ""
-    return f"<td{verdict}>{html.escape(text)}</td>"
 
 
 def _undrawn(content: Content) -> str:

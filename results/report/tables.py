@@ -123,7 +123,7 @@ def option_table(options: Sequence[OptionShift]) -> Table:
         value, reference = words.told_value(entry.value), words.told_value(entry.reference)
         which = f"{words.readable(entry.option)} {value} against {reference}"
         rows.append([
-            f"{which}: {_option_family(entry)}",
+            f"{which}: {words.option_family(entry)}",
             entry.verdict,
             _estimate(entry.shift),
             *(_estimate(at.get(scale)) for scale in scales),
@@ -137,12 +137,6 @@ def option_table(options: Sequence[OptionShift]) -> Table:
         f"Shift of the optimum in octaves; survives: its 90 % interval lies within ±{SHIFT_TOLERANCE}, "
         "moves: its 95 % interval outside. Best loss: the difference in nats at the largest scale.",
     )
-
-
-def _option_family(entry: OptionShift) -> str:
-    one = entry.reference_of
-    rest = {name: value for name, value in one.fixed.items() if name != entry.option}
-    return words.family(one.architecture, one.optimizer, one.parametrization, rest)
 
 
 def _lowest_asymptotes(family: Sequence[Comparison]) -> dict[str, float]:

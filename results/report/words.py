@@ -7,6 +7,7 @@ from ..comparison import Comparison
 from ..curve import Curve
 from ..drift import ScaleOptimum
 from ..optimum import Interval
+from ..options import OptionShift
 from ..verdict import Estimate
 
 MINUS = "−"
@@ -83,6 +84,12 @@ def family(
     title = " ".join(part for part in (architecture, optimizer, parametrization) if part)
     told = ", ".join(f"{name} {told_value(value)}" for name, value in fixed.items())
     return f"{title} ({told})" if told else title
+
+
+def option_family(entry: OptionShift) -> str:
+    """Which trials an option is compared on, without the option."""
+    one = entry.reference_of
+    return family(one.architecture, one.optimizer, one.parametrization, entry.fixed)
 
 
 def told_value(value: object) -> str:
