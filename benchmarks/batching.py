@@ -23,7 +23,7 @@ from plain_modules import Plain
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.data.token_file import TokenFile
-from mutransfer.models.recipe import Recipe, recipe_from_point
+from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.training.bank import ParameterBank
 from mutransfer.models.training.loop import GroupTraining
 

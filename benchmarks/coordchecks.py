@@ -16,7 +16,7 @@ from typing import get_args
 
 import torch
 
-from mutransfer.models.recipe import Optimizer
+from mutransfer.models.recipe.recipe import Optimizer
 from mutransfer.orchestrator.coordcheck import check_families, families_of
 from mutransfer.results.coordinates import Check
 from mutransfer.results.report.coordinates_terminal import counted, measured, wanted

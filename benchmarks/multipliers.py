@@ -14,7 +14,7 @@ from statistics import mean
 import torch
 
 from mutransfer.models.data.corpus import materialise
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome
 from mutransfer.orchestrator.probe import Plan, factors, probe_families, usual_placements

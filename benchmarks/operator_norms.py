@@ -21,8 +21,8 @@ from mutransfer.models.data.corpus import Reading, corpus_of, materialise
 from mutransfer.models.data.documents import python_stdlib
 from mutransfer.models.data.token_file import TokenFile
 from mutransfer.models.data.tokenizer import BYTES
-from mutransfer.models.fields import MATRIX_OPTIMIZERS
-from mutransfer.models.recipe import Optimizer, Recipe, recipe_from_point
+from mutransfer.models.recipe.identity import MATRIX_OPTIMIZERS
+from mutransfer.models.recipe.recipe import Optimizer, Recipe, recipe_from_point
 
 WIDTHS, DEPTHS = (64, 128, 256, 512, 1024), (2, 4, 8, 16, 32)
 VOCABULARY = 32  # below every width, as the limit of the theory has it

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.outcome import CurvePoint, Outcome, Progress
 
 SWEEP = """\

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..models.data.corpus import materialise
-from ..models.recipe import Recipe
+from ..models.recipe.recipe import Recipe
 from ..sweeps.load import Sweep
 from .plan import Device, Job, job_seconds, plan_jobs
 

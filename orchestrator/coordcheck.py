@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from ..models.data.corpus import materialise
-from ..models.parametrization.coordinates import expectation
-from ..models.recipe import Recipe, differing_field
+from ..models.parametrization.expectation import expectation
+from ..models.recipe.recipe import Recipe, differing_field
 from ..models.training.coordinates import Coordinate, measure
 from ..results.coordinates import Check, Row, judge_row
 from ..sweeps.load import Sweep

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..models.inventory import parameter_count
+from ..models.recipe.inventory import parameter_count
 from ..sweeps.cost import START_UP_SECONDS, training_flops, training_tokens
 from ..sweeps.load import Sweep
 from .calibration import Factors, calibrated_seconds

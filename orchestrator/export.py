@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from ..models.fields import ARCHITECTURE_FIELDS, LATER_FIELDS, OPTIMIZER_FIELDS, unread_fields
-from ..models.parametrization.role import Role
 from ..models.parametrization.rules import GPT2_STD, ParameterRule, multipliers, ratios, rules_by_pattern
 from ..models.parametrization.table import INIT
-from ..models.recipe import Recipe, recipe_from_point
+from ..models.recipe.identity import ARCHITECTURE_FIELDS, LATER_FIELDS, OPTIMIZER_FIELDS, unread_fields
+from ..models.recipe.recipe import Recipe, recipe_from_point
+from ..models.recipe.role import Role
 from ..results.choice import tuned_log2, usable_optima
 from ..results.comparison import FAMILY, Comparison, filled
 from ..results.contract import comparison_object

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..models.recipe import Recipe
+from ..models.recipe.recipe import Recipe
 from ..results.comparison import FAMILY, Comparison
 from ..results.optimum import Interval
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..models.recipe import Recipe
+from ..models.recipe.recipe import Recipe
 from ..sweeps.cost import cpu_seconds, gpu_seconds, trial_bytes
 from ..sweeps.trial import Trial
 

@@ -13,7 +13,7 @@ from ..models.data.batches import Batches
 from ..models.data.corpus import materialise
 from ..models.layers.learnable import merged
 from ..models.parametrization.rules import ParameterRule, is_norm_scaled, parameter_rules
-from ..models.recipe import Recipe, differing_field
+from ..models.recipe.recipe import Recipe, differing_field
 from ..models.training.checkpoint import NoKeeper
 from ..models.training.loop import GroupTraining
 from ..results.norm_scale import Curve, Point, Probe

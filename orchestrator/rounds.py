@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..models.recipe import Recipe, recipe_from_point
+from ..models.recipe.recipe import Recipe, recipe_from_point
 from ..results.comparison import FAMILY, compare
 from ..results.refinement import Wanted, refinement
 from ..results.schema import ROWS

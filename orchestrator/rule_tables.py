@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ..models.parametrization.power import Power
 from ..models.parametrization.table import INIT, MULTIPLIER, UPDATE
-from ..models.recipe import Optimizer, Parametrization
+from ..models.recipe.recipe import Optimizer, Parametrization
 from ..results.report.console import stdout
 from .rules import markdown_table
 

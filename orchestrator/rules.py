@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from ..models.parametrization.rules import ParameterRule, multipliers, ratios, rules_by_pattern
-from ..models.recipe import Recipe
+from ..models.recipe.recipe import Recipe
 from ..results.report.console import stdout
 
 COLUMNS = (

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..models.data.batches import Batches
-from ..models.inventory import parameter_count
-from ..models.recipe import Recipe
+from ..models.recipe.inventory import parameter_count
+from ..models.recipe.recipe import Recipe
 from ..models.training.outcome import Outcome, Progress
 from ..results.store import diverged_trials, publish
 from ..sweeps.cost import training_flops, training_tokens

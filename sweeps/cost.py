@@ -1,11 +1,11 @@
 """What a training costs: operations counted from the shape, and rough times from measured rates."""
 
-from ..models.fields import MATRIX_OPTIMIZERS
-from ..models.inventory import parameters
-from ..models.parametrization.role import Role
 from ..models.parametrization.rules import optimizer_of
-from ..models.recipe import Recipe
-from ..models.shape import Mixer, Shape
+from ..models.recipe.identity import MATRIX_OPTIMIZERS
+from ..models.recipe.inventory import parameters
+from ..models.recipe.recipe import Recipe
+from ..models.recipe.role import Role
+from ..models.recipe.shape import Mixer, Shape
 
 CHUNK = 16  # positions that recurrent mixers handle together on CPU
 

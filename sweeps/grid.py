@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..models.recipe import SHAPE_FIELDS, recipe_from_point
+from ..models.recipe.recipe import SHAPE_FIELDS, recipe_from_point
 from .problem import Problem, ProblemsFound, Where
 from .spec import SweepSpec
 from .trial import Trial, trial_of

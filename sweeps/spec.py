@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from ..models.recipe import Recipe
-from ..models.shape import Shape
+from ..models.recipe.recipe import Recipe
+from ..models.recipe.shape import Shape
 from .adaptive import SEARCHED, RefineSpec, SearchSpec
 from .data import DataSpec, data_problems
 from .problem import Problem, Where

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from ..models.recipe import Recipe
+from ..models.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import torch
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.data.token_file import TokenFile
-from mutransfer.models.recipe import Recipe, recipe_from_point
+from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 
 torch.set_num_threads(1)  # as workers do; the tests run side by side
 

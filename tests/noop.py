@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.outcome import CurvePoint, Outcome, Progress
 
 

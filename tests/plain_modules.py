@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mutransfer.models.mixers.delta_rule import chunked_delta_rule
-from mutransfer.models.parametrization.role import Site
+from mutransfer.models.mixers.gdn.delta_rule import chunked_delta_rule
 from mutransfer.models.parametrization.rules import multipliers
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.recipe.role import Site
 
 # B batch, T time, H heads, E head size, D width, V vocabulary.
 EPS = 1e-6

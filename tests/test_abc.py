@@ -14,9 +14,9 @@ import torch
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.parametrization import table
 from mutransfer.models.parametrization.power import HALF, ONE, Power, W
-from mutransfer.models.parametrization.role import Role, Site
 from mutransfer.models.parametrization.row import Update
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.recipe.role import Role, Site
 from mutransfer.models.training.loop import train
 
 RATES = {"sgd": 0.3, "lion": 0.004}

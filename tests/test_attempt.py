@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import wait_until
 
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.outcome import Progress
 from mutransfer.orchestrator.plan import Job, halves
 from mutransfer.orchestrator.record import attempt as module

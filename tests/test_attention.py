@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mutransfer.models.layers.positions import rotate
 from mutransfer.models.layers.trace import untraced
-from mutransfer.models.mixers.attention import attention
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.mixers.attention.forward import attention
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.bank import ParameterBank
 
 NAME = "blocks.0.mixer"

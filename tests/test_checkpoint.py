@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.recipe import Optimizer, Recipe
+from mutransfer.models.recipe.recipe import Optimizer, Recipe
 from mutransfer.models.training.checkpoint import Checkpoints, State
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.orchestrator.export import ExportError, Target, export_object
 from mutransfer.results.choice import ChoiceError, NothingTunedError, choose, tuned_log2
 from mutransfer.results.comparison import Comparison, compare

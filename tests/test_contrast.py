@@ -8,7 +8,7 @@ import pytest
 from test_choice import rows
 from test_drift import GRID, curve, family, parabola
 
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.results.comparison import compare
 from mutransfer.results.contract import compare_object
 from mutransfer.results.contrast import contrasts

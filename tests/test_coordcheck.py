@@ -13,7 +13,7 @@ from conftest import Command
 
 from mutransfer.models.parametrization import table
 from mutransfer.models.parametrization.power import HALF, ONE, L, Power, W
-from mutransfer.models.parametrization.role import Role, Site
+from mutransfer.models.recipe.role import Role, Site
 from mutransfer.orchestrator.coordcheck import check_families, families_of
 from mutransfer.results.coordinates import Check, judge_row
 from mutransfer.sweeps.load import load_sweep

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mutransfer.models.mixers.delta_rule import chunked_delta_rule, recurrent_delta_rule
+from mutransfer.models.mixers.gdn.delta_rule import chunked_delta_rule, recurrent_delta_rule
 
 TOLERANCE = 1e-9  # rounding in float64; measured errors are below 1e-13
 

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mutransfer.models.fields import LATER_FIELDS
-from mutransfer.models.recipe import recipe_from_point
+from mutransfer.models.recipe.identity import LATER_FIELDS
+from mutransfer.models.recipe.recipe import recipe_from_point
 from mutransfer.sweeps.load import load_sweep
 from mutransfer.sweeps.trial import trial_id
 

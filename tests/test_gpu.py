@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.recipe import Optimizer, Recipe
+from mutransfer.models.recipe.recipe import Optimizer, Recipe
 from mutransfer.models.training.checkpoint import Checkpoints
 from mutransfer.models.training.loop import train
 

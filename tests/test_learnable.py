@@ -9,18 +9,18 @@ from plain_modules import Plain
 from test_transfer import GAINS, large_recipe, plan_of
 from torch import nn
 
+from mutransfer.models.architectures.proxy import logits
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.inventory import parameters
+from mutransfer.models.handover.multiplied import add_multipliers_, merge_multipliers_
+from mutransfer.models.handover.transfer import UnknownParameterError, initialize_, param_groups
 from mutransfer.models.layers.learnable import merged
-from mutransfer.models.multiplied import add_multipliers_, merge_multipliers_
-from mutransfer.models.parametrization.role import Role
 from mutransfer.models.parametrization.rules import is_norm_scaled, multipliers, parameter_rules
-from mutransfer.models.proxy import logits
-from mutransfer.models.recipe import Optimizer, Parametrization, Recipe
+from mutransfer.models.recipe.inventory import parameters
+from mutransfer.models.recipe.recipe import Optimizer, Parametrization, Recipe
+from mutransfer.models.recipe.role import Role
 from mutransfer.models.training.bank import ParameterBank
 from mutransfer.models.training.checkpoint import NoKeeper
 from mutransfer.models.training.loop import GroupTraining, train
-from mutransfer.models.transfer import UnknownParameterError, initialize_, param_groups
 from mutransfer.orchestrator.export import Target
 
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.models.parametrization.role import Site
 from mutransfer.models.parametrization.rules import ParameterRule, multipliers, parameter_rules
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.recipe.role import Site
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -14,11 +14,11 @@ from pytorch_optimizer.optimizer.sso import compute_spectral_ball_update
 from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
 from torch import Tensor
 
-from mutransfer.models.fields import MATRIX_OPTIMIZERS
 from mutransfer.models.optimizers import DIRECTIONS
 from mutransfer.models.optimizers.direction import Direction, Hyperparameters, step
 from mutransfer.models.optimizers.orthogonal import POLAR, QUINTIC, orthogonalised
 from mutransfer.models.optimizers.sophia import Sophia
+from mutransfer.models.recipe.identity import MATRIX_OPTIMIZERS
 
 STEPS = 20
 RATE, DECAY = 0.01, 0.3

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from test_choice import compared, rows
 
-from mutransfer.models.fields import LATER_FIELDS
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.identity import LATER_FIELDS
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.results.contract import report_object
 from mutransfer.results.options import OptionShift, option_shifts
 from mutransfer.results.report import words

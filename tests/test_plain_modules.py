@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from plain_modules import Plain
 
-from mutransfer.models.loss import loss
+from mutransfer.models.architectures.proxy import logits
 from mutransfer.models.parametrization.rules import multipliers
-from mutransfer.models.proxy import logits
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.bank import ParameterBank
+from mutransfer.models.training.loss import loss
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "gdn"])

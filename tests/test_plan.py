@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.orchestrator.plan import Device, group_key, group_size, halves, makespan, plan_jobs
 from mutransfer.orchestrator.reconcile import reconcile
 from mutransfer.sweeps.cost import (

@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mutransfer.models.initial import initial_draw
-from mutransfer.models.inventory import parameter_count, parameters
+from mutransfer.models.architectures.proxy import logits
 from mutransfer.models.layers.convolution import causal_convolution
 from mutransfer.models.layers.embedding import embed
-from mutransfer.models.loss import loss
-from mutransfer.models.parametrization.role import Parameter, Site
 from mutransfer.models.parametrization.rules import multipliers
-from mutransfer.models.proxy import logits
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.initial import initial_draw
+from mutransfer.models.recipe.inventory import parameter_count, parameters
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.recipe.role import Parameter, Site
 from mutransfer.models.training.bank import ParameterBank
+from mutransfer.models.training.loss import loss
 
 CPU = torch.device("cpu")
 VARIANTS = [

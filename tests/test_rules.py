@@ -7,13 +7,13 @@ from typing import Any, get_args
 
 import pytest
 
-from mutransfer.models.fields import MATRIX_OPTIMIZERS
-from mutransfer.models.inventory import parameters
 from mutransfer.models.parametrization.power import HALF, ONE, L, W
-from mutransfer.models.parametrization.role import Role, Site
 from mutransfer.models.parametrization.rules import MATRICES, ParameterRule, multipliers, parameter_rules
 from mutransfer.models.parametrization.table import INIT, MULTIPLIER, UPDATE
-from mutransfer.models.recipe import Optimizer, Parametrization, Recipe
+from mutransfer.models.recipe.identity import MATRIX_OPTIMIZERS
+from mutransfer.models.recipe.inventory import parameters
+from mutransfer.models.recipe.recipe import Optimizer, Parametrization, Recipe
+from mutransfer.models.recipe.role import Role, Site
 from mutransfer.orchestrator.rule_tables import tables_markdown
 
 # Width 64 over 16 (m_W = 4), depth 6 over 2 (m_L = 3); base learning rate 1, decay 1, epsilon 1.

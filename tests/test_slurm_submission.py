@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.orchestrator.backends import slurm_submission as module
 from mutransfer.orchestrator.backends.backend import BackendError
 from mutransfer.orchestrator.backends.slurm_submission import (

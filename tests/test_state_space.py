@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mutransfer.models.layers.trace import untraced
-from mutransfer.models.mixers.mamba2 import mamba2
-from mutransfer.models.mixers.state_space import chunked_state_space, recurrent_state_space
-from mutransfer.models.recipe import Recipe
-from mutransfer.models.shape import Shape
+from mutransfer.models.mixers.mamba2.forward import mamba2
+from mutransfer.models.mixers.mamba2.state_space import chunked_state_space, recurrent_state_space
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.recipe.shape import Shape
 from mutransfer.models.training.bank import ParameterBank
 
 TOLERANCE = 1e-9  # rounding in float64; measured errors are below 1e-13

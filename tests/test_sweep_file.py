@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from mutransfer.models.recipe import Optimizer
+from mutransfer.models.recipe.recipe import Optimizer
 from mutransfer.sweeps.load import Sweep, load_sweep, preset_names, resolved
 from mutransfer.sweeps.problem import SpecError
 

@@ -14,9 +14,9 @@ from mutransfer.models.data.corpus import Reading, corpus_of, materialise, recal
 from mutransfer.models.data.documents import CorpusError, python_stdlib
 from mutransfer.models.data.token_file import TokenFile
 from mutransfer.models.data.tokenizer import BYTES
-from mutransfer.models.loss import accuracy, loss
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import train
+from mutransfer.models.training.loss import accuracy, loss
 
 CPU = torch.device("cpu")
 

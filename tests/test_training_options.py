@@ -11,9 +11,9 @@ from test_checkpoint import stopped_and_resumed, without_time
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.layers.dropout import Dropout
-from mutransfer.models.loss import z_penalty
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import GroupTraining, train
+from mutransfer.models.training.loss import z_penalty
 from mutransfer.models.training.loss_scale import FIRST, LossScale
 from mutransfer.models.training.outcome import Outcome
 from mutransfer.models.training.schedule import schedule_factor

@@ -16,13 +16,13 @@ from test_choice import compared, rows
 from torch import nn
 
 from mutransfer.models.data.batches import Batches
+from mutransfer.models.handover.transfer import UnknownParameterError, initialize_, multipliers, param_groups
 from mutransfer.models.parametrization.rules import multipliers as rule_multipliers
 from mutransfer.models.parametrization.rules import parameter_rules
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.bank import ParameterBank
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.schedule import schedule_factor
-from mutransfer.models.transfer import UnknownParameterError, initialize_, multipliers, param_groups
 from mutransfer.orchestrator.export import Target, export_object
 from mutransfer.orchestrator.export_texts import TEXTS, export_text
 
@@ -189,7 +189,7 @@ def test_measured_batch_slopes_correct_the_rate(recipe: Callable[..., Recipe]) -
 
 def test_the_loader_needs_torch_and_numpy_alone() -> None:
     code = (
-        "import sys, mutransfer.models.transfer; "
+        "import sys, mutransfer.models.handover.transfer; "
         "print([m for m in ('pandas', 'pyarrow', 'ray', 'pydantic', 'optuna', 'typer') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

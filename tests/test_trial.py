@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from mutransfer.models.recipe import Recipe, recipe_from_point
-from mutransfer.models.shape import Shape
+from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
+from mutransfer.models.recipe.shape import Shape
 from mutransfer.results.schema import POINT
 from mutransfer.sweeps.trial import trial_id
 
@@ -21,7 +21,7 @@ def test_field_order_and_integer_floats_do_not_matter(recipe: Callable[..., Reci
 
 def test_the_same_in_another_process(recipe: Callable[..., Recipe]) -> None:
     code = (
-        "import sys, json; from mutransfer.models.recipe import recipe_from_point; "
+        "import sys, json; from mutransfer.models.recipe.recipe import recipe_from_point; "
         "from mutransfer.sweeps.trial import trial_id; "
         f"print(trial_id(recipe_from_point({recipe().point()!r})))"
     )

@@ -16,7 +16,7 @@ from mutransfer.models.data.corpus import Reading, corpus_of, materialise
 from mutransfer.models.data.documents import python_stdlib
 from mutransfer.models.data.token_file import TokenFile
 from mutransfer.models.data.tokenizer import BYTES
-from mutransfer.models.recipe import Optimizer, Recipe
+from mutransfer.models.recipe.recipe import Optimizer, Recipe
 
 TOLERANCE = 0.15
 OUTSIDE = {"embedding", "readout"}

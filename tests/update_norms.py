@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.parametrization.role import Parameter, Role, Site
 from mutransfer.models.parametrization.rules import multipliers, parameter_rules
-from mutransfer.models.recipe import Recipe
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.recipe.role import Parameter, Role, Site
 from mutransfer.models.training.loop import GroupTraining
 
 FIRST_UPDATE = {"soap": 2}  # its first step only fills the statistics

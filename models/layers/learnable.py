@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..learnable import MULTIPLIER_NAMES
+from ..recipe.placement import MULTIPLIER_NAMES
 
 
 def merged(parameters: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

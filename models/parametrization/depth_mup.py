@@ -5,9 +5,9 @@ transformers, whose branches have two matrices or more. Sources as in `mup`; [1]
 tables 9-13.
 """
 
+from ..recipe.role import Role, Site
 from . import mup
 from .power import HALF, ONE, L, W
-from .role import Role, Site
 from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon, without_multipliers
 
 INIT: InitTable = mup.INIT

@@ -11,8 +11,8 @@ Sources
   [5] arXiv:2601.04890, learnable multipliers: one learning rate for all of them, at every width.
 """
 
+from ..recipe.role import Role, Site
 from .power import HALF, ONE, L, W
-from .role import Role, Site
 from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon, without_multipliers
 
 # Standard deviation at initialisation, [1] tables 1 and 3-7.

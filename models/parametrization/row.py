@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ..recipe.role import Role, Site
 from .power import Power
-from .role import Role, Site
 
 
 @dataclass(frozen=True, slots=True)

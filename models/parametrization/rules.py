@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..fields import MATRIX_OPTIMIZERS
-from ..inventory import attention_site, parameters, scores_site, state_site
-from ..learnable import MATRIX_ROLES
-from ..recipe import Optimizer, Recipe
-from ..shape import Shape
-from .role import Parameter, Role, Site
+from ..recipe.identity import MATRIX_OPTIMIZERS
+from ..recipe.inventory import attention_site, parameters, scores_site, state_site
+from ..recipe.placement import MATRIX_ROLES
+from ..recipe.recipe import Optimizer, Recipe
+from ..recipe.role import Parameter, Role, Site
+from ..recipe.shape import Shape
 from .table import INIT, MULTIPLIER, UPDATE
 
 MATRICES = {

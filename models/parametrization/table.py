@@ -11,9 +11,9 @@
 from dataclasses import replace
 from fractions import Fraction
 
+from ..recipe.role import Role, Site
 from . import depth_mup, mup
 from .power import ONE, Power
-from .role import Role, Site
 from .row import InitTable, MultiplierTable, Update, UpdateTable
 
 

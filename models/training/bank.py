@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..fields import MATRIX_OPTIMIZERS
-from ..initial import initial_draw
 from ..optimizers import DIRECTIONS
 from ..optimizers.direction import Hyperparameters, step
 from ..optimizers.sophia import Sophia
-from ..parametrization.role import Parameter, Role
 from ..parametrization.rules import ParameterRule, is_frozen, is_norm_scaled, parameter_rules
-from ..recipe import Optimizer, Recipe
+from ..recipe.identity import MATRIX_OPTIMIZERS
+from ..recipe.initial import initial_draw
+from ..recipe.recipe import Optimizer, Recipe
+from ..recipe.role import Parameter, Role
 from .checkpoint import State, direction_state, restore_direction
 
 

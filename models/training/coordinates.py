@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from ..data.batches import Batches
-from ..inventory import plain_parameters
 from ..layers.learnable import merged
 from ..layers.linear import linear
-from ..loss import loss
-from ..parametrization.coordinates import Quantity
-from ..parametrization.role import Role, Site, pattern_of
+from ..parametrization.expectation import Quantity
 from ..parametrization.rules import multipliers
-from ..recipe import Recipe
+from ..recipe.inventory import plain_parameters
+from ..recipe.recipe import Recipe
+from ..recipe.role import Role, Site, pattern_of
 from .loop import GroupTraining
+from .loss import loss
 
 OUTSIDE = (Role.INPUT, Role.OUTPUT, Role.VECTOR)
 

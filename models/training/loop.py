@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ..architectures.proxy import Regime, logits
 from ..data.batches import Batch, Batches
 from ..layers.dropout import Dropout
 from ..layers.multiplier import multiplier
 from ..layers.trace import Trace, untraced
-from ..loss import accuracy, loss, z_penalty
 from ..parametrization.rules import multipliers
-from ..proxy import Regime, logits
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from .bank import ParameterBank
 from .checkpoint import Keeper, NoKeeper, State
 from .curvature import own_labels
+from .loss import accuracy, loss, z_penalty
 from .loss_scale import LossScale, finite
 from .outcome import Outcome, Progress, outcomes
 from .schedule import schedule_factor

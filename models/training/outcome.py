@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from .schedule import schedule_factor
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 
 
 def schedule_factor(recipe: Recipe, step: int) -> float:

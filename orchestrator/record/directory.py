@@ -14,7 +14,7 @@ from typing import Any
 
 from ...models.data.batches import Source
 from ...models.data.record import source_from_object, source_object
-from ...models.recipe import recipe_from_point
+from ...models.recipe.recipe import recipe_from_point
 from ...sweeps.trial import Trial
 from ..plan import Job
 from .failpoint import failpoint

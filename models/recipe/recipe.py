@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from .fields import MATRIX_OPTIMIZERS, read_fields
+from .identity import MATRIX_OPTIMIZERS, read_fields
 from .inventory import mixer_names, plain_parameters
-from .learnable import MATRIX_ROLES, unmatched
+from .placement import MATRIX_ROLES, unmatched
 from .shape import Shape
 
 RECIPE_VERSION = 1

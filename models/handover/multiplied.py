@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .learnable import Kind
+from ..recipe.placement import Kind
 from .transfer import Plan, Roles, UnknownParameterError, assigned
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ..recipe.role import Role
 from . import depth_mup, mup
 from .power import ONE, L, Power
-from .role import Role
 
 Quantity = Literal["activation", "update", "propagated", "change", "gradient"]
 

@@ -10,20 +10,20 @@ from typing import cast
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .inventory import attention_site, scores_site, state_site
-from .layers.dropout import Dropout
-from .layers.embedding import embed
-from .layers.learnable import merged
-from .layers.linear import linear
-from .layers.mlp import mlp
-from .layers.multiplier import Multiplier, scaled
-from .layers.norm import norm
-from .layers.trace import Trace, untraced
-from .mixers.attention import attention
-from .mixers.gated_deltanet import gated_deltanet
-from .mixers.mamba2 import mamba2
-from .parametrization.role import Site
-from .shape import Mixer, Shape
+from ..layers.dropout import Dropout
+from ..layers.embedding import embed
+from ..layers.learnable import merged
+from ..layers.linear import linear
+from ..layers.mlp import mlp
+from ..layers.multiplier import Multiplier, scaled
+from ..layers.norm import norm
+from ..layers.trace import Trace, untraced
+from ..mixers.attention.forward import attention
+from ..mixers.gdn.forward import gated_deltanet
+from ..mixers.mamba2.forward import mamba2
+from ..recipe.inventory import attention_site, scores_site, state_site
+from ..recipe.role import Site
+from ..recipe.shape import Mixer, Shape
 
 Sites = Mapping[Site, Multiplier]
 

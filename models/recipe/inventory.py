@@ -6,8 +6,8 @@ rule table covers exactly the roles that appear here.
 
 from collections.abc import Iterator
 
-from .learnable import multipliers_of
-from .parametrization.role import Parameter, Role, Site
+from .placement import multipliers_of
+from .role import Parameter, Role, Site
 from .shape import Mixer, Norm, Shape
 
 

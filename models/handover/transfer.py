@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .initial import initial_draw
-from .parametrization.role import Role, pattern_of
+from ..recipe.initial import initial_draw
+from ..recipe.role import Role, pattern_of
 
 Plan = Mapping[str, Any]
 Roles = Mapping[str, str]

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.linear import projection
-from ..layers.multiplier import Multiplier, scaled
-from ..layers.norm import NORM_EPS
-from ..layers.trace import Trace
-from ..shape import Shape
+from ...layers.linear import projection
+from ...layers.multiplier import Multiplier, scaled
+from ...layers.norm import NORM_EPS
+from ...layers.trace import Trace
+from ...recipe.shape import Shape
+from ..gates import chunk_size, log_decay, mixed, wide
 from .delta_rule import chunked_delta_rule
-from .gates import chunk_size, log_decay, mixed, wide
 
 
 def gated_deltanet(

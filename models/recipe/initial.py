@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .parametrization.role import Start
+from .role import Start
 
 
 def initial_draw(name: str, shape: Sequence[int], start: Start, seed: int) -> np.ndarray:

@@ -6,7 +6,7 @@ Two points that differ only in what neither reads are one trial. Works on plain 
 from collections.abc import Mapping
 from typing import Any
 
-from .learnable import normal_form
+from .placement import normal_form
 from .shape import INTERLEAVED, MIXERS
 
 # Matrix optimizers leave vectors to AdamW and read its fields.

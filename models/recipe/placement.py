@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
-from .parametrization.role import Parameter, Role
+from .role import Parameter, Role
 
 Kind = Literal["scalar", "row", "column"]
 Kinds = tuple[Kind, ...]

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.linear import projection
-from ..layers.multiplier import Multiplier, scaled
-from ..layers.norm import norm
-from ..layers.trace import Trace
-from ..shape import Shape
-from .gates import chunk_size, log_decay, mixed, wide
+from ...layers.linear import projection
+from ...layers.multiplier import Multiplier, scaled
+from ...layers.norm import norm
+from ...layers.trace import Trace
+from ...recipe.shape import Shape
+from ..gates import chunk_size, log_decay, mixed, wide
 from .state_space import chunked_state_space
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from .learnable import parse
+from .placement import parse
 
 Architecture = Literal["transformer", "gdn", "mamba2", "gdn-hybrid", "mamba2-hybrid", "parallel-hybrid"]
 Mixer = Literal["attention", "gdn", "mamba2"]

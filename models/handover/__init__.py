@@ -1,0 +1,1 @@
+"""What the large run imports: parameter groups, first values and multipliers from an export."""
