@@ -19,12 +19,12 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from conftest import first_views
 from plain_modules import Plain
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.data.token_file import TokenFile
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
-from mutransfer.models.training.bank import ParameterBank
 from mutransfer.models.training.loop import GroupTraining
 
 REPETITIONS, STEPS = 5, 6
@@ -46,7 +46,7 @@ class PlainTraining:
 
     def __init__(self, one: Recipe, batches: Batches, device: torch.device) -> None:
         self.model = Plain(one)
-        self.model.load(ParameterBank([one], torch.device("cpu")).views(), 0)
+        self.model.load(first_views([one]), 0)
         self.model.to(device)
         fused = {"fused": True} if device.type == "cuda" else {}
         self.optimizer = torch.optim.AdamW(

@@ -12,11 +12,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import torch
 
-from mutransfer.models.recipe.recipe import Optimizer
+from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.orchestrator.coordcheck import check_families, families_of
 from mutransfer.results.coordinates import Check
 from mutransfer.results.report.coordinates_terminal import counted, measured, wanted
@@ -38,7 +37,7 @@ OTHER_RATE = 2**-7
 def cases() -> Iterator[tuple[str, dict[str, str]]]:
     """A title and what is set in the sweep file."""
     for architecture in ("transformer", "gdn"):
-        for optimizer in get_args(Optimizer):
+        for optimizer in OPTIMIZERS:
             parametrizations = ("mup", "sp") if optimizer in ("adamw", "sgd", "muon") else ("mup",)
             for parametrization in parametrizations:
                 yield f"{architecture} {optimizer} {parametrization}", {

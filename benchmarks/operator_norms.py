@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from mutransfer.models.data.corpus import Reading, corpus_of, materialise
 from mutransfer.models.data.documents import python_stdlib
 from mutransfer.models.data.token_file import TokenFile
 from mutransfer.models.data.tokenizer import BYTES
-from mutransfer.models.recipe.identity import MATRIX_OPTIMIZERS
-from mutransfer.models.recipe.recipe import Optimizer, Recipe, recipe_from_point
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 
 WIDTHS, DEPTHS = (64, 128, 256, 512, 1024), (2, 4, 8, 16, 32)
 VOCABULARY = 32  # below every width, as the limit of the theory has it
@@ -75,8 +75,8 @@ def main() -> None:
         for axis, scales in (("width", WIDTHS), ("depth", DEPTHS)):
             print(f"\n## {axis.capitalize()} {scales[0]} to {scales[-1]}, batches of {title} tokens\n")
             print(f"| optimizer | {' | '.join(names)} |\n|---{'|---' * len(names)}|", flush=True)
-            for name in get_args(Optimizer):
-                if title == WIDE or name not in MATRIX_OPTIMIZERS:
+            for name in OPTIMIZERS:
+                if title == WIDE or not OPTIMIZERS[name].matrices:
                     print(row(name, axis, scales, batch, batches), flush=True)
 
 

@@ -49,8 +49,8 @@ def train(
     """Nothing, named to the worker by MUTRANSFER_TRAINING."""
     point = CurvePoint(step=0, tokens=1, train_loss=1.0, eval_loss=None, learning_rate=0.1, gradient_norm=1.0)
     outcome = Outcome(
-        diverged=False, diverged_step=None, initial_loss=2.0, loss=1.0, train_loss=1.0, seconds=0.0,
-        curve=(point,),
+        diverged=False, diverged_step=None, initial_loss=2.0, loss=1.0, accuracy=None, train_loss=1.0,
+        seconds=0.0, curve=(point,),
     )  # fmt: skip
     return [outcome] * len(recipes), "none"
 

@@ -8,38 +8,25 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from ..models.architectures.registry import ARCHITECTURES
+from ..models.optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
+from ..models.parametrization.registry import PARAMETRIZATIONS
 from ..models.parametrization.rules import GPT2_STD, ParameterRule, multipliers, ratios, rules_by_pattern
-from ..models.parametrization.table import INIT
-from ..models.recipe.identity import ARCHITECTURE_FIELDS, LATER_FIELDS, OPTIMIZER_FIELDS, unread_fields
-from ..models.recipe.recipe import Recipe, recipe_from_point
+from ..models.recipe.identity import unread_fields
+from ..models.recipe.recipe import FIELDS, Recipe, recipe_from_point
 from ..models.recipe.role import Role
 from ..results.choice import tuned_log2, usable_optima
 from ..results.comparison import FAMILY, Comparison, filled
 from ..results.contract import comparison_object
-from ..results.schema import POINT
-from ..sweeps.spec import FIELDS, check_value
+from ..results.schema import BEFORE, POINT
+from ..sweeps.spec import GIVEN, check_value
 from .horizon import adjustments, widened
 
 EXPORT_SCHEMA = 2
-# None is a value of these.
-NULLABLE = {
-    "base_width", "base_depth", "head_dim", "heads", "kv_heads", "queries_per_kv", "final_norm", "window",
-    "state_ratio", "outputs",
-}  # fmt: skip
 DECAY = {
     "coupled": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
     "independent": "independent: W <- W - learning_rate * update - weight_decay * W",
 }
-UPDATE_CONVENTION = {
-    "muon": "sqrt(fan_out/fan_in) * U V^T",
-    "muon-kimi": "0.2 * sqrt(max(fan_in, fan_out)) * U V^T",
-    "shampoo": "(L + eps)^(-1/4) G (R + eps)^(-1/4), statistics averaged with beta2, result with beta1",
-    "soap": "Adam in the eigenbasis of Shampoo's statistics",
-    "spectral-sphere": "sqrt(fan_out/fan_in) * msign(M + lambda u v^T), tangent to the spectral sphere",
-    "sophia": "clip(m / max(gamma * h, eps), 1)",
-}
-"""What a learning rate multiplies, where libraries of the same name differ."""
-
 GROWING_FAN_IN = {Role.HIDDEN, Role.OUTPUT, Role.NARROW}
 
 MAX_SCALE_RATIO = 64.0
@@ -101,7 +88,7 @@ def export_object(
         },
         "learnable_multipliers": tuned.shape.learnable_multipliers,
         "weight_decay_convention": DECAY[tuned.decay],
-        "update_convention": UPDATE_CONVENTION.get(tuned.optimizer),
+        "update_convention": OPTIMIZERS[tuned.optimizer].convention,
         "adjustments": [
             {"axis": a.axis, "measured": a.measured, "target": a.target, "octaves": round(a.octaves, 6),
              "interval": [round(a.octaves - a.reach, 6), round(a.octaves + a.reach, 6)]}
@@ -149,13 +136,12 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
     largest = family[comparison.axis] == usable_optima(comparison)[-1].scale
     best = family[largest & (family["status"] == "finished")].sort_values("loss").iloc[0]
     point = {field.name: _plain(best[field.name], field.type) for field in POINT}
-    if point["architecture"] in ARCHITECTURE_FIELDS and point["optimizer"] in OPTIMIZER_FIELDS:
-        multiplied = (point["learnable_multipliers"] or "none") != "none"
-        for name in unread_fields(point["optimizer"], point["architecture"], multiplied):
-            del point[name]
     # Rows of sweeps that are older than a field have no value for it.
-    point |= {name: old for name, old in LATER_FIELDS.items() if name in point and point[name] is None}
-    missing = [name for name, value in point.items() if value is None and name not in NULLABLE]
+    point |= {name: old for name, old in BEFORE.items() if point[name] is None}
+    if point["architecture"] in ARCHITECTURES and point["optimizer"] in OPTIMIZERS:
+        for name in unread_fields(point):
+            del point[name]
+    missing = [name for name, value in point.items() if value is None and not FIELDS[name].nullable]
     if missing:
         raise ExportError(
             f"the measurements do not say how they were trained ({', '.join(missing)} missing), so the "
@@ -164,7 +150,7 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
     foreign = [
         f"{name} {reason}"
         for name, value in point.items()
-        if name in FIELDS and value is not None and (reason := check_value(name, value))
+        if name in GIVEN and value is not None and (reason := check_value(name, value))
     ]
     if foreign:
         raise ExportError(f"the measurements were not trained by rules that we know: {'; '.join(foreign)}")
@@ -176,11 +162,11 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
 
 def _other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
     names = ["weight_decay", "grad_clip", "schedule", "warmup", "final_lr", "init", "init_scale"]
-    names += sorted(OPTIMIZER_FIELDS[tuned.optimizer])
+    names += sorted(optimizer_reads(tuned.optimizer))
     names += ["cooldown"] if tuned.schedule == "wsd" else []
     names += [name for name in ("z_loss", "dropout") if getattr(tuned, name)]
     if tuned.shape.learnable_multipliers != "none":
-        names += ["multiplier_lr", "multiplier_decay", "clip_multipliers", *sorted(OPTIMIZER_FIELDS["adamw"])]
+        names += ["multiplier_lr", "multiplier_decay", "clip_multipliers", *sorted(optimizer_reads(BESIDE))]
     return {name: getattr(tuned, name) for name in dict.fromkeys(names)}
 
 
@@ -197,7 +183,7 @@ def _values(rule: ParameterRule) -> dict[str, Any]:
 def _role(rule: ParameterRule, large: Recipe) -> dict[str, Any]:
     """What a role gets, for any model: its init_std is init_gain / sqrt(fan_in), or init_gain itself."""
     role = rule.parameter.role
-    gain = large.init_scale * INIT[large.parametrization][role](*ratios(large))
+    gain = large.init_scale * PARAMETRIZATIONS[large.parametrization].init[role](*ratios(large))
     if large.init == "gpt2":
         gain *= GPT2_STD
     elif role in GROWING_FAN_IN:

@@ -2,10 +2,11 @@
 
 import hashlib
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from ..models.recipe.group import group_key
 from ..models.recipe.recipe import Recipe
 from ..sweeps.cost import cpu_seconds, gpu_seconds, trial_bytes
 from ..sweeps.trial import Trial
@@ -41,33 +42,11 @@ class Job:
     seconds: float
 
 
-def group_key(recipe: Recipe) -> tuple[Any, ...]:
-    """What the trials of one group share; everything else may differ between them."""
-    return (
-        recipe.shape,
-        recipe.optimizer,
-        recipe.nesterov,
-        recipe.matrices,
-        recipe.curvature_every,
-        recipe.precondition_every,
-        recipe.steps,
-        recipe.batch_size,
-        recipe.precision,
-        recipe.activation_checkpointing,
-        recipe.clip_multipliers,
-        recipe.frozen_gains,
-        recipe.norm_scale_of,
-        recipe.eval_sequences,
-        recipe.eval_every,
-        recipe.data,
-    )
-
-
 def plan_jobs(
     trials: Sequence[Trial], device: Device, at_once: int = 1, planned: Collection[str] = ()
 ) -> list[Job]:
     """Jobs for the trials that no earlier plan holds, longest first; `at_once` of them can run together."""
-    groups: dict[tuple[Any, ...], list[Trial]] = {}
+    groups: dict[Hashable, list[Trial]] = {}
     for trial in trials:
         if trial.id not in planned:
             groups.setdefault(group_key(trial.recipe), []).append(trial)

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 from rich.table import Table
 
+from ..models.optimizers.registry import OPTIMIZERS
 from ..models.parametrization.power import Power
-from ..models.parametrization.table import INIT, MULTIPLIER, UPDATE
-from ..models.recipe.recipe import Optimizer, Parametrization
+from ..models.parametrization.registry import PARAMETRIZATIONS
+from ..models.recipe.role import Role, Site
 from ..results.report.console import stdout
 from .rules import markdown_table
 
@@ -40,12 +41,12 @@ def tables_object() -> dict[str, Any]:
     return {
         "schema": 1,
         "init": {
-            name: {role.value: _powers(power) for role, power in table.items()}
-            for name, table in INIT.items()
+            name: {role.value: _powers(power) for role, power in held.init.items()}
+            for name, held in PARAMETRIZATIONS.items()
         },
         "multipliers": {
-            name: {site.value: _powers(power) for site, power in table.items()}
-            for name, table in MULTIPLIER.items()
+            name: {site.value: _powers(power) for site, power in held.multiplier.items()}
+            for name, held in PARAMETRIZATIONS.items()
         },
         "updates": [
             {
@@ -58,29 +59,31 @@ def tables_object() -> dict[str, Any]:
                 "epsilon": None if row.epsilon is None else _powers(row.epsilon),
                 "row": row.source,
             }
-            for (parametrization, optimizer), table in UPDATE.items()
-            for role, row in table.items()
+            for parametrization, held in PARAMETRIZATIONS.items()
+            for optimizer in OPTIMIZERS
+            for role, row in held.update(optimizer).items()
         ],
     }
 
 
 def _tables() -> Iterator[tuple[str, tuple[str, ...], list[list[str]]]]:
     """Title, column heads and rows; optimizers with one and the same table share it."""
-    names = [name for name in get_args(Parametrization) if name != "sp"]
+    scaled = {name: held for name, held in PARAMETRIZATIONS.items() if held.needs_base}
+    names = [*scaled]
     yield (
         "Initialisation: standard deviation",
         ("role", *names),
-        [[role.value, *(str(INIT[name][role]) for name in names)] for role in INIT["mup"]],
+        [[role.value, *(str(held.init[role]) for held in scaled.values())] for role in Role],
     )
     yield (
         "Forward multipliers",
         ("where", *names),
-        [[site.value, *(str(MULTIPLIER[name][site]) for name in names)] for site in MULTIPLIER["mup"]],
+        [[site.value, *(str(held.multiplier[site]) for held in scaled.values())] for site in Site],
     )
     for name in names:
         groups: dict[str, list[str]] = {}
-        for optimizer in get_args(Optimizer):
-            rows = UPDATE[name, optimizer]
+        for optimizer in OPTIMIZERS:
+            rows = PARAMETRIZATIONS[name].update(optimizer)
             groups.setdefault(repr(sorted(rows.items())), []).append(optimizer)
         for members in groups.values():
             yield f"{name}: {', '.join(members)}", HEADS, _update_rows(name, members[0])
@@ -96,7 +99,7 @@ def _update_rows(parametrization: str, optimizer: str) -> list[list[str]]:
             "–" if row.epsilon is None else str(row.epsilon),
             row.source,
         ]
-        for role, row in UPDATE[parametrization, optimizer].items()
+        for role, row in PARAMETRIZATIONS[parametrization].update(optimizer).items()
     ]
 
 

@@ -8,28 +8,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ..models.recipe.recipe import FIELDS
 from .curve import Curve, Floats, Truths, curve_of
 from .drift import Drift, judge
-from .schema import BEFORE, POINT
+from .schema import BEFORE, POINT, UNKNOWN_BEFORE
 
-SCALE_AXES = ("width", "depth", "batch_size", "steps", "sequence_length")
-HYPERPARAMETERS = (
-    "learning_rate",
-    "weight_decay",
-    "init_scale",
-    "embedding_multiplier",
-    "residual_multiplier",
-    "attention_multiplier",
-    "readout_multiplier",
-)
+SCALE_AXES = tuple(name for name, field in FIELDS.items() if field.setting.scale)
+HYPERPARAMETERS = tuple(name for name, field in FIELDS.items() if field.setting.tuned)
 FAMILY = ("architecture", "optimizer", "parametrization")
 NOT_COORDINATES = {
     "trial_id", "job_id", "sweep", "seed", "status", "diverged_step", "initial_loss", "loss", "accuracy",
     "train_loss", "parameters", "tokens", "flops", "seconds", "device", *FAMILY,
 }  # fmt: skip
-# Columns of one optimizer alone, null in rows that are older than they are: they may not split a sweep that
-# has gained points since.
-UNKNOWN_BEFORE = {"adamw_lr_ratio", "matrices", "gamma", "curvature_every", "precondition_every"}
 INTEGERS = {column.name for column in POINT if pa.types.is_integer(column.type)}
 MIN_SWEPT = 3
 

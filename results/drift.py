@@ -25,6 +25,11 @@ from .scaling import Metrics, metrics
 from .verdict import Estimate, Verdict, decide
 
 
+SAME_OCTAVES = 1e-6
+"""A value this close to one that was tried is that one: what is said of it must not hang on the rounding of a
+mean of optima, which differs from machine to machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScaleOptimum:
     """The optimum at one scale with its interval; None where it is not known."""
@@ -199,7 +204,7 @@ def transfer_penalty(
 def _within(fit: Fit, x: Floats) -> Truths:
     """Whether each x lies in the window that the quartic was fitted on."""
     grid = fit.curve.x[fit.window]
-    inside: Truths = (x >= grid[0]) & (x <= grid[-1])
+    inside: Truths = (x >= grid[0] - SAME_OCTAVES) & (x <= grid[-1] + SAME_OCTAVES)
     return inside
 
 
@@ -225,8 +230,8 @@ def _between_finite(curve: Curve, x_R: Floats) -> Truths:
     """Whether both grid points around each x are finite: next to a diverged one the loss is unknown."""
     kept = ~np.isnan(curve.y)
     x, finite = curve.x[kept], np.isfinite(curve.y[kept])
-    high = np.clip(np.searchsorted(x, x_R), 0, len(x) - 1)
-    low = np.where(x[high] == x_R, high, np.maximum(high - 1, 0))
-    inside = (x_R >= x[0]) & (x_R <= x[-1])
+    high = np.clip(np.searchsorted(x, x_R - SAME_OCTAVES), 0, len(x) - 1)
+    low = np.where(np.abs(x[high] - x_R) <= SAME_OCTAVES, high, np.maximum(high - 1, 0))
+    inside = (x_R >= x[0] - SAME_OCTAVES) & (x_R <= x[-1] + SAME_OCTAVES)
     known: Truths = inside & finite[low] & finite[high]
     return known

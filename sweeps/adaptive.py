@@ -5,19 +5,12 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from ..models.recipe.recipe import FIELDS
 from .section import Section
 
 Range = tuple[float, float]
-SEARCHED = (
-    "learning_rate",
-    "weight_decay",
-    "init_scale",
-    "embedding_multiplier",
-    "residual_multiplier",
-    "attention_multiplier",
-    "readout_multiplier",
-    "epsilon",
-)
+TUNED = tuple(name for name, field in FIELDS.items() if field.setting.tuned)
+SEARCHED = (*TUNED, *(name for name, field in FIELDS.items() if field.setting.searched))
 
 
 class LogRange(Section):

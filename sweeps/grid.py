@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..models.recipe.recipe import SHAPE_FIELDS, recipe_from_point
+from ..models.parametrization.registry import PARAMETRIZATIONS
+from ..models.recipe.recipe import recipe_from_point
+from ..models.recipe.shape import SHAPE_FIELDS
 from .problem import Problem, ProblemsFound, Where
 from .spec import SweepSpec
 from .trial import Trial, trial_of
@@ -87,7 +89,9 @@ def _points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
 
 def _without_base_under_sp(point: dict[str, Any]) -> dict[str, Any]:
     """SP does not read the base, so its rows do not name one."""
-    return {**point, "base_width": None, "base_depth": None} if point["parametrization"] == "sp" else point
+    parametrization = PARAMETRIZATIONS.get(point["parametrization"])
+    needs_base = parametrization is None or parametrization.needs_base
+    return point if needs_base else {**point, "base_width": None, "base_depth": None}
 
 
 def _columns(spec: SweepSpec) -> list[tuple[str, ...]]:

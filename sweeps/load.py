@@ -21,7 +21,7 @@ from ..models.data.documents import CorpusError
 from .data import load_corpus, resolved_data
 from .grid import Expansion, expand
 from .problem import Problem, ProblemsFound, SpecError, Where
-from .spec import FIELDS, SweepSpec, check_spec
+from .spec import GIVEN, SweepSpec, check_spec
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 12
@@ -166,7 +166,7 @@ def _override(path: str, raw: CommentedMap, override: str) -> Where:
         value = YAML().load(text)
     except (YAMLError, ValueError):
         raise SpecError(label, [Problem((), "the value is not valid YAML")]) from None
-    if name in FIELDS:
+    if name in GIVEN:
         section, other = (
             ("axes", "fixed") if isinstance(value, CommentedMap | CommentedSeq) else ("fixed", "axes")
         )

@@ -1,35 +1,26 @@
 """A sweep as the user states it, checked field by field against what a recipe accepts."""
 
 import math
-import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from ..models.recipe.recipe import Recipe
-from ..models.recipe.shape import Shape
-from .adaptive import SEARCHED, RefineSpec, SearchSpec
+from ..models.recipe.field import Field as Declared
+from ..models.recipe.recipe import FIELDS
+from .adaptive import TUNED, RefineSpec, SearchSpec
 from .data import DataSpec, data_problems
 from .problem import Problem, Where
 from .section import Section
 
-# Decided elsewhere in the file: by `data`, by `base`, or by the shape's own fields.
-DERIVED = {"shape", "data", "vocab_size", "outputs", "vectors", "base_width", "base_depth"}
 MAX_AXIS_VALUES = 10_000
 LARGEST_INTEGER = 2**53  # exact in JSON and Parquet, whoever reads them
 LARGEST_NUMBER = 1e30
 
-_HINTS = {**get_type_hints(Shape), **get_type_hints(Recipe)}
-FIELDS: dict[str, Any] = {name: hint for name, hint in _HINTS.items() if name not in DERIVED}
-"""Every field that `fixed` and `axes` may name, with its type."""
-
-REQUIRED: tuple[str, ...] = tuple(
-    field.name
-    for field in (*fields(Shape), *fields(Recipe))
-    if field.default is MISSING and field.name in FIELDS
-)
+GIVEN: dict[str, Declared] = {
+    name: field for name, field in FIELDS.items() if field.setting.decided_by is None
+}
+"""Every field that `fixed` and `axes` may name."""
 
 
 class BaseSpec(Section):
@@ -111,10 +102,15 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
 
 def check_value(name: str, value: object) -> str | None:
     """What is wrong with one value of a field, or None."""
+    field = GIVEN[name]
+    if value is None and field.nullable:
+        return None
     try:
-        TypeAdapter(FIELDS[name]).validate_python(value, strict=True)
+        TypeAdapter(field.kind).validate_python(value, strict=True)
     except ValidationError:
-        return f"{value!r} is not {_wanted(FIELDS[name])}"
+        return f"{value!r} is not {_wanted(field)}"
+    if field.setting.choices is not None and value not in field.setting.choices:
+        return f"{value!r} is not {_wanted(field)}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value!r} is not a finite number"
     largest = LARGEST_INTEGER if isinstance(value, int) else LARGEST_NUMBER
@@ -127,11 +123,11 @@ def _checked_section(section: str, entries: Mapping[Any, Any], problems: list[Pr
     checked: dict[str, Any] = {}
     for name, value in entries.items():
         where: Where = (section, str(name))
-        if name not in FIELDS:
+        if name not in GIVEN:
             problems.append(Problem(where, _unknown(str(name))))
             continue
         values = [value] if section == "fixed" else _axis_values(where, value, problems)
-        if isinstance(value, Mapping) and int in (FIELDS[name], *get_args(FIELDS[name])):
+        if isinstance(value, Mapping) and GIVEN[name].kind is int:
             # {log2: [4, 7]} is 16, 32, 64, 128 for a width.
             values = [int(item) if item.is_integer() else item for item in values]
         for index, item in enumerate(values):
@@ -192,8 +188,8 @@ def _missing(spec: SweepSpec) -> list[Problem]:
     given = {*spec.fixed, *spec.axes, *searched}
     problems = [
         Problem(("fixed", name), "is missing; give it under fixed, or its values under axes")
-        for name in REQUIRED
-        if name not in given
+        for name, field in GIVEN.items()
+        if field.required and name not in given
     ]
     both = sorted({*spec.fixed} & {*spec.axes})
     problems += [Problem(("fixed", name), "is under axes too; keep one of the two") for name in both]
@@ -217,9 +213,7 @@ def _adaptive_problems(spec: SweepSpec) -> list[Problem]:
             problems.append(
                 Problem(("refine",), "refines a grid, and a search has none; keep one of the two")
             )
-    elif spec.refine is not None and not any(
-        len(spec.axes.get(name, [])) >= 3 for name in SEARCHED if name != "epsilon"
-    ):
+    elif spec.refine is not None and not any(len(spec.axes.get(name, [])) >= 3 for name in TUNED):
         problems.append(
             Problem(("refine",), "needs a coarse grid: a hyperparameter with at least 3 values under axes")
         )
@@ -259,13 +253,12 @@ def _exclude_problems(spec: SweepSpec) -> list[Problem]:
 
 
 def _unknown(name: str) -> str:
-    if name in DERIVED:
-        owner = "base" if name.startswith("base") else "data"
-        return f"is decided by {owner}; remove it here"
+    if name in FIELDS:
+        return f"is decided by {FIELDS[name].setting.decided_by}; remove it here"
     import difflib
 
-    close = difflib.get_close_matches(name, FIELDS, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(sorted(FIELDS))}"
+    close = difflib.get_close_matches(name, GIVEN, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(sorted(GIVEN))}"
     return f"is not a field of a trial; {hint}"
 
 
@@ -289,10 +282,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _wanted(hint: object) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(hint))
-    if get_origin(hint) is types.UnionType:
-        hint = next(part for part in get_args(hint) if part is not type(None))
-    names = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
-    return names.get(hint, str(hint))  # type: ignore[call-overload,no-any-return]
+def _wanted(field: Declared) -> str:
+    if field.listed is not None:
+        return "one of " + ", ".join(field.listed)
+    return {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[field.kind]

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from ..models.recipe.identity import canonical
 from ..models.recipe.recipe import Recipe
 
 
@@ -25,7 +26,7 @@ def trial_id(recipe: Recipe) -> str:
     Field order and whether a float was written as an integer do not matter; device, group, backend
     and package versions are provenance and do not enter.
     """
-    values = {name: _canonical(value) for name, value in recipe.canonical().items()}
+    values = {name: _canonical(value) for name, value in canonical(recipe).items()}
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import Tensor
 
+from mutransfer.models.architectures.proxy import Regime
+from mutransfer.models.architectures.registry import ARCHITECTURES
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.data.token_file import TokenFile
+from mutransfer.models.layers.multiplier import Multiplier
+from mutransfer.models.layers.trace import Trace, untraced
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
+from mutransfer.models.recipe.role import Site
+from mutransfer.models.recipe.shape import Shape
+from mutransfer.models.training.layout import Layout
 
 torch.set_num_threads(1)  # as workers do; the tests run side by side
 
@@ -41,6 +49,22 @@ SMALL: dict[str, Any] = {
 def recipe() -> Callable[..., Recipe]:
     """A small recipe with the given fields changed."""
     return lambda **changes: recipe_from_point({**SMALL, **changes})
+
+
+def first_views(recipes: Sequence[Recipe]) -> dict[str, Tensor]:
+    """Every parameter of the recipes' group by name, [K, *shape], before the first step."""
+    layout = Layout(recipes, torch.device("cpu"))
+    return layout.views(layout.first_values())
+
+
+def logits(
+    shape: Shape,
+    parameters: Mapping[str, Tensor],
+    sites: Mapping[Site, Multiplier],
+    inputs: Tensor,
+    trace: Trace = untraced,
+) -> Tensor:
+    return ARCHITECTURES[shape.architecture].forward()(shape, parameters, sites, inputs, trace, Regime())
 
 
 @pytest.fixture

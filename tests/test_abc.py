@@ -6,14 +6,15 @@ point rounds alike on both sides.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.parametrization import table
+from mutransfer.models.parametrization import mup
 from mutransfer.models.parametrization.power import HALF, ONE, Power, W
+from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
 from mutransfer.models.parametrization.row import Update
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Role, Site
@@ -47,17 +48,20 @@ FOLDING = {
 def fold(monkeypatch: pytest.MonkeyPatch, optimizer: str, role: Role, site: Site, theta: Power) -> None:
     """Takes theta out of the forward pass at `site` and into the weights of `role`."""
     how = FOLDING[optimizer]
-    row = table.UPDATE["mup", optimizer][role]
+    row = mup.UPDATE[optimizer][role]
     folded = Update(
         row.learning_rate * theta**how.learning_rate,
         row.weight_decay / theta**how.learning_rate,
         None if row.epsilon is None else row.epsilon * theta**how.epsilon,
         "folded",
     )
-    init, multiplier = table.INIT["mup"], table.MULTIPLIER["mup"]
-    monkeypatch.setitem(table.INIT, "mup", {**init, role: init[role] * theta})
-    monkeypatch.setitem(table.MULTIPLIER, "mup", {**multiplier, site: multiplier[site] / theta})
-    monkeypatch.setitem(table.UPDATE, ("mup", optimizer), {**table.UPDATE["mup", optimizer], role: folded})
+    changed = replace(
+        mup.MUP,
+        init={**mup.INIT, role: mup.INIT[role] * theta},
+        multiplier={**mup.MULTIPLIER, site: mup.MULTIPLIER[site] / theta},
+    )
+    monkeypatch.setitem(PARAMETRIZATIONS, "mup", changed)
+    monkeypatch.setitem(mup.UPDATE, optimizer, {**mup.UPDATE[optimizer], role: folded})
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import first_views
 from torch import Tensor
 
 from mutransfer.models.layers.positions import rotate
 from mutransfer.models.layers.trace import untraced
 from mutransfer.models.mixers.attention.forward import attention
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.models.training.bank import ParameterBank
 
 NAME = "blocks.0.mixer"
 
@@ -43,7 +43,7 @@ def written_out(x_BTD: Tensor, weights: dict[str, Tensor], recipe: Recipe, scale
 )  # fmt: skip
 def test_attention_is_the_formula(changes: dict[str, object], recipe: Callable[..., Recipe]) -> None:
     one = recipe(**changes)
-    views = ParameterBank([one], torch.device("cpu")).views()
+    views = first_views([one])
     weights = {name: view.detach().double() for name, view in views.items()}
     if one.shape.qk_norm:  # gains of one would hide whose they are
         for which in ("query", "key"):
@@ -55,7 +55,7 @@ def test_attention_is_the_formula(changes: dict[str, object], recipe: Callable[.
 
 def test_a_window_as_long_as_the_sequence_is_none(recipe: Callable[..., Recipe]) -> None:
     one = recipe()
-    views = ParameterBank([one], torch.device("cpu")).views()
+    views = first_views([one])
     x = F.normalize(torch.randn(1, 2, 16, 16, generator=torch.Generator().manual_seed(1)), dim=-1)
     full = attention(x, views, NAME, one.shape, 0.3, untraced)
     windowed = attention(x, views, NAME, recipe(window=16).shape, 0.3, untraced)

@@ -5,13 +5,14 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.recipe.recipe import Optimizer, Recipe
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.checkpoint import Checkpoints, State
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome
@@ -52,7 +53,7 @@ def without_time(outcomes: list[Outcome]) -> list[Outcome]:
     return [replace(outcome, seconds=0.0) for outcome in outcomes]
 
 
-@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_resumed_is_undisturbed(optimizer: str, recipe: Build, batches: Batches, tmp_path: Path) -> None:
     """Losses, curves and divergence of all trials, one of which has diverged before the stop."""
     settings: dict[str, Any] = {

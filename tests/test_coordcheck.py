@@ -11,8 +11,9 @@ import pytest
 import torch
 from conftest import Command
 
-from mutransfer.models.parametrization import table
+from mutransfer.models.parametrization import mup
 from mutransfer.models.parametrization.power import HALF, ONE, L, Power, W
+from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
 from mutransfer.models.recipe.role import Role, Site
 from mutransfer.orchestrator.coordcheck import check_families, families_of
 from mutransfer.results.coordinates import Check, judge_row
@@ -109,7 +110,8 @@ def test_sp_fails_in_width(architecture: str, optimizer: str, sweep_path: Path) 
 
 
 def broken_multiplier(monkeypatch: pytest.MonkeyPatch, site: Site, power: Power) -> None:
-    monkeypatch.setitem(table.MULTIPLIER, "mup", {**table.MULTIPLIER["mup"], site: power})
+    broken = replace(mup.MUP, multiplier={**mup.MULTIPLIER, site: power})
+    monkeypatch.setitem(PARAMETRIZATIONS, "mup", broken)
 
 
 def test_a_readout_scaled_twice_fails(sweep_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,9 +125,9 @@ def test_a_readout_scaled_twice_fails(sweep_path: Path, monkeypatch: pytest.Monk
 def test_a_hidden_learning_rate_that_is_not_scaled_fails(
     sweep_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = table.UPDATE["mup", "adamw"]
+    rows = mup.UPDATE["adamw"]
     unscaled = replace(rows[Role.HIDDEN], learning_rate=ONE)
-    monkeypatch.setitem(table.UPDATE, ("mup", "adamw"), {**rows, Role.HIDDEN: unscaled})
+    monkeypatch.setitem(mup.UPDATE, "adamw", {**rows, Role.HIDDEN: unscaled})
     check = checked(sweep_path, "depth=2")
     assert ("blocks.*.mixer.query", "width") in failing(check)
     assert ("blocks.*.mlp.down", "width") in failing(check)

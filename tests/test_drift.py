@@ -9,7 +9,7 @@ import pytest
 from mutransfer.results.comparison import Comparison, compare
 from mutransfer.results.contract import report_object
 from mutransfer.results.curve import Curve, curve_of
-from mutransfer.results.drift import judge
+from mutransfer.results.drift import _excess, judge
 from mutransfer.results.importing import read_measurements
 from mutransfer.results.optimum import Fit, fit_family
 from mutransfer.results.schema import ROWS
@@ -212,3 +212,16 @@ def test_the_json_contract() -> None:
     assert set(entry["optima"][0]) == {
         "scale", "status", "log2_optimum", "interval", "loss", "at_edge", "trials", "diverged", "accuracy"
     }  # fmt: skip
+
+
+def test_the_penalty_does_not_hang_on_the_rounding_of_the_value_transferred() -> None:
+    """A value at the end of the fitted window, or the last one before divergence, a rounding to either side."""
+    y = parabola(-5.0).y.copy()
+    y[GRID > -3.0] = np.inf
+    fit = judge([parabola(-5.0), curve(y + 0.1 * np.abs(np.sin(GRID)), scale=64)]).family.fits[-1]
+    for value in (fit.curve.x[fit.window][-1], -3.0):
+        found = [_excess(fit, np.array([value + nudge]), drawn=False) for nudge in (-1e-12, 0.0, 1e-12)]
+        assert [float(excess[0]) for excess, _ in found] == pytest.approx(
+            [float(found[1][0][0])] * 3, abs=1e-9
+        )
+        assert len({bool(known[0]) for _, known in found}) == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mutransfer.models.recipe.identity import LATER_FIELDS
+from mutransfer.models.recipe.identity import WITHOUT_TRACE
 from mutransfer.models.recipe.recipe import recipe_from_point
 from mutransfer.sweeps.load import load_sweep
 from mutransfer.sweeps.trial import trial_id
@@ -49,7 +49,7 @@ def _held(row: dict[str, Any], field: str) -> Any:  # noqa: ANN401 - a cell of a
     if field == "data":
         return None
     value = row.get(field)
-    return LATER_FIELDS.get(field) if value is None else value
+    return WITHOUT_TRACE.get(field) if value is None else value
 
 
 def _key(point: dict[str, Any]) -> str:

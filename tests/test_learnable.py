@@ -1,24 +1,25 @@
 """Learnable multipliers: where they are put, what they do in training, and that merging changes nothing."""
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
+from conftest import first_views, logits
 from plain_modules import Plain
 from test_transfer import GAINS, large_recipe, plan_of
 from torch import nn
 
-from mutransfer.models.architectures.proxy import logits
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.handover.multiplied import add_multipliers_, merge_multipliers_
 from mutransfer.models.handover.transfer import UnknownParameterError, initialize_, param_groups
 from mutransfer.models.layers.learnable import merged
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
 from mutransfer.models.parametrization.rules import is_norm_scaled, multipliers, parameter_rules
 from mutransfer.models.recipe.inventory import parameters
-from mutransfer.models.recipe.recipe import Optimizer, Parametrization, Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Role
-from mutransfer.models.training.bank import ParameterBank
 from mutransfer.models.training.checkpoint import NoKeeper
 from mutransfer.models.training.loop import GroupTraining, train
 from mutransfer.orchestrator.export import Target
@@ -71,7 +72,7 @@ def test_everywhere_is_all_matrices_but_rows_of_the_readout(recipe: Build) -> No
 @pytest.mark.parametrize(
     ("placement", "message"),
     [
-        ("mpl", "'mpl' is no placement; give none, attention, mlp"),
+        ("mpl", "'mpl' is no placement; give none, attention, gdn, mamba2, mlp"),
         ("readout=sideways", "'readout=sideways': kinds are scalar, row and column"),
         ("readout=row+row", "kinds are scalar, row and column"),
         (
@@ -100,7 +101,7 @@ def test_they_have_rates_of_their_own(optimizer: str, recipe: Build) -> None:
         assert {(r.optimizer, r.learning_rate, r.weight_decay) for r in rules} == {("adamw", 0.03, 0.5)}
 
 
-@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_and_parametrization_trains_them(
     optimizer: str, recipe: Build, batches: Batches
 ) -> None:
@@ -109,7 +110,7 @@ def test_every_optimizer_and_parametrization_trains_them(
     recipes = [
         recipe(learnable_multipliers="everywhere", optimizer=optimizer, adamw_lr_ratio=0.5, steps=20,
                learning_rate=rate, parametrization=name)
-        for name in get_args(Parametrization)
+        for name in PARAMETRIZATIONS
     ]  # fmt: skip
     training = GroupTraining(recipes, batches, CPU)
     outcomes = training.train(lambda progress: None, NoKeeper())
@@ -239,7 +240,7 @@ def test_a_plain_start_is_the_proxys(recipe: Build) -> None:
     model = Plain(large)
     add_multipliers_(model, plan, GAINS)
     initialize_(model, plan, seed=0, roles=GAINS)
-    bank = ParameterBank([large], CPU).views()
+    bank = first_views([large])
     down = model.get_submodule("blocks.0.mlp.down")
     assert isinstance(down, nn.Linear)
     torch.testing.assert_close(down.weight.detach(), bank["blocks.0.mlp.down.weight"][0].detach())

@@ -14,11 +14,10 @@ from pytorch_optimizer.optimizer.sso import compute_spectral_ball_update
 from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
 from torch import Tensor
 
-from mutransfer.models.optimizers import DIRECTIONS
-from mutransfer.models.optimizers.direction import Direction, Hyperparameters, step
+from mutransfer.models.optimizers.optimizer import Hyperparameters, State
 from mutransfer.models.optimizers.orthogonal import POLAR, QUINTIC, orthogonalised
-from mutransfer.models.optimizers.sophia import Sophia
-from mutransfer.models.recipe.identity import MATRIX_OPTIMIZERS
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.training.layout import Block
 
 STEPS = 20
 RATE, DECAY = 0.01, 0.3
@@ -29,22 +28,52 @@ def columns(values: Sequence[float], dtype: torch.dtype = torch.float64) -> Tens
     return torch.tensor(values, dtype=dtype)[:, None]
 
 
+class Direction:
+    """An optimizer with its state, step after step."""
+
+    def __init__(self, name: str, h: Hyperparameters) -> None:
+        self.optimizer, self.h, self.steps = OPTIMIZERS[name], h, 0
+        self.state: State = {}
+
+    def __call__(self, gradient_KP: Tensor, weight_KP: Tensor) -> Tensor:
+        self._begin(weight_KP)
+        held = {name: tensor.data_ptr() for name, tensor in self.state.items()}
+        direction_KP = self.optimizer.update(self.state, gradient_KP, weight_KP, self.h, self.steps)
+        self.steps += 1
+        assert {name: tensor.data_ptr() for name, tensor in self.state.items()} == held, "in place, always"
+        return direction_KP
+
+    def observe(self, curvature_KP: Tensor, weight_KP: Tensor) -> None:
+        self._begin(weight_KP)
+        assert self.optimizer.observe is not None
+        self.optimizer.observe(self.state, curvature_KP, self.h)
+
+    def _begin(self, weight_KP: Tensor) -> None:
+        if not self.state:
+            self.state = self.optimizer.init(weight_KP, self.h)
+
+
 def direction(
     name: str, k: int = 1, matrix: tuple[int, int] = SQUARE, dtype: torch.dtype = torch.float64,
     nesterov: bool = True, epsilon: float = 1e-8, precondition_every: int = 4,
 ) -> Direction:  # fmt: skip
-    return DIRECTIONS[name](
-        Hyperparameters(
-            beta1_K1=columns([0.9] * k, dtype),
-            beta2_K1=columns([0.95] * k, dtype),
-            epsilon_K1=columns([epsilon] * k, dtype),
-            momentum_K1=columns([0.8] * k, dtype),
-            gamma_K1=columns([0.05] * k, dtype),
-            nesterov=nesterov,
-            precondition_every=precondition_every,
-            matrix=matrix if name in MATRIX_OPTIMIZERS else None,
-        )
+    hyperparameters = Hyperparameters(
+        beta1_K1=columns([0.9] * k, dtype),
+        beta2_K1=columns([0.95] * k, dtype),
+        epsilon_K1=columns([epsilon] * k, dtype),
+        momentum_K1=columns([0.8] * k, dtype),
+        gamma_K1=columns([0.05] * k, dtype),
+        nesterov=nesterov,
+        precondition_every=precondition_every,
+        matrix=matrix if OPTIMIZERS[name].matrices else None,
     )
+    return Direction(name, hyperparameters)
+
+
+def step(weight_KP: Tensor, direction_KP: Tensor, rate_K1: Tensor, shrink_K1: Tensor | None) -> None:
+    """As a group does it."""
+    block = Block((), OPTIMIZERS["sgd"], direction("sgd").h, rate_K1, shrink_K1, clipped=True)
+    block.step(weight_KP, direction_KP, torch.ones_like(rate_K1))
 
 
 def noise(k: int, matrix: tuple[int, int], dtype: torch.dtype = torch.float64) -> tuple[Tensor, list[Tensor]]:
@@ -66,8 +95,8 @@ def ours(
     weight_KP = start_KP.clone()
     rate_K1 = columns(rates, start_KP.dtype)
     for index, gradient_KP in enumerate(gradients):
-        if isinstance(found, Sophia) and index % 4 == 0:
-            found.observe(curvature(gradient_KP))
+        if found.optimizer.observe is not None and index % 4 == 0:
+            found.observe(curvature(gradient_KP), weight_KP)
         direction_KP = found(gradient_KP.clone(), weight_KP)
         step(weight_KP, direction_KP, rate_K1, rate_K1 * decay if decay else None)
     return weight_KP
@@ -218,7 +247,7 @@ def test_spectral_sphere_steps_along_the_sphere() -> None:
     assert torch.linalg.matrix_norm(moved, 2).tolist() == pytest.approx([0.5**0.5] * 2, rel=2e-3)
 
 
-@pytest.mark.parametrize("name", DIRECTIONS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_batched_is_single(name: str) -> None:
     """Eight trials together are eight alone, to the rounding of batched products and decompositions."""
     rates = [2.0**-i for i in range(8)]
@@ -230,7 +259,7 @@ def test_batched_is_single(name: str) -> None:
         torch.testing.assert_close(together[part], alone, atol=1e-9, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", DIRECTIONS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_trial_without_gradients_leaves_its_neighbours_alone(name: str) -> None:
     """What happens to a diverged trial: its gradient is zero and its weight may be anything."""
     start, gradients = noise(2, SQUARE)
@@ -265,8 +294,7 @@ def test_lion_moves_every_entry_alike_and_sophia_none_by_more_than_one() -> None
     lion = direction("lion")(gradients[0], start)
     assert set(lion.unique().tolist()) == {-1.0, 1.0}
     sophia = direction("sophia")
-    assert isinstance(sophia, Sophia)
-    sophia.observe(1000 * curvature(gradients[0]))
+    sophia.observe(1000 * curvature(gradients[0]), start)
     moved = sophia(gradients[0], start)
     assert moved.abs().max() == 1.0
     assert moved.abs().min() < 1.0

@@ -7,12 +7,10 @@ import pandas as pd
 import pytest
 from test_choice import compared, rows
 
-from mutransfer.models.recipe.identity import LATER_FIELDS
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.results.contract import report_object
 from mutransfer.results.options import OptionShift, option_shifts
 from mutransfer.results.report import words
-from mutransfer.results.schema import BEFORE
 
 Build = Callable[..., Recipe]
 WIDTHS = 2
@@ -97,12 +95,6 @@ def test_accuracy_stands_beside_the_optimum(recipe: Build) -> None:
     assert [entry["accuracy"] for entry in told] == pytest.approx([0.7, 0.71, 0.72])
     (without,) = compared(frame.drop(columns="accuracy"))
     assert without.accuracy == {}
-
-
-def test_rows_that_are_older_than_a_column_have_its_old_value() -> None:
-    """results knows no models: its list is compared with theirs here."""
-    known = {name: value for name, value in LATER_FIELDS.items() if value is not None}
-    assert known == BEFORE
 
 
 def test_integers_with_gaps_and_words_are_told_as_written(recipe: Build) -> None:

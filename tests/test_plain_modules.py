@@ -5,12 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import first_views, logits
 from plain_modules import Plain
 
-from mutransfer.models.architectures.proxy import logits
 from mutransfer.models.parametrization.rules import multipliers
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.models.training.bank import ParameterBank
 from mutransfer.models.training.loss import loss
 
 
@@ -21,8 +20,7 @@ def test_logits_and_gradients_agree(architecture: str, recipe: Callable[..., Rec
         recipe(architecture=architecture, sequence_length=40, seed=1, readout_multiplier=2.0),
         recipe(architecture=architecture, sequence_length=40, parametrization="sp", residual_multiplier=0.5),
     ]
-    bank = ParameterBank(recipes, torch.device("cpu"))
-    views = bank.views()
+    views = first_views(recipes)
     sites = {s: torch.tensor([multipliers(r)[s] for r in recipes]) for s in multipliers(recipes[0])}
     tokens = torch.randint(64, (3, 4, 41), generator=torch.Generator().manual_seed(0))
     ours = logits(recipes[0].shape, views, sites, tokens[..., :-1])

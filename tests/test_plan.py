@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from mutransfer.models.recipe.group import group_key
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.orchestrator.plan import Device, group_key, group_size, halves, makespan, plan_jobs
+from mutransfer.orchestrator.plan import Device, group_size, halves, makespan, plan_jobs
 from mutransfer.orchestrator.reconcile import reconcile
 from mutransfer.sweeps.cost import (
     cpu_seconds,

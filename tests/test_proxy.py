@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import first_views, logits
 from torch import Tensor
 
-from mutransfer.models.architectures.proxy import logits
+from mutransfer.models.architectures.registry import ARCHITECTURES
+from mutransfer.models.architectures.stack import Stack
 from mutransfer.models.layers.convolution import causal_convolution
 from mutransfer.models.layers.embedding import embed
 from mutransfer.models.parametrization.rules import multipliers
@@ -16,7 +18,6 @@ from mutransfer.models.recipe.initial import initial_draw
 from mutransfer.models.recipe.inventory import parameter_count, parameters
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Parameter, Site
-from mutransfer.models.training.bank import ParameterBank
 from mutransfer.models.training.loss import loss
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ VARIANTS = [
 
 def forward(recipe: Recipe, tokens_KBT: Tensor) -> Tensor:
     sites = {site: torch.tensor([value]) for site, value in multipliers(recipe).items()}
-    return logits(recipe.shape, ParameterBank([recipe], CPU).views(), sites, tokens_KBT)
+    return logits(recipe.shape, first_views([recipe]), sites, tokens_KBT)
 
 
 def tokens(time: int = 16) -> Tensor:
@@ -76,7 +77,9 @@ def test_without_causality_everything_is_seen(recipe: Callable[..., Recipe]) -> 
 
 def test_hybrids_have_attention_where_they_say(recipe: Callable[..., Recipe]) -> None:
     shape = recipe(architecture="gdn-hybrid", attention_every=3, depth=6, base_depth=3).shape
-    kinds = [shape.mixers_of(block) for block in range(6)]
+    stack = ARCHITECTURES["gdn-hybrid"]
+    assert isinstance(stack, Stack)
+    kinds = [stack.mixers_of(shape, block) for block in range(6)]
     assert kinds == [("gdn",), ("gdn",), ("attention",)] * 2
     names = {parameter.name.split(".")[2] for parameter in parameters(shape) if ".2." in parameter.name}
     assert names == {"mixer_norm", "attention", "mlp_norm", "mlp"}
@@ -86,7 +89,7 @@ def test_a_parallel_hybrid_adds_its_mixers(recipe: Callable[..., Recipe]) -> Non
     """With one mixer's output at zero, what is left is the other alone."""
     both = recipe(architecture="parallel-hybrid", depth=1)
     alone = recipe(architecture="mamba2", depth=1)
-    views = {name: view.detach() for name, view in ParameterBank([both], CPU).views().items()}
+    views = {name: view.detach() for name, view in first_views([both]).items()}
     views["blocks.0.attention.output.weight"] = torch.zeros_like(views["blocks.0.attention.output.weight"])
     renamed = {name.replace(".mamba2.", ".mixer."): view for name, view in views.items()}
     sites = {site: torch.tensor([value]) for site, value in multipliers(both).items()}
@@ -118,7 +121,7 @@ def test_impossible_shapes_are_refused(
 def test_every_declared_parameter_is_used(variant: dict[str, object], recipe: Callable[..., Recipe]) -> None:
     one = recipe(**variant)
     sites = {site: torch.tensor([value]) for site, value in multipliers(one).items()}
-    views = ParameterBank([one], CPU).views()
+    views = first_views([one])
     assert set(views) == {parameter.name for parameter in parameters(one.shape)}
     out = logits(one.shape, views, sites, tokens())
     gradients = torch.autograd.grad(out.square().sum(), list(views.values()))
@@ -201,7 +204,7 @@ def test_logits_of_trials_do_not_mix(recipe: Callable[..., Recipe]) -> None:
     both = [multipliers(one) for one in pair]
     sites = {site: torch.tensor([trial[site] for trial in both]) for site in both[0]}
     shared = tokens().expand(2, -1, -1)
-    together = logits(pair[0].shape, ParameterBank(pair, CPU).views(), sites, shared)
+    together = logits(pair[0].shape, first_views(pair), sites, shared)
     torch.testing.assert_close(together[:1], forward(pair[0], tokens()), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(together[1:], forward(pair[1], tokens()), atol=1e-5, rtol=1e-5)
     assert Site.STATE in sites
@@ -213,7 +216,7 @@ def test_grouped_queries_are_full_attention_with_repeated_keys(
 ) -> None:
     """Each of 2 key/value heads serves 2 query heads, in order."""
     grouped, full = recipe(width=32, base_width=32, **grouping), recipe(width=32, base_width=32)
-    views = {name: view.detach() for name, view in ParameterBank([grouped], CPU).views().items()}
+    views = {name: view.detach() for name, view in first_views([grouped]).items()}
     repeated = {
         name: view.view(1, 2, 8, 32).repeat_interleave(2, dim=1).reshape(1, 32, 32)
         if ".key." in name or ".value." in name

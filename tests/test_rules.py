@@ -1,18 +1,20 @@
 """The scaling table, restated as numbers for one shape, and the laws it obeys."""
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.parametrization import depth_mup, mup
 from mutransfer.models.parametrization.power import HALF, ONE, L, W
+from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
 from mutransfer.models.parametrization.rules import MATRICES, ParameterRule, multipliers, parameter_rules
-from mutransfer.models.parametrization.table import INIT, MULTIPLIER, UPDATE
-from mutransfer.models.recipe.identity import MATRIX_OPTIMIZERS
 from mutransfer.models.recipe.inventory import parameters
-from mutransfer.models.recipe.recipe import Optimizer, Parametrization, Recipe
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Role, Site
 from mutransfer.orchestrator.rule_tables import tables_markdown
 
@@ -177,7 +179,7 @@ def test_state_multiplier_of_a_growing_head(recipe: Callable[..., Recipe]) -> No
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "gdn"])
-@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("heads", [{}, {"head_dim": None, "heads": 2}, {"kv_heads": 1}])
 @pytest.mark.parametrize("init", ["fan-in", "gpt2"])
 @pytest.mark.parametrize("tied", [True, False])
@@ -189,7 +191,7 @@ def test_at_the_base_every_rule_is_the_identity(
     common |= {"tied": tied, "adamw_lr_ratio": 0.1, "matrices": "all", **heads}
     common |= {"width": 32, "depth": 3, "base_width": 32, "base_depth": 3, "weight_decay": 0.1}
     sp = recipe(**common, parametrization="sp")
-    for parametrization in get_args(Parametrization):
+    for parametrization in PARAMETRIZATIONS:
         other = recipe(**common, parametrization=parametrization)
         for ours, theirs in zip(parameter_rules(other), parameter_rules(sp), strict=True):
             assert (ours.parameter, ours.init_std, values(ours)) == (
@@ -200,20 +202,20 @@ def test_at_the_base_every_rule_is_the_identity(
 
 def test_every_table_covers_every_role_and_site() -> None:
     """Matrix optimizers are never asked about vectors."""
-    for (_, optimizer), table in UPDATE.items():
-        vectors_too = set(Role) if optimizer == "adamw" else {*Role} - {Role.MULTIPLIER}
-        assert set(table) == (MATRICES["all"] if optimizer in MATRIX_OPTIMIZERS else vectors_too)
-    assert {optimizer for _, optimizer in UPDATE} == set(get_args(Optimizer))
-    assert {name for name, _ in UPDATE} == set(INIT) == set(MULTIPLIER) == set(get_args(Parametrization))
-    assert all(set(table) == set(Role) for table in INIT.values())
-    assert all(set(table) == set(Site) for table in MULTIPLIER.values())
+    for held in PARAMETRIZATIONS.values():
+        for name, optimizer in OPTIMIZERS.items():
+            vectors_too = set(Role) if name == "adamw" else {*Role} - {Role.MULTIPLIER}
+            assert set(held.update(name)) == (MATRICES["all"] if optimizer.matrices else vectors_too)
+        assert set(held.init) == set(Role) and set(held.multiplier) == set(Site)
+        assert set(held.gradients) == set(Role)
+    assert set(mup.UPDATE) == set(depth_mup.UPDATE) == set(OPTIMIZERS)
 
 
 def test_weight_decay_and_learning_rate_keep_their_product() -> None:
     """What a step takes off a weight is constant with scale in every row of muP, and falls like
     1/sqrt(depth) inside the branches of depth-muP, as its updates do."""
-    for (parametrization, optimizer), table in UPDATE.items():
-        for role, row in table.items():
+    for parametrization, optimizer in itertools.product(PARAMETRIZATIONS, OPTIMIZERS):
+        for role, row in PARAMETRIZATIONS[parametrization].update(optimizer).items():
             inside = parametrization == "depth-mup" and role not in OUTSIDE
             assert row.independent_decay == (1 / L**HALF if inside else ONE), (
                 parametrization,
@@ -225,8 +227,8 @@ def test_weight_decay_and_learning_rate_keep_their_product() -> None:
 def test_a_role_without_a_row_is_an_error(
     recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = {role: row for role, row in UPDATE["mup", "adamw"].items() if role is not Role.HIDDEN}
-    monkeypatch.setitem(UPDATE, ("mup", "adamw"), table)
+    table = {role: row for role, row in mup.UPDATE["adamw"].items() if role is not Role.HIDDEN}
+    monkeypatch.setitem(mup.UPDATE, "adamw", table)
     with pytest.raises(KeyError, match="hidden"):
         parameter_rules(recipe())
 
@@ -292,7 +294,7 @@ def test_a_matrix_optimizer_leaves_the_rest_to_adamw(recipe: Callable[..., Recip
 
 
 def test_mup_width_is_mup_without_depth(recipe: Callable[..., Recipe]) -> None:
-    for optimizer in get_args(Optimizer):
+    for optimizer in OPTIMIZERS:
         options = {**GROWING, "optimizer": optimizer, "adamw_lr_ratio": 0.1}
         width_only = recipe(**options, parametrization="mup-width")
         shallow = recipe(**options | {"depth": 1})
@@ -314,7 +316,7 @@ def test_plain_mup_treats_gates_as_hidden(recipe: Callable[..., Recipe]) -> None
 def test_independent_decay_is_the_coupled_one_with_the_learning_rate_taken_in(
     recipe: Callable[..., Recipe],
 ) -> None:
-    for parametrization in get_args(Parametrization):
+    for parametrization in PARAMETRIZATIONS:
         options = {**GROWING, "parametrization": parametrization}
         coupled = by_pattern(recipe(**options))
         independent = by_pattern(recipe(**options, decay="independent"))

@@ -5,14 +5,15 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import first_views
 from torch import Tensor
 
 from mutransfer.models.layers.trace import untraced
+from mutransfer.models.mixers.mamba2.declaration import state_rows
 from mutransfer.models.mixers.mamba2.forward import mamba2
 from mutransfer.models.mixers.mamba2.state_space import chunked_state_space, recurrent_state_space
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.shape import Shape
-from mutransfer.models.training.bank import ParameterBank
 
 TOLERANCE = 1e-9  # rounding in float64; measured errors are below 1e-13
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -51,7 +52,7 @@ def by_the_book(x_BTD: Tensor, p: Mapping[str, Tensor], shape: Shape) -> Tensor:
 
     x, b, c = mixed("x"), mixed("b"), mixed("c")
     dt = F.softplus(x_BTD @ p["dt.weight"].T + p["dt_bias"])
-    size, rows = shape.head_size * shape.expand_v, shape.state_rows
+    size, rows = shape.head_size * shape.expand_v, state_rows(shape)
     heads_of_group = shape.head_count // shape.state_groups
     outputs = []
     for sequence in range(len(x)):
@@ -74,7 +75,7 @@ def by_the_book(x_BTD: Tensor, p: Mapping[str, Tensor], shape: Shape) -> Tensor:
 def test_the_mixer_is_the_papers(changes: dict[str, object], recipe: Callable[..., Recipe]) -> None:
     one = recipe(architecture="mamba2", width=32, base_width=32, **changes)
     prefix = "blocks.0.mixer."
-    views = ParameterBank([one], torch.device("cpu")).views()
+    views = first_views([one])
     wide = {name: view.detach().double() for name, view in views.items() if name.startswith(prefix)}
     x = torch.randn(1, 2, 21, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = mamba2(x, wide, prefix[:-1], one.shape, 1.0, untraced)

@@ -12,11 +12,13 @@ from test_checkpoint import stopped_and_resumed, without_time
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.layers.dropout import Dropout
 from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.training import overflow
+from mutransfer.models.training.group import Group
 from mutransfer.models.training.loop import GroupTraining, train
 from mutransfer.models.training.loss import z_penalty
-from mutransfer.models.training.loss_scale import FIRST, LossScale
 from mutransfer.models.training.outcome import Outcome
 from mutransfer.models.training.schedule import schedule_factor
+from mutransfer.models.training.state import GroupState
 
 CPU = torch.device("cpu")
 Build = Callable[..., Recipe]
@@ -100,16 +102,22 @@ def test_half_precision_trains_alike(
     assert losses(half) != losses(full)
 
 
-def test_an_overflowing_gradient_is_taken_again_at_half_the_scale() -> None:
-    scale = LossScale(3, CPU, active=True)
-    assert scale.lowered(torch.tensor([False, True, False]))
-    assert scale.scale_K.tolist() == [FIRST, FIRST / 2, FIRST]
-    assert not scale.lowered(torch.tensor([False, False, False]))
-    for _ in range(2000):
-        scale.served()
-    assert scale.scale_K.tolist() == [2 * FIRST, FIRST, 2 * FIRST]
-    lowered = [scale.lowered(torch.tensor([False, True, False])) for _ in range(30)]
-    assert lowered == [True] * 20 + [False] * 10  # what overflows at any scale has diverged
+def test_an_overflowing_gradient_is_taken_again_at_half_the_scale(recipe: Build) -> None:
+    state = GroupState.first(Group([recipe(precision="fp16", seed=seed) for seed in range(3)], CPU))
+
+    def lowered(*overflown: bool) -> bool:
+        gradient = torch.where(torch.tensor(overflown)[:, None], torch.inf, torch.ones(3, 2))
+        return overflow.lowered(state, torch.ones(3), [gradient])
+
+    first = overflow.FIRST_SCALE
+    assert lowered(False, True, False)
+    assert state.scale_K.tolist() == [first, first / 2, first]
+    assert not lowered(False, False, False)
+    for _ in range(overflow.GROWTH_STEPS):
+        overflow.served(state)
+    assert state.scale_K.tolist() == [2 * first, first, 2 * first]
+    # What overflows at any scale has diverged.
+    assert [lowered(False, True, False) for _ in range(30)] == [True] * 20 + [False] * 10
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sophia", "shampoo"])
@@ -120,9 +128,9 @@ def test_an_overflow_leaves_no_trace(optimizer: str, recipe: Build, batches: Bat
         init_scale=1e-2, readout_multiplier=1e3,
     )  # fmt: skip
     begun, fitting = (GroupTraining([one], batches, CPU) for _ in range(2))
-    fitting._scale.scale_K.fill_(1.0)
+    fitting._state.scale_K.fill_(1.0)
     curves = [[float(training.step(step)[0]) for step in range(8)] for training in (begun, fitting)]
-    assert begun._scale.scale_K.item() < FIRST
+    assert begun._state.scale_K.item() < overflow.FIRST_SCALE
     assert curves[0] == pytest.approx(curves[1], abs=0.02)
 
 
@@ -166,7 +174,7 @@ def test_the_curvature_is_that_of_the_loss_alone(recipe: Build, batches: Batches
             [recipe(**changes, z_loss=z_loss, learnable_multipliers="readout=scalar")], batches, CPU
         )
         training.step(0)
-        directions = training.state(1, 0.0)["bank"]["directions"]
-        states.append([d["_curvature_KP"] for d in directions if "_curvature_KP" in d])
+        memories = training.state(1, 0.0)["group"]["optimizers"]
+        states.append([memory["curvature_KP"] for memory in memories if "curvature_KP" in memory])
     assert len(states[0]) > 1
     torch.testing.assert_close(states[0], states[1])

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import first_views
 from plain_modules import Plain
 from test_choice import compared, rows
 from torch import nn
@@ -20,7 +21,6 @@ from mutransfer.models.handover.transfer import UnknownParameterError, initializ
 from mutransfer.models.parametrization.rules import multipliers as rule_multipliers
 from mutransfer.models.parametrization.rules import parameter_rules
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.models.training.bank import ParameterBank
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.schedule import schedule_factor
 from mutransfer.orchestrator.export import Target, export_object
@@ -109,7 +109,7 @@ def test_groups_and_start_are_our_proxys_own(changes: dict[str, Any], recipe: Ca
     large = large_recipe(recipe, plan, **changes)
     model = Named(large)
     initialize_(model, plan, seed=0)
-    bank = ParameterBank([large], torch.device("cpu")).views()
+    bank = first_views([large])
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.detach(), bank[name][0].detach(), rtol=1e-6, atol=0)
     groups = {name: group for group in param_groups(model, plan) for name in group["names"]}

@@ -18,12 +18,11 @@ from ..layers.mlp import mlp
 from ..layers.multiplier import Multiplier, scaled
 from ..layers.norm import norm
 from ..layers.trace import Trace, untraced
-from ..mixers.attention.forward import attention
-from ..mixers.gdn.forward import gated_deltanet
-from ..mixers.mamba2.forward import mamba2
-from ..recipe.inventory import attention_site, scores_site, state_site
+from ..mixers.mixer import Mixer
+from ..mixers.registry import MIXERS
 from ..recipe.role import Site
-from ..recipe.shape import Mixer, Shape
+from ..recipe.shape import Shape
+from .stack import Stack
 
 Sites = Mapping[Site, Multiplier]
 
@@ -44,6 +43,7 @@ class Regime:
 class _Model:
     """What all blocks are given alike."""
 
+    stack: Stack
     shape: Shape
     parameters: Mapping[str, Tensor]
     sites: Sites
@@ -52,6 +52,7 @@ class _Model:
 
 
 def logits(
+    stack: Stack,
     shape: Shape,
     parameters: Mapping[str, Tensor],
     sites: Sites,
@@ -60,11 +61,11 @@ def logits(
     regime: Regime | None = None,
 ) -> Tensor:
     """Logits [K, B, T, V] of tokens [K, B, T] or vectors [K, B, T, I]. `parameters` are [K, ...] by name,
-    `sites` the multipliers.
+    `sites` the forward multipliers.
 
     `trace` is told what every module and every block of the stream is given and makes.
     """
-    model = _Model(shape, merged(parameters), sites, trace, regime or Regime())
+    model = _Model(stack, shape, merged(parameters), sites, trace, regime or Regime())
     x_KBTD = _embedded(inputs, model)
     for index in range(shape.depth):
         if model.regime.checkpointing:
@@ -98,8 +99,8 @@ def _block(given_KBTD: Tensor, index: int, model: _Model) -> Tensor:
     name, branch = f"blocks.{index}", model.sites[Site.BRANCH]
     normed_KBTD = norm(given_KBTD, model.parameters, f"{name}.mixer_norm")
     first, *others = (
-        _mixed(normed_KBTD, mixer, f"{name}.{model.shape.mixer_name(mixer)}", model)
-        for mixer in model.shape.mixers_of(index)
+        _mixed(normed_KBTD, MIXERS[mixer], f"{name}.{model.stack.module_name(mixer)}", model)
+        for mixer in model.stack.mixers_of(model.shape, index)
     )
     mixed_KBTD = sum(others, first)
     x_KBTD = given_KBTD + model.regime.drop(scaled(mixed_KBTD, branch), 2 * index + 1)
@@ -111,11 +112,5 @@ def _block(given_KBTD: Tensor, index: int, model: _Model) -> Tensor:
 
 
 def _mixed(x_KBTD: Tensor, mixer: Mixer, name: str, model: _Model) -> Tensor:
-    shape, parameters, sites, trace = model.shape, model.parameters, model.sites, model.trace
-    match mixer:
-        case "attention":
-            return attention(x_KBTD, parameters, name, shape, sites[attention_site(shape)], trace)
-        case "gdn":
-            return gated_deltanet(x_KBTD, parameters, name, shape, sites[state_site(shape)], trace)
-        case "mamba2":
-            return mamba2(x_KBTD, parameters, name, shape, sites[scores_site(shape)], trace)
+    site = model.sites[mixer.site(model.shape)]
+    return mixer.forward()(x_KBTD, model.parameters, name, model.shape, site, model.trace)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ..recipe.placement import Kind
+from ..mixers.mixer import Kind
 from .transfer import Plan, Roles, UnknownParameterError, assigned
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..optimizers.registry import OPTIMIZERS
 from ..recipe.initial import initial_draw
 from ..recipe.role import Role, pattern_of
 
@@ -30,7 +31,6 @@ GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
 """Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
 ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
 """What torch calls a weight with a parametrization, and what that holds."""
-WITH_MOMENTUM = {"sgd", "muon", "muon-kimi", "spectral-sphere"}
 
 
 class UnknownParameterError(Exception):
@@ -185,7 +185,7 @@ def _group_values(entry: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     if entry["epsilon"] is not None:
         values["eps"] = entry["epsilon"]
     hyperparameters = plan["hyperparameters"]
-    if entry["optimizer"] in WITH_MOMENTUM:
+    if "momentum" in OPTIMIZERS[entry["optimizer"]].reads:
         values |= {name: hyperparameters[name] for name in ("momentum", "nesterov")}
     else:
         values["betas"] = (hyperparameters["beta1"], hyperparameters["beta2"])

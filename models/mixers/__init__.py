@@ -1,1 +1,1 @@
-"""What mixes information over time: attention and the gated delta rule."""
+"""What mixes information over time: each mixer a folder with its declaration and its forward pass."""

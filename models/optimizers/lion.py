@@ -3,22 +3,30 @@
 K trials, P parameters.
 """
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from .direction import Hyperparameters
+from .optimizer import Hyperparameters, Optimizer, State, zeros
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class Lion:
+def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
+    return {"momentum_KP": zeros(weight_KP)}
+
+
+def update(
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+) -> "Tensor":
     """A = sign(beta1 m + (1 - beta1) g), then m <- beta2 m + (1 - beta2) g."""
+    direction_KP = gradient_KP.lerp(state["momentum_KP"], h.beta1_K1).sign_()
+    state["momentum_KP"].lerp_(gradient_KP, 1 - h.beta2_K1)
+    return direction_KP
 
-    def __init__(self, hyperparameters: Hyperparameters) -> None:
-        self._h = hyperparameters
-        self._momentum_KP: Tensor | None = None
 
-    def __call__(self, gradient_KP: Tensor, weight_KP: Tensor) -> Tensor:
-        if self._momentum_KP is None:
-            self._momentum_KP = torch.zeros_like(gradient_KP)
-        direction_KP = gradient_KP.lerp(self._momentum_KP, self._h.beta1_K1).sign_()
-        self._momentum_KP.lerp_(gradient_KP, 1 - self._h.beta2_K1)
-        return direction_KP
+LION = Optimizer(
+    reads=frozenset({"beta1", "beta2"}),
+    init=init,
+    update=update,
+    exported_as={"megatron": "lion", "torchtitan": "lion"},
+)

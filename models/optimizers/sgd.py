@@ -3,23 +3,29 @@
 K trials, P parameters.
 """
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from .direction import Hyperparameters
+from .optimizer import Hyperparameters, Optimizer, State, zeros
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class SGD:
+def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
+    return {"momentum_KP": zeros(weight_KP)}
+
+
+def update(
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+) -> "Tensor":
     """m <- mu m + g; A = g + mu m with Nesterov momentum, else A = m. Momentum per trial."""
+    momentum_KP = state["momentum_KP"].mul_(h.momentum_K1).add_(gradient_KP)
+    return gradient_KP.addcmul(momentum_KP, h.momentum_K1) if h.nesterov else momentum_KP
 
-    def __init__(self, hyperparameters: Hyperparameters) -> None:
-        self._momentum_K1, self._nesterov = hyperparameters.momentum_K1, hyperparameters.nesterov
-        self._buffer_KP: Tensor | None = None
 
-    def __call__(self, gradient_KP: Tensor, weight_KP: Tensor) -> Tensor:
-        if self._buffer_KP is None:
-            self._buffer_KP = torch.zeros_like(gradient_KP)
-        self._buffer_KP.mul_(self._momentum_K1).add_(gradient_KP)
-        if not self._nesterov:
-            return self._buffer_KP
-        return torch.addcmul(gradient_KP, self._buffer_KP, self._momentum_K1)
+SGD = Optimizer(
+    reads=frozenset({"momentum", "nesterov"}),
+    init=init,
+    update=update,
+    exported_as={"megatron": "sgd", "torchtitan": "SGD"},
+)

@@ -3,50 +3,84 @@
 K trials, P parameters: M matrices [O, I].
 """
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from .direction import Hyperparameters, column, matrices
-from .eigen import eigen
+from .optimizer import (
+    Hyperparameters,
+    Optimizer,
+    State,
+    both_sides_flops,
+    both_statistics,
+    column,
+    matrices,
+    zeros,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..recipe.recipe import Recipe
 
 
-class Shampoo:
+def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
+    w_KMOI = matrices(weight_KP.detach(), h)
+    k, m, o, i = w_KMOI.shape
+    square_KMOO, square_KMII = w_KMOI.new_zeros(k, m, o, o), w_KMOI.new_zeros(k, m, i, i)
+    return {
+        "average_KMOI": zeros(w_KMOI),
+        "left_KMOO": square_KMOO,
+        "right_KMII": square_KMII,
+        "left_root_KMOO": zeros(square_KMOO),
+        "right_root_KMII": zeros(square_KMII),
+    }
+
+
+def update(
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+) -> "Tensor":
     """A = average of (L + eps)^-1/4 G (R + eps)^-1/4, L and R averages of G G^T and G^T G.
 
     The roots are taken anew every `precondition_every` steps.
     """
-
-    def __init__(self, hyperparameters: Hyperparameters) -> None:
-        self._h = hyperparameters
-        self._steps = 0
-        self._left_KMOO = self._right_KMII = self._average_KMOI = torch.empty(0)
-        self._left_root_KMOO = self._right_root_KMII = torch.empty(0)
-
-    def __call__(self, gradient_KP: Tensor, weight_KP: Tensor) -> Tensor:
-        g_KMOI = matrices(gradient_KP, self._h)
-        h, beta2 = self._h, column(self._h.beta2_K1)
-        left_KMOO, right_KMII = g_KMOI @ g_KMOI.mT, g_KMOI.mT @ g_KMOI
-        if self._steps == 0:
-            self._left_KMOO, self._right_KMII = torch.zeros_like(left_KMOO), torch.zeros_like(right_KMII)
-            self._average_KMOI = torch.zeros_like(g_KMOI)
-        self._left_KMOO.lerp_(left_KMOO, 1 - beta2)
-        self._right_KMII.lerp_(right_KMII, 1 - beta2)
-        if self._steps % h.precondition_every == 0:
-            self._left_root_KMOO = _inverse_fourth_root(self._left_KMOO, h.epsilon_K1)
-            self._right_root_KMII = _inverse_fourth_root(self._right_KMII, h.epsilon_K1)
-        self._steps += 1
-        preconditioned_KMOI = self._left_root_KMOO @ g_KMOI @ self._right_root_KMII
-        self._average_KMOI.lerp_(preconditioned_KMOI, 1 - column(h.beta1_K1))
-        return self._average_KMOI.flatten(1)
+    g_KMOI, new = matrices(gradient_KP, h), 1 - column(h.beta2_K1)
+    left_KMOO = state["left_KMOO"].lerp_(g_KMOI @ g_KMOI.mT, new)
+    right_KMII = state["right_KMII"].lerp_(g_KMOI.mT @ g_KMOI, new)
+    if step % h.precondition_every == 0:
+        state["left_root_KMOO"].copy_(_inverse_fourth_root(left_KMOO, h.epsilon_K1))
+        state["right_root_KMII"].copy_(_inverse_fourth_root(right_KMII, h.epsilon_K1))
+    preconditioned_KMOI = state["left_root_KMOO"] @ g_KMOI @ state["right_root_KMII"]
+    return state["average_KMOI"].lerp_(preconditioned_KMOI, 1 - column(h.beta1_K1)).flatten(1)
 
 
-def _inverse_fourth_root(x_KMSS: Tensor, epsilon_K1: Tensor) -> Tensor:
+def _inverse_fourth_root(x_KMSS: "Tensor", epsilon_K1: "Tensor") -> "Tensor":
     """(x + eps)^-1/4 of symmetric matrices.
 
     Eigenvalues that rounding cannot tell from zero count as that bound: raised to -1/4, their noise
     would be the largest part of the update.
     """
+    import torch
+
+    from .eigen import eigen
+
     value_KMS, basis_KMSS = eigen(x_KMSS)
     smallest = value_KMS.amax(-1, keepdim=True) * x_KMSS.shape[-1] * torch.finfo(x_KMSS.dtype).eps
-    root_KMS: Tensor = (torch.maximum(value_KMS, smallest) + epsilon_K1[:, :, None]).pow(-0.25)
-    return torch.matmul(basis_KMSS * root_KMS[:, :, None], basis_KMSS.mT)
+    root_KMS: Tensor = (value_KMS.maximum(smallest) + epsilon_K1[:, :, None]).pow(-0.25)
+    return (basis_KMSS * root_KMS[:, :, None]).matmul(basis_KMSS.mT)
+
+
+def _flops(recipe: "Recipe", rows: int, columns: int) -> float:
+    """A symmetric eigenproblem counts as 25 n^3."""
+    cubes = (rows**3 + columns**3) / recipe.precondition_every
+    return 2 * both_sides_flops(rows, columns) + 27 * cubes
+
+
+SHAMPOO = Optimizer(
+    reads=frozenset({"precondition_every"}),
+    matrices=True,
+    init=init,
+    update=update,
+    convention="(L + eps)^(-1/4) G (R + eps)^(-1/4), statistics averaged with beta2, result with beta1",
+    exported_as={"megatron": "shampoo", "torchtitan": "shampoo"},
+    matrix_flops=_flops,
+    matrix_numbers=both_statistics,
+)

@@ -3,34 +3,47 @@
 K trials, P parameters.
 """
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from .direction import Hyperparameters
+from .optimizer import Hyperparameters, Optimizer, State, zeros
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..recipe.recipe import Recipe
 
 
-class Sophia:
-    """A = clip(m / max(gamma h, eps), 1): m the gradient's average, h that of the estimated curvature.
+def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
+    return {"momentum_KP": zeros(weight_KP), "curvature_KP": zeros(weight_KP)}
 
-    The estimate needs gradients of its own; whoever trains takes them every few steps (`observe`).
-    """
 
-    def __init__(self, hyperparameters: Hyperparameters) -> None:
-        self._h = hyperparameters
-        self._momentum_KP: Tensor | None = None
-        self._curvature_KP: Tensor | None = None
+def observe(state: State, curvature_KP: "Tensor", h: Hyperparameters) -> None:
+    """h <- beta2 h + (1 - beta2) estimate."""
+    state["curvature_KP"].lerp_(curvature_KP, 1 - h.beta2_K1)
 
-    def observe(self, curvature_KP: Tensor) -> None:
-        """h <- beta2 h + (1 - beta2) estimate."""
-        if self._curvature_KP is None:
-            self._curvature_KP = torch.zeros_like(curvature_KP)
-        self._curvature_KP.lerp_(curvature_KP, 1 - self._h.beta2_K1)
 
-    def __call__(self, gradient_KP: Tensor, weight_KP: Tensor) -> Tensor:
-        if self._momentum_KP is None:
-            self._momentum_KP = torch.zeros_like(gradient_KP)
-        if self._curvature_KP is None:
-            self._curvature_KP = torch.zeros_like(gradient_KP)
-        self._momentum_KP.lerp_(gradient_KP, 1 - self._h.beta1_K1)
-        denominator_KP = torch.maximum(self._curvature_KP * self._h.gamma_K1, self._h.epsilon_K1)
-        return torch.div(self._momentum_KP, denominator_KP, out=denominator_KP).clamp_(-1.0, 1.0)
+def update(
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+) -> "Tensor":
+    """A = clip(m / max(gamma h, eps), 1): m the gradient's average, h that of the estimated curvature."""
+    import torch
+
+    momentum_KP = state["momentum_KP"].lerp_(gradient_KP, 1 - h.beta1_K1)
+    denominator_KP = (state["curvature_KP"] * h.gamma_K1).maximum(h.epsilon_K1)
+    return torch.div(momentum_KP, denominator_KP, out=denominator_KP).clamp_(-1.0, 1.0)
+
+
+def _flops(recipe: "Recipe", one_pass: float) -> float:
+    """The estimate takes gradients of its own."""
+    return one_pass / recipe.curvature_every
+
+
+SOPHIA = Optimizer(
+    reads=frozenset({"beta1", "beta2", "epsilon", "gamma", "curvature_every"}),
+    init=init,
+    update=update,
+    observe=observe,
+    convention="clip(m / max(gamma * h, eps), 1)",
+    exported_as={"megatron": "sophia", "torchtitan": "sophia"},
+    batch_flops=_flops,
+)

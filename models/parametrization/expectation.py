@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..recipe.role import Role
-from . import depth_mup, mup
 from .power import ONE, L, Power
+from .registry import PARAMETRIZATIONS
 
 Quantity = Literal["activation", "update", "propagated", "change", "gradient"]
 
@@ -61,8 +61,7 @@ def expectation(quantity: Quantity, role: Role | None, parametrization: str) -> 
         case "gradient":
             # Adam's epsilon must keep its place beside the gradient: its row is the gradient's exponent.
             assert role is not None
-            table = depth_mup.ADAMW if parametrization == "depth-mup" else mup.ADAMW
             # A gain shared by all heads sums terms that only learn to point the same way.
-            epsilon = table[role].epsilon
+            epsilon = PARAMETRIZATIONS[parametrization].gradients[role].epsilon
             assert epsilon is not None, "every row of AdamW has one"
             return Expectation(epsilon, at_most=role is Role.HIDDEN_SCALAR)

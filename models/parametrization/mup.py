@@ -12,6 +12,7 @@ Sources
 """
 
 from ..recipe.role import Role, Site
+from .parametrization import Parametrization
 from .power import HALF, ONE, L, W
 from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon, without_multipliers
 
@@ -115,7 +116,9 @@ SPECTRAL_SPHERE: UpdateTable = {
     Role.NARROW: Update(ONE, ONE,   None, "[4] narrow matrices"),
 }  # fmt: skip
 
-UPDATE = {
+UPDATE: dict[str, UpdateTable] = {
     "adamw": ADAMW, "lion": LION, "sophia": SOPHIA, "sgd": SGD, "muon": MUON, "muon-kimi": MUON_KIMI,
     "shampoo": SHAMPOO, "soap": SOAP, "spectral-sphere": SPECTRAL_SPHERE,
 }  # fmt: skip
+
+MUP = Parametrization(init=INIT, multiplier=MULTIPLIER, update=UPDATE.__getitem__, gradients=ADAMW)

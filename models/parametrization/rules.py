@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..recipe.identity import MATRIX_OPTIMIZERS
-from ..recipe.inventory import attention_site, parameters, scores_site, state_site
+from ..architectures.registry import ARCHITECTURES
+from ..optimizers.registry import BESIDE, OPTIMIZERS
+from ..recipe.inventory import parameters
 from ..recipe.placement import MATRIX_ROLES
-from ..recipe.recipe import Optimizer, Recipe
+from ..recipe.recipe import Recipe
 from ..recipe.role import Parameter, Role, Site
 from ..recipe.shape import Shape
-from .table import INIT, MULTIPLIER, UPDATE
+from .registry import PARAMETRIZATIONS
 
 MATRICES = {
     "hidden": frozenset({Role.HIDDEN, Role.NARROW}),
@@ -29,7 +30,7 @@ class ParameterRule:
     """
 
     parameter: Parameter
-    optimizer: Optimizer
+    optimizer: str
     init_std: float | None
     learning_rate: float
     weight_decay: float
@@ -53,34 +54,18 @@ def rules_by_pattern(recipe: Recipe) -> dict[str, ParameterRule]:
     return found
 
 
-def optimizer_of(role: Role, recipe: Recipe) -> Optimizer:
+def optimizer_of(role: Role, recipe: Recipe) -> str:
     """Which optimizer acts on a role: decided by the role alone, never by a size."""
     if role is Role.MULTIPLIER:
-        return "adamw"
-    if recipe.optimizer not in MATRIX_OPTIMIZERS or role in MATRICES[recipe.matrices]:
-        return recipe.optimizer
-    return "adamw"
+        return BESIDE
+    takes_it = not OPTIMIZERS[recipe.optimizer].matrices or role in MATRICES[recipe.matrices]
+    return recipe.optimizer if takes_it else BESIDE
 
 
 def multipliers(recipe: Recipe) -> dict[Site, float]:
     """The forward multiplier of every site that the recipe's proxy has."""
-    shape, base = recipe.shape, recipe.base_shape()
-    logits = recipe.attention_multiplier / math.sqrt(base.head_size)
-    values = {
-        Site.EMBEDDING: recipe.embedding_multiplier,
-        Site.BRANCH: recipe.residual_multiplier,
-        Site.READOUT: recipe.readout_multiplier * _tied_scale(base, recipe),
-    }
-    if "attention" in shape.mixers:
-        # 1/sqrt(head_dim) of the *base*, times the table's power of the head's growth: a fixed head
-        # stays at 1/sqrt(head_dim), a growing one falls like 1/head_dim.
-        growth = math.sqrt(base.head_size / shape.head_size)
-        values[attention_site(shape)] = logits * growth
-    if "gdn" in shape.mixers:
-        values[state_site(shape)] = 1.0
-    if "mamba2" in shape.mixers:
-        values[scores_site(shape)] = 1.0
-    table = MULTIPLIER[recipe.parametrization]
+    values = ARCHITECTURES[recipe.shape.architecture].sites(recipe)
+    table = PARAMETRIZATIONS[recipe.parametrization].multiplier
     return {site: value * table[site](*ratios(recipe)) for site, value in values.items()}
 
 
@@ -95,14 +80,15 @@ def _rule(
 ) -> ParameterRule:
     m = ratios(recipe)
     optimizer = optimizer_of(parameter.role, recipe)
-    update = UPDATE[recipe.parametrization, optimizer][parameter.role]
+    parametrization = PARAMETRIZATIONS[recipe.parametrization]
+    update = parametrization.update(optimizer)[parameter.role]
     rate, decay = _base_update(parameter, optimizer, recipe)
     decay_power = update.weight_decay if recipe.decay == "coupled" else update.independent_decay
     std = base_std[parameter.pattern]
     return ParameterRule(
         parameter=parameter,
         optimizer=optimizer,
-        init_std=None if std is None else std * INIT[recipe.parametrization][parameter.role](*m),
+        init_std=None if std is None else std * parametrization.init[parameter.role](*m),
         learning_rate=rate * update.learning_rate(*m),
         weight_decay=decay * decay_power(*m) if parameter.decayed else 0.0,
         epsilon=None if update.epsilon is None else recipe.epsilon * update.epsilon(*m),
@@ -111,7 +97,7 @@ def _rule(
     )
 
 
-def _base_update(parameter: Parameter, optimizer: Optimizer, recipe: Recipe) -> tuple[float, float]:
+def _base_update(parameter: Parameter, optimizer: str, recipe: Recipe) -> tuple[float, float]:
     """Learning rate and weight decay at the base shape."""
     if parameter.role is Role.MULTIPLIER:
         return recipe.multiplier_lr, recipe.multiplier_decay
@@ -152,11 +138,6 @@ def _base_std(parameter: Parameter, base: Shape, recipe: Recipe) -> float | None
     else:
         std = 1.0 / math.sqrt(parameter.fan_in)  # embeddings have fan_in 1: one-hot input
     return recipe.init_scale * std
-
-
-def _tied_scale(base: Shape, recipe: Recipe) -> float:
-    """A tied readout has the embedding's std of 1; this brings its logits to those of fan-in init."""
-    return 1.0 / math.sqrt(base.width) if base.tied and recipe.init == "fan-in" else 1.0
 
 
 def _forward_multiplier(parameter: Parameter, sites: Mapping[Site, float]) -> float:

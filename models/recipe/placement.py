@@ -10,30 +10,20 @@ stored) and a column multiplier c. A placement is a text, so that it can be an a
 
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal, get_args
+from typing import get_args
 
+from ..mixers.mixer import Kind
+from ..mixers.registry import MIXERS
 from .role import Parameter, Role
 
-Kind = Literal["scalar", "row", "column"]
 Kinds = tuple[Kind, ...]
 Placement = tuple[tuple[str, Kinds], ...]
 
-# Section 4 of the paper: as many multipliers as a block has scales, and no two that can undo each other.
-#   attention: a scale of the keys is one of the queries, one of the values is one of the output's columns.
-#   mlp: up's rows are down's columns; of a gated MLP the gate's rows pass its SiLU. A plain MLP has no gate.
-#   mamba2: the convolution scales x, B and C, the norm's gain the output's columns.
-#   gdn is ours by the same reasoning: queries and keys are normalised and pass a convolution, as do the
-#   values; the gates' and the output gate's rows pass a nonlinearity, as Mamba2's dt and z do.
-PRESETS: Mapping[str, Placement] = {
-    "attention": (("*.{attention}.output", ("row", "column")), ("*.{attention}.query", ("row",))),
+# Section 4 of the paper: as many multipliers as a block has scales, and no two that can undo each other. Each
+# mixer declares its own. Up's rows are down's columns; of a gated MLP the gate's rows pass its SiLU. A plain
+# MLP has no gate.
+OF_EVERY_STACK: Mapping[str, Placement] = {
     "mlp": (("*.mlp.down", ("row", "column")), ("*.mlp.gate", ("row",))),
-    "mamba2": (("*.{mamba2}.output", ("row",)), ("*.{mamba2}.z", ("row",)), ("*.{mamba2}.dt", ("row",))),
-    "gdn": (
-        ("*.{gdn}.output", ("row",)),
-        ("*.{gdn}.gate", ("row",)),
-        ("*.{gdn}.a", ("row",)),
-        ("*.{gdn}.b", ("row",)),
-    ),
     "embedding": (("embedding", ("row", "column")),),
 }
 # What the paper trained with: both kinds everywhere, held by their decay; no rows on the readout, which
@@ -48,12 +38,22 @@ MULTIPLIER_NAMES = tuple(f".{kind}" for kind in get_args(Kind))
 MATRIX_ROLES = (Role.INPUT, Role.HIDDEN, Role.NARROW, Role.OUTPUT)
 
 
+def presets() -> dict[str, Placement]:
+    """The named placements: one for each mixer, of the modules that it names, and those of every stack."""
+    of_mixers = {
+        name: tuple((f"*.{{{name}}}.{module}", kinds) for module, kinds in mixer.multiplied.items())
+        for name, mixer in MIXERS.items()
+    }
+    return {**of_mixers, **OF_EVERY_STACK}
+
+
 def parse(text: str) -> Placement:
     """The named presets and patterns of a placement, in order. Raises ValueError, naming the field."""
     items = [item.strip() for item in text.split(",")]
     if items == ["none"]:
         return ()
     found: list[tuple[str, Kinds]] = []
+    known = presets()
     for item in items:
         pattern, equals, kinds = item.partition("=")
         if equals and {"{", "}"} & {*pattern}:
@@ -61,14 +61,14 @@ def parse(text: str) -> Placement:
         if equals:
             found.append((pattern.strip(), _kinds(item, kinds)))
         elif item == "all":
-            found += [entry for name in PRESETS for entry in PRESETS[name]]
+            found += [entry for placement in known.values() for entry in placement]
         elif item == "everywhere":
             found += EVERYWHERE
-        elif item in PRESETS:
-            found += PRESETS[item]
+        elif item in known:
+            found += known[item]
         else:
             raise ValueError(
-                f"learnable_multipliers: {item!r} is no placement; give none, {', '.join(PRESETS)}, all, "
+                f"learnable_multipliers: {item!r} is no placement; give none, {', '.join(known)}, all, "
                 "everywhere, or PATTERN=KIND[+KIND] such as readout=scalar"
             )
     return tuple(found)
@@ -104,7 +104,7 @@ def multipliers_of(
 def unmatched(text: str, matrices: Sequence[Parameter], mixers: Mapping[str, str]) -> list[str]:
     """Patterns of the placement that fit no matrix, or all of it; of presets, only if nothing fits at all."""
     placement = _named(parse(text), mixers)
-    known = {pattern for preset in (*PRESETS.values(), EVERYWHERE) for pattern, _ in _named(preset, mixers)}
+    known = {pattern for preset in (*presets().values(), EVERYWHERE) for pattern, _ in _named(preset, mixers)}
     lost = [pattern for pattern, _ in placement if not any(_fits(pattern, matrix) for matrix in matrices)]
     if placement and len(lost) == len(placement):
         return [text]
@@ -126,7 +126,7 @@ def _kinds(item: str, text: str) -> Kinds:
 
 def _named(placement: Placement, mixers: Mapping[str, str]) -> Placement:
     """The presets' mixers by the names that they have in this model; a mixer that it lacks fits nothing."""
-    names = {kind: mixers.get(kind, "\0") for kind in ("attention", "gdn", "mamba2")}
+    names = {kind: mixers.get(kind, "\0") for kind in MIXERS}
     return tuple(
         (pattern.format(**names) if "{" in pattern else pattern, kinds) for pattern, kinds in placement
     )

@@ -1,115 +1,193 @@
 """The recipe of one training: all that decides its result, as one frozen value."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal
 
-from .identity import MATRIX_OPTIMIZERS, read_fields
-from .inventory import mixer_names, plain_parameters
+from ..architectures.registry import ARCHITECTURES
+from ..optimizers.registry import OPTIMIZERS
+from ..parametrization.registry import PARAMETRIZATIONS
+from .field import FRACTION, NON_NEGATIVE, POSITIVE, Age, Field, Point, Setting, check_fields, declared_fields
+from .inventory import plain_parameters
 from .placement import MATRIX_ROLES, unmatched
-from .shape import Shape
+from .shape import SHAPE_FIELDS, Shape
 
 RECIPE_VERSION = 1
 """Raised whenever the same recipe would train differently: old trials then keep their old ids."""
 
-SHAPE_FIELDS = frozenset(field.name for field in fields(Shape))
 
-Parametrization = Literal["sp", "mup", "depth-mup", "mup-width", "mup-plain"]
-Optimizer = Literal[
-    "adamw", "sgd", "lion", "sophia", "muon", "muon-kimi", "shampoo", "soap", "spectral-sphere"
-]  # fmt: skip
+def without_base(point: Point) -> bool:
+    return not PARAMETRIZATIONS[point["parametrization"]].needs_base
 
-NON_NEGATIVE = (
-    "weight_decay", "grad_clip", "final_lr", "seed", "eval_every", "multiplier_lr", "multiplier_decay",
-    "z_loss",
-)  # fmt: skip
-POSITIVE = (
-    "learning_rate", "epsilon", "init_scale", "steps", "batch_size", "eval_sequences", "embedding_multiplier",
-    "residual_multiplier", "attention_multiplier", "readout_multiplier", "gamma", "curvature_every",
-    "precondition_every", "norm_scale", "cooldown",
-)  # fmt: skip
-FRACTIONS = ("beta1", "beta2", "momentum", "warmup", "dropout")
+
+def multiplied(point: Point) -> bool:
+    """Whether matrices have learnable multipliers."""
+    return bool(point["learnable_multipliers"] != "none")
+
+
+def unmultiplied(point: Point) -> bool:
+    return not multiplied(point)
+
+
+def undecayed(point: Point) -> bool:
+    return not (point["weight_decay"] or (multiplied(point) and point["multiplier_decay"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One training of one proxy. Raises ValueError, naming the field, for an impossible value.
 
-    Learning rate, weight decay, epsilon and the multipliers are *base* values: the parametrization
+    Learning rate, weight decay, epsilon and the forward multipliers are *base* values: the parametrization
     turns them into the values of each parameter. `decay` names the convention of `weight_decay`:
     coupled, W <- W - lr * (A + weight_decay * W), or independent, W <- W - lr * A - weight_decay * W,
-    both following the schedule. A matrix optimizer acts on the hidden matrices (`matrices` all: on
-    embedding and readout too); AdamW takes the rest at `adamw_lr_ratio` times `learning_rate`, which must
-    be given. `warmup` is a fraction of `steps`, and so is `cooldown`, the linear fall at the end of the
-    schedule wsd (warm-up, stable, decay); `final_lr` is a fraction of `learning_rate`; `grad_clip` 0
-    switches clipping off; `batch_size` counts sequences; `eval_every` 0 evaluates only before the first and
-    after the last step. `z_loss` is the weight of the squared log normaliser in what is minimised, not in
-    the losses that are reported; `dropout` is on the embedding and on every branch.
+    both following the schedule.
 
     Learnable multipliers have a learning rate and a decay of their own, and AdamW whatever the optimizer;
     they do not count in the norm that is clipped, and are not clipped, unless `clip_multipliers`.
-    `frozen_gains` keeps the final norm's gain, or those of all norms, at one. `norm_scale` moves the norm
-    that weight decay and learning rate hold the matrices of one part at (embedding, readout, mlp or a mixer):
-    it multiplies their learning rate and divides their decay, for S = sqrt(lr/decay) at one sqrt(lr decay).
+    `norm_scale` moves the norm that weight decay and learning rate hold the matrices of one part at
+    (embedding, readout, mlp or a mixer): it multiplies their learning rate and divides their decay, for
+    S = sqrt(lr/decay) at one sqrt(lr decay).
     """
 
     shape: Shape
-    parametrization: Parametrization
-    optimizer: Optimizer
-    learning_rate: float
-    steps: int
-    batch_size: int
-    data: str
-    base_width: int | None = None
-    base_depth: int | None = None
-    seed: int = 0
-    weight_decay: float = 0.0
-    decay: Literal["coupled", "independent"] = "coupled"
-    beta1: float = 0.9
-    beta2: float = 0.95
-    epsilon: float = 1e-8
-    momentum: float = 0.9
-    nesterov: bool = True
-    adamw_lr_ratio: float | None = None
-    matrices: Literal["hidden", "all"] = "hidden"
-    gamma: float = 0.05
-    curvature_every: int = 10
-    precondition_every: int = 10
-    grad_clip: float = 1.0
-    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
-    warmup: float = 0.1
-    cooldown: float = 0.2
-    final_lr: float = 0.0
-    init: Literal["fan-in", "gpt2"] = "fan-in"
-    init_scale: float = 1.0
-    embedding_multiplier: float = 1.0
-    residual_multiplier: float = 1.0
-    attention_multiplier: float = 1.0
-    readout_multiplier: float = 1.0
-    multiplier_lr: float = 0.01
-    multiplier_decay: float = 0.002
-    clip_multipliers: bool = False
-    frozen_gains: Literal["none", "final", "all"] = "none"
-    norm_scale: float = 1.0
-    norm_scale_of: str = "readout"
-    z_loss: float = 0.0
-    dropout: float = 0.0
-    precision: Literal["float32", "bf16", "fp16"] = "float32"
-    activation_checkpointing: bool = False
-    eval_sequences: int = 128
-    eval_every: int = 0
+    parametrization: Annotated[
+        str, Setting("how everything scales (parametrization.md)", choices=PARAMETRIZATIONS)
+    ]
+    optimizer: Annotated[str, Setting("what trains", choices=OPTIMIZERS, shared=True)]
+    learning_rate: Annotated[float, Setting("base value", POSITIVE, tuned=True)]
+    steps: Annotated[int, Setting("optimizer steps", POSITIVE, shared=True, scale=True)]
+    batch_size: Annotated[int, Setting("sequences", POSITIVE, shared=True, scale=True)]
+    data: Annotated[str, Setting("digest of the data and how they are read", shared=True, decided_by="data")]
+    base_width: Annotated[
+        int | None, Setting("width of the base shape", idle=without_base, decided_by="base")
+    ] = None
+    base_depth: Annotated[
+        int | None, Setting("depth of the base shape", idle=without_base, decided_by="base")
+    ] = None
+    seed: Annotated[int, Setting("decides start and batches", NON_NEGATIVE)] = 0
+    weight_decay: Annotated[
+        float, Setting("base value, in the convention of decay", NON_NEGATIVE, tuned=True)
+    ] = 0.0
+    decay: Annotated[
+        Literal["coupled", "independent"],
+        Setting("coupled: multiplied by the learning rate", before="coupled", idle=undecayed),
+    ] = "coupled"
+    beta1: Annotated[float, Setting("of the first moment", FRACTION)] = 0.9
+    beta2: Annotated[float, Setting("of the second moment", FRACTION)] = 0.95
+    epsilon: Annotated[float, Setting("base value", POSITIVE, searched=True)] = 1e-8
+    momentum: Annotated[float, Setting("share of the last direction that is kept", FRACTION)] = 0.9
+    nesterov: Annotated[
+        bool,
+        Setting(
+            "Nesterov's momentum; false: heavy ball",
+            shared=True,
+            before=True,
+            idle=lambda point: point["momentum"] == 0,
+        ),
+    ] = True
+    adamw_lr_ratio: Annotated[
+        float | None,
+        Setting(
+            "AdamW's learning rate, for embedding, readout and vectors, over learning_rate; required there",
+            before=Age.UNKNOWN,
+        ),
+    ] = None
+    matrices: Annotated[
+        Literal["hidden", "all"],
+        Setting(
+            "what a matrix optimizer acts on; all: embedding and readout too", shared=True, before=Age.UNKNOWN
+        ),
+    ] = "hidden"
+    gamma: Annotated[float, Setting("scale of the curvature", POSITIVE, before=Age.UNKNOWN)] = 0.05
+    curvature_every: Annotated[
+        int, Setting("steps between estimates of the curvature", POSITIVE, shared=True, before=Age.UNKNOWN)
+    ] = 10
+    precondition_every: Annotated[
+        int, Setting("steps between roots, or turns of the basis", POSITIVE, shared=True, before=Age.UNKNOWN)
+    ] = 10
+    grad_clip: Annotated[float, Setting("global norm per trial; 0 is off", NON_NEGATIVE)] = 1.0
+    schedule: Annotated[
+        Literal["cosine", "linear", "constant", "wsd"],
+        Setting("after the warm-up; wsd: warm-up, stable, decay"),
+    ] = "cosine"
+    warmup: Annotated[float, Setting("fraction of steps", FRACTION)] = 0.1
+    cooldown: Annotated[
+        float,
+        Setting(
+            "wsd's linear fall at the end, a fraction of steps",
+            POSITIVE,
+            before=0.2,
+            idle=lambda point: point["schedule"] != "wsd",
+        ),
+    ] = 0.2
+    final_lr: Annotated[
+        float,
+        Setting("fraction of the peak", NON_NEGATIVE, idle=lambda point: point["schedule"] == "constant"),
+    ] = 0.0
+    init: Annotated[Literal["fan-in", "gpt2"], Setting("standard deviations at the base")] = "fan-in"
+    init_scale: Annotated[float, Setting("times the standard deviations", POSITIVE, tuned=True)] = 1.0
+    embedding_multiplier: Annotated[float, Setting("base value, forward", POSITIVE, tuned=True)] = 1.0
+    residual_multiplier: Annotated[
+        float, Setting("base value, forward, on each branch", POSITIVE, tuned=True)
+    ] = 1.0
+    attention_multiplier: Annotated[
+        float, Setting("base value, forward, on the logits of attention", POSITIVE, tuned=True)
+    ] = 1.0
+    readout_multiplier: Annotated[float, Setting("base value, forward", POSITIVE, tuned=True)] = 1.0
+    multiplier_lr: Annotated[
+        float, Setting("learning rate of learnable multipliers", NON_NEGATIVE, before=0.01, idle=unmultiplied)
+    ] = 0.01
+    multiplier_decay: Annotated[
+        float, Setting("weight decay of learnable multipliers", NON_NEGATIVE, before=0.002, idle=unmultiplied)
+    ] = 0.002
+    clip_multipliers: Annotated[
+        bool,
+        Setting(
+            "whether learnable multipliers are clipped and counted",
+            shared=True,
+            before=False,
+            idle=unmultiplied,
+        ),
+    ] = False
+    frozen_gains: Annotated[
+        Literal["none", "final", "all"], Setting("norm gains that stay at one", shared=True, before="none")
+    ] = "none"
+    norm_scale: Annotated[
+        float,
+        Setting(
+            "times sqrt(learning rate / decay) of one part's matrices, at a constant product",
+            POSITIVE,
+            before=1.0,
+        ),
+    ] = 1.0
+    norm_scale_of: Annotated[
+        str,
+        Setting(
+            "that part: embedding, readout, mlp or a mixer",
+            shared=True,
+            before="readout",
+            idle=lambda point: point["norm_scale"] == 1,
+        ),
+    ] = "readout"
+    z_loss: Annotated[
+        float,
+        Setting("weight of the squared log normaliser, minimised but not reported", NON_NEGATIVE, before=0.0),
+    ] = 0.0
+    dropout: Annotated[float, Setting("rate on the embedding and every branch", FRACTION, before=0.0)] = 0.0
+    activation_checkpointing: Annotated[
+        bool, Setting("blocks are computed again in the backward pass", shared=True, before=False)
+    ] = False
+    precision: Annotated[
+        Literal["float32", "bf16", "fp16"], Setting("autocast; fp16 scales each trial's loss", shared=True)
+    ] = "float32"
+    eval_sequences: Annotated[int, Setting("validation sequences", POSITIVE, shared=True)] = 128
+    eval_every: Annotated[
+        int, Setting("steps between evaluations; 0: first and last only", NON_NEGATIVE, shared=True)
+    ] = 0
 
     def __post_init__(self) -> None:
-        for name in POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
-        for name in NON_NEGATIVE:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is negative")
-        for name in FRACTIONS:
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is outside [0, 1)")
-        if self.optimizer in MATRIX_OPTIMIZERS and not (self.adamw_lr_ratio or 0) > 0:
+        check_fields(self, RECIPE_FIELDS.values())
+        if OPTIMIZERS[self.optimizer].matrices and not (self.adamw_lr_ratio or 0) > 0:
             raise ValueError(
                 f"adamw_lr_ratio: {self.optimizer} leaves embedding, readout and vectors to AdamW; give its "
                 "learning rate as a fraction of learning_rate, such as 0.1"
@@ -121,8 +199,7 @@ class Recipe:
         if self.shape.vectors and self.z_loss:
             raise ValueError("z_loss: the outputs are numbers and have no normaliser; give 0")
         self._check_matrices()
-        if self.parametrization != "sp":
-            self.base_shape()
+        self.base_shape()
 
     def _check_matrices(self) -> None:
         """That the fields which name matrices name some."""
@@ -130,7 +207,8 @@ class Recipe:
         if shape.learnable_multipliers == "none" and self.norm_scale == 1:
             return
         matrices = [p for p in plain_parameters(shape) if p.role in MATRIX_ROLES]
-        if lost := unmatched(shape.learnable_multipliers, matrices, mixer_names(shape)):
+        names = ARCHITECTURES[shape.architecture].module_names
+        if lost := unmatched(shape.learnable_multipliers, matrices, names):
             modules = dict.fromkeys(p.pattern.removesuffix(".weight") for p in matrices)
             raise ValueError(
                 f"learnable_multipliers: {', '.join(lost)} fits no matrix of a {shape.architecture}; "
@@ -149,7 +227,7 @@ class Recipe:
         Under SP every shape is its own base: all ratios are 1, and one set of hyperparameters serves
         all sizes. That single sentence is the whole difference between SP and the other tables.
         """
-        if self.parametrization == "sp":
+        if not PARAMETRIZATIONS[self.parametrization].needs_base:
             return self.shape
         if self.base_width is None or self.base_depth is None:
             raise ValueError(f"base: parametrization {self.parametrization} needs base.width and base.depth")
@@ -163,9 +241,10 @@ class Recipe:
         values = asdict(self)
         return {**values.pop("shape"), **values}
 
-    def canonical(self) -> dict[str, Any]:
-        """The fields that this recipe reads: equal exactly when two recipes are the same training."""
-        return {**read_fields(self.point()), "recipe_version": RECIPE_VERSION}
+
+RECIPE_FIELDS = declared_fields(Recipe)
+FIELDS: dict[str, Field] = {**SHAPE_FIELDS, **RECIPE_FIELDS}
+"""Every field of a recipe, its shape's first."""
 
 
 def differing_field(one: Recipe, other: Recipe) -> str:

@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-
-from ..optimizers.direction import Direction, Hyperparameters
 
 State = dict[str, Any]
 
@@ -82,35 +79,6 @@ class Checkpoints:
             if path != kept:
                 path.unlink(missing_ok=True)
         self._last = time.monotonic()
-
-
-def direction_state(direction: Direction) -> State:
-    """The tensors and counts that an optimizer's direction has gathered, by name."""
-    state: State = {}
-    for name, value in vars(direction).items():
-        if isinstance(value, Hyperparameters):
-            continue  # they follow from the recipes
-        state[name] = value if value is None or isinstance(value, _PLAIN) else direction_state(value)
-    return state
-
-
-def restore_direction(direction: Direction, state: State, device: torch.device) -> None:
-    """Puts back what `direction_state` took."""
-    for name, value in state.items():
-        if isinstance(value, dict):
-            restore_direction(getattr(direction, name), value, device)
-        else:
-            setattr(direction, name, _placed(value, device))
-
-
-_PLAIN = (Tensor, list, int, float)
-
-
-def _placed(value: object, device: torch.device) -> object:
-    if isinstance(value, list):
-        return [_placed(item, device) for item in value]
-    # Cloned, so that it lies in memory as a tensor of the training's own would: sums stay bit-identical.
-    return value.to(device).clone() if isinstance(value, Tensor) else value
 
 
 def _digest(path: Path) -> str:

@@ -16,6 +16,7 @@ from ...layers.norm import norm
 from ...layers.positions import rotate
 from ...layers.trace import Trace
 from ...recipe.shape import Shape
+from .declaration import kv_head_count
 
 
 def attention(
@@ -67,5 +68,5 @@ def _seen(time: int, window: int, causal: bool, device: torch.device) -> Tensor:
 
 def _shared(x_NGTE: Tensor, shape: Shape) -> Tensor:
     """Each key/value head once for every query head that reads it, [N, H, T, E]."""
-    queries = shape.head_count // shape.kv_head_count
+    queries = shape.head_count // kv_head_count(shape)
     return x_NGTE if queries == 1 else x_NGTE.repeat_interleave(queries, dim=1)

@@ -5,16 +5,17 @@ K trials, B batch, T time, H heads, E head size, D width, C channels, N = K * B 
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...layers.linear import projection
 from ...layers.multiplier import Multiplier, scaled
 from ...layers.norm import NORM_EPS
+from ...layers.precision import autocast
 from ...layers.trace import Trace
 from ...recipe.shape import Shape
 from ..gates import chunk_size, log_decay, mixed, wide
+from .declaration import key_head_count
 from .delta_rule import chunked_delta_rule
 
 
@@ -30,13 +31,12 @@ def gated_deltanet(
     """
     k, b, t, _ = x_KBTD.shape
     h = shape.head_count
+    heads_of = {"query": key_head_count(shape), "key": key_head_count(shape), "value": h}
 
     def heads(which: str) -> Tensor:
         """One row per trial, sequence and value head, [N, T, E]."""
         y_KBTC = mixed(x_KBTD, parameters, f"{name}.{which}", trace)
-        y_KBHTE = wide(
-            y_KBTC.unflatten(3, (-1, y_KBTC.shape[3] // _head_count(shape, which))).transpose(2, 3)
-        )
+        y_KBHTE = wide(y_KBTC.unflatten(3, (-1, y_KBTC.shape[3] // heads_of[which])).transpose(2, 3))
         if which == "value":
             return y_KBHTE.flatten(0, 2)
         y_KBHTE = F.normalize(y_KBHTE, dim=-1)
@@ -50,7 +50,7 @@ def gated_deltanet(
     if shape.negative_eigenvalues:
         beta_KBTH = 2 * beta_KBTH
     g_NT, beta_NT = (x_KBTH.transpose(2, 3).flatten(0, 2) for x_KBTH in (g_KBTH, beta_KBTH))
-    with torch.autocast(x_KBTD.device.type, enabled=False):
+    with autocast(x_KBTD.device, None):
         o_NTE = chunked_delta_rule(q_NTE, k_NTE, v_NTE, g_NT, beta_NT, chunk_size(x_KBTD.device))
     o_KBTHE = scaled(o_NTE.view(k, b, h, t, -1).transpose(2, 3), state)
     trace(f"{name}.state", v_NTE, o_KBTHE)
@@ -59,7 +59,3 @@ def gated_deltanet(
     if shape.output_gate:
         o_KBTC = o_KBTC * F.silu(projection(x_KBTD, parameters, f"{name}.gate", trace))
     return projection(o_KBTC, parameters, f"{name}.output", trace)
-
-
-def _head_count(shape: Shape, which: str) -> int:
-    return shape.head_count if which == "value" else shape.head_count // shape.values_per_key

@@ -6,13 +6,13 @@ P value size, Z = K * B.
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...layers.linear import projection
 from ...layers.multiplier import Multiplier, scaled
 from ...layers.norm import norm
+from ...layers.precision import autocast
 from ...layers.trace import Trace
 from ...recipe.shape import Shape
 from ..gates import chunk_size, log_decay, mixed, wide
@@ -44,7 +44,7 @@ def mamba2(
     v_KBTHP = mixed(x_KBTD, parameters, f"{name}.x", trace).unflatten(3, (heads, -1))
     c_KBGTN = scaled(state_side("c"), scores)
     g_KBTH, dt_KBTH = log_decay(x_KBTD, parameters, name, "dt", trace)
-    with torch.autocast(x_KBTD.device.type, enabled=False):
+    with autocast(x_KBTD.device, None):
         v_KBTHP = wide(v_KBTHP)
         o_ZGJTP = chunked_state_space(
             c_KBGTN.flatten(0, 1),

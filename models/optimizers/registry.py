@@ -1,0 +1,35 @@
+"""The optimizers, by the names that sweep files use."""
+
+from .adamw import ADAMW
+from .lion import LION
+from .muon import MUON, MUON_KIMI
+from .optimizer import Optimizer
+from .sgd import SGD
+from .shampoo import SHAMPOO
+from .soap import SOAP
+from .sophia import SOPHIA
+from .spectral_sphere import SPECTRAL_SPHERE
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "adamw": ADAMW,
+    "sgd": SGD,
+    "lion": LION,
+    "sophia": SOPHIA,
+    "muon": MUON,
+    "muon-kimi": MUON_KIMI,
+    "shampoo": SHAMPOO,
+    "soap": SOAP,
+    "spectral-sphere": SPECTRAL_SPHERE,
+}
+
+BESIDE = "adamw"
+"""What takes the parameters that a matrix optimizer does not act on, and learnable multipliers always."""
+
+PAIRING = frozenset({"adamw_lr_ratio", "matrices"})
+"""The fields that decide how a matrix optimizer and AdamW share the parameters."""
+
+
+def optimizer_reads(name: str) -> frozenset[str]:
+    """The fields that only some optimizers read and this one does, by itself or by AdamW beside it."""
+    own = OPTIMIZERS[name]
+    return own.reads | OPTIMIZERS[BESIDE].reads | PAIRING if own.matrices else own.reads

@@ -1,0 +1,33 @@
+"""muP's width rules and no depth rule: every power of m_L is left out."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+from . import mup
+from .parametrization import Parametrization
+from .power import Power
+from .row import Update, UpdateTable
+
+
+def _width_only(power: Power) -> Power:
+    return replace(power, depth=Fraction(0))
+
+
+def _update(optimizer: str) -> UpdateTable:
+    return {
+        role: Update(
+            _width_only(row.learning_rate),
+            _width_only(row.weight_decay),
+            None if row.epsilon is None else _width_only(row.epsilon),
+            row.source,
+        )
+        for role, row in mup.UPDATE[optimizer].items()
+    }
+
+
+MUP_WIDTH = Parametrization(
+    init=mup.INIT,
+    multiplier={site: _width_only(power) for site, power in mup.MULTIPLIER.items()},
+    update=_update,
+    gradients=mup.ADAMW,
+)

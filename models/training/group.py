@@ -1,0 +1,75 @@
+"""K trials of one shape as one tensor program: what does not change while they train.
+
+K trials, B batch, T time, V outputs.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..architectures.proxy import Regime
+from ..architectures.registry import ARCHITECTURES
+from ..layers.dropout import Dropout
+from ..layers.multiplier import multiplier
+from ..layers.precision import autocast
+from ..layers.trace import Trace, untraced
+from ..optimizers.registry import OPTIMIZERS
+from ..parametrization.rules import multipliers
+from ..recipe.group import check_group
+from ..recipe.recipe import Recipe
+from .layout import Layout
+from .schedule import schedule_factor
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Group:
+    """The recipes of a group on a device. Raises ValueError, naming the field, for recipes that cannot be one
+    group (`recipe.group`).
+
+    `micro_batches` parts of a batch follow each other where a whole one does not fit.
+    """
+
+    def __init__(self, recipes: Sequence[Recipe], device: torch.device, micro_batches: int = 1) -> None:
+        check_group(recipes)
+        self.recipes, self.device, self.micro_batches = recipes, device, micro_batches
+        self.one = recipes[0]
+        self.seeds = [recipe.seed for recipe in recipes]
+        self.layout = Layout(recipes, device)
+        self.clip_K = self.per_trial([recipe.grad_clip or math.inf for recipe in recipes])
+        self.z_K = self.per_trial([recipe.z_loss for recipe in recipes])
+        self._drop_K = self.per_trial([recipe.dropout for recipe in recipes])
+        self.penalised = any(recipe.z_loss for recipe in recipes)
+        self.observes = OPTIMIZERS[self.one.optimizer].observe is not None
+        self.scales_loss = self.one.precision == "fp16"
+        self._drops = any(recipe.dropout for recipe in recipes)
+        self._forward = ARCHITECTURES[self.one.shape.architecture].forward()
+        sites = [multipliers(recipe) for recipe in recipes]
+        self._sites = {site: multiplier([trial[site] for trial in sites], device) for site in sites[0]}
+
+    def logits(
+        self,
+        inputs: Tensor,
+        views: Mapping[str, Tensor],
+        trace: Trace = untraced,
+        regime: Regime | None = None,
+    ) -> Tensor:
+        """The group's logits [K, B, T, V] with the given parameters."""
+        with autocast(self.device, AUTOCAST.get(self.one.precision)):
+            return self._forward(self.one.shape, views, self._sites, inputs, trace, regime or Regime())
+
+    def regime(self, step: int, begin: int, sequences: int) -> Regime:
+        """Of the part of a batch of `sequences` that begins at the sequence `begin`."""
+        return Regime(
+            dropout=Dropout(self._drop_K, self.seeds, step, begin, sequences) if self._drops else None,
+            checkpointing=self.one.activation_checkpointing,
+        )
+
+    def schedule_K(self, step: int) -> Tensor:
+        """Each trial's learning rate at a step over its peak."""
+        return self.per_trial([schedule_factor(recipe, step) for recipe in self.recipes])
+
+    def per_trial(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self.device)

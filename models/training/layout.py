@@ -1,0 +1,146 @@
+"""Where the stacked parameters of K trials lie, and what each buffer of them trains with.
+
+Parameters of one role live in one buffer [K, P] (those of a matrix optimizer, in one buffer per shape),
+so that learning rate, weight decay and epsilon are [K, 1] columns, the optimizer needs a handful of
+operations whatever the depth, and a trial's gradient norm is one reduction. The model sees differentiable
+views [K, *shape].
+
+K trials, P parameters of one buffer, laid end to end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..optimizers.optimizer import Hyperparameters, Optimizer
+from ..optimizers.registry import OPTIMIZERS
+from ..parametrization.rules import ParameterRule, is_frozen, is_norm_scaled, parameter_rules
+from ..recipe.initial import initial_draw
+from ..recipe.recipe import Recipe
+from ..recipe.role import Parameter, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What the parameters of one buffer share. `matrix` is their shape where a matrix optimizer needs it,
+    `apart` is for those whose learning rate is not that of their role."""
+
+    optimizer: str
+    role: Role
+    decayed: bool
+    matrix: tuple[int, int] | None
+    apart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One buffer: its parameters in their order, their optimizer and what that is given.
+
+    `shrink_K1` is what a step takes off the weights, as a fraction, at the schedule's peak; None where it is
+    zero for every trial. `clipped`: whether it counts in the gradient norm and is clipped by it.
+    """
+
+    members: tuple[Parameter, ...]
+    optimizer: Optimizer
+    hyperparameters: Hyperparameters
+    rate_K1: Tensor
+    shrink_K1: Tensor | None
+    clipped: bool
+
+    def views(self, buffer_KP: Tensor) -> dict[str, Tensor]:
+        """Every parameter by name, [K, *shape]. Splitting makes its gradient one concatenation."""
+        parts = buffer_KP.split([member.size for member in self.members], dim=1)
+        pairs = zip(self.members, parts, strict=True)
+        return {member.name: part.view(-1, *member.shape) for member, part in pairs}
+
+    @torch.no_grad()
+    def step(self, weight_KP: Tensor, direction_KP: Tensor, factor_K1: Tensor) -> None:
+        """W <- (1 - shrink) W - lr A, in place, both times the factor."""
+        if self.shrink_K1 is not None:
+            weight_KP.mul_(1 - self.shrink_K1 * factor_K1)
+        weight_KP.addcmul_(direction_KP, self.rate_K1 * factor_K1, value=-1)
+
+
+class Layout:
+    """The buffers of a group, in an order that its recipes decide."""
+
+    def __init__(self, recipes: Sequence[Recipe], device: torch.device) -> None:
+        self._recipes, self._device = recipes, device
+        rules = [parameter_rules(recipe) for recipe in recipes]
+        members: dict[Key, list[Parameter]] = {}
+        for rule in rules[0]:
+            members.setdefault(_key(rule, recipes), []).append(rule.parameter)
+        self._rules = [{rule.parameter.name: rule for rule in trial} for trial in rules]
+        self.blocks = [self._block(key, held) for key, held in members.items()]
+
+    def views(self, buffers_KP: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Every parameter by name, [K, *shape]."""
+        found: dict[str, Tensor] = {}
+        for block, buffer_KP in zip(self.blocks, buffers_KP, strict=True):
+            found |= block.views(buffer_KP)
+        return found
+
+    def first_values(self) -> list[Tensor]:
+        """The buffers before the first step, as leaves [K, P]."""
+        return [self._drawn(block.members).requires_grad_() for block in self.blocks]
+
+    def _drawn(self, members: Sequence[Parameter]) -> Tensor:
+        draws: dict[tuple[int, str], np.ndarray] = {}
+        rows = []
+        for recipe, rules in zip(self._recipes, self._rules, strict=True):
+            parts = []
+            for member in members:
+                key = (recipe.seed, member.name)
+                if key not in draws:
+                    draws[key] = initial_draw(member.name, member.shape, member.start, recipe.seed)
+                std = rules[member.name].init_std
+                parts.append(draws[key] if std is None else draws[key] * np.float32(std))
+            rows.append(np.concatenate(parts))
+        return torch.from_numpy(np.stack(rows)).to(self._device)
+
+    def _block(self, key: Key, members: Sequence[Parameter]) -> Block:
+        first = [rules[members[0].name] for rules in self._rules]
+        return Block(
+            members=tuple(members),
+            optimizer=OPTIMIZERS[key.optimizer],
+            hyperparameters=self._hyperparameters(first, key),
+            rate_K1=self._column([rule.learning_rate for rule in first]),
+            shrink_K1=self._shrink_column(first),
+            clipped=key.role is not Role.MULTIPLIER or self._recipes[0].clip_multipliers,
+        )
+
+    def _hyperparameters(self, first: Sequence[ParameterRule], key: Key) -> Hyperparameters:
+        return Hyperparameters(
+            beta1_K1=self._column([recipe.beta1 for recipe in self._recipes]),
+            beta2_K1=self._column([recipe.beta2 for recipe in self._recipes]),
+            epsilon_K1=self._column([rule.epsilon or 0.0 for rule in first]),
+            momentum_K1=self._column([recipe.momentum for recipe in self._recipes]),
+            gamma_K1=self._column([recipe.gamma for recipe in self._recipes]),
+            nesterov=self._recipes[0].nesterov,
+            precondition_every=self._recipes[0].precondition_every,
+            matrix=key.matrix,
+            lookup=key.role is Role.INPUT,
+        )
+
+    def _shrink_column(self, first: Sequence[ParameterRule]) -> Tensor | None:
+        values = [
+            rule.weight_decay * (rule.learning_rate if recipe.decay == "coupled" else 1.0)
+            for recipe, rule in zip(self._recipes, first, strict=True)
+        ]
+        return self._column(values) if any(values) else None
+
+    def _column(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self._device)[:, None]
+
+
+def _key(rule: ParameterRule, recipes: Sequence[Recipe]) -> Key:
+    """Routing is by role; only a buffer that holds matrices for a matrix optimizer knows their shape."""
+    parameter, matrix = rule.parameter, None
+    if OPTIMIZERS[rule.optimizer].matrices:
+        rows, columns = parameter.shape
+        matrix = rows, columns
+    apart = is_frozen(parameter, recipes[0]) or any(is_norm_scaled(parameter, recipe) for recipe in recipes)
+    return Key(rule.optimizer, parameter.role, parameter.decayed, matrix, apart)

@@ -1,0 +1,78 @@
+"""What changes while a group trains. Every tensor is made once and then changed in place.
+
+K trials, P parameters of one buffer.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from ..optimizers.optimizer import State
+from .group import Group
+from .overflow import FIRST_SCALE
+
+Tree = Any
+"""Tensors in lists and dicts, as checkpoints hold them."""
+
+
+@dataclass(slots=True)
+class GroupState:
+    """Weights, what the optimizers remember of each buffer, and how each trial stands.
+
+    `alive_K`: whether a trial's losses and gradients were finite so far; `broke_K` the step at which they
+    were not, -1 before. `scale_K` is what each loss is multiplied by before its gradient is taken, and
+    `served_K` the steps since that changed (`overflow`).
+    """
+
+    buffers_KP: list[Tensor]
+    optimizers: list[State]
+    alive_K: Tensor
+    broke_K: Tensor
+    scale_K: Tensor
+    served_K: Tensor
+
+    @classmethod
+    def first(cls, group: Group) -> Self:
+        """The state before the first step."""
+        trials, device = len(group.recipes), group.device
+        buffers_KP = group.layout.first_values()
+        return cls(
+            buffers_KP,
+            [
+                block.optimizer.init(buffer_KP, block.hyperparameters)
+                for block, buffer_KP in zip(group.layout.blocks, buffers_KP, strict=True)
+            ],
+            torch.ones(trials, dtype=torch.bool, device=device),
+            torch.full((trials,), -1, device=device),
+            torch.full((trials,), FIRST_SCALE if group.scales_loss else 1.0, device=device),
+            torch.zeros(trials, device=device),
+        )
+
+    def held(self) -> Tree:
+        """All of it, for a checkpoint."""
+        return {field.name: _detached(getattr(self, field.name)) for field in fields(self)}
+
+    @torch.no_grad()
+    def put_back(self, held: Tree) -> None:
+        """What `held` took. Raises KeyError or ValueError for the state of another group."""
+        for field in fields(self):
+            _copy(getattr(self, field.name), held[field.name])
+
+
+def _detached(tree: Tree) -> Tree:
+    if isinstance(tree, dict):
+        return {name: _detached(part) for name, part in tree.items()}
+    return [_detached(part) for part in tree] if isinstance(tree, list) else tree.detach()
+
+
+def _copy(own: Tree, held: Tree) -> None:
+    if isinstance(own, dict):
+        for name, part in own.items():
+            _copy(part, held[name])
+    elif isinstance(own, list):
+        for part, other in zip(own, held, strict=True):
+            _copy(part, other)
+    else:
+        own.copy_(held)

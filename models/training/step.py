@@ -1,0 +1,128 @@
+"""One step of a group, as a function of explicit state: it reads no value of any tensor.
+
+So it may be captured or compiled, and the device is never waited for. A trial that breaks gets a zero
+gradient and a zero learning rate from then on: its slice is frozen, its neighbours never notice.
+
+K trials, B batch, T time, V outputs, P parameters of one buffer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .curvature import own_labels
+from .group import Group
+from .loss import loss, z_penalty
+from .overflow import finite, served
+from .state import GroupState
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A batch on the group's device: inputs, and labels [K, B, T]."""
+
+    inputs: Tensor
+    labels_KBT: Tensor
+
+
+class Take(Protocol):
+    """How gradients are taken: `gradients`, or that until nothing overflows."""
+
+    def __call__(
+        self, group: Group, state: GroupState, batch: Placed, step: int, penalised: bool
+    ) -> tuple[Tensor, list[Tensor]]: ...
+
+
+def advance(
+    group: Group, state: GroupState, batch: Placed, step: int, take: Take | None = None
+) -> tuple[Tensor, Tensor]:
+    """One step of all trials; returns the loss before it and the gradient norm, each [K]."""
+    take = take or gradients
+    blocks = group.layout.blocks
+    loss_K, gradients_KP = take(group, state, batch, step, True)
+    if group.scales_loss:
+        served(state)
+    norms_K = [torch.linalg.vector_norm(g, dim=1) for g in gradients_KP]
+    counted_K = [norm_K for norm_K, block in zip(norms_K, blocks, strict=True) if block.clipped]
+    norm_K = torch.stack(counted_K).norm(dim=0)
+    broken_K = state.alive_K & ~(loss_K.isfinite() & torch.stack(norms_K).isfinite().all(dim=0))
+    state.broke_K.masked_fill_(broken_K, step)
+    state.alive_K.logical_and_(~broken_K)
+    gradients_KP = _of_the_living(gradients_KP, state)
+    if group.observes and step % group.one.curvature_every == 0:
+        _observe(group, state, batch, step, take)
+    clip_K = (group.clip_K / (norm_K + 1e-6)).clamp(max=1.0)
+    clip_K1 = torch.where(state.alive_K, clip_K, 0.0)[:, None]  # a broken trial's norm may be NaN
+    factor_K1 = (group.schedule_K(step) * state.alive_K)[:, None]
+    for block, buffer_KP, memory, g in zip(
+        blocks, state.buffers_KP, state.optimizers, gradients_KP, strict=True
+    ):
+        with torch.no_grad():
+            clipped_KP = g.mul_(clip_K1) if block.clipped else g
+            direction_KP = block.optimizer.update(memory, clipped_KP, buffer_KP, block.hyperparameters, step)
+            block.step(buffer_KP, direction_KP, factor_K1)
+    return loss_K, norm_K
+
+
+def gradients(
+    group: Group, state: GroupState, batch: Placed, step: int, penalised: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """Mean loss of the batch, [K], and the gradients of what is minimised, or of the loss alone."""
+    loss_K, scaled_KP = scaled_gradients(group, state, batch, step, penalised)
+    return loss_K, unscaled(group, state, scaled_KP)
+
+
+def unscaled(group: Group, state: GroupState, scaled_KP: Sequence[Tensor]) -> list[Tensor]:
+    return [g / state.scale_K[:, None] for g in scaled_KP] if group.scales_loss else list(scaled_KP)
+
+
+def scaled_gradients(
+    group: Group, state: GroupState, batch: Placed, step: int, penalised: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """Gradients times the scale of the loss, one micro-batch after the other."""
+    inputs, labels_KBT = batch.inputs, batch.labels_KBT
+    loss_K, total_KP = torch.zeros(len(group.recipes), device=group.device), None
+    size = -(-inputs.shape[1] // group.micro_batches)
+    for begin in range(0, inputs.shape[1], size):
+        part, part_labels_KBT = inputs[:, begin : begin + size], labels_KBT[:, begin : begin + size]
+        share = part.shape[1] / inputs.shape[1]
+        regime = group.regime(step, begin, inputs.shape[1])
+        out_KBTV = group.logits(part, group.layout.views(state.buffers_KP), regime=regime)
+        part_K = loss(out_KBTV, part_labels_KBT) * share
+        minimised_K = part_K
+        if penalised and group.penalised:
+            minimised_K = part_K + group.z_K * z_penalty(out_KBTV, part_labels_KBT) * share
+        part_KP = torch.autograd.grad((minimised_K * state.scale_K).sum(), state.buffers_KP)
+        loss_K += part_K.detach()
+        total_KP = part_KP if total_KP is None else torch._foreach_add(total_KP, part_KP)
+    assert total_KP is not None
+    return loss_K, list(total_KP)
+
+
+def _of_the_living(gradients_KP: Sequence[Tensor], state: GroupState) -> list[Tensor]:
+    dead_K1 = ~state.alive_K[:, None]
+    return [g.masked_fill_(dead_K1, 0.0) for g in gradients_KP]
+
+
+def _observe(group: Group, state: GroupState, batch: Placed, step: int, take: Take) -> None:
+    """Hands Sophia the Gauss-Newton-Bartlett estimate, n g * g, with g the gradient on labels of the model's
+    own.
+
+    n counts the labelled positions of the batch (arXiv:2305.14342, algorithm 2). Learnable multipliers are
+    AdamW's and see none.
+    """
+    inputs, labels_KBT = batch.inputs, batch.labels_KBT
+    with torch.no_grad():
+        regime = group.regime(step, 0, inputs.shape[1])
+        out_KBTV = group.logits(inputs, group.layout.views(state.buffers_KP), regime=regime)
+    drawn_KBT = own_labels(out_KBTV, labels_KBT, group.seeds, step)
+    _, gradients_KP = take(group, state, Placed(inputs, drawn_KBT), step, False)
+    labelled = (labels_KBT[0] >= 0).sum() if not labels_KBT.is_floating_point() else labels_KBT[0].numel()
+    curvatures_KP = [g.square().mul_(labelled) for g in gradients_KP]
+    dead_K1 = ~(state.alive_K & finite(curvatures_KP))[:, None]
+    for block, memory, h in zip(group.layout.blocks, state.optimizers, curvatures_KP, strict=True):
+        if block.optimizer.observe is not None:
+            block.optimizer.observe(memory, h.masked_fill_(dead_K1, 0.0), block.hyperparameters)

@@ -1,0 +1,47 @@
+"""Declarations are the one place where a fact stands: what is made of them, and that nothing is left over."""
+
+from pathlib import Path
+
+import pytest
+
+from mutransfer.models.architectures.registry import ARCHITECTURES
+from mutransfer.models.mixers.registry import MIXERS
+from mutransfer.models.optimizers.registry import BESIDE, OPTIMIZERS, PAIRING, optimizer_reads
+from mutransfer.models.recipe.identity import readers
+from mutransfer.models.recipe.recipe import FIELDS, RECIPE_FIELDS
+from mutransfer.models.recipe.shape import SHAPE_FIELDS
+from mutransfer.results.schema import POINT
+from mutransfer.sweeps.reference import fields_markdown
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_docs_page_is_the_declarations() -> None:
+    """Mend it with: python -m mutransfer.sweeps.reference, in place of the page's table."""
+    assert fields_markdown() in (DOCS / "sweep-file.md").read_text()
+
+
+def test_who_reads_a_field_names_one() -> None:
+    assert {*readers()} <= {*FIELDS}
+    of_mixers = set().union(*(mixer.reads for mixer in MIXERS.values()))
+    assert of_mixers <= {*SHAPE_FIELDS} | {"attention_multiplier"}
+    assert PAIRING | set().union(*(o.reads for o in OPTIMIZERS.values())) <= {*RECIPE_FIELDS}
+    assert all(architecture.reads <= {*FIELDS} for architecture in ARCHITECTURES.values())
+
+
+def test_a_matrix_optimizer_reads_what_adamw_beside_it_reads() -> None:
+    for name, optimizer in OPTIMIZERS.items():
+        beside = OPTIMIZERS[BESIDE].reads | PAIRING
+        assert (beside <= optimizer_reads(name)) == optimizer.matrices or name == BESIDE
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_default_is_allowed_by_its_own_declaration(name: str) -> None:
+    field = FIELDS[name]
+    assert field.required or field.fault(field.default) is None
+    assert field.setting.says
+    assert not (field.setting.tuned and field.setting.searched), "tuned ones are searched anyway"
+
+
+def test_the_store_has_a_column_for_every_field() -> None:
+    assert [column.name for column in POINT] == [*FIELDS]

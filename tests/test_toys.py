@@ -1,0 +1,79 @@
+"""What is registered is known everywhere: a toy of each kind goes from the sweep file to the export."""
+
+from pathlib import Path
+
+import pytest
+import toys
+
+from mutransfer.models.architectures.registry import ARCHITECTURES
+from mutransfer.models.mixers.registry import MIXERS
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.parametrization import depth_mup, mup
+from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
+from mutransfer.orchestrator.estimate import estimate
+from mutransfer.orchestrator.evidence import gather
+from mutransfer.orchestrator.export import Target, export_object
+from mutransfer.orchestrator.export_texts import export_text
+from mutransfer.orchestrator.plan import Device
+from mutransfer.orchestrator.reconcile import prepare
+from mutransfer.orchestrator.record.directory import SweepDirectory
+from mutransfer.orchestrator.rule_tables import tables_object
+from mutransfer.orchestrator.rules import family_object
+from mutransfer.orchestrator.worker import Task, perform
+from mutransfer.results.choice import choose
+from mutransfer.results.contract import report_object
+from mutransfer.sweeps.load import load_sweep
+
+CPU = Device("cpu", 1)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line in a registry each; the architecture that has the mixer and the optimizer's rows beside it."""
+    monkeypatch.setitem(MIXERS, "mean", toys.MEAN)
+    monkeypatch.setitem(ARCHITECTURES, "mean-net", toys.MEAN_NET)
+    monkeypatch.setitem(OPTIMIZERS, "sign", toys.SIGN)
+    monkeypatch.setitem(mup.UPDATE, "sign", toys.SIGN_TABLE)
+    monkeypatch.setitem(depth_mup.UPDATE, "sign", toys.SIGN_TABLE)
+    monkeypatch.setitem(PARAMETRIZATIONS, "loud", toys.LOUD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("architecture", "mean-net"), ("optimizer", "sign"), ("parametrization", "loud")]
+)
+def test_from_the_sweep_file_to_the_export(kind: str, name: str, sweep_file: Path, tmp_path: Path) -> None:
+    rates = "{log2: [-12, -2], step: 2}" if name == "sign" else "{log2: [-10, 2], step: 2}"
+    chosen = {"parametrization": "mup", kind: name}
+    sweep = load_sweep(
+        str(sweep_file),
+        ["steps=12", "learnable_multipliers=all" if name == "mean-net" else "mlp_ratio=2",
+         f"learning_rate={rates}", *(f"{field}={value}" for field, value in chosen.items())],
+    )  # fmt: skip
+    (shape_cost, *_) = estimate(sweep, CPU, 1).shapes
+    assert shape_cost.flops > 0
+    trial = sweep.expansion.trials[0]
+    assert family_object(trial.recipe)[kind] == name
+    directory = SweepDirectory(tmp_path / "out")
+    work, _ = prepare(sweep, directory, CPU, 1)
+    for job in work.remaining:
+        task = Task(
+            directory=str(directory.path), job=job.id, backend="test", device="cpu", gpus=0.0,
+            checkpoint_seconds=0.0, hang_seconds=60.0,
+        )  # fmt: skip
+        end = perform(task.text())
+        assert end.kind == "finished", end
+    evidence = gather([directory.path])
+    assert not evidence.problems
+    (comparison,) = report_object(evidence.content.comparisons)["comparisons"]
+    assert comparison[kind] == name
+    best = choose(evidence.content.comparisons)
+    handed = export_object(best, evidence.rows, Target(64, 2))
+    assert handed[kind] == name and handed["parameters"]
+    assert name in export_text(handed, "yaml")
+
+
+def test_the_tables_hold_the_toys() -> None:
+    tables = tables_object()
+    assert "loud" in tables["init"] and "loud" in tables["multipliers"]
+    rows = {(row["parametrization"], row["optimizer"]) for row in tables["updates"]}
+    assert rows == {(p, o) for p in PARAMETRIZATIONS for o in OPTIMIZERS}
