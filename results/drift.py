@@ -24,7 +24,6 @@ from .posterior import DRAWS
 from .scaling import Metrics, metrics
 from .verdict import Estimate, Verdict, decide
 
-
 SAME_OCTAVES = 1e-6
 """A value this close to one that was tried is that one: what is said of it must not hang on the rounding of a
 mean of optima, which differs from machine to machine."""

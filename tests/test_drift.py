@@ -215,7 +215,7 @@ def test_the_json_contract() -> None:
 
 
 def test_the_penalty_does_not_hang_on_the_rounding_of_the_value_transferred() -> None:
-    """A value at the end of the fitted window, or the last one before divergence, a rounding to either side."""
+    """At the end of the fitted window, and at the last value before divergence."""
     y = parabola(-5.0).y.copy()
     y[GRID > -3.0] = np.inf
     fit = judge([parabola(-5.0), curve(y + 0.1 * np.abs(np.sin(GRID)), scale=64)]).family.fits[-1]

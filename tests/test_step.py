@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mutransfer.models.architectures.registry import ARCHITECTURES
+from mutransfer.models.optimizers import spectral_sphere
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.recipe.recipe import FIELDS, Recipe
 from mutransfer.models.training.group import Group
@@ -20,6 +21,13 @@ from mutransfer.models.training.step import Placed, advance
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 STEPS = 2  # the first one, which begins statistics and bases, and one that follows them
+
+
+@pytest.fixture(autouse=True)
+def _once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Iterations repeat the same operations; one of each is enough to see them all."""
+    for name in ("POWER_ITERATIONS", "BISECTIONS"):
+        monkeypatch.setattr(spectral_sphere, name, 1)
 
 
 class ReadError(Exception):
@@ -70,7 +78,7 @@ def test_a_step_reads_nothing_and_mixes_no_devices(
 def test_a_step_reads_nothing_in_any_precision(
     architecture: str, optimizer: str, precision: str, recipe: Callable[..., Recipe]
 ) -> None:
-    with Unread():
+    with Unread():  # type: ignore[no-untyped-call]
         steps(pair(recipe, architecture=architecture, optimizer=optimizer, precision=precision), CPU)
 
 
@@ -83,7 +91,7 @@ def test_reads_and_mixed_devices_would_be_seen() -> None:
         nothing + torch.ones(2)
     value = torch.ones(2)
     for read in (lambda: bool(value.any()), lambda: value[0].item(), lambda: float(value[0])):
-        with Unread(), pytest.raises(ReadError):
+        with pytest.raises(ReadError), Unread():  # type: ignore[no-untyped-call]
             read()
 
 
