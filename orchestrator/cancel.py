@@ -3,6 +3,7 @@
 import time
 
 from .backends.backend import BackendError
+from .backends.registry import end_left
 from .reconcile import end_orphans
 from .record.directory import SweepDirectory
 from .record.journal import Journal, read_journal, replay
@@ -42,11 +43,8 @@ def cancel_sweep(directory: SweepDirectory) -> str:
 def _cancel_as_driver(directory: SweepDirectory) -> str:
     with Lease(directory.path) as lease, Journal(directory.journal, lease.number) as journal:
         directory.cancel_request.unlink(missing_ok=True)
-        left = replay(read_journal(directory.journal)).left_in_slurm()
-        if left:
-            from .backends.slurm import end_named
-
-            end_named({submission.name for submission in left.values()})
+        left = replay(read_journal(directory.journal)).left()
+        end_left(left)
         for end in end_orphans(directory, directory.read_plan(), set()):
             journal.ended(end, "retry")
         journal.returned(sorted(left))

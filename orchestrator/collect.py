@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..results.compaction import Compacted, compact
 from ..results.store import published_jobs
+from .backends.registry import BACKENDS
 from .record.directory import SweepDirectory
 from .record.journal import read_journal, replay
 from .record.lease import Lease, OwnedError
@@ -32,9 +33,10 @@ def collect(directory: SweepDirectory, dry_run: bool) -> Collected:
     """
     directory.must_exist()
     with Lease(directory.path):
-        if replay(read_journal(directory.journal)).left_in_slurm():
+        if left := replay(read_journal(directory.journal)).left():
+            told = BACKENDS[next(iter(left.values())).backend].told
             raise OwnedError(
-                f"{directory.path}: Slurm still has jobs of this sweep; run it to its end, or cancel it"
+                f"{directory.path}: {told} still has jobs of this sweep; run it to its end, or cancel it"
             )
         paths = tuple(sorted(path for path in _superfluous(directory) if path.exists()))
         size = sum(path.stat().st_size for path in paths)
@@ -61,4 +63,6 @@ def _superfluous(directory: SweepDirectory) -> Iterator[Path]:
         if scratch.is_file() and not ours and SCRATCH.fullmatch(scratch.name):
             yield scratch
     if directory.planned().keys() <= done:
-        yield from (directory.path / "slurm").glob("*.pkl")
+        for kind in BACKENDS.values():
+            if kind.leftovers is not None:
+                yield from directory.path.glob(kind.leftovers)

@@ -4,30 +4,20 @@ import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from .backends.registry import BACKENDS
 from .device import cores
+from .finding import Finding
 
 CLOCK_SECONDS = 5.0
 FREE_GB = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `remedy` says what to do where it is not ok."""
-
-    subject: str
-    status: Literal["ok", "note", "fault"]
-    found: str
-    remedy: str = ""
 
 
 def examine(place: Path, ray_address: str | None) -> Iterator[Finding]:
@@ -38,8 +28,8 @@ def examine(place: Path, ray_address: str | None) -> Iterator[Finding]:
     yield _write(place)
     yield _clock(place)
     yield _disk(place)
-    yield _ray(ray_address)
-    yield from _slurm()
+    for kind in BACKENDS.values():
+        yield from kind.examine(ray_address)
 
 
 def _python() -> Finding:
@@ -114,72 +104,3 @@ def _disk(place: Path) -> Finding:
     return Finding(
         "disk", status, f"{free:,.1f} GiB free at {place}", "" if status == "ok" else "free some space"
     )
-
-
-def _ray(address: str | None) -> Finding:
-    joined = os.environ.get("RAY_ADDRESS")
-    if address is None:
-        told = (
-            f"not asked; RAY_ADDRESS is {joined}"
-            if joined
-            else "not asked; give --ray-address to look at a cluster"
-        )
-        return Finding("ray cluster", "note", told)
-    from .backends.backend import BackendError
-    from .backends.ray import Cluster, shut_down
-
-    try:
-        cluster = Cluster(address)
-    except BackendError as error:
-        return Finding("ray cluster", "fault", str(error), "start it, or give its address as HOST:PORT")
-    cpus, gpus = cluster.devices()
-    found = f"{cluster.address}: {cluster.nodes()} nodes, {cpus} CPUs, {gpus} GPUs"
-    shut_down()
-    return Finding("ray cluster", "ok", found)
-
-
-def _slurm() -> Iterator[Finding]:
-    from .backends import slurm_commands as slurm
-
-    missing = [
-        name
-        for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct", "srun")
-        if not shutil.which(name)
-    ]
-    if len(missing) == 6:
-        yield Finding("slurm", "note", "no commands of it here", "sweeps run there from a login node")
-        return
-    if missing:
-        yield Finding("slurm", "fault", f"no {', '.join(missing)}", "load the cluster's module")
-        return
-    try:
-        limits = slurm.limits()
-        yield Finding(
-            "slurm", "ok", f"{slurm.version()}; arrays of {limits.array}, {limits.jobs} jobs in all"
-        )
-    except slurm.SlurmSilentError as error:
-        if "configuration source" in str(error):  # its commands are here, but no cluster
-            yield Finding("slurm", "note", str(error), "sweeps run there from a login node")
-        else:
-            yield Finding("slurm", "fault", str(error), "running jobs go on; look again when it answers")
-        return
-    try:
-        slurm.accounting(["1"])
-        yield Finding("slurm accounting", "ok", "sacct answers")
-    except slurm.SlurmSilentError as error:
-        remedy = "without it the reason of a job that vanished is not known, and it is tried again"
-        yield Finding("slurm accounting", "note", str(error), remedy)
-    yield from _limits()
-
-
-def _limits() -> Iterator[Finding]:
-    """Submit limits, where the accounting tells them; they are met by trying anyway."""
-    command = ["sacctmgr", "-n", "-P", "show", "qos", "format=Name,MaxSubmitPU,MaxJobsPU"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return
-    rows = [line.split("|") for line in done.stdout.splitlines()]
-    told = [f"{name}: at most {submit} submitted" for name, submit, *_ in rows if submit]
-    if told:
-        yield Finding("slurm qos", "ok", "; ".join(told))

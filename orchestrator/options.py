@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, get_args
 
-from .backends.backend import BackendName
+from .backends.registry import BACKENDS
 from .device import Choice
 from .record.directory import DirectoryError
 
@@ -13,7 +13,7 @@ from .record.directory import DirectoryError
 class RunOptions:
     """What `run` takes beside the sweep file."""
 
-    backend: BackendName = "local"
+    backend: str = "local"
     device: Choice = "auto"
     max_concurrent: int | None = None
     jobs_per_gpu: int = 1
@@ -34,6 +34,6 @@ class RunOptions:
         """
         known = {field.name for field in fields(cls)}
         options = cls(**{name: value for name, value in (record or {}).items() if name in known})
-        if options.backend not in get_args(BackendName) or options.device not in get_args(Choice):
+        if options.backend not in BACKENDS or options.device not in get_args(Choice):
             raise DirectoryError("options.json: names no backend or device of this version; use run instead")
         return options

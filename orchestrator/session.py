@@ -2,13 +2,16 @@
 
 import errno
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from ..sweeps.load import Sweep
-from .backends.backend import Backend, BackendError, TaskOf
-from .device import PreflightError, find_device
+from .backends.backend import BackendError, TaskOf
+from .backends.kind import Opening
+from .backends.registry import BACKENDS, end_left
+from .device import PreflightError
 from .driver import CancelledError, Driver, Policy, StoppedError, Watcher
 from .options import RunOptions
 from .plan import Device
@@ -19,21 +22,6 @@ from .record.directory import SweepDirectory
 from .record.journal import History, Journal, read_journal, replay
 from .record.lease import Lease, LostLeaseError
 from .worker import Task
-
-ASSUMED_GPU_GB = 80.0
-"""A cluster's GPUs cannot be asked from here; --gpu-memory says it better, and what does not fit is split."""
-
-CLUSTER_JOBS = 64
-"""Jobs that a scheduler is taken to run at once, where nobody said: for estimates and the cut of the plan."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A backend made ready: the device that jobs are planned for, and how many run at once."""
-
-    backend: Backend
-    device: Device
-    at_once: int
 
 
 def run_sweep(
@@ -51,8 +39,10 @@ def run_sweep(
     `Driver.run` raises. However it ends, what is finished is kept and the same call goes on from there.
     """
     directory.check(sweep.spec.name)
-    if options.jobs_per_gpu > 1 and options.backend == "slurm":
-        raise PreflightError("--jobs-per-gpu: Slurm gives whole GPUs to jobs; use it with local or ray")
+    kind = BACKENDS[options.backend]
+    if options.jobs_per_gpu > 1 and not kind.shares_gpus:
+        others = " or ".join(name for name, other in BACKENDS.items() if other.shares_gpus)
+        raise PreflightError(f"--jobs-per-gpu: {kind.told} gives whole GPUs to jobs; use it with {others}")
     with (
         _disk_full_named(directory),
         Lease(directory.path) as lease,
@@ -60,12 +50,14 @@ def run_sweep(
     ):
         directory.cancel_request.unlink(missing_ok=True)
         history = _absorbed(directory, journal)
-        if options.backend != "slurm" and (left := history.left_in_slurm()):
-            from .backends.slurm import end_named
-
-            end_named({submission.name for submission in left.values()})
-            journal.returned(sorted(left))
-        stage = open_stage(sweep, directory, journal, history, options)
+        left = history.left()
+        if gone := {job: held for job, held in left.items() if held.backend != options.backend}:
+            end_left(gone)
+            journal.returned(sorted(gone))
+        ours = {job: held for job, held in left.items() if job not in gone}
+        stage = kind.open(
+            Opening(sweep, directory, journal, options, ours, partial(_task_of, directory, options))
+        )
         journal.run(backend=options.backend, pid=os.getpid())
         # A scheduler's jobs go on for the next driver, unless it was decided that they shall not.
         cancel, why = False, "the run stopped"
@@ -98,88 +90,6 @@ def run_sweep(
             ended = stage.backend.close(cancel)
             if why:
                 _record_stopped(directory, journal, ended, why)
-
-
-def open_stage(
-    sweep: Sweep, directory: SweepDirectory, journal: Journal, history: History, options: RunOptions
-) -> Stage:
-    """The backend that the options name. Its library is loaded only now. Raises BackendError."""
-    match options.backend:
-        case "local":
-            from .backends.local import LocalBackend
-
-            device = local_device(options)
-            at_once = _at_once(options, device)
-            task_of = _task_of(directory, options, device)
-            return Stage(LocalBackend(directory, journal, task_of, at_once, device), device, at_once)
-        case "ray":
-            from .backends.ray import Cluster, RayBackend
-
-            cluster = Cluster(options.ray_address)
-            device = ray_device(options, *cluster.devices())
-            task_of = _task_of(directory, options, device)
-            backend = RayBackend(cluster, directory, journal, task_of, options.max_concurrent)
-            return Stage(backend, device, _at_once(options, device))
-        case "slurm":
-            from .backends.slurm import SlurmBackend
-
-            asked = sweep.spec.slurm.model_dump(exclude_none=True)
-            device = slurm_device(options, asked)
-            task_of = _task_of(directory, options, device)
-            prefix = f"mutransfer-{sweep.spec.name}-{os.urandom(4).hex()}"
-            left = history.left_in_slurm()
-            slurm = SlurmBackend(directory, journal, task_of, asked, options.max_concurrent, prefix, left)
-            return Stage(slurm, device, device.count)
-
-
-def planned_for(sweep: Sweep, options: RunOptions) -> tuple[Device, int]:
-    """The device that a run with these options would plan for, and how many jobs it would run at once."""
-    match options.backend:
-        case "local":
-            device = local_device(options)
-        case "ray":
-            from .backends.ray import Cluster, shut_down
-
-            device = ray_device(options, *Cluster(options.ray_address).devices())
-            shut_down()
-        case "slurm":
-            device = slurm_device(options, sweep.spec.slurm.model_dump(exclude_none=True))
-            return device, device.count
-    return device, _at_once(options, device)
-
-
-def local_device(options: RunOptions) -> Device:
-    """This machine's device, its memory shared among the jobs of one GPU."""
-    device = find_device(options.device)
-    if device.kind == "cpu":
-        return device
-    memory = options.gpu_memory_gb * 2**30 if options.gpu_memory_gb else device.memory_bytes
-    sharing = max(options.jobs_per_gpu, -(-(options.max_concurrent or 1) // device.count))
-    return replace(device, memory_bytes=int(memory / sharing))
-
-
-def ray_device(options: RunOptions, cpus: int, gpus: int) -> Device:
-    if options.device == "cuda" and not gpus:
-        raise PreflightError("--device cuda: the Ray cluster has no GPUs; add GPU nodes, or use --device cpu")
-    if options.device == "cpu" or not gpus:
-        return Device("cpu", max(1, cpus))
-    return Device("cuda", gpus, _cluster_memory(options))
-
-
-def slurm_device(options: RunOptions, asked: Mapping[str, object]) -> Device:
-    """GPUs where the sweep file's `slurm:` asks for some, or the user does."""
-    asks = any(name in asked for name in ("gres", "gpus_per_node", "gpus_per_task"))
-    kind = options.device if options.device != "auto" else ("cuda" if asks else "cpu")
-    count = options.max_concurrent or CLUSTER_JOBS
-    return Device("cuda", count, _cluster_memory(options)) if kind == "cuda" else Device("cpu", count)
-
-
-def _at_once(options: RunOptions, device: Device) -> int:
-    return options.max_concurrent or device.count * (options.jobs_per_gpu if device.kind == "cuda" else 1)
-
-
-def _cluster_memory(options: RunOptions) -> int:
-    return int((options.gpu_memory_gb or ASSUMED_GPU_GB) * 2**30 / options.jobs_per_gpu)
 
 
 def _task_of(directory: SweepDirectory, options: RunOptions, device: Device) -> TaskOf:

@@ -124,7 +124,7 @@ def _sorted(
     directory: SweepDirectory, planned: dict[str, list[str]], history: History, driven: bool
 ) -> _Jobs:
     published = published_jobs(directory.path)
-    alive = history.in_flight if driven else history.left_in_slurm()
+    alive = history.in_flight if driven else history.left()
     jobs = _Jobs()
     for job in planned:
         if job in published:

@@ -15,6 +15,9 @@ from ..sweeps.trial import Trial
 from .record.directory import DirectoryError, SweepDirectory
 from .rounds import new_trials
 
+GRID = {"name", "fixed", "axes", "zip", "exclude", "search", "refine"}
+"""What a suggestion says anew; all other sections of a sweep file stay as they are."""
+
 
 def suggested_sweep(directories: Sequence[Path], comparisons: Sequence[Comparison]) -> str | None:
     """The sweep file's text; None where nothing is inconclusive. Its trials go to a directory of their own.
@@ -42,7 +45,7 @@ def suggested_sweep(directories: Sequence[Path], comparisons: Sequence[Compariso
         f"# Then: mutransfer report {' '.join(map(str, directories))} runs/{name}",
         *(f"# {reason}" for reason in why),
     ]
-    kept = {key: values[key] for key in ("base", "data", "slurm") if key in values}
+    kept = {key: value for key, value in values.items() if key not in GRID}
     text = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = None

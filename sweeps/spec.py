@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ..models.recipe.field import Field as Declared
 from ..models.recipe.recipe import FIELDS
@@ -12,6 +12,7 @@ from .adaptive import TUNED, RefineSpec, SearchSpec
 from .data import DataSpec, data_problems
 from .problem import Problem, Where
 from .section import Section
+from .slurm import SlurmSpec
 
 MAX_AXIS_VALUES = 10_000
 LARGEST_INTEGER = 2**53  # exact in JSON and Parquet, whoever reads them
@@ -28,44 +29,6 @@ class BaseSpec(Section):
 
     width: int = Field(gt=0)
     depth: int = Field(gt=0)
-
-
-Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$", max_length=1000)]
-
-
-class SlurmSpec(Section):
-    """What `sbatch` is asked for beside what the planner works out: its options, with their long names.
-
-    `time` is in minutes. `setup` are shell lines run on the node before the training, such as module loads.
-    """
-
-    partition: Line | None = None
-    qos: Line | None = None
-    account: Line | None = None
-    constraint: Line | None = None
-    exclude: Line | None = None
-    nodelist: Line | None = None
-    gres: Line | None = None
-    gpus_per_node: int | None = Field(default=None, ge=1)
-    gpus_per_task: int | None = Field(default=None, ge=1)
-    cpus_per_task: int | None = Field(default=None, ge=1)
-    mem: Line | None = None
-    time: int | None = Field(default=None, ge=1)
-    exclusive: bool | None = None
-    comment: Line | None = None
-    wckey: Line | None = None
-    mail_type: Line | None = None
-    mail_user: Line | None = None
-    setup: list[str] | None = None
-    srun_args: list[Line] | None = None
-    additional_parameters: dict[Line, Line | int | bool] | None = None
-
-    @field_validator("additional_parameters")
-    @classmethod
-    def _leave_the_name(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value and {"job_name", "job-name", "array"} & {*value}:
-            raise ValueError("job_name and array are ours: jobs are found by them")
-        return value
 
 
 class SweepSpec(Section):

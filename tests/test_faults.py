@@ -26,7 +26,7 @@ def workers(sweep: Sweep) -> list[int]:
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             command = (entry / "cmdline").read_bytes().decode().split("\0")
-            if "mutransfer.orchestrator.backends.local_worker" in command and str(sweep.directory) in command:
+            if "mutransfer.orchestrator.backends.local.worker" in command and str(sweep.directory) in command:
                 found.append(int(entry.name))
     return found
 

@@ -85,3 +85,11 @@ def test_the_training_side_needs_only_torch_numpy_and_pyarrow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_folder_knows_slurm() -> None:
+    """Beside it only the registry, the sweep file's section, and texts for people."""
+    allowed = {"orchestrator/backends/registry.py", "sweeps/slurm.py", "sweeps/spec.py"}
+    told = {"orchestrator/cli/upkeep.py"}  # the help of a command
+    knowing = {str(path.relative_to(ROOT)) for path in modules() if "slurm" in path.read_text().lower()}
+    assert {path for path in knowing if not path.startswith("orchestrator/backends/slurm/")} == allowed | told

@@ -24,7 +24,7 @@ def workers_of(directory: Path) -> list[int]:
             command = (entry / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
-        if "mutransfer.orchestrator.backends.local_worker" in command and str(directory) in command:
+        if "mutransfer.orchestrator.backends.local.worker" in command and str(directory) in command:
             found.append(int(entry.name))
     return found
 

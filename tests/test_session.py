@@ -8,15 +8,18 @@ import noop
 import pytest
 from orchestration import TESTS, Sweep, assert_complete, many
 
-from mutransfer.orchestrator import session
+from mutransfer.orchestrator import device
 from mutransfer.orchestrator.backends.backend import Event
+from mutransfer.orchestrator.backends.local.declaration import local_device
+from mutransfer.orchestrator.backends.ray.declaration import ray_device
+from mutransfer.orchestrator.backends.slurm.declaration import slurm_device
 from mutransfer.orchestrator.device import PreflightError
 from mutransfer.orchestrator.options import RunOptions
 from mutransfer.orchestrator.plan import Device, Job
 from mutransfer.orchestrator.reconcile import Work
 from mutransfer.orchestrator.record.attempt import End
 from mutransfer.orchestrator.record.directory import SweepDirectory
-from mutransfer.orchestrator.session import local_device, ray_device, run_sweep, slurm_device
+from mutransfer.orchestrator.session import run_sweep
 from mutransfer.sweeps.load import load_sweep
 
 GPUS = Device("cuda", 2, 80 << 30)
@@ -38,7 +41,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(session, "find_device", lambda choice: GPUS)
+    monkeypatch.setattr(device, "find_device", lambda choice: GPUS)
     assert str(TESTS) in made.environment()["PYTHONPATH"]
     return made
 
@@ -75,7 +78,7 @@ def test_several_jobs_share_a_gpu(sweep: Sweep, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_memory_is_planned_for_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "find_device", lambda choice: GPUS)
+    monkeypatch.setattr(device, "find_device", lambda choice: GPUS)
     assert local_device(RunOptions()).memory_bytes == 80 << 30
     assert local_device(RunOptions(jobs_per_gpu=4)).memory_bytes == 20 << 30
     assert local_device(RunOptions(max_concurrent=6)).memory_bytes == pytest.approx((80 << 30) / 3, abs=1)

@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import pytest
 
-from mutransfer.orchestrator.backends import slurm_commands
 from mutransfer.orchestrator.backends.backend import BackendError
-from mutransfer.orchestrator.backends.slurm_commands import Accounted, Queued, SlurmSilentError
-from mutransfer.orchestrator.backends.slurm_flights import RUNAWAY_LOOKS, SILENT_LOOKS, Flights
+from mutransfer.orchestrator.backends.slurm import commands as slurm_commands
+from mutransfer.orchestrator.backends.slurm.commands import Accounted, Queued, SlurmSilentError
+from mutransfer.orchestrator.backends.slurm.flights import RUNAWAY_LOOKS, SILENT_LOOKS, Flights
 from mutransfer.orchestrator.record.attempt import Attempt, read_end
 from mutransfer.orchestrator.record.directory import SweepDirectory
 from mutransfer.orchestrator.record.journal import Journal, Submission, read_journal

@@ -8,9 +8,9 @@ import pytest
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.orchestrator.backends import slurm_submission as module
 from mutransfer.orchestrator.backends.backend import BackendError
-from mutransfer.orchestrator.backends.slurm_submission import (
+from mutransfer.orchestrator.backends.slurm import submission as module
+from mutransfer.orchestrator.backends.slurm.submission import (
     FullError,
     Resources,
     UnclearError,

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from ..plan import Job
 from ..record.attempt import End
 from ..worker import Task
 
-BackendName = Literal["local", "ray", "slurm"]
 TaskOf = Callable[[str], Task]
 """The task of a job id."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..backends.registry import BACKENDS
 from . import exit_codes
 
 if TYPE_CHECKING:
@@ -34,12 +35,6 @@ class DeviceChoice(StrEnum):
     cuda = "cuda"
 
 
-class BackendChoice(StrEnum):
-    local = "local"
-    ray = "ray"
-    slurm = "slurm"
-
-
 class TableOrJson(StrEnum):
     table = "table"
     json = "json"
@@ -48,7 +43,17 @@ class TableOrJson(StrEnum):
 DeviceOption = Annotated[
     DeviceChoice, typer.Option(help="Where proxies train; auto takes GPUs if there are any.")
 ]
-BackendOption = Annotated[BackendChoice, typer.Option(help="Who runs the jobs.")]
+
+
+def _known(backend: str) -> str:
+    if backend not in BACKENDS:
+        raise typer.BadParameter(f"{backend!r} is not one of {', '.join(map(repr, BACKENDS))}.")
+    return backend
+
+
+BackendOption = Annotated[
+    str, typer.Option(metavar=f"<{'|'.join(BACKENDS)}>", callback=_known, help="Who runs the jobs.")
+]
 
 
 def plan(
@@ -85,7 +90,7 @@ def run(
     spec: SpecArgument,
     out: Annotated[Path | None, typer.Option(help="Sweep directory. Default: runs/<sweep name>.")] = None,
     set_: SetOption = None,
-    backend: BackendOption = BackendChoice.local,
+    backend: BackendOption = "local",
     workers: WorkersOption = None,
     device: DeviceOption = DeviceChoice.auto,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and stop.")] = False,
@@ -120,7 +125,7 @@ def run(
 
     sweep = load_sweep(spec, set_ or [])
     options = RunOptions(
-        backend=backend.value,
+        backend=backend,
         device=device.value,
         max_concurrent=workers,
         jobs_per_gpu=jobs_per_gpu,
@@ -132,9 +137,9 @@ def run(
     )
     if dry_run:
         from ..estimate import estimate, print_estimate
-        from ..session import planned_for
 
-        print_estimate(estimate(sweep, *planned_for(sweep, options), backend=options.backend))
+        planned = BACKENDS[backend].planned_for(sweep, options)
+        print_estimate(estimate(sweep, *planned, backend=backend))
         _tell_rounds(sweep)
         return
     _carry_out(sweep, out or Path("runs") / sweep.spec.name, options, no_wait, log=log or [])
@@ -217,8 +222,9 @@ def _carry_out(
             failed = _runner(sweep)(sweep, directory, options, watcher, only)
     except KeyboardInterrupt:
         warn("interrupted; what is finished is kept, and the same command goes on from there")
-        if options.backend == "slurm":
-            warn(f"jobs that Slurm has go on; mutransfer cancel {path} ends them")
+        kind = BACKENDS[options.backend]
+        if kind.outlives:
+            warn(f"jobs that {kind.told} has go on; mutransfer cancel {path} ends them")
         raise typer.Exit(exit_codes.INTERRUPTED) from None
     for line in log_tail(directory, failed):
         warn(line)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from ..backends.registry import outlives
 from .attempt import End, end_from
 from .failpoint import failpoint
 
@@ -114,9 +115,9 @@ class History:
     lost_gpu_seconds: float = 0.0
     attempts: int = 0
 
-    def left_in_slurm(self) -> dict[str, Submission]:
-        """Jobs that may still be in Slurm's hands: what it runs outlives its driver."""
-        return {job: held for job, held in self.in_flight.items() if held.backend == "slurm"}
+    def left(self) -> dict[str, Submission]:
+        """Jobs that may still be under way without their driver: those of a backend whose jobs outlive it."""
+        return {job: held for job, held in self.in_flight.items() if outlives(held.backend)}
 
 
 def replay(events: Iterator[dict[str, Any]]) -> History:
@@ -127,7 +128,7 @@ def replay(events: Iterator[dict[str, Any]]) -> History:
             case "run":
                 history.backend = event.get("backend", "")
                 history.given_up.clear()  # every run tries them again
-                history.in_flight = history.left_in_slurm()
+                history.in_flight = history.left()
             case "submitting" | "submitted":
                 known = by_name.get(event["name"])
                 submission = known or Submission(event["backend"], event["name"], event["jobs"])

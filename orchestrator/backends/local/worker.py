@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import IO
 
-from ...models.training.outcome import Progress
-from ..worker import perform
+from ....models.training.outcome import Progress
+from ...worker import perform
 
 REPORT_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..failures import EndKind
-from ..plan import Device, Job
-from ..record.attempt import End, latest_attempt, never_started, read_end, record_lost
-from ..record.directory import SweepDirectory
-from ..record.journal import Journal
-from .backend import Event, TaskOf
+from ...failures import EndKind
+from ...plan import Device, Job
+from ...record.attempt import End, latest_attempt, never_started, read_end, record_lost
+from ...record.directory import SweepDirectory
+from ...record.journal import Journal
+from ..backend import Event, TaskOf
 
 STOP_SECONDS = 5.0
 
@@ -148,7 +148,7 @@ class LocalBackend:
         # Only what goes wrong before the first job ends here: a job has its own log.
         with open(self._directory.path / "workers.log", "ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mutransfer.orchestrator.backends.local_worker",
+                [sys.executable, "-m", "mutransfer.orchestrator.backends.local.worker",
                  str(self._directory.path.resolve())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

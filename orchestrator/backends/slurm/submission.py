@@ -14,10 +14,10 @@ from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import clean_env
 
-from ...sweeps.cost import trial_bytes
-from ..plan import Job
-from .backend import BackendError
-from .slurm_task import SlurmTask
+from ....sweeps.cost import trial_bytes
+from ...plan import Job
+from ..backend import BackendError
+from .task import SlurmTask
 
 SHORTEST_MINUTES = 30
 """Slurm's signal of a pre-emption within the last minutes of a job's limit cannot be told from that of its

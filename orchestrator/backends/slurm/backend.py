@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..plan import Job
-from ..record.directory import SweepDirectory
-from ..record.journal import Journal, Submission
-from . import slurm_commands as slurm
-from .backend import BackendError, Event, TaskOf
-from .heartbeats import Heartbeats
-from .slurm_flights import Flights
-from .slurm_submission import FullError, Resources, UnclearError, parameters_of, resources_of, submit_array
-from .slurm_task import SlurmTask
+from ...plan import Job
+from ...record.directory import SweepDirectory
+from ...record.journal import Journal, Submission
+from ..backend import BackendError, Event, TaskOf
+from ..heartbeats import Heartbeats
+from . import commands as slurm
+from .flights import Flights
+from .submission import FullError, Resources, UnclearError, parameters_of, resources_of, submit_array
+from .task import SlurmTask
 
 ASK_SECONDS = 30.0
 """Slurm is asked how its jobs are no more often than this, however many they are."""

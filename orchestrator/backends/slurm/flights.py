@@ -11,21 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ...results.store import published_jobs
-from ..failures import EndKind
-from ..record.attempt import (
-    End,
-    Running,
-    latest_attempt,
-    never_started,
-    read_attempt,
-    read_end,
-    record_lost,
-)
-from ..record.directory import SweepDirectory
-from ..record.journal import Journal, Submission
-from . import slurm_commands as slurm
-from .backend import BackendError, Event
+from ....results.store import published_jobs
+from ...failures import EndKind
+from ...record.attempt import End, Running, latest_attempt, never_started, read_attempt, read_end, record_lost
+from ...record.directory import SweepDirectory
+from ...record.journal import Journal, Submission
+from ..backend import BackendError, Event
+from . import commands as slurm
 
 _ENDS: dict[str, EndKind] = {
     "CANCELLED": "cancelled",

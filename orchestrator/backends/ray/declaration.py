@@ -1,0 +1,72 @@
+"""A Ray cluster as a backend, declared."""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..kind import BackendKind, Opening, Stage, cluster_memory, jobs_at_once
+
+if TYPE_CHECKING:
+    from ....sweeps.load import Sweep
+    from ...finding import Finding
+    from ...options import RunOptions
+    from ...plan import Device
+
+
+def ray_device(options: "RunOptions", cpus: int, gpus: int) -> "Device":
+    from ...device import PreflightError
+    from ...plan import Device
+
+    if options.device == "cuda" and not gpus:
+        raise PreflightError("--device cuda: the Ray cluster has no GPUs; add GPU nodes, or use --device cpu")
+    if options.device == "cpu" or not gpus:
+        return Device("cpu", max(1, cpus))
+    return Device("cuda", gpus, cluster_memory(options))
+
+
+def _open(opening: Opening) -> Stage:
+    from .tasks import Cluster, RayBackend
+
+    options = opening.options
+    cluster = Cluster(options.ray_address)
+    device = ray_device(options, *cluster.devices())
+    task_of = opening.task_of(device)
+    backend = RayBackend(cluster, opening.directory, opening.journal, task_of, options.max_concurrent)
+    return Stage(backend, device, jobs_at_once(options, device))
+
+
+def _planned_for(sweep: "Sweep", options: "RunOptions") -> "tuple[Device, int]":
+    from .tasks import Cluster, shut_down
+
+    device = ray_device(options, *Cluster(options.ray_address).devices())
+    shut_down()
+    return device, jobs_at_once(options, device)
+
+
+def _examine(address: str | None) -> "Iterator[Finding]":
+    from ...finding import Finding
+
+    joined = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        told = (
+            f"not asked; RAY_ADDRESS is {joined}"
+            if joined
+            else "not asked; give --ray-address to look at a cluster"
+        )
+        yield Finding("ray cluster", "note", told)
+        return
+    from ..backend import BackendError
+    from .tasks import Cluster, shut_down
+
+    try:
+        cluster = Cluster(address)
+    except BackendError as error:
+        yield Finding("ray cluster", "fault", str(error), "start it, or give its address as HOST:PORT")
+        return
+    cpus, gpus = cluster.devices()
+    found = f"{cluster.address}: {cluster.nodes()} nodes, {cpus} CPUs, {gpus} GPUs"
+    shut_down()
+    yield Finding("ray cluster", "ok", found)
+
+
+RAY = BackendKind(told="Ray", open=_open, planned_for=_planned_for, examine=_examine)

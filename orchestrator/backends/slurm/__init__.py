@@ -1,0 +1,1 @@
+"""Job arrays on Slurm, through submitit."""

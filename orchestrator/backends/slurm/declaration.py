@@ -1,0 +1,74 @@
+"""Slurm as a backend, declared."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ..kind import BackendKind, Opening, Stage, cluster_memory
+
+if TYPE_CHECKING:
+    from ....sweeps.load import Sweep
+    from ...finding import Finding
+    from ...options import RunOptions
+    from ...plan import Device
+
+CLUSTER_JOBS = 64
+"""Jobs that it is taken to run at once, where nobody said: for estimates and the cut of the plan."""
+
+
+def slurm_device(options: "RunOptions", asked: Mapping[str, object]) -> "Device":
+    """GPUs where the sweep file's `slurm:` asks for some, or the user does."""
+    from ...plan import Device
+
+    asks = any(name in asked for name in ("gres", "gpus_per_node", "gpus_per_task"))
+    kind = options.device if options.device != "auto" else ("cuda" if asks else "cpu")
+    count = options.max_concurrent or CLUSTER_JOBS
+    return Device("cuda", count, cluster_memory(options)) if kind == "cuda" else Device("cpu", count)
+
+
+def _asked(sweep: "Sweep") -> dict[str, object]:
+    """What the sweep file's section asks for."""
+    found: dict[str, object] = sweep.spec.slurm.model_dump(exclude_none=True)
+    return found
+
+
+def _open(opening: Opening) -> Stage:
+    from .backend import SlurmBackend
+
+    asked = _asked(opening.sweep)
+    device = slurm_device(opening.options, asked)
+    prefix = f"mutransfer-{opening.sweep.spec.name}-{os.urandom(4).hex()}"
+    backend = SlurmBackend(
+        opening.directory, opening.journal, opening.task_of(device), asked, opening.options.max_concurrent,
+        prefix, opening.left,
+    )  # fmt: skip
+    return Stage(backend, device, device.count)
+
+
+def _planned_for(sweep: "Sweep", options: "RunOptions") -> "tuple[Device, int]":
+    device = slurm_device(options, _asked(sweep))
+    return device, device.count
+
+
+def _end_named(names: Iterable[str]) -> None:
+    from .backend import end_named
+
+    end_named(names)
+
+
+def _examine(address: str | None) -> "Iterator[Finding]":
+    from .examination import examine
+
+    return examine()
+
+
+SLURM = BackendKind(
+    told="Slurm",
+    open=_open,
+    planned_for=_planned_for,
+    examine=_examine,
+    outlives=True,
+    end_named=_end_named,
+    shares_gpus=False,
+    leftovers="slurm/*.pkl",
+)
