@@ -14,13 +14,13 @@ from statistics import mean
 import torch
 
 from mutransfer.models.data.corpus import materialise
-from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome
 from mutransfer.orchestrator.probe import Plan, factors, probe_families, usual_placements
 from mutransfer.results.report.markdown import markdown_table
 from mutransfer.results.report.norm_scale_page import probe_table
 from mutransfer.sweeps.load import Sweep, load_sweep
+from mutransfer.sweeps.proxy import recipe_of
 
 SEEDS = 3
 FIRST_STEPS = 10
@@ -41,7 +41,7 @@ def clipping(sweep: Sweep) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source = materialise(sweep.corpus, Path(scratch))
         for trial in sweep.expansion.trials:
-            plain = replace(trial.recipe, grad_clip=CLIP, frozen_gains="none")
+            plain = replace(recipe_of(trial), grad_clip=CLIP, frozen_gains="none")
             multiplied = replace(plain, shape=replace(plain.shape, learnable_multipliers="everywhere"))
             for name, recipe in (
                 ("none", plain),
@@ -69,7 +69,7 @@ def _loss(outcomes: list[Outcome]) -> str:
 def main() -> None:
     torch.set_num_threads(1)
     sweep = load_sweep("norm-scale")
-    one: Recipe = sweep.expansion.trials[0].recipe
+    one = recipe_of(sweep.expansion.trials[0])
     title, _, rest = (__doc__ or "").partition("\n\n    python")
     print(f"# Learnable multipliers\n\n{title}\n{rest.partition(chr(10))[2]}")
     size = f"width {one.shape.width}, depth {one.shape.depth}, {one.steps} steps"

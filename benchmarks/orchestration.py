@@ -15,12 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from mutransfer.models.data.batches import Batches
-from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.models.training.outcome import CurvePoint, Outcome, Progress
+from mutransfer.models.training.outcome import CurvePoint, Outcome
+from mutransfer.sweeps.program import Setup
+from mutransfer.sweeps.proxy import Proxy
 
 SWEEP = """\
 name: many
@@ -37,22 +37,14 @@ data: {{text: "text.txt"}}
 GROUP = 8
 
 
-def train(
-    recipes: Sequence[Recipe],
-    batches: Batches,
-    device: str,
-    report: Callable[[Progress], None],
-    checkpoints: Path,
-    checkpoint_seconds: float,
-    micro_batches: int,
-) -> tuple[list[Outcome], str]:
+def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
     """Nothing, named to the worker by MUTRANSFER_TRAINING."""
     point = CurvePoint(step=0, tokens=1, train_loss=1.0, eval_loss=None, learning_rate=0.1, gradient_norm=1.0)
     outcome = Outcome(
         diverged=False, diverged_step=None, initial_loss=2.0, loss=1.0, accuracy=None, train_loss=1.0,
         seconds=0.0, curve=(point,),
     )  # fmt: skip
-    return [outcome] * len(recipes), "none"
+    return [outcome] * len(programs), "none"
 
 
 def sweep(folder: Path, trials: int, group: int) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..models.data.corpus import materialise
 from ..models.recipe.recipe import Recipe
 from ..sweeps.load import Sweep
+from ..sweeps.proxy import recipe_of
 from .plan import Device, Job, job_seconds, plan_jobs
 
 TIMED_STEPS = 3
@@ -34,7 +35,7 @@ def measure(sweep: Sweep, device: Device) -> Factors:
     with tempfile.TemporaryDirectory() as scratch:
         source = materialise(sweep.corpus, Path(scratch))
         for family, job in _costliest(plan_jobs(sweep.expansion.trials, device)).items():
-            recipes = [trial.recipe for trial in job.trials]
+            recipes = [recipe_of(trial) for trial in job.trials]
             batches = source.batches(recipes[0].shape.sequence_length)
             training = GroupTraining(recipes, batches, torch.device(device.kind))
             training.step(0)  # the first one allocates
@@ -50,7 +51,8 @@ def measure(sweep: Sweep, device: Device) -> Factors:
 def calibrated_seconds(jobs: Sequence[Job], device: Device, factors: Factors) -> list[float]:
     """The jobs' estimates on a device, as measured where their family was."""
     return [
-        job_seconds(job.trials, device) * factors.get(family_of(job.trials[0].recipe), 1.0) for job in jobs
+        job_seconds(job.trials, device) * factors.get(family_of(recipe_of(job.trials[0])), 1.0)
+        for job in jobs
     ]
 
 
@@ -58,5 +60,5 @@ def _costliest(jobs: Sequence[Job]) -> dict[Family, Job]:
     """Jobs come longest first."""
     found: dict[Family, Job] = {}
     for job in jobs:
-        found.setdefault(family_of(job.trials[0].recipe), job)
+        found.setdefault(family_of(recipe_of(job.trials[0])), job)
     return found

@@ -14,6 +14,7 @@ from ..models.training.coordinates import Coordinate, measure
 from ..results.coordinates import Check, Row, judge_row
 from ..sweeps.load import Sweep
 from ..sweeps.problem import Problem, SpecError
+from ..sweeps.proxy import recipe_of
 
 PROBE_SEQUENCES = 16
 AXES = ("width", "depth")
@@ -36,7 +37,7 @@ def families_of(sweep: Sweep, learning_rate: float | None) -> list[Family]:
     scales, or where something else varies that the check would have to choose from."""
     members: dict[tuple[str, str, str], list[Recipe]] = {}
     for trial in sweep.expansion.trials:
-        recipe = trial.recipe
+        recipe = recipe_of(trial)
         key = (recipe.shape.architecture, recipe.optimizer, recipe.parametrization)
         members.setdefault(key, []).append(recipe)
     found = []

@@ -161,7 +161,7 @@ class Driver:
         progressed = step > self._checkpoint.get(job.id, 0)
         self._checkpoint[job.id] = step
         _, parts = self._directory.read_job(job.id)
-        more_parts = 2 * parts <= job.trials[0].recipe.batch_size
+        more_parts = 2 * parts <= job.trials[0].program.most_parts
         decision = decide(end.kind, self._failures.get(job.id, 0), progressed, len(job.trials), more_parts)
         self._failures[job.id] = decision.failures
         return decision.action

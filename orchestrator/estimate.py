@@ -7,8 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..models.recipe.inventory import parameter_count
-from ..sweeps.cost import START_UP_SECONDS, training_flops, training_tokens
+from ..sweeps.cost import START_UP_SECONDS
 from ..sweeps.load import Sweep
 from .calibration import Factors, calibrated_seconds
 from .device import cores
@@ -108,16 +107,15 @@ def print_estimate(summary: Estimate) -> None:
 def _shape_costs(jobs: Sequence[Job]) -> list[ShapeCost]:
     costs: dict[tuple[str, int, int, int], ShapeCost] = {}
     for job in jobs:
-        shape = job.trials[0].recipe.shape
-        count = parameter_count(shape)
-        key = (shape.architecture, shape.width, shape.depth, count)
+        point, trained = job.trials[0].program.point(), [trial.program.cost() for trial in job.trials]
+        key = (point["architecture"], point["width"], point["depth"], trained[0].parameters)
         held = costs.get(key) or ShapeCost(*key, trials=0, jobs=0, tokens=0, flops=0.0)
         costs[key] = replace(
             held,
             trials=held.trials + len(job.trials),
             jobs=held.jobs + 1,
-            tokens=held.tokens + sum(training_tokens(trial.recipe) for trial in job.trials),
-            flops=held.flops + sum(training_flops(trial.recipe) for trial in job.trials),
+            tokens=held.tokens + sum(cost.tokens for cost in trained),
+            flops=held.flops + sum(cost.flops for cost in trained),
         )
     return sorted(costs.values(), key=lambda cost: (cost.architecture, cost.width, cost.depth))
 

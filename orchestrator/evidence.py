@@ -18,7 +18,7 @@ from ..results.facts import Facts, facts_of
 from ..results.options import option_shifts
 from ..results.plane import joint
 from ..results.report.content import Content
-from ..results.schema import ROWS
+from ..results.schema import coordinate_names
 from ..results.searched import best_of_searches
 from ..results.store import finished_trials, publish_table, read_rows
 from .record.directory import DirectoryError, SweepDirectory
@@ -73,31 +73,38 @@ def gather(directories: Sequence[Path]) -> Evidence:
             checks += _checks(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"{path / CHECK}: is no coordinate check, left out ({error})")
-    rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    whole = pa.concat_tables(tables, promote_options="permissive")
+    coordinates = coordinate_names(whole)
+    rows = whole.to_pandas()
     rows = rows.drop_duplicates("trial_id", ignore_index=True)
     if rows.empty:
         problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
     facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
-    return Evidence(rows, _content(rows, searches, of_grids, checks, facts), tuple(problems))
+    return Evidence(rows, _content(rows, coordinates, searches, of_grids, checks, facts), tuple(problems))
 
 
 def _content(
-    rows: pd.DataFrame, searches: Sequence[Search], of_grids: set[str], checks: Sequence[Check], facts: Facts
+    rows: pd.DataFrame,
+    coordinates: Sequence[str],
+    searches: Sequence[Search],
+    of_grids: set[str],
+    checks: Sequence[Check],
+    facts: Facts,
 ) -> Content:
     """What the rows say: comparisons of the grids, and the best of each search."""
     searched = {trial for _, ids in searches for trial in ids} - of_grids
     grid = rows[~rows["trial_id"].isin(searched)]
-    comparisons = compare(grid, ROWS.names) if len(grid) else []
+    comparisons = compare(grid, coordinates) if len(grid) else []
     best = [
         entry
         for space, ids in searches
-        for entry in best_of_searches(rows[rows["trial_id"].isin(ids)], space, ROWS.names)
+        for entry in best_of_searches(rows[rows["trial_id"].isin(ids)], space, coordinates)
     ]
     return Content(
         comparisons=tuple(comparisons),
         contrasts=tuple(contrasts(comparisons)),
         options=tuple(option_shifts(comparisons)),
-        joint=tuple(joint(grid, ROWS.names) if len(grid) else []),
+        joint=tuple(joint(grid, coordinates) if len(grid) else []),
         searches=tuple(best),
         checks=tuple(checks),
         facts=facts,

@@ -4,11 +4,8 @@ import hashlib
 import itertools
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from ..models.recipe.group import group_key
-from ..models.recipe.recipe import Recipe
-from ..sweeps.cost import cpu_seconds, gpu_seconds, trial_bytes
+from ..sweeps.program import DeviceKind, Program
 from ..sweeps.trial import Trial
 
 CPU_GROUP = 8
@@ -19,9 +16,6 @@ GPU_MEMORY_SHARE = 0.7
 
 SHORTEST_SECONDS = 20.0
 """Jobs shorter than this are not cut further: starting a process would take the gain."""
-
-
-DeviceKind = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +43,8 @@ def plan_jobs(
     groups: dict[Hashable, list[Trial]] = {}
     for trial in trials:
         if trial.id not in planned:
-            groups.setdefault(group_key(trial.recipe), []).append(trial)
-    fitting = {key: -(-len(held) // group_size(held[0].recipe, device)) for key, held in groups.items()}
+            groups.setdefault(_group(trial), []).append(trial)
+    fitting = {key: -(-len(held) // group_size(held[0].program, device)) for key, held in groups.items()}
     total = sum(
         job_seconds(part, device) for key, held in groups.items() for part in _parts(held, fitting[key])
     )
@@ -70,18 +64,16 @@ def halves(job: Job) -> list[Job]:
     ]
 
 
-def group_size(recipe: Recipe, device: Device) -> int:
+def group_size(program: Program, device: Device) -> int:
     """The most trials of this shape that one job takes."""
     if device.kind == "cpu":
         return CPU_GROUP
-    fitting = int(device.memory_bytes * GPU_MEMORY_SHARE) // trial_bytes(recipe)
+    fitting = int(device.memory_bytes * GPU_MEMORY_SHARE) // program.memory_bytes()
     return max(1, min(GPU_GROUP, fitting))
 
 
 def job_seconds(trials: Sequence[Trial], device: Device) -> float:
-    if device.kind == "cpu":
-        return sum(cpu_seconds(trial.recipe) for trial in trials)
-    return sum(gpu_seconds(trial.recipe, len(trials)) for trial in trials)
+    return sum(trial.program.seconds(device.kind, len(trials)) for trial in trials)
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
@@ -90,6 +82,10 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     for job in seconds:
         loads[loads.index(min(loads))] += job
     return max(loads)
+
+
+def _group(trial: Trial) -> Hashable:
+    return trial.program.kind, trial.program.group_key()
 
 
 def _balanced(members: Sequence[Trial], count: int, device: Device, fair_share: float) -> int:

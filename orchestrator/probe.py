@@ -19,6 +19,7 @@ from ..models.training.loop import GroupTraining
 from ..results.norm_scale import Curve, Point, Probe
 from ..sweeps.load import Sweep
 from ..sweeps.problem import Problem, SpecError
+from ..sweeps.proxy import recipe_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _families(sweep: Sweep) -> list[Recipe]:
     """One recipe per architecture, optimizer and parametrization."""
     found: dict[tuple[str, str, str], Recipe] = {}
     for trial in sweep.expansion.trials:
-        recipe = replace(trial.recipe, seed=0)
+        recipe = replace(recipe_of(trial), seed=0)
         key = (recipe.shape.architecture, recipe.optimizer, recipe.parametrization)
         held = found.setdefault(key, recipe)
         if held != recipe:

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ..sweeps.cost import training_tokens
 from .backends.backend import Event
 from .plan import Job
 from .reconcile import Work
@@ -59,7 +58,7 @@ class Progress:
         if action == "done":
             self._done.add(job.id)
             self._diverged[job.id] = end.diverged
-            self._steps[job.id] = job.trials[0].recipe.steps
+            self._steps[job.id] = job.trials[0].program.steps
         else:
             self._steps.pop(job.id, None)
             self.note(f"job {job.id}: {end.kind}, {end.reason} -> {action}")
@@ -81,7 +80,7 @@ class Progress:
 
     def _line(self) -> Text:
         elapsed = max(time.monotonic() - self._begin, 1e-9)
-        shares = {job_id: step / self._jobs[job_id].trials[0].recipe.steps
+        shares = {job_id: step / self._jobs[job_id].trials[0].program.steps
                   for job_id, step in dict(self._steps).items()}  # fmt: skip
         cost = sum(job.seconds for job in dict(self._jobs).values())
         done = sum(share * self._jobs[job_id].seconds for job_id, share in shares.items())
@@ -104,7 +103,7 @@ def _clock(seconds: float) -> str:
 
 def _tokens(job: Job) -> int:
     """Tokens that a job trains on, all its trials together."""
-    return sum(training_tokens(trial.recipe) for trial in job.trials)
+    return sum(trial.program.cost().tokens for trial in job.trials)
 
 
 def log_tail(directory: SweepDirectory, failed: Mapping[str, End]) -> list[str]:

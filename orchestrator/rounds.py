@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..models.recipe.recipe import Recipe, recipe_from_point
 from ..results.comparison import FAMILY, compare
 from ..results.refinement import Wanted, refinement
 from ..results.schema import ROWS
@@ -19,6 +18,7 @@ from ..results.store import read_rows
 from ..sweeps.adaptive import RefineSpec, SearchSpec
 from ..sweeps.grid import Expansion
 from ..sweeps.load import Sweep
+from ..sweeps.program import Program
 from ..sweeps.search import Measured, suggest
 from ..sweeps.trial import Trial, trial_of
 from .driver import Watcher
@@ -90,7 +90,7 @@ class Rounds:
 class Cell:
     """One search: the trials of one point of the axes, one for each seed, and the batches so far."""
 
-    seeds: list[Recipe]
+    seeds: list[Program]
     batches: list[list[dict[str, float]]]
 
     def next_batch(self, search: SearchSpec, rows: pd.DataFrame) -> list[Trial]:
@@ -101,7 +101,7 @@ class Cell:
         return list(dict.fromkeys(trial for point in suggested for trial in self._trials(point)))
 
     def _trials(self, point: Mapping[str, float]) -> list[Trial]:
-        return [trial_of(replace(recipe, **point)) for recipe in self.seeds]  # type: ignore[arg-type]
+        return [trial_of(program.at(point)) for program in self.seeds]
 
     def _measured(self, point: dict[str, float], rows: pd.DataFrame) -> Measured:
         ids = {trial.id for trial in self._trials(point)}
@@ -113,13 +113,16 @@ class Cell:
 
 def cells(trials: Sequence[Trial], search: SearchSpec) -> list[Cell]:
     """The searches of a sweep: one per point of its axes, seeds together."""
-    found: dict[tuple[tuple[str, Any], ...], list[Recipe]] = {}
+    found: dict[tuple[tuple[str, Any], ...], list[Program]] = {}
     for trial in trials:
-        point = trial.recipe.point()
+        point = trial.program.point()
         key = tuple((name, value) for name, value in point.items() if name not in {*search.space, "seed"})
-        found.setdefault(key, []).append(trial.recipe)
-    first = [{name: getattr(recipes[0], name) for name in search.space} for recipes in found.values()]
-    return [Cell(recipes, [[point]]) for recipes, point in zip(found.values(), first, strict=True)]
+        found.setdefault(key, []).append(trial.program)
+    cells = []
+    for programs in found.values():
+        point = programs[0].point()
+        cells.append(Cell(programs, [[{name: point[name] for name in search.space}]]))
+    return cells
 
 
 def _refined(trials: Sequence[Trial], rows: pd.DataFrame, refine: RefineSpec) -> list[Trial]:
@@ -139,22 +142,22 @@ def new_trials(trials: Sequence[Trial], wanted: Sequence[Wanted]) -> list[Trial]
 def _copies(trials: Sequence[Trial], wanted: Wanted) -> Iterator[Trial]:
     comparison = wanted.comparison
     fixed = {**{name: getattr(comparison, name) for name in FAMILY}, **comparison.fixed}
-    points = [trial.recipe.point() for trial in trials]
+    points = [trial.program.point() for trial in trials]
     alike = [
-        point
-        for point in points
+        (trial.program, point)
+        for trial, point in zip(trials, points, strict=True)
         if point[comparison.axis] == wanted.like
         and all(point.get(name) == value for name, value in fixed.items())
     ]
     values = [point[comparison.hyperparameter] for point in points if point[comparison.hyperparameter] > 0]
-    last_seed = max((point["seed"] for point in alike), default=0)
-    for point in alike:
+    last_seed = max((point["seed"] for _, point in alike), default=0)
+    for program, point in alike:
         for log2 in wanted.log2_values:
             seed = last_seed + 1 if wanted.new_seed else point["seed"]
             axis = type(point[comparison.axis])(wanted.scale)
             changed = {comparison.hyperparameter: _value(log2, values), comparison.axis: axis, "seed": seed}
             try:
-                yield trial_of(recipe_from_point({**point, **changed}))
+                yield trial_of(program.at(changed))
             except ValueError:
                 return  # such a shape does not exist
 

@@ -144,7 +144,7 @@ def _running(directory: SweepDirectory, job: str) -> RunningJob | None:
         return None
     trials, _ = directory.read_job(job)
     return RunningJob(
-        job, len(trials), attempt.number, attempt.step, trials[0].recipe.steps,
+        job, len(trials), attempt.number, attempt.step, trials[0].program.steps,
         f"{attempt.backend}, {attempt.where}", max(0.0, round(time.time() - attempt.beaten, 1)),
     )  # fmt: skip
 

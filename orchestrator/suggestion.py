@@ -61,7 +61,7 @@ def _new_name(name: str, taken: set[str | None]) -> str:
 
 def _points(trials: Sequence[Trial], values: dict[str, Any]) -> dict[str, Any]:
     """The trials as axes that advance together; what is the same in all of them is fixed."""
-    points = [trial.recipe.point() for trial in trials]
+    points = [trial.program.point() for trial in trials]
     searched = values.get("search", {}).get("space", {})
     named = [*values.get("fixed", {}), *values.get("axes", {}), *searched, "seed"]
     columns = {name: [point[name] for point in points] for name in dict.fromkeys(named)}

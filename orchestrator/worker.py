@@ -14,17 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ..models.data.batches import Batches
-from ..models.recipe.inventory import parameter_count
-from ..models.recipe.recipe import Recipe
 from ..models.training.outcome import Outcome, Progress
+from ..results.schema import rows_schema
 from ..results.store import diverged_trials, publish
-from ..sweeps.cost import training_flops, training_tokens
+from ..sweeps.program import DeviceKind, Setup, Train
+from ..sweeps.registry import PROGRAMS
 from ..sweeps.trial import Trial
 from .failures import failure_of
-from .plan import DeviceKind
 from .provenance import environment
 from .record.attempt import Attempt, End, SupersededError, never_started
 from .record.directory import SweepDirectory
@@ -47,23 +45,6 @@ class Task:
 
     def text(self) -> str:
         return json.dumps(asdict(self))
-
-
-class Training(Protocol):
-    """What trains a group; `models.training.loop.train`, or a stand-in."""
-
-    def __call__(
-        self,
-        recipes: Sequence[Recipe],
-        batches: Batches,
-        device: DeviceKind,
-        report: Callable[[Progress], None],
-        checkpoints: Path,
-        checkpoint_seconds: float,
-        micro_batches: int,
-    ) -> tuple[list[Outcome], str]:
-        """The outcomes in order, and the device's name."""
-        ...
 
 
 def perform(
@@ -106,12 +87,16 @@ def _published(
     if (diverged := diverged_trials(directory.path, task.job)) is not None:
         return attempt.end("finished", "its result was there already", diverged)
     trials, micro_batches = directory.read_job(task.job)
-    recipes = [trial.recipe for trial in trials]
-    batches = directory.read_data(recipes[0].data).batches(recipes[0].shape.sequence_length)
-    outcomes, device = _training()(
-        recipes, batches, task.device, report, directory.checkpoints(task.job),
-        task.checkpoint_seconds, micro_batches,
-    )  # fmt: skip
+    setup = Setup(
+        data=directory.read_data,
+        device=task.device,
+        report=report,
+        checkpoints=directory.checkpoints(task.job),
+        checkpoint_seconds=task.checkpoint_seconds,
+        micro_batches=micro_batches,
+    )
+    programs = [trial.program for trial in trials]
+    outcomes, device = _training(programs[0].kind)(programs, setup)
     sweep = directory.sweep_name()
     rows = [
         {**_row(trial, outcome), "job_id": task.job, "sweep": sweep, "device": device}
@@ -119,7 +104,8 @@ def _published(
     ]
     attempt.check()
     failpoint("publish")
-    publish(directory.path, task.job, rows, _curve_rows(trials, outcomes))
+    schema = rows_schema(programs[0].point())
+    publish(directory.path, task.job, rows, _curve_rows(trials, outcomes), schema)
     failpoint("published")
     return attempt.end(
         "finished",
@@ -129,50 +115,30 @@ def _published(
     )
 
 
-def _train(
-    recipes: Sequence[Recipe],
-    batches: Batches,
-    device: DeviceKind,
-    report: Callable[[Progress], None],
-    checkpoints: Path,
-    checkpoint_seconds: float,
-    micro_batches: int,
-) -> tuple[list[Outcome], str]:
-    """The real training; torch is loaded only now."""
-    import torch
-
-    from ..models.training.checkpoint import Checkpoints
-    from ..models.training.loop import train
-
-    keeper = Checkpoints(checkpoints, checkpoint_seconds)
-    outcomes = train(recipes, batches, torch.device(device), report, keeper, micro_batches)
-    return outcomes, torch.cuda.get_device_name() if device == "cuda" else "cpu"
-
-
-def _training() -> Training:
-    """The training of a group. Tests of the orchestration name a stand-in, `module:function`."""
+def _training(kind: str) -> Train:
+    """What trains a job. Tests of the orchestration name a stand-in, `module:function`."""
     named = os.environ.get(TRAINING)
     if named is None:
-        return _train
+        return PROGRAMS[kind].train
     module, _, function = named.partition(":")
-    training: Training = getattr(importlib.import_module(module), function)
+    training: Train = getattr(importlib.import_module(module), function)
     return training
 
 
 def _row(trial: Trial, outcome: Outcome) -> dict[str, Any]:
-    recipe = trial.recipe
+    cost = trial.program.cost()
     return {
         "trial_id": trial.id,
-        **recipe.point(),
+        **trial.program.point(),
         "status": "diverged" if outcome.diverged else "finished",
         "diverged_step": outcome.diverged_step,
         "initial_loss": _finite(outcome.initial_loss),
         "loss": outcome.loss,
         "accuracy": outcome.accuracy,
         "train_loss": outcome.train_loss,
-        "parameters": parameter_count(recipe.shape),
-        "tokens": training_tokens(recipe),
-        "flops": training_flops(recipe),
+        "parameters": cost.parameters,
+        "tokens": cost.tokens,
+        "flops": cost.flops,
         "seconds": outcome.seconds,
     }
 

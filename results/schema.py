@@ -4,6 +4,7 @@ A column is added, never renamed or reused; `SCHEMA_VERSION` stands in every fil
 Losses are in nats per token. Missing values are null and `status` says why; NaN never appears.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -44,6 +45,32 @@ COST = [
 ]
 
 ROWS = pa.schema([*IDENTITY, *POINT, *OUTCOME, *COST], metadata=METADATA)
+
+COORDINATE = {b"mutransfer.coordinate": b"1"}
+"""Metadata of a column that tells trials apart and is no field of a recipe: another program's coordinate."""
+
+
+def rows_schema(coordinates: Mapping[str, object]) -> pa.Schema:
+    """The columns of rows with these coordinates, each typed by its value (None: a text).
+
+    Raises ValueError, naming the coordinate, for a value that no column holds.
+    """
+    further = []
+    for name, value in coordinates.items():
+        kind = str if value is None else type(value)
+        if kind not in ARROW:
+            raise ValueError(f"{name}: {value!r} is no text, number or truth, so no column can hold it")
+        if name not in ROWS.names:
+            further.append(pa.field(name, ARROW[kind], metadata=COORDINATE))
+    return pa.schema([*ROWS, *further], metadata=METADATA)
+
+
+def coordinate_names(table: pa.Table) -> list[str]:
+    """The columns that may tell the trials of a table apart: ours, and other programs' coordinates. What an
+    import brought along is none."""
+    further = [field.name for field in table.schema if (field.metadata or {}).items() >= COORDINATE.items()]
+    return [*ROWS.names, *further]
+
 
 BEFORE: dict[str, Any] = {
     name: field.setting.before

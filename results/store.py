@@ -34,12 +34,18 @@ class Broken:
 
 
 def publish(
-    directory: Path, job_id: str, rows: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]
+    directory: Path,
+    job_id: str,
+    rows: Sequence[Mapping[str, Any]],
+    curves: Sequence[Mapping[str, Any]],
+    schema: pa.Schema = ROWS,
 ) -> bool:
-    """Publishes a finished job. False when another attempt of the same job was first."""
+    """Publishes a finished job. False when another attempt of the same job was first.
+
+    `schema` is that of its rows, where they have coordinates of their own (`rows_schema`)."""
     link_table(pa.Table.from_pylist(list(curves), schema=CURVES), directory / "curves" / f"{job_id}.parquet")
     return link_table(
-        pa.Table.from_pylist(list(rows), schema=ROWS), directory / "results" / f"{job_id}.parquet"
+        pa.Table.from_pylist(list(rows), schema=schema), directory / "results" / f"{job_id}.parquet"
     )
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..models.parametrization.registry import PARAMETRIZATIONS
-from ..models.recipe.recipe import recipe_from_point
 from ..models.recipe.shape import SHAPE_FIELDS
 from .problem import Problem, ProblemsFound, Where
+from .proxy import Proxy
 from .spec import SweepSpec
 from .trial import Trial, trial_of
 
@@ -51,7 +51,7 @@ def expand(spec: SweepSpec, data: Mapping[str, Any]) -> Expansion:
     for point in _points(spec):
         points += 1
         try:
-            trial = trial_of(recipe_from_point(_without_base_under_sp({**common, **point})))
+            trial = trial_of(Proxy.read(_without_base_under_sp({**common, **point})))
         except ValueError as error:
             problem = _point_problem(spec, str(error))
             problems.setdefault((*problem.where, problem.message), problem)

@@ -21,6 +21,7 @@ from ..models.data.documents import CorpusError
 from .data import load_corpus, resolved_data
 from .grid import Expansion, expand
 from .problem import Problem, ProblemsFound, SpecError, Where
+from .proxy import recipe_of
 from .spec import GIVEN, SweepSpec, check_spec
 
 MAX_BYTES = 1 << 20
@@ -137,7 +138,7 @@ def _unsafe(event: Event, depth: int) -> str | None:
 
 
 def _check_lengths(expansion: Expansion, corpus: Corpus) -> None:
-    lengths = sorted({trial.recipe.shape.sequence_length for trial in expansion.trials})
+    lengths = sorted({recipe_of(trial).shape.sequence_length for trial in expansion.trials})
     reasons = [corpus.source.misfit(length) for length in lengths]
     if found := [Problem(("data",), reason) for reason in reasons if reason]:
         raise ProblemsFound(found)
@@ -145,7 +146,9 @@ def _check_lengths(expansion: Expansion, corpus: Corpus) -> None:
 
 def _check_causal(spec: SweepSpec, expansion: Expansion) -> None:
     """Whoever sees both ways sees the token that is to be predicted, unless it is masked."""
-    if spec.data.task in ("masked", "classification") or all(t.recipe.shape.causal for t in expansion.trials):
+    if spec.data.task in ("masked", "classification") or all(
+        recipe_of(t).shape.causal for t in expansion.trials
+    ):
         return
     section = "axes" if "causal" in spec.axes else "fixed"
     reason = "next tokens are there to be seen; give true, or task masked or classification"

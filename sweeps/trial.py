@@ -1,32 +1,31 @@
-"""A trial: one point of the grid, one training of one proxy, known by the hash of its content."""
+"""A trial: one point of the grid and the program that is run there, known by the hash of its content."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 
-from ..models.recipe.identity import canonical
-from ..models.recipe.recipe import Recipe
+from .program import Program
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A recipe and its identity."""
+    """A program at its point, and its identity."""
 
     id: str
-    recipe: Recipe
+    program: Program
 
 
-def trial_of(recipe: Recipe) -> Trial:
-    return Trial(trial_id(recipe), recipe)
+def trial_of(program: Program) -> Trial:
+    return Trial(trial_id(program), program)
 
 
-def trial_id(recipe: Recipe) -> str:
-    """16 hex digits of the sha256 of the canonical JSON of all that decides the recipe's result.
+def trial_id(program: Program) -> str:
+    """16 hex digits of the sha256 of the canonical JSON of all that decides the program's result.
 
     Field order and whether a float was written as an integer do not matter; device, group, backend
     and package versions are provenance and do not enter.
     """
-    values = {name: _canonical(value) for name, value in canonical(recipe).items()}
+    values = {name: _canonical(value) for name, value in program.identity().items()}
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

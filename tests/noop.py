@@ -11,38 +11,33 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mutransfer.models.data.batches import Batches
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.outcome import CurvePoint, Outcome, Progress
+from mutransfer.sweeps.program import Setup
+from mutransfer.sweeps.proxy import Proxy
 
 
-def train(
-    recipes: Sequence[Recipe],
-    batches: Batches,
-    device: str,
-    report: Callable[[Progress], None],
-    checkpoints: Path,
-    checkpoint_seconds: float,
-    micro_batches: int,
-) -> tuple[list[Outcome], str]:
+def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
+    recipes = [program.recipe for program in programs]
     folder = Path(os.environ["NOOP"])
+    setup.data(recipes[0].data)  # as any training does, which a sweep without its data fails
     plan = json.loads((folder / "plan.json").read_text())
     with _alone(folder, recipes):
-        faults = _faults(folder, plan, recipes, micro_batches)
-        losses, begin = _start(checkpoints, recipes)
+        faults = _faults(folder, plan, recipes, setup.micro_batches)
+        losses, begin = _start(setup.checkpoints, recipes)
         saved = time.monotonic()
         for step in range(begin, recipes[0].steps):
             _meet(faults, step)
             losses = [loss + _increment(recipe, step) for loss, recipe in zip(losses, recipes, strict=True)]
             time.sleep(plan.get("step_seconds", 0.0))
-            report(Progress(step + 1, 0))
-            if time.monotonic() - saved >= checkpoint_seconds:
+            setup.report(Progress(step + 1, 0))
+            if time.monotonic() - saved >= setup.checkpoint_seconds:
                 saved = time.monotonic()
-                _save(checkpoints, step + 1, losses)
+                _save(setup.checkpoints, step + 1, losses)
         _write(folder, f"done {_name(recipes)} from {begin}")
     return [_outcome(recipe, loss, faults) for recipe, loss in zip(recipes, losses, strict=True)], "noop"
 

@@ -13,6 +13,7 @@ import pandas as pd
 from conftest import arguments, trial_ids
 
 from mutransfer.orchestrator.record.directory import SweepDirectory
+from mutransfer.sweeps.proxy import recipe_of
 
 TESTS = Path(__file__).parent
 
@@ -103,7 +104,7 @@ def assert_complete(sweep: Sweep, trials: int, alone: bool = True) -> pd.DataFra
         assert [line for line in noop.lines(sweep.noop) if line.startswith("twice")] == []
     rows: pd.DataFrame = pd.read_parquet(sweep.directory / "results").set_index("trial_id")
     plan = SweepDirectory(sweep.directory).read_plan()
-    recipes = {trial.id: trial.recipe for job in plan for trial in job.trials}
+    recipes = {trial.id: recipe_of(trial) for job in plan for trial in job.trials}
     for trial, loss in rows[rows["status"] == "finished"]["loss"].items():
         assert loss == noop.undisturbed(recipes[str(trial)])
     return rows

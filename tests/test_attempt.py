@@ -17,7 +17,7 @@ from mutransfer.orchestrator.plan import Job, halves
 from mutransfer.orchestrator.record import attempt as module
 from mutransfer.orchestrator.record.attempt import Attempt, SupersededError, latest_attempt, read_end
 from mutransfer.orchestrator.record.directory import SweepDirectory
-from mutransfer.sweeps.trial import trial_of
+from mutransfer.sweeps.proxy import proxy_trial
 
 JOB = "0123456789abcdef"
 
@@ -52,7 +52,7 @@ def test_a_later_attempt_supersedes(directory: SweepDirectory) -> None:
 
 def test_a_split_job_has_no_attempts(directory: SweepDirectory, recipe: Callable[..., Recipe]) -> None:
     one = begin(directory)
-    trials = tuple(trial_of(recipe(seed=seed)) for seed in range(4))
+    trials = tuple(proxy_trial(recipe(seed=seed)) for seed in range(4))
     job = Job(JOB, trials, 8.0)
     parts = halves(job)
     directory.split(job, parts)

@@ -11,7 +11,7 @@ from mutransfer.orchestrator.export import ExportError, Target, export_object
 from mutransfer.results.choice import ChoiceError, NothingTunedError, choose, tuned_log2
 from mutransfer.results.comparison import Comparison, compare
 from mutransfer.results.schema import ROWS
-from mutransfer.sweeps.trial import trial_of
+from mutransfer.sweeps.proxy import proxy_trial, recipe_of
 
 RATES = [2.0**-i for i in range(2, 11)]
 
@@ -21,9 +21,11 @@ def rows(recipe: Callable[..., Recipe], centers: Sequence[float], **changes: obj
     records = []
     for index, center in enumerate(centers):
         for rate in RATES:
-            trial = trial_of(recipe(width=8 * 2**index, learning_rate=rate, **changes))
+            trial = proxy_trial(recipe(width=8 * 2**index, learning_rate=rate, **changes))
             loss = 3 - 0.1 * index + 0.1 * (np.log2(rate) - center) ** 2
-            records.append({"trial_id": trial.id, **trial.recipe.point(), "loss": loss, "status": "finished"})
+            records.append(
+                {"trial_id": trial.id, **recipe_of(trial).point(), "loss": loss, "status": "finished"}
+            )
     return pd.DataFrame(records)
 
 

@@ -11,7 +11,7 @@ import pytest
 from mutransfer.models.recipe.identity import WITHOUT_TRACE
 from mutransfer.models.recipe.recipe import recipe_from_point
 from mutransfer.sweeps.load import load_sweep
-from mutransfer.sweeps.trial import trial_id
+from mutransfer.sweeps.proxy import proxy_trial, recipe_of
 
 ROOT = Path(__file__).parent.parent
 EVIDENCE = ROOT / "benchmarks" / "evidence"
@@ -39,7 +39,7 @@ def test_the_rows_are_the_sweep_files_trials(name: str) -> None:
     """All fields but the data's digest, which is that of the text of the Python that measured."""
     rows = pq.read_table(EVIDENCE / f"{name}.parquet").to_pylist()
     trials = load_sweep(str(EVIDENCE / f"{name}.yaml")).expansion.trials
-    asked = [{**trial.recipe.point(), "data": None} for trial in trials]
+    asked = [{**recipe_of(trial).point(), "data": None} for trial in trials]
     # Rows that are older than a field were trained with its old value.
     found = [{field: _held(row, field) for field in asked[0]} for row in rows]
     assert sorted(map(_key, found)) == sorted(map(_key, asked))
@@ -54,4 +54,4 @@ def _held(row: dict[str, Any], field: str) -> Any:  # noqa: ANN401 - a cell of a
 
 def _key(point: dict[str, Any]) -> str:
     """The identity, without what the trial does not read: rows of older versions may differ in it."""
-    return trial_id(recipe_from_point({**point, "data": "any"}))
+    return proxy_trial(recipe_from_point({**point, "data": "any"})).id

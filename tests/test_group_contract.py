@@ -13,7 +13,7 @@ from mutransfer.models.training import group as group_module
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome
 from mutransfer.orchestrator.plan import Device, plan_jobs
-from mutransfer.sweeps.trial import trial_of
+from mutransfer.sweeps.proxy import proxy_trial
 
 CPU = torch.device("cpu")
 ROUNDING = 1e-5  # of losses, in differently shaped products over a few steps
@@ -126,5 +126,5 @@ def test_a_shape_is_shared(recipe: Callable[..., Recipe]) -> None:
 
 
 def test_a_job_reads_one_source(recipe: Callable[..., Recipe]) -> None:
-    trials = [trial_of(recipe(data=data)) for data in ("one", "other")]
+    trials = [proxy_trial(recipe(data=data)) for data in ("one", "other")]
     assert len(plan_jobs(trials, Device("cpu", 1))) == 2

@@ -15,7 +15,8 @@ from mutransfer.sweeps.cost import (
     training_flops,
     trial_bytes,
 )
-from mutransfer.sweeps.trial import Trial, trial_of
+from mutransfer.sweeps.proxy import Proxy, proxy_trial, recipe_of
+from mutransfer.sweeps.trial import Trial
 
 CPU = Device("cpu", 2)
 Build = Callable[..., Recipe]
@@ -23,7 +24,7 @@ Build = Callable[..., Recipe]
 
 def trials(recipe: Build, widths: tuple[int, ...] = (8, 16), rates: int = 9) -> list[Trial]:
     return [
-        trial_of(recipe(width=width, learning_rate=2.0**-rate, parametrization=parametrization))
+        proxy_trial(recipe(width=width, learning_rate=2.0**-rate, parametrization=parametrization))
         for parametrization in ("sp", "mup")
         for width in widths
         for rate in range(rates)
@@ -40,7 +41,7 @@ def test_every_trial_is_in_one_job_and_parts_are_even(recipe: Build) -> None:
     jobs = plan_jobs(swept, CPU)
     assert sorted(t.id for job in jobs for t in job.trials) == sorted(t.id for t in swept)
     assert [len(job.trials) for job in jobs] == [6] * 6
-    assert all(len({t.recipe.shape for t in job.trials}) == 1 for job in jobs)
+    assert all(len({recipe_of(t).shape for t in job.trials}) == 1 for job in jobs)
 
 
 def test_longest_first(recipe: Build) -> None:
@@ -54,8 +55,8 @@ def test_planning_twice_gives_the_same_jobs(recipe: Build) -> None:
 
 
 def test_gpu_groups_fill_the_memory(recipe: Build) -> None:
-    one = recipe()
-    assert group_size(one, Device("cuda", 1, trial_bytes(one) * 10)) == 7
+    one = Proxy(recipe())
+    assert group_size(one, Device("cuda", 1, one.memory_bytes() * 10)) == 7
     assert group_size(one, Device("cuda", 1, 1)) == 1
     assert group_size(one, Device("cuda", 1, 80 << 30)) == 64
     assert group_size(one, CPU) == 8
@@ -63,19 +64,19 @@ def test_gpu_groups_fill_the_memory(recipe: Build) -> None:
 
 def test_a_long_job_is_cut_to_a_fair_share(recipe: Build) -> None:
     """Six hundred times the steps: eight workers get a job each, not two of them everything."""
-    long = [trial_of(recipe(steps=200_000, seed=seed)) for seed in range(16)]
+    long = [proxy_trial(recipe(steps=200_000, seed=seed)) for seed in range(16)]
     assert [len(job.trials) for job in plan_jobs(long, CPU, 1)] == [8] * 2
     assert [len(job.trials) for job in plan_jobs(long, CPU, 8)] == [2] * 8
     assert [len(job.trials) for job in plan_jobs(long, CPU, 100)] == [1] * 16
-    short = [trial_of(recipe(seed=seed)) for seed in range(16)]
+    short = [proxy_trial(recipe(seed=seed)) for seed in range(16)]
     assert [len(job.trials) for job in plan_jobs(short, CPU, 8)] == [8] * 2
 
 
 def test_a_group_bound_by_launches_stays_whole(recipe: Build) -> None:
     gpu = Device("cuda", 8, 80 << 30)
-    small = [trial_of(recipe(steps=10**6, seed=seed)) for seed in range(64)]
+    small = [proxy_trial(recipe(steps=10**6, seed=seed)) for seed in range(64)]
     assert [len(job.trials) for job in plan_jobs(small, gpu, 8)] == [64]
-    large = [trial_of(recipe(steps=10**4, seed=seed, width=2048, batch_size=64)) for seed in range(64)]
+    large = [proxy_trial(recipe(steps=10**4, seed=seed, width=2048, batch_size=64)) for seed in range(64)]
     assert len(plan_jobs(large, gpu, 8)) >= 8
 
 
@@ -102,13 +103,13 @@ def test_reconcile_plans_only_what_is_new(recipe: Build) -> None:
     grown = trials(recipe, widths=(8, 16, 32))
     work = reconcile(grown, recorded, set(), CPU, 1)
     assert list(work.jobs[: len(recorded)]) == recorded
-    assert {t.recipe.shape.width for job in work.jobs[len(recorded) :] for t in job.trials} == {32}
+    assert {recipe_of(t).shape.width for job in work.jobs[len(recorded) :] for t in job.trials} == {32}
 
 
 def test_reconcile_ignores_jobs_that_are_no_longer_wanted(recipe: Build) -> None:
     recorded = plan_jobs(trials(recipe), CPU)
     work = reconcile(trials(recipe, widths=(8,)), recorded, set(), CPU, 1)
-    assert {t.recipe.shape.width for job in work.remaining for t in job.trials} == {8}
+    assert {recipe_of(t).shape.width for job in work.remaining for t in job.trials} == {8}
 
 
 def test_makespan_is_greedy() -> None:

@@ -13,6 +13,7 @@ from mutransfer.orchestrator.rounds import Rounds
 from mutransfer.sweeps.adaptive import LogRange, SearchSpec
 from mutransfer.sweeps.load import Sweep, load_sweep
 from mutransfer.sweeps.problem import SpecError
+from mutransfer.sweeps.proxy import recipe_of
 from mutransfer.sweeps.search import Measured, suggest
 from mutransfer.sweeps.trial import Trial
 
@@ -54,7 +55,7 @@ def made_up(trials: Sequence[Trial]) -> pd.DataFrame:
     """Losses with an optimum at 2^-5 and an initialisation of 1; every value above 2^-2.5 diverges."""
     records = []
     for trial in trials:
-        recipe = trial.recipe
+        recipe = recipe_of(trial)
         x, scale = math.log2(recipe.learning_rate), math.log2(recipe.init_scale)
         loss = 3 + 0.1 * (x + 5) ** 2 + 0.2 * scale**2 + 0.003 * recipe.seed
         diverged = x > -2.5
@@ -132,7 +133,7 @@ def test_a_refinement_homes_in_and_stops(sweep: Callable[[str], Path]) -> None:
     rounds = Rounds(load_sweep(str(sweep(REFINE))))
     asked = whole(rounds)
     assert len(asked[0]) == 30
-    added = [trial.recipe.learning_rate for trial in rounds.trials[len(asked[0]) :]]
+    added = [recipe_of(trial).learning_rate for trial in rounds.trials[len(asked[0]) :]]
     assert 0 < len(added) <= 20
     assert all(2.0**-7 <= rate <= 2.0**-3 for rate in added)
 

@@ -19,7 +19,7 @@ from mutransfer.orchestrator.backends.slurm.submission import (
     submit_array,
 )
 from mutransfer.orchestrator.plan import Job
-from mutransfer.sweeps.trial import trial_of
+from mutransfer.sweeps.proxy import proxy_trial
 
 REFUSED = "sbatch: error: Batch job submission failed: "
 
@@ -65,7 +65,7 @@ def test_answers(
 
 
 def job(recipe: Callable[..., Recipe], seconds: float, trials: int = 4, **changes: object) -> Job:
-    return Job("id", tuple(trial_of(recipe(seed=seed, **changes)) for seed in range(trials)), seconds)
+    return Job("id", tuple(proxy_trial(recipe(seed=seed, **changes)) for seed in range(trials)), seconds)
 
 
 def test_time_is_in_steps_and_doubles_after_a_time_out(recipe: Callable[..., Recipe]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.sweeps.load import Sweep, load_sweep, preset_names, resolved
 from mutransfer.sweeps.problem import SpecError
+from mutransfer.sweeps.proxy import recipe_of
 
 
 def with_changes(path: Path, *changes: tuple[str, str]) -> str:
@@ -28,7 +29,7 @@ def faults(path: str, *overrides: str) -> list[str]:
 
 
 def values(sweep: Sweep, name: str) -> list[object]:
-    points = [trial.recipe.point() for trial in sweep.expansion.trials]
+    points = [recipe_of(trial).point() for trial in sweep.expansion.trials]
     return list(dict.fromkeys(point[name] for point in points))
 
 
@@ -73,14 +74,14 @@ def test_zip_advances_together(sweep_file: Path) -> None:
     path_text = Path(path).read_text().replace("zip: [[width, head_dim]]\n", "")
     Path(path).write_text(path_text + "zip: [[width, head_dim]]\n")
     trials = load_sweep(path).expansion.trials
-    assert {(t.recipe.shape.width, t.recipe.shape.head_dim) for t in trials} == {(16, 8), (32, 16)}
+    assert {(recipe_of(t).shape.width, recipe_of(t).shape.head_dim) for t in trials} == {(16, 8), (32, 16)}
 
 
 def test_exclude_leaves_points_out(sweep_file: Path) -> None:
     path = with_changes(sweep_file, ("data:", "exclude: [{width: 8, parametrization: sp}]\ndata:"))
     trials = load_sweep(path).expansion.trials
     assert len(trials) == 9
-    assert not any((t.recipe.shape.width, t.recipe.parametrization) == (8, "sp") for t in trials)
+    assert not any((recipe_of(t).shape.width, recipe_of(t).parametrization) == (8, "sp") for t in trials)
 
 
 def test_equal_points_collapse(sweep_file: Path) -> None:

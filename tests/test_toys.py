@@ -14,15 +14,22 @@ from mutransfer.orchestrator.estimate import estimate
 from mutransfer.orchestrator.evidence import gather
 from mutransfer.orchestrator.export import Target, export_object
 from mutransfer.orchestrator.export_texts import export_text
-from mutransfer.orchestrator.plan import Device
+from mutransfer.orchestrator.plan import Device, plan_jobs
 from mutransfer.orchestrator.reconcile import prepare
 from mutransfer.orchestrator.record.directory import SweepDirectory
 from mutransfer.orchestrator.rule_tables import tables_object
 from mutransfer.orchestrator.rules import family_object
+from mutransfer.orchestrator.status import sweep_status
 from mutransfer.orchestrator.worker import Task, perform
 from mutransfer.results.choice import choose
+from mutransfer.results.compaction import compact
 from mutransfer.results.contract import report_object
+from mutransfer.results.schema import coordinate_names, rows_schema
+from mutransfer.results.store import read_rows
 from mutransfer.sweeps.load import load_sweep
+from mutransfer.sweeps.proxy import recipe_of
+from mutransfer.sweeps.registry import PROGRAMS
+from mutransfer.sweeps.trial import trial_of
 
 CPU = Device("cpu", 1)
 
@@ -52,7 +59,7 @@ def test_from_the_sweep_file_to_the_export(kind: str, name: str, sweep_file: Pat
     (shape_cost, *_) = estimate(sweep, CPU, 1).shapes
     assert shape_cost.flops > 0
     trial = sweep.expansion.trials[0]
-    assert family_object(trial.recipe)[kind] == name
+    assert family_object(recipe_of(trial))[kind] == name
     directory = SweepDirectory(tmp_path / "out")
     work, _ = prepare(sweep, directory, CPU, 1)
     for job in work.remaining:
@@ -77,3 +84,34 @@ def test_the_tables_hold_the_toys() -> None:
     assert "loud" in tables["init"] and "loud" in tables["multipliers"]
     rows = {(row["parametrization"], row["optimizer"]) for row in tables["updates"]}
     assert rows == {(p, o) for p in PARAMETRIZATIONS for o in OPTIMIZERS}
+
+
+def test_a_program_of_its_own_runs_like_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planned, trained, stored and found again; its coordinates are columns, typed by their values."""
+    monkeypatch.setitem(PROGRAMS, "bowl", toys.BOWL)
+    trials = [trial_of(toys.Bowl(2.0**-k, size)) for size in (8, 16) for k in range(6)]
+    assert len({trial.id for trial in trials}) == 12
+    directory = SweepDirectory(tmp_path / "bowls")
+    directory.write_sweep("bowls", "name: bowls\n")
+    jobs = plan_jobs(trials, CPU)
+    assert [len(job.trials) for job in jobs] == [6, 6]
+    directory.write_plan(jobs, trials, new=jobs)
+    assert {trial.id for job in directory.read_plan() for trial in job.trials} == {t.id for t in trials}
+    for job in jobs:
+        task = Task(
+            directory=str(directory.path), job=job.id, backend="test", device="cpu", gpus=0.0,
+            checkpoint_seconds=0.0, hang_seconds=60.0,
+        )  # fmt: skip
+        assert perform(task.text()).kind == "finished"
+    compact(directory.path)
+    table, broken = read_rows(directory.path)
+    assert not broken and table.num_rows == 12
+    kinds = {name: str(table.schema.field(name).type) for name in ("tilt", "size", "shape", "parameters")}
+    assert kinds == {"tilt": "double", "size": "int64", "shape": "string", "parameters": "int64"}
+    assert {"tilt", "size", "shape"} <= {*coordinate_names(table)}
+    assert sweep_status(directory).counts.finished == 12
+
+
+def test_a_coordinate_that_no_column_holds_is_named() -> None:
+    with pytest.raises(ValueError, match="tilt: \\[1\\] is no text, number or truth"):
+        rows_schema({"tilt": [1]})

@@ -10,23 +10,27 @@ import pytest
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.recipe.shape import Shape
 from mutransfer.results.schema import POINT
-from mutransfer.sweeps.trial import trial_id
+from mutransfer.sweeps.proxy import proxy_trial
+
+
+def proxy_id(recipe: Recipe) -> str:
+    return proxy_trial(recipe).id
 
 
 def test_field_order_and_integer_floats_do_not_matter(recipe: Callable[..., Recipe]) -> None:
     one = recipe(weight_decay=1.0)
     shuffled = recipe_from_point(dict(sorted(one.point().items(), reverse=True)))
-    assert trial_id(one) == trial_id(shuffled) == trial_id(recipe(weight_decay=1))
+    assert proxy_id(one) == proxy_id(shuffled) == proxy_id(recipe(weight_decay=1))
 
 
 def test_the_same_in_another_process(recipe: Callable[..., Recipe]) -> None:
     code = (
         "import sys, json; from mutransfer.models.recipe.recipe import recipe_from_point; "
-        "from mutransfer.sweeps.trial import trial_id; "
-        f"print(trial_id(recipe_from_point({recipe().point()!r})))"
+        "from mutransfer.sweeps.proxy import proxy_trial; "
+        f"print(proxy_trial(recipe_from_point({recipe().point()!r})).id)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == trial_id(recipe())
+    assert done.stdout.strip() == proxy_id(recipe())
 
 
 CHANGED = {
@@ -47,7 +51,7 @@ MUON = {"optimizer": "muon", "adamw_lr_ratio": 0.1}
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_whatever_affects_the_result_changes_the_id(name: str, recipe: Callable[..., Recipe]) -> None:
-    assert trial_id(recipe(**{name: CHANGED[name]})) != trial_id(recipe())
+    assert proxy_id(recipe(**{name: CHANGED[name]})) != proxy_id(recipe())
 
 
 GDN: dict[str, object] = {"architecture": "gdn"}
@@ -93,7 +97,7 @@ def test_fields_of_one_kind_change_the_id_there(
     name: str, value: object, where: dict[str, object], recipe: Callable[..., Recipe]
 ) -> None:
     before = where if name != "heads" else {**where, "heads": 4}
-    assert trial_id(recipe(**{**where, name: value})) != trial_id(recipe(**before))
+    assert proxy_id(recipe(**{**where, name: value})) != proxy_id(recipe(**before))
 
 
 def test_a_placement_in_other_words_is_the_same(recipe: Callable[..., Recipe]) -> None:
@@ -106,7 +110,7 @@ def test_a_placement_in_other_words_is_the_same(recipe: Callable[..., Recipe]) -
             "attention,mlp,mlp",
         )
     )
-    assert {trial_id(other) for other in others} == {trial_id(one)}
+    assert {proxy_id(other) for other in others} == {proxy_id(one)}
 
 
 def test_every_field_is_covered_by_these_tests() -> None:
@@ -116,8 +120,8 @@ def test_every_field_is_covered_by_these_tests() -> None:
 
 def test_fields_added_later_leave_finished_trials_their_ids(recipe: Callable[..., Recipe]) -> None:
     """What version 1's first sweeps computed for this recipe."""
-    assert trial_id(recipe()) == "dfb12e84fb754b66"
-    assert trial_id(recipe(optimizer="sgd", architecture="gdn")) == "c2f1620c31330d41"
+    assert proxy_id(recipe()) == "dfb12e84fb754b66"
+    assert proxy_id(recipe(optimizer="sgd", architecture="gdn")) == "c2f1620c31330d41"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +152,7 @@ def test_fields_added_later_leave_finished_trials_their_ids(recipe: Callable[...
 def test_what_a_recipe_does_not_read_is_not_in_its_id(
     unread: dict[str, object], where: dict[str, object], recipe: Callable[..., Recipe]
 ) -> None:
-    assert trial_id(recipe(**where, **unread)) == trial_id(recipe(**where))
+    assert proxy_id(recipe(**where, **unread)) == proxy_id(recipe(**where))
 
 
 def test_the_store_has_a_column_for_every_field(recipe: Callable[..., Recipe]) -> None:

@@ -1,6 +1,9 @@
-"""A mixer, an optimizer and a parametrization of no use, each as its own file would declare it."""
+"""A mixer, an optimizer, a parametrization and a program of no use, each as its own file would declare it."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -16,6 +19,8 @@ from mutransfer.models.parametrization.parametrization import Parametrization
 from mutransfer.models.parametrization.power import ONE
 from mutransfer.models.recipe.role import Parameter, Site
 from mutransfer.models.recipe.shape import Shape
+from mutransfer.models.training.outcome import CurvePoint, Outcome, Progress
+from mutransfer.sweeps.program import Cost, ProgramKind, Setup
 
 # --- a mixer: every position sees the mean of those before it, itself included ---
 
@@ -72,3 +77,68 @@ LOUD = Parametrization(
     update=mup.UPDATE.__getitem__,
     gradients=mup.ADAMW,
 )
+
+
+# --- a program: no model of ours, with coordinates that no proxy has ---
+
+
+@dataclass(frozen=True)
+class Bowl:
+    """A loss of (tilt - best)^2 whose best value falls with the size."""
+
+    tilt: float
+    size: int
+    shape: str = "round"
+
+    @property
+    def kind(self) -> str:
+        return "bowl"
+
+    def point(self) -> dict[str, Any]:
+        return {"tilt": self.tilt, "size": self.size, "shape": self.shape}
+
+    def at(self, changes: Mapping[str, Any]) -> "Bowl":
+        return Bowl(**{**self.point(), **changes})
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"program": "bowl", **self.point()}
+
+    def group_key(self) -> int:
+        return self.size
+
+    @property
+    def steps(self) -> int:
+        return 3
+
+    @property
+    def most_parts(self) -> int:
+        return 1
+
+    def cost(self) -> Cost:
+        return Cost(self.size, 10 * self.size, 60.0 * self.size)
+
+    def seconds(self, device: str, together: int) -> float:
+        return 0.1
+
+    def memory_bytes(self) -> int:
+        return 1000
+
+
+def roll(programs: Sequence[Bowl], setup: Setup) -> tuple[list[Outcome], str]:
+    for step in range(3):
+        setup.report(Progress(step + 1, 0))
+    return [_rolled(program) for program in programs], "none"
+
+
+def _rolled(program: Bowl) -> Outcome:
+    loss = 1.0 + 0.1 * (math.log2(program.tilt) + math.log2(program.size)) ** 2
+    point = CurvePoint(
+        step=2, tokens=30, train_loss=loss, eval_loss=loss, learning_rate=program.tilt, gradient_norm=1.0
+    )
+    return Outcome(
+        diverged=False, diverged_step=None, initial_loss=9.0, loss=loss, accuracy=None, train_loss=loss,
+        seconds=0.1, curve=(point,),
+    )  # fmt: skip
+
+
+BOWL = ProgramKind(lambda point: Bowl(**point), roll)

@@ -55,7 +55,8 @@ def rules(
         print_tables(format_.value)
         return
     from ...sweeps.load import load_sweep
+    from ...sweeps.proxy import recipe_of
     from ..rules import families, print_families
 
     sweep = load_sweep(spec, set_ or [])
-    print_families(families([trial.recipe for trial in sweep.expansion.trials]), format_.value)
+    print_families(families([recipe_of(trial) for trial in sweep.expansion.trials]), format_.value)

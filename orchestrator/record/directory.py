@@ -14,7 +14,7 @@ from typing import Any
 
 from ...models.data.batches import Source
 from ...models.data.record import source_from_object, source_object
-from ...models.recipe.recipe import recipe_from_point
+from ...sweeps.registry import PROGRAMS
 from ...sweeps.trial import Trial
 from ..plan import Job
 from .failpoint import failpoint
@@ -213,9 +213,8 @@ class SweepDirectory:
         if record is None:
             raise DirectoryError(f"{path}: is missing; run the sweep again to have it planned anew")
         try:
-            trials = [
-                Trial(str(entry["id"]), recipe_from_point(entry["point"])) for entry in record["trials"]
-            ]
+            kind = PROGRAMS[record.get("program", "proxy")]  # the jobs of older sweeps know no other
+            trials = [Trial(str(entry["id"]), kind.read(entry["point"])) for entry in record["trials"]]
             return tuple(trials), int(record.get("micro_batches", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise DirectoryError(
@@ -223,8 +222,11 @@ class SweepDirectory:
             ) from None
 
     def _write_job(self, job: Job, micro_batches: int = 1, sync: bool = True) -> None:
-        trials = [{"id": trial.id, "point": trial.recipe.point()} for trial in job.trials]
-        record = {"format": FORMAT, "id": job.id, "micro_batches": micro_batches, "trials": trials}
+        trials = [{"id": trial.id, "point": trial.program.point()} for trial in job.trials]
+        record = {
+            "format": FORMAT, "id": job.id, "program": job.trials[0].program.kind,
+            "micro_batches": micro_batches, "trials": trials,
+        }  # fmt: skip
         replace_json(self.job(job.id) / "job.json", record, sync)
 
     def add_provenance(self, entry: Mapping[str, Any]) -> None:

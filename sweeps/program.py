@@ -1,0 +1,95 @@
+"""What a trial runs, as sweeps, planner, driver and store see it: a program at a point of named coordinates.
+
+Our proxies are one kind (`proxy`); a new kind is a class like this and a line in `registry`.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+from ..models.data.batches import Source
+from ..models.training.outcome import Outcome, Progress
+
+Point = Mapping[str, Any]
+"""Coordinates by name: texts, numbers, truths or None."""
+DeviceKind = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a training is made of: parameters of its model, tokens that it trains on, operations."""
+
+    parameters: int
+    tokens: int
+    flops: float
+
+
+class Program(Protocol):
+    """One training. Programs of one kind with equal `group_key` can be one job."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in the registry."""
+        ...
+
+    def point(self) -> dict[str, Any]:
+        """All coordinates: what the store keeps of it, and enough to make it again (`at`)."""
+        ...
+
+    def at(self, changes: Point) -> Self:
+        """The same at another point. Raises ValueError, naming the coordinate, for one that is impossible."""
+        ...
+
+    def identity(self) -> Point:
+        """What decides its result: equal exactly for equal trainings."""
+        ...
+
+    def group_key(self) -> Hashable: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def most_parts(self) -> int:
+        """Into how many parts its batches can be cut where memory does not hold a whole one."""
+        ...
+
+    def cost(self) -> Cost: ...
+
+    def seconds(self, device: DeviceKind, together: int) -> float:
+        """An estimate of its share in a job of `together` trials on one core, or one GPU."""
+        ...
+
+    def memory_bytes(self) -> int:
+        """An estimate of what it takes in a job."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a job is trained with. `data` finds the source of a digest; `report` is told after every step.
+
+    The newest checkpoint in `checkpoints` is gone on from, and replaced every `checkpoint_seconds`.
+    """
+
+    data: Callable[[str], Source]
+    device: DeviceKind
+    report: Callable[[Progress], None]
+    checkpoints: Path
+    checkpoint_seconds: float
+    micro_batches: int
+
+
+class Train(Protocol):
+    """Trains the programs of one job; returns their outcomes in order, and the device's name."""
+
+    def __call__(self, programs: Sequence[Any], setup: Setup, /) -> tuple[list[Outcome], str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramKind:
+    """How programs of a kind are made from a point (ValueError for an impossible one), and trained."""
+
+    read: Callable[[Point], Program]
+    train: Train

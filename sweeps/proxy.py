@@ -1,0 +1,91 @@
+"""Our proxies as programs: a recipe, with what it costs and how a group of them is trained."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ..models.recipe.group import group_key
+from ..models.recipe.identity import canonical
+from ..models.recipe.inventory import parameter_count
+from ..models.recipe.recipe import Recipe, recipe_from_point
+from ..models.training.outcome import Outcome
+from .cost import cpu_seconds, gpu_seconds, training_flops, training_tokens, trial_bytes
+from .problem import Problem, SpecError
+from .program import Cost, DeviceKind, Point, Setup
+from .trial import Trial, trial_of
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """The training of one proxy."""
+
+    recipe: Recipe
+
+    @classmethod
+    def read(cls, point: Point) -> Self:
+        return cls(recipe_from_point(point))
+
+    @property
+    def kind(self) -> str:
+        return "proxy"
+
+    def point(self) -> dict[str, Any]:
+        return self.recipe.point()
+
+    def at(self, changes: Point) -> Self:
+        return type(self).read({**self.point(), **changes})
+
+    def identity(self) -> Point:
+        return canonical(self.recipe)
+
+    def group_key(self) -> Hashable:
+        return group_key(self.recipe)
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.steps
+
+    @property
+    def most_parts(self) -> int:
+        return self.recipe.batch_size
+
+    def cost(self) -> Cost:
+        recipe = self.recipe
+        return Cost(parameter_count(recipe.shape), training_tokens(recipe), training_flops(recipe))
+
+    def seconds(self, device: DeviceKind, together: int) -> float:
+        return cpu_seconds(self.recipe) if device == "cpu" else gpu_seconds(self.recipe, together)
+
+    def memory_bytes(self) -> int:
+        return trial_bytes(self.recipe)
+
+
+def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
+    """Trains them as one group. Loads torch."""
+    import torch
+
+    from ..models.training.checkpoint import Checkpoints
+    from ..models.training.loop import train
+
+    recipes = [program.recipe for program in programs]
+    outcomes = train(
+        recipes,
+        setup.data(recipes[0].data).batches(recipes[0].shape.sequence_length),
+        torch.device(setup.device),
+        setup.report,
+        Checkpoints(setup.checkpoints, setup.checkpoint_seconds),
+        setup.micro_batches,
+    )
+    return outcomes, torch.cuda.get_device_name() if setup.device == "cuda" else "cpu"
+
+
+def proxy_trial(recipe: Recipe) -> Trial:
+    return trial_of(Proxy(recipe))
+
+
+def recipe_of(trial: Trial) -> Recipe:
+    """The recipe of a trial that trains a proxy. Raises SpecError for one of another program."""
+    if not isinstance(trial.program, Proxy):
+        reason = "trains no proxy of ours, so nothing is known of its parameters"
+        raise SpecError(f"trial {trial.id}", [Problem((), reason)])
+    return trial.program.recipe

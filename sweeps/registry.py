@@ -1,0 +1,8 @@
+"""The kinds of programs that trials can run, by the names that job files use."""
+
+from . import proxy
+from .program import ProgramKind
+
+PROGRAMS: dict[str, ProgramKind] = {
+    "proxy": ProgramKind(proxy.Proxy.read, proxy.train),
+}
