@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from mutransfer.models.optimizers.registry import OPTIMIZERS
-from mutransfer.orchestrator.coordcheck import check_families, families_of
-from mutransfer.results.coordinates import Check
+from mutransfer.orchestrator.studies.coordcheck import check_families, families_of
+from mutransfer.results.checks.coordinates import Check
 from mutransfer.results.report.coordinates_terminal import counted, measured, wanted
 from mutransfer.sweeps.load import load_sweep
 

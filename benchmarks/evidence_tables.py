@@ -12,13 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mutransfer.results.comparison import Comparison, compare
-from mutransfer.results.options import option_shifts
+from mutransfer.results.questions.comparison import Comparison, compare
+from mutransfer.results.questions.options import option_shifts
 from mutransfer.results.report import words
 from mutransfer.results.report.markdown import markdown_table
 from mutransfer.results.report.tables import accuracy_table, option_table
-from mutransfer.results.schema import ROWS
-from mutransfer.results.store import read_rows
+from mutransfer.results.store.schema import ROWS
+from mutransfer.results.store.store import read_rows
 
 FOLDER = Path(__file__).parent / "evidence"
 WITH_ACCURACY = ("mqar",)

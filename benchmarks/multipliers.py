@@ -16,7 +16,7 @@ import torch
 from mutransfer.models.data.corpus import materialise
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome
-from mutransfer.orchestrator.probe import Plan, factors, probe_families, usual_placements
+from mutransfer.orchestrator.studies.probe import Plan, factors, probe_families, usual_placements
 from mutransfer.results.report.markdown import markdown_table
 from mutransfer.results.report.norm_scale_page import probe_table
 from mutransfer.sweeps.load import Sweep, load_sweep

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mutransfer.results.comparison import Comparison, compare
-from mutransfer.results.refinement import refinement
-from mutransfer.results.schema import ROWS
+from mutransfer.results.questions.comparison import Comparison, compare
+from mutransfer.results.questions.refinement import refinement
+from mutransfer.results.store.schema import ROWS
 from mutransfer.sweeps.adaptive import RefineSpec
 
 FOLDER = Path(__file__).parent / "refinement"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mutransfer.orchestrator.record.directory import SweepDirectory
-from mutransfer.results.store import publish
+from mutransfer.results.store.store import publish
 
 SIZES = (5_000, 100_000)
 PER_JOB, CURVE_POINTS, SEEDS = 8, 20, 5

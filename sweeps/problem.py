@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..models.recipe.fault import Fault
+
 Where = tuple[str | int, ...]
 
 
@@ -19,7 +21,7 @@ class Problem:
         return ".".join(str(part) for part in self.where)
 
 
-class SpecError(Exception):
+class SpecError(Fault):
     """A sweep file that cannot be run; the message holds one line per fault."""
 
     def __init__(self, path: str, problems: Sequence[Problem]) -> None:

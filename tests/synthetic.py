@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mutransfer.results.curve import Curve, Floats, curve_of
-from mutransfer.results.drift import Drift, judge
+from mutransfer.results.statistics.curve import Curve, Floats, curve_of
+from mutransfer.results.statistics.drift import Drift, judge
 
 COARSE, FINE = np.arange(-10.0, -0.5), np.arange(-9.0, -1.4, 0.5)
 

@@ -13,7 +13,7 @@ from conftest import wait_until
 
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.outcome import Progress
-from mutransfer.orchestrator.plan import Job, halves
+from mutransfer.orchestrator.planning.plan import Job, halves
 from mutransfer.orchestrator.record import attempt as module
 from mutransfer.orchestrator.record.attempt import Attempt, SupersededError, latest_attempt, read_end
 from mutransfer.orchestrator.record.directory import SweepDirectory

@@ -11,10 +11,10 @@ import pytest
 from test_probe import curve, probe_of
 
 from mutransfer.orchestrator.cli.app import app
-from mutransfer.results.coordinates import Check, checks_from_object, judge_row
-from mutransfer.results.importing import read_measurements
+from mutransfer.results.checks.coordinates import Check, checks_from_object, judge_row
 from mutransfer.results.report.coordinates_page import write_checks
 from mutransfer.results.report.norm_scale_page import write_probes
+from mutransfer.results.sources.importing import read_measurements
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from synthetic import COARSE, FINE, SHAPES, Truth, drifts
 
-from mutransfer.results.drift import Drift
-from mutransfer.results.optimum import Interval
-from mutransfer.results.verdict import PENALTY_TOLERANCE_NATS
+from mutransfer.results.statistics.drift import Drift
+from mutransfer.results.statistics.optimum import Interval
+from mutransfer.results.statistics.verdict import PENALTY_TOLERANCE_NATS
 
 DESIGN = [
     Truth(shape=shape, grid=tuple(grid), noise=noise, seeds=seeds)

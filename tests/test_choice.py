@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.orchestrator.export import ExportError, Target, export_object
-from mutransfer.results.choice import ChoiceError, NothingTunedError, choose, tuned_log2
-from mutransfer.results.comparison import Comparison, compare
-from mutransfer.results.schema import ROWS
+from mutransfer.orchestrator.handover.export import ExportError, Target, export_object
+from mutransfer.results.questions.choice import ChoiceError, NothingTunedError, choose, tuned_log2
+from mutransfer.results.questions.comparison import Comparison, compare
+from mutransfer.results.store.schema import ROWS
 from mutransfer.sweeps.proxy import proxy_trial, recipe_of
 
 RATES = [2.0**-i for i in range(2, 11)]

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Command
 
-from mutransfer.results.compaction import FEWEST, compact
-from mutransfer.results.schema import METADATA, ROWS
-from mutransfer.results.store import (
+from mutransfer.results.store.compaction import FEWEST, compact
+from mutransfer.results.store.schema import METADATA, ROWS
+from mutransfer.results.store.store import (
     finished_trials,
     publish,
     publish_table,

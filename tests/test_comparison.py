@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mutransfer.results.comparison import Comparison, compare, curves_along
-from mutransfer.results.schema import ROWS
+from mutransfer.results.questions.comparison import Comparison, compare, curves_along
+from mutransfer.results.store.schema import ROWS
 
 
 def rows(**axes: list[Any]) -> pd.DataFrame:

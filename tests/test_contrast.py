@@ -9,12 +9,12 @@ from test_choice import rows
 from test_drift import GRID, curve, family, parabola
 
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.results.comparison import compare
-from mutransfer.results.contract import compare_object
-from mutransfer.results.contrast import contrasts
-from mutransfer.results.drift import judge
-from mutransfer.results.plane import joint
-from mutransfer.results.schema import ROWS
+from mutransfer.results.questions.comparison import compare
+from mutransfer.results.questions.contrast import contrasts
+from mutransfer.results.report.contract import compare_object
+from mutransfer.results.statistics.drift import judge
+from mutransfer.results.statistics.plane import joint
+from mutransfer.results.store.schema import ROWS
 
 
 def noisy(recipe: Callable[..., Recipe], shift: float, offset: float, **changes: object) -> pd.DataFrame:

@@ -15,8 +15,8 @@ from mutransfer.models.parametrization import mup
 from mutransfer.models.parametrization.power import HALF, ONE, L, Power, W
 from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
 from mutransfer.models.recipe.role import Role, Site
-from mutransfer.orchestrator.coordcheck import check_families, families_of
-from mutransfer.results.coordinates import Check, judge_row
+from mutransfer.orchestrator.studies.coordcheck import check_families, families_of
+from mutransfer.results.checks.coordinates import Check, judge_row
 from mutransfer.sweeps.load import load_sweep
 from mutransfer.sweeps.problem import SpecError
 

@@ -10,7 +10,7 @@ from mutransfer.models.optimizers.registry import BESIDE, OPTIMIZERS, PAIRING, o
 from mutransfer.models.recipe.identity import readers
 from mutransfer.models.recipe.recipe import FIELDS, RECIPE_FIELDS
 from mutransfer.models.recipe.shape import SHAPE_FIELDS
-from mutransfer.results.schema import POINT
+from mutransfer.results.store.schema import POINT
 from mutransfer.sweeps.reference import fields_markdown
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mutransfer.results.comparison import Comparison, compare
-from mutransfer.results.contract import report_object
-from mutransfer.results.curve import Curve, curve_of
-from mutransfer.results.drift import _excess, judge
-from mutransfer.results.importing import read_measurements
-from mutransfer.results.optimum import Fit, fit_family
-from mutransfer.results.schema import ROWS
+from mutransfer.results.questions.comparison import Comparison, compare
+from mutransfer.results.report.contract import report_object
+from mutransfer.results.sources.importing import read_measurements
+from mutransfer.results.statistics.curve import Curve, curve_of
+from mutransfer.results.statistics.drift import _excess, judge
+from mutransfer.results.statistics.optimum import Fit, fit_family
+from mutransfer.results.store.schema import ROWS
 
 PUBLISHED = Path(__file__).parent / "published"
 GRID = np.arange(-10.0, -1.0)

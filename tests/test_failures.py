@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from mutransfer.orchestrator.failures import MAX_FAILURES, FailureKind, decide, failure_of
+from mutransfer.orchestrator.record.failures import MAX_FAILURES, FailureKind, decide, failure_of
 
 
 class OutOfMemoryError(RuntimeError):

@@ -56,9 +56,10 @@ def test_every_folder_with_code_is_packaged() -> None:
     "statement",
     [
         "import mutransfer.sweeps.load, mutransfer.sweeps.cost",
-        "import mutransfer.results.report.page, mutransfer.results.comparison, mutransfer.results.importing",
+        "import mutransfer.results.report.page, mutransfer.results.questions.comparison",
+        "import mutransfer.results.sources.importing",
         "import mutransfer.models.parametrization.rules, mutransfer.models.data.corpus",
-        "import mutransfer.orchestrator.driver, mutransfer.orchestrator.export",
+        "import mutransfer.orchestrator.run.driver, mutransfer.orchestrator.handover.export",
         "from mutransfer.orchestrator.cli.app import app; app(['--help'], standalone_mode=False)",
     ],
 )
@@ -81,7 +82,8 @@ def test_the_training_side_needs_only_torch_numpy_and_pyarrow() -> None:
     """A bare GPU image can run a worker."""
     banned = ("pandas", "pydantic", "ruamel", "typer", "rich", "altair")
     check = (
-        f"import sys; import mutransfer.orchestrator.worker; print([m for m in {banned} if m in sys.modules])"
+        "import sys; import mutransfer.orchestrator.job.worker; "
+        f"print([m for m in {banned} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

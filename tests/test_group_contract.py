@@ -12,7 +12,7 @@ from mutransfer.models.recipe.recipe import RECIPE_FIELDS, Recipe
 from mutransfer.models.training import group as group_module
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome
-from mutransfer.orchestrator.plan import Device, plan_jobs
+from mutransfer.orchestrator.planning.plan import Device, plan_jobs
 from mutransfer.sweeps.proxy import proxy_trial
 
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mutransfer.results.importing import read_measurements
 from mutransfer.results.sources.fault import ImportFault
+from mutransfer.results.sources.importing import read_measurements
 
 HEADER = "optimizer,parametrization,width,depth,learning_rate,loss\n"
 

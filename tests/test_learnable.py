@@ -22,7 +22,7 @@ from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Role
 from mutransfer.models.training.checkpoint import NoKeeper
 from mutransfer.models.training.loop import GroupTraining, train
-from mutransfer.orchestrator.export import Target
+from mutransfer.orchestrator.handover.export import Target
 
 CPU = torch.device("cpu")
 Build = Callable[..., Recipe]

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from conftest import Command, trial_ids
 
-from mutransfer.orchestrator.device import PreflightError
-from mutransfer.orchestrator.loggers import Logged, open_logger
-from mutransfer.orchestrator.plan import Job
+from mutransfer.orchestrator.planning.device import PreflightError
+from mutransfer.orchestrator.planning.plan import Job
 from mutransfer.orchestrator.record.attempt import End
 from mutransfer.orchestrator.record.directory import SweepDirectory
-from mutransfer.results.importing import Reading, read_measurements
+from mutransfer.orchestrator.run.loggers import Logged, open_logger
+from mutransfer.results.sources.importing import Reading, read_measurements
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ class Quiet:
 
 
 def test_a_failing_logger_costs_a_note(tmp_path: Path) -> None:
-    from mutransfer.results.store import publish
+    from mutransfer.results.store.store import publish
 
     publish(tmp_path, "job", [{"trial_id": "a", "loss": 1.0, "status": "finished"}], [])
     watcher = Quiet()

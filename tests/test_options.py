@@ -8,9 +8,9 @@ import pytest
 from test_choice import compared, rows
 
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.results.contract import report_object
-from mutransfer.results.options import OptionShift, option_shifts
+from mutransfer.results.questions.options import OptionShift, option_shifts
 from mutransfer.results.report import words
+from mutransfer.results.report.contract import report_object
 
 Build = Callable[..., Recipe]
 WIDTHS = 2

@@ -6,8 +6,8 @@ import pytest
 
 from mutransfer.models.recipe.group import group_key
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.orchestrator.plan import Device, group_size, halves, makespan, plan_jobs
-from mutransfer.orchestrator.reconcile import reconcile
+from mutransfer.orchestrator.planning.plan import Device, group_size, halves, makespan, plan_jobs
+from mutransfer.orchestrator.run.reconcile import reconcile
 from mutransfer.sweeps.cost import (
     cpu_seconds,
     forward_flops_per_token,

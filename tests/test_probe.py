@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from mutransfer.orchestrator.probe import factors, usual_placements
-from mutransfer.results.norm_scale import Curve, Point, Probe, probe_object
+from mutransfer.orchestrator.studies.probe import factors, usual_placements
+from mutransfer.results.checks.norm_scale import Curve, Point, Probe, probe_object
 
 SWEEP = """\
 name: norms

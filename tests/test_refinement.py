@@ -5,9 +5,9 @@ import pytest
 from refinement import FOLDER, largest_difference, replay
 from test_drift import GRID, curve, family, parabola
 
-from mutransfer.results.comparison import Comparison
-from mutransfer.results.drift import judge
-from mutransfer.results.refinement import refinement, suggestion
+from mutransfer.results.questions.comparison import Comparison
+from mutransfer.results.questions.refinement import refinement, suggestion
+from mutransfer.results.statistics.drift import judge
 from mutransfer.sweeps.adaptive import RefineSpec
 
 

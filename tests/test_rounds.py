@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import Command, trial_ids
 
-from mutransfer.orchestrator.rounds import Rounds
+from mutransfer.orchestrator.run.rounds import Rounds
 from mutransfer.sweeps.adaptive import LogRange, SearchSpec
 from mutransfer.sweeps.load import Sweep, load_sweep
 from mutransfer.sweeps.problem import SpecError

@@ -16,7 +16,7 @@ from mutransfer.models.parametrization.rules import MATRICES, ParameterRule, mul
 from mutransfer.models.recipe.inventory import parameters
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Role, Site
-from mutransfer.orchestrator.rule_tables import tables_markdown
+from mutransfer.orchestrator.studies.rule_tables import tables_markdown
 
 # Width 64 over 16 (m_W = 4), depth 6 over 2 (m_L = 3); base learning rate 1, decay 1, epsilon 1.
 FACTORS = {

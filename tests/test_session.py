@@ -8,18 +8,18 @@ import noop
 import pytest
 from orchestration import TESTS, Sweep, assert_complete, many
 
-from mutransfer.orchestrator import device
 from mutransfer.orchestrator.backends.backend import Event
 from mutransfer.orchestrator.backends.local.declaration import local_device
 from mutransfer.orchestrator.backends.ray.declaration import ray_device
 from mutransfer.orchestrator.backends.slurm.declaration import slurm_device
-from mutransfer.orchestrator.device import PreflightError
-from mutransfer.orchestrator.options import RunOptions
-from mutransfer.orchestrator.plan import Device, Job
-from mutransfer.orchestrator.reconcile import Work
+from mutransfer.orchestrator.planning import device
+from mutransfer.orchestrator.planning.device import PreflightError
+from mutransfer.orchestrator.planning.plan import Device, Job
 from mutransfer.orchestrator.record.attempt import End
 from mutransfer.orchestrator.record.directory import SweepDirectory
-from mutransfer.orchestrator.session import run_sweep
+from mutransfer.orchestrator.run.options import RunOptions
+from mutransfer.orchestrator.run.reconcile import Work
+from mutransfer.orchestrator.run.session import run_sweep
 from mutransfer.sweeps.load import load_sweep
 
 GPUS = Device("cuda", 2, 80 << 30)

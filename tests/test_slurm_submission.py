@@ -18,7 +18,7 @@ from mutransfer.orchestrator.backends.slurm.submission import (
     resources_of,
     submit_array,
 )
-from mutransfer.orchestrator.plan import Job
+from mutransfer.orchestrator.planning.plan import Job
 from mutransfer.sweeps.proxy import proxy_trial
 
 REFUSED = "sbatch: error: Batch job submission failed: "

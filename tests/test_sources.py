@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from conftest import Command
 
-from mutransfer.results.importing import Reading, read_measurements
 from mutransfer.results.sources.fault import ImportFault
+from mutransfer.results.sources.importing import Reading, read_measurements
 
 FILL = {"optimizer": "adamw", "parametrization": "sp", "depth": "2"}
 

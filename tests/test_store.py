@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mutransfer.results.schema import CURVES, ROWS, SCHEMA_VERSION
-from mutransfer.results.store import (
+from mutransfer.results.store.schema import CURVES, ROWS, SCHEMA_VERSION
+from mutransfer.results.store.store import (
     finished_trials,
     publish,
     publish_table,

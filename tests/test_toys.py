@@ -10,22 +10,22 @@ from mutransfer.models.mixers.registry import MIXERS
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.parametrization import depth_mup, mup
 from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
-from mutransfer.orchestrator.estimate import estimate
-from mutransfer.orchestrator.evidence import gather
-from mutransfer.orchestrator.export import Target, export_object
-from mutransfer.orchestrator.export_texts import export_text
-from mutransfer.orchestrator.plan import Device, plan_jobs
-from mutransfer.orchestrator.reconcile import prepare
+from mutransfer.orchestrator.evidence.gather import gather
+from mutransfer.orchestrator.handover.export import Target, export_object
+from mutransfer.orchestrator.handover.export_texts import export_text
+from mutransfer.orchestrator.job.worker import Task, perform
+from mutransfer.orchestrator.planning.estimate import estimate
+from mutransfer.orchestrator.planning.plan import Device, plan_jobs
 from mutransfer.orchestrator.record.directory import SweepDirectory
-from mutransfer.orchestrator.rule_tables import tables_object
-from mutransfer.orchestrator.rules import family_object
-from mutransfer.orchestrator.status import sweep_status
-from mutransfer.orchestrator.worker import Task, perform
-from mutransfer.results.choice import choose
-from mutransfer.results.compaction import compact
-from mutransfer.results.contract import report_object
-from mutransfer.results.schema import coordinate_names, rows_schema
-from mutransfer.results.store import read_rows
+from mutransfer.orchestrator.run.reconcile import prepare
+from mutransfer.orchestrator.studies.rule_tables import tables_object
+from mutransfer.orchestrator.studies.rules import family_object
+from mutransfer.orchestrator.upkeep.status import sweep_status
+from mutransfer.results.questions.choice import choose
+from mutransfer.results.report.contract import report_object
+from mutransfer.results.store.compaction import compact
+from mutransfer.results.store.schema import coordinate_names, rows_schema
+from mutransfer.results.store.store import read_rows
 from mutransfer.sweeps.load import load_sweep
 from mutransfer.sweeps.proxy import recipe_of
 from mutransfer.sweeps.registry import PROGRAMS

@@ -23,8 +23,8 @@ from mutransfer.models.parametrization.rules import parameter_rules
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.schedule import schedule_factor
-from mutransfer.orchestrator.export import Target, export_object
-from mutransfer.orchestrator.export_texts import TEXTS, export_text
+from mutransfer.orchestrator.handover.export import Target, export_object
+from mutransfer.orchestrator.handover.export_texts import TEXTS, export_text
 
 GAINS = {"*mixer_norm.weight": "blocks.*.mixer_norm.gain", "*mlp_norm.weight": "blocks.*.mlp_norm.gain",
          "final_norm.weight": "final_norm.gain"}  # fmt: skip

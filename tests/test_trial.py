@@ -9,7 +9,7 @@ import pytest
 
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.recipe.shape import Shape
-from mutransfer.results.schema import POINT
+from mutransfer.results.store.schema import POINT
 from mutransfer.sweeps.proxy import proxy_trial
 
 

@@ -4,16 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..plan import Job
+from ...models.recipe.fault import PREFLIGHT, Fault
+from ..job.worker import Task
+from ..planning.plan import Job
 from ..record.attempt import End
-from ..worker import Task
 
 TaskOf = Callable[[str], Task]
 """The task of a job id."""
 
 
-class BackendError(Exception):
+class BackendError(Fault):
     """A backend that cannot be reached or will not take jobs; the message says what to do."""
+
+    exit_code = PREFLIGHT
 
 
 @dataclass(frozen=True, slots=True)

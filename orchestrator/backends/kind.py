@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ...sweeps.load import Sweep
-    from ..finding import Finding
-    from ..options import RunOptions
-    from ..plan import Device
+    from ..planning.plan import Device
     from ..record.directory import SweepDirectory
     from ..record.journal import Journal, Submission
+    from ..run.options import RunOptions
+    from ..upkeep.finding import Finding
     from .backend import Backend, TaskOf
 
 

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import checking, exit_codes, files, probing, reporting, running, upkeep, watching
+from ...models.recipe.fault import USAGE, Fault
+from . import checking, files, probing, reporting, running, upkeep, watching
 
 app = typer.Typer(
     name="mutransfer",
@@ -68,13 +69,10 @@ def main() -> None:
         if error.filename is None:
             raise
         print(f"{error.filename}: {error.strerror}; give another path or mend this one", file=sys.stderr)
-        sys.exit(exit_codes.USAGE)
-    except Exception as error:
-        code = exit_codes.of(error)
-        if code is None:
-            raise
-        print(error, file=sys.stderr)
-        sys.exit(code)
+        sys.exit(USAGE)
+    except Fault as fault:
+        print(fault, file=sys.stderr)
+        sys.exit(fault.exit_code)
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:

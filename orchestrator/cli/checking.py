@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import exit_codes
+from ...models.recipe.fault import CHECK_FAILED, DONE
 from .running import DeviceChoice, DeviceOption, SetOption, SpecArgument, TableOrJson
 
 
@@ -26,12 +26,12 @@ def coordcheck(
     ] = None,
 ) -> None:
     """Train a few steps over the sweep's widths and depths; compare how activations and updates scale."""
-    from ...results.coordinates import coordcheck_object
+    from ...results.checks.coordinates import coordcheck_object
     from ...results.report.coordinates_page import write_checks
     from ...results.report.coordinates_terminal import print_checks
     from ...sweeps.load import load_sweep
-    from ..device import find_device
-    from ..progress import warn
+    from ..planning.device import find_device
+    from ..run.progress import warn
 
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise typer.BadParameter(f"--learning-rate {learning_rate}: give a positive number")
@@ -40,7 +40,7 @@ def coordcheck(
 
     import torch
 
-    from ..coordcheck import check_families, families_of
+    from ..studies.coordcheck import check_families, families_of
 
     trained = families_of(sweep, learning_rate)
     checks = check_families(sweep, trained, torch.device(found.kind), steps, seeds, warn)
@@ -50,4 +50,4 @@ def coordcheck(
         print_checks(checks)
     written = write_checks(checks, sweep.spec.name, out or Path("coordcheck") / sweep.spec.name)
     warn(f"wrote {written[0]} and {len(written) - 1} pictures beside it")
-    raise typer.Exit(exit_codes.DONE if all(check.passed for check in checks) else exit_codes.CHECK_FAILED)
+    raise typer.Exit(DONE if all(check.passed for check in checks) else CHECK_FAILED)

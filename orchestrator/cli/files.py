@@ -48,7 +48,7 @@ def rules(
     Any base and target: --set base.width=256 --set width=4096. Without SPEC, the rule tables themselves.
     """
     if spec is None:
-        from ..rule_tables import print_tables
+        from ..studies.rule_tables import print_tables
 
         if set_:
             raise typer.BadParameter("--set changes a sweep file; give a SPEC, such as quickstart")
@@ -56,7 +56,7 @@ def rules(
         return
     from ...sweeps.load import load_sweep
     from ...sweeps.proxy import recipe_of
-    from ..rules import families, print_families
+    from ..studies.rules import families, print_families
 
     sweep = load_sweep(spec, set_ or [])
     print_families(families([recipe_of(trial) for trial in sweep.expansion.trials]), format_.value)

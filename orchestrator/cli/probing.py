@@ -40,18 +40,18 @@ def norm_scale(
 
     S = sqrt(lr / decay) of the part's matrices is swept at a constant sqrt(lr decay) (arXiv:2601.04890).
     """
-    from ...results.norm_scale import probe_object
+    from ...results.checks.norm_scale import probe_object
     from ...results.report.norm_scale_page import print_probes, write_probes
     from ...sweeps.load import load_sweep
-    from ..device import find_device
-    from ..progress import warn
+    from ..planning.device import find_device
+    from ..run.progress import warn
 
     sweep = load_sweep(spec, set_ or [])
     found = find_device(device.value)
 
     import torch
 
-    from ..probe import Plan, factors, probe_families, usual_placements
+    from ..studies.probe import Plan, factors, probe_families, usual_placements
 
     placements = tuple(dict.fromkeys(["none", *multipliers])) if multipliers else usual_placements(part)
     plan = Plan(part, factors(span, points), placements, seeds)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import exit_codes
+from ...models.recipe.fault import NOTHING_TO_REPORT
 from .running import DirectoryArgument
 
 
@@ -37,19 +37,19 @@ def report(
     ] = None,
 ) -> None:
     """Say whether the optimum is stable across scale; write report.html, pictures and report.md."""
-    from ...results.contract import report_object
+    from ...results.report.contract import report_object
     from ...results.report.markdown import markdown
     from ...results.report.page import write_report
     from ...results.report.terminal import print_report
-    from ..evidence import gather
-    from ..progress import warn
+    from ..evidence.gather import gather
+    from ..run.progress import warn
 
     evidence = gather(directories)
     for problem in evidence.problems:
         warn(problem)
     content = evidence.content
     if not content.comparisons and not content.searches:
-        raise typer.Exit(exit_codes.NOTHING_TO_REPORT)
+        raise typer.Exit(NOTHING_TO_REPORT)
     match format_:
         case ReportFormat.json:
             told = report_object(content.comparisons, content.joint, content.searches, content.options)
@@ -61,7 +61,7 @@ def report(
     written = write_report(content, directories[0] / "report")
     warn(f"wrote {written[0]} and {len(written) - 1} files beside it")
     if suggest is not None:
-        from ..suggestion import suggested_sweep
+        from ..evidence.suggestion import suggested_sweep
 
         text = suggested_sweep(directories, content.comparisons)
         if text is None:
@@ -79,14 +79,14 @@ def compare(
     format_: Annotated[ReportFormat, typer.Option("-f", "--format")] = ReportFormat.table,
 ) -> None:
     """Compare parametrizations, optimizers, architectures or whole sweeps, seed by seed."""
-    from ...results.contract import compare_object
-    from ...results.contrast import contrasts
+    from ...results.questions.contrast import contrasts
     from ...results.report.console import stdout
+    from ...results.report.contract import compare_object
     from ...results.report.markdown import markdown_table
     from ...results.report.tables import contrast_table
     from ...results.report.terminal import PLAIN_WIDTH, rich_table
-    from ..evidence import gather
-    from ..progress import warn
+    from ..evidence.gather import gather
+    from ..run.progress import warn
 
     first = gather([directory])
     second = None if other is None else gather([other])
@@ -95,7 +95,7 @@ def compare(
     found = contrasts(first.content.comparisons, None if second is None else second.content.comparisons)
     if not found:
         warn("nothing to compare: no two comparisons share their axis and hyperparameter")
-        raise typer.Exit(exit_codes.NOTHING_TO_REPORT)
+        raise typer.Exit(NOTHING_TO_REPORT)
     match format_:
         case ReportFormat.json:
             print(json.dumps(compare_object(found), indent=1, allow_nan=False))
@@ -125,8 +125,8 @@ def import_(
     study: Annotated[str | None, typer.Option(help="Which Optuna study, where there are several.")] = None,
 ) -> None:
     """Bring losses measured elsewhere into a sweep directory, for the same report."""
-    from ...results.importing import Reading, read_measurements
-    from ..evidence import store_import
+    from ...results.sources.importing import Reading, read_measurements
+    from ..evidence.gather import store_import
 
     reading = Reading(_pairs("--map", map_), _pairs("--fill", fill), study)
     table = read_measurements(source, reading)
@@ -146,7 +146,7 @@ def trials(
     out: Annotated[Path, typer.Option(help="A .csv or .parquet file.")],
 ) -> None:
     """Write all trials of sweeps as one table."""
-    from ..evidence import all_trials
+    from ..evidence.gather import all_trials
 
     count = all_trials(directories, out)
     print(f"wrote {count} trials to {out}")
@@ -171,15 +171,15 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Write to a file instead of stdout.")] = None,
 ) -> None:
     """Print the tuned base hyperparameters and what they become at the large model's size."""
-    from ...results.choice import choose
-    from ..evidence import gather
-    from ..export import Target, export_object
-    from ..export_texts import export_text
-    from ..progress import warn
+    from ...results.questions.choice import choose
+    from ..evidence.gather import gather
+    from ..handover.export import Target, export_object
+    from ..handover.export_texts import export_text
+    from ..run.progress import warn
 
     evidence = gather([directory])
     if not evidence.content.comparisons:
-        raise typer.Exit(exit_codes.NOTHING_TO_REPORT)
+        raise typer.Exit(NOTHING_TO_REPORT)
     wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
     chosen = choose(evidence.content.comparisons, **wanted)
     target = Target(width, depth, batch, tokens)

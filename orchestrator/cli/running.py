@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...models.recipe.fault import DONE, FAILED_TRIALS, INTERRUPTED
 from ..backends.registry import BACKENDS
-from . import exit_codes
 
 if TYPE_CHECKING:
     from ...sweeps.load import Sweep
-    from ..driver import Watcher
-    from ..options import RunOptions
     from ..record.attempt import End
+    from ..run.driver import Watcher
+    from ..run.options import RunOptions
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a preset.")]
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A sweep directory.")]
@@ -68,14 +68,14 @@ def plan(
 ) -> None:
     """Say what a sweep costs, without running anything."""
     from ...sweeps.load import load_sweep
-    from ..device import find_device
-    from ..estimate import estimate, estimate_object, print_estimate
+    from ..planning.device import find_device
+    from ..planning.estimate import estimate, estimate_object, print_estimate
 
     sweep = load_sweep(spec, set_ or [])
     found = find_device(device.value)
     measured = None
     if calibrate:
-        from ..calibration import measure
+        from ..planning.calibration import measure
 
         measured = measure(sweep, found)
     summary = estimate(sweep, found, workers or found.count, measured)
@@ -121,7 +121,7 @@ def run(
 ) -> None:
     """Train what is missing of a sweep. Running it again resumes it; Ctrl-C loses nothing finished."""
     from ...sweeps.load import load_sweep
-    from ..options import RunOptions
+    from ..run.options import RunOptions
 
     sweep = load_sweep(spec, set_ or [])
     options = RunOptions(
@@ -136,7 +136,7 @@ def run(
         hang_seconds=hang_after,
     )
     if dry_run:
-        from ..estimate import estimate, print_estimate
+        from ..planning.estimate import estimate, print_estimate
 
         planned = BACKENDS[backend].planned_for(sweep, options)
         print_estimate(estimate(sweep, *planned, backend=backend))
@@ -147,7 +147,7 @@ def run(
 
 def _tell_rounds(sweep: "Sweep") -> None:
     """What a plan cannot hold: trials that are decided from the results of earlier ones."""
-    from ..progress import warn
+    from ..run.progress import warn
 
     search, refine = sweep.spec.search, sweep.spec.refine
     if search is not None:
@@ -165,9 +165,9 @@ def retry(
 ) -> None:
     """Run a sweep again as it was last run, from its directory alone."""
     from ...sweeps.load import load_sweep
-    from ..options import RunOptions
     from ..record.directory import SweepDirectory
-    from ..status import failed_trials
+    from ..run.options import RunOptions
+    from ..upkeep.status import failed_trials
 
     held = SweepDirectory(directory)
     held.must_exist()
@@ -178,8 +178,8 @@ def retry(
 
 def cancel(directory: DirectoryArgument) -> None:
     """Stop a sweep, wherever its driver runs. What is finished is kept, and run goes on from there."""
-    from ..cancel import cancel_sweep
     from ..record.directory import SweepDirectory
+    from ..run.cancel import cancel_sweep
 
     print(cancel_sweep(SweepDirectory(directory)))
 
@@ -187,10 +187,10 @@ def cancel(directory: DirectoryArgument) -> None:
 def _runner(sweep: "Sweep") -> "Callable[..., dict[str, End]]":
     """Round after round where the sweep decides trials while it runs; else nothing is read back."""
     if sweep.spec.search is None and sweep.spec.refine is None:
-        from ..session import run_sweep
+        from ..run.session import run_sweep
 
         return run_sweep
-    from ..rounds import run_rounds
+    from ..run.rounds import run_rounds
 
     return run_rounds
 
@@ -203,14 +203,14 @@ def _carry_out(
     only: set[str] | None = None,
     log: Sequence[str] = (),
 ) -> None:
-    from ..loggers import Logged, open_logger
-    from ..progress import Progress, log_tail, warn
     from ..record.directory import SweepDirectory
+    from ..run.loggers import Logged, open_logger
+    from ..run.progress import Progress, log_tail, warn
 
     directory = SweepDirectory(path)
     directory.check(sweep.spec.name)
     if no_wait:
-        from ..detach import detach
+        from ..run.detach import detach
 
         print(detach(directory))
         return
@@ -225,8 +225,8 @@ def _carry_out(
         kind = BACKENDS[options.backend]
         if kind.outlives:
             warn(f"jobs that {kind.told} has go on; mutransfer cancel {path} ends them")
-        raise typer.Exit(exit_codes.INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     for line in log_tail(directory, failed):
         warn(line)
     warn(f"results in {path}; next: mutransfer report {path}")
-    raise typer.Exit(exit_codes.FAILED_TRIALS if failed else exit_codes.DONE)
+    raise typer.Exit(FAILED_TRIALS if failed else DONE)

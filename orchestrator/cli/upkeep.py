@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import exit_codes
+from ...models.recipe.fault import DONE, PREFLIGHT
 from .running import DirectoryArgument, TableOrJson
 
 
@@ -20,7 +20,7 @@ def doctor(
     """Look at Python, packages, devices, disk, clock, Ray and Slurm, and say what is missing."""
     from dataclasses import asdict
 
-    from ..doctor import examine
+    from ..upkeep.doctor import examine
 
     findings = list(examine(place, ray_address))
     if format_ is TableOrJson.json:
@@ -30,7 +30,7 @@ def doctor(
             remedy = f" -> {finding.remedy}" if finding.remedy else ""
             print(f"{finding.status:5}  {finding.subject:16}  {finding.found}{remedy}")
     faulty = any(finding.status == "fault" for finding in findings)
-    raise typer.Exit(exit_codes.PREFLIGHT if faulty else exit_codes.DONE)
+    raise typer.Exit(PREFLIGHT if faulty else DONE)
 
 
 def gc(
@@ -38,8 +38,8 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would go, and stop.")] = False,
 ) -> None:
     """Remove checkpoints and scratch files that nothing needs any more; gather results into fewer files."""
-    from ..collect import collect
     from ..record.directory import SweepDirectory
+    from ..upkeep.collect import collect
 
     gone = collect(SweepDirectory(directory), dry_run)
     for path in gone.paths if dry_run else ():

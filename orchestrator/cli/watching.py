@@ -18,8 +18,8 @@ def status(
 ) -> None:
     """Say what is done, running, waiting and failed, and what attempts cost."""
     from ..record.directory import SweepDirectory
-    from ..status import status_object, sweep_status
-    from ..status_table import print_status
+    from ..upkeep.status import status_object, sweep_status
+    from ..upkeep.status_table import print_status
 
     while True:
         found = sweep_status(SweepDirectory(directory))
@@ -40,8 +40,8 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as more is written.")] = False,
 ) -> None:
     """Print what happened in a sweep; with TRIAL, what its job printed."""
-    from ..logs import sweep_events, trial_log
     from ..record.directory import SweepDirectory
+    from ..upkeep.logs import sweep_events, trial_log
 
     held = SweepDirectory(directory)
     held.must_exist()

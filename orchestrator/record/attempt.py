@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from ...models.training.outcome import Progress
-from ..failures import FAILURE_KINDS, EndKind
 from .directory import SweepDirectory, replace_text
 from .failpoint import failpoint
+from .failures import FAILURE_KINDS, EndKind
 from .processes import Process, process_from, this_process
 
 BEAT_SECONDS = 2.0

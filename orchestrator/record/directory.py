@@ -14,9 +14,10 @@ from typing import Any
 
 from ...models.data.batches import Source
 from ...models.data.record import source_from_object, source_object
+from ...models.recipe.fault import Fault
 from ...sweeps.registry import PROGRAMS
 from ...sweeps.trial import Trial
-from ..plan import Job
+from ..planning.plan import Job
 from .failpoint import failpoint
 
 FORMAT = 1
@@ -24,7 +25,7 @@ BEFORE_THE_NAME = {"lease", "journal.jsonl", "driver.log"}
 """What a driver writes before it puts the sweep's name down."""
 
 
-class DirectoryError(Exception):
+class DirectoryError(Fault):
     """A directory that is not a usable sweep; the message names it and the remedy."""
 
 

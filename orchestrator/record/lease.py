@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from ...models.recipe.fault import OWNED, Fault
 from .directory import replace_text
 from .failpoint import failpoint
 from .processes import Process, process_from, this_process
@@ -24,12 +25,16 @@ STALE_SECONDS = 30.0
 LOOK_SECONDS = 0.25
 
 
-class OwnedError(Exception):
+class OwnedError(Fault):
     """Another driver is at work on the sweep; the message names it."""
 
+    exit_code = OWNED
 
-class LostLeaseError(Exception):
+
+class LostLeaseError(Fault):
     """Another driver has taken the sweep over; the message names it."""
+
+    exit_code = OWNED
 
 
 @dataclass(frozen=True, slots=True)

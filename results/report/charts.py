@@ -10,8 +10,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from ..comparison import Comparison
-from ..optimum import values
+from ..questions.comparison import Comparison
+from ..statistics.optimum import values
 from . import words
 from .drawing import (
     PANEL_HEIGHT,

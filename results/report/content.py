@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from ..comparison import Comparison
-from ..contrast import Contrast
-from ..coordinates import Check
-from ..facts import Facts
-from ..options import OptionShift
-from ..plane import Joint
-from ..searched import Searched
+from ..checks.coordinates import Check
+from ..questions.comparison import Comparison
+from ..questions.contrast import Contrast
+from ..questions.facts import Facts
+from ..questions.options import OptionShift
+from ..questions.searched import Searched
+from ..statistics.plane import Joint
 
 
 @dataclass(frozen=True, slots=True)

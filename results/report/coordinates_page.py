@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from ..coordinates import TOLERANCE, Check, Row, coordcheck_object
+from ..checks.coordinates import TOLERANCE, Check, Row, coordcheck_object
 from .coordinates_terminal import by_quantity, counted, measured, wanted
 from .drawing import configured
 from .shell import figures, filled, shell, write_page

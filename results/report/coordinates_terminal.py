@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..coordinates import MAX_HALF_WIDTH, TOLERANCE, Check, Row
+from ..checks.coordinates import MAX_HALF_WIDTH, TOLERANCE, Check, Row
 from . import words
 from .console import stdout
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import altair as alt
 import pandas as pd
 
-from ..norm_scale import Probe, probe_object
+from ..checks.norm_scale import Probe, probe_object
 from . import words
 from .console import stdout
 from .drawing import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, configured

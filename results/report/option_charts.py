@@ -6,8 +6,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from ..comparison import Comparison
-from ..options import OptionShift
+from ..questions.comparison import Comparison
+from ..questions.options import OptionShift
 from . import words
 from .charts import MAX_PANELS
 from .drawing import PANEL_HEIGHT, SCALES, configured, log2_axis

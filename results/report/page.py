@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..comparison import Comparison
-from ..facts import Facts
+from ..questions.comparison import Comparison
+from ..questions.facts import Facts
 from . import words
 from .charts import MAX_PANELS, charts
 from .content import Content

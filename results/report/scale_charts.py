@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from ..comparison import Comparison
+from ..questions.comparison import Comparison
 from . import words
 from .drawing import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..comparison import Comparison
-from ..contrast import Contrast
-from ..options import SHIFT_TOLERANCE, OptionShift
-from ..plane import Joint
-from ..searched import Searched
-from ..verdict import Estimate
+from ..questions.comparison import Comparison
+from ..questions.contrast import Contrast
+from ..questions.options import SHIFT_TOLERANCE, OptionShift
+from ..questions.searched import Searched
+from ..statistics.plane import Joint
+from ..statistics.verdict import Estimate
 from . import words
 from .content import Content
 

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping
 
-from ..comparison import Comparison
-from ..curve import Curve
-from ..drift import ScaleOptimum
-from ..optimum import Interval
-from ..options import OptionShift
-from ..verdict import Estimate
+from ..questions.comparison import Comparison
+from ..questions.options import OptionShift
+from ..statistics.curve import Curve
+from ..statistics.drift import ScaleOptimum
+from ..statistics.optimum import Interval
+from ..statistics.verdict import Estimate
 
 MINUS = "−"
 

@@ -8,14 +8,14 @@ from ..kind import BackendKind, Opening, Stage, jobs_at_once
 
 if TYPE_CHECKING:
     from ....sweeps.load import Sweep
-    from ...finding import Finding
-    from ...options import RunOptions
-    from ...plan import Device
+    from ...planning.plan import Device
+    from ...run.options import RunOptions
+    from ...upkeep.finding import Finding
 
 
 def local_device(options: "RunOptions") -> "Device":
     """This machine's device, its memory shared among the jobs of one GPU."""
-    from ...device import find_device
+    from ...planning.device import find_device
 
     device = find_device(options.device)
     if device.kind == "cpu":

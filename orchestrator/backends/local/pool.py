@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...failures import EndKind
-from ...plan import Device, Job
+from ...planning.plan import Device, Job
 from ...record.attempt import End, latest_attempt, never_started, read_end, record_lost
 from ...record.directory import SweepDirectory
+from ...record.failures import EndKind
 from ...record.journal import Journal
 from ..backend import Event, TaskOf
 

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import IO
 
 from ....models.training.outcome import Progress
-from ...worker import perform
+from ...job.worker import perform
 
 REPORT_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h

@@ -8,14 +8,14 @@ from ..kind import BackendKind, Opening, Stage, cluster_memory, jobs_at_once
 
 if TYPE_CHECKING:
     from ....sweeps.load import Sweep
-    from ...finding import Finding
-    from ...options import RunOptions
-    from ...plan import Device
+    from ...planning.plan import Device
+    from ...run.options import RunOptions
+    from ...upkeep.finding import Finding
 
 
 def ray_device(options: "RunOptions", cpus: int, gpus: int) -> "Device":
-    from ...device import PreflightError
-    from ...plan import Device
+    from ...planning.device import PreflightError
+    from ...planning.plan import Device
 
     if options.device == "cuda" and not gpus:
         raise PreflightError("--device cuda: the Ray cluster has no GPUs; add GPU nodes, or use --device cpu")
@@ -44,7 +44,7 @@ def _planned_for(sweep: "Sweep", options: "RunOptions") -> "tuple[Device, int]":
 
 
 def _examine(address: str | None) -> "Iterator[Finding]":
-    from ...finding import Finding
+    from ...upkeep.finding import Finding
 
     joined = os.environ.get("RAY_ADDRESS")
     if address is None:

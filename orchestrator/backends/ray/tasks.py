@@ -14,12 +14,12 @@ from typing import Any
 import ray
 from ray import exceptions
 
-from ...failures import EndKind
-from ...plan import Job
+from ...job.worker import perform
+from ...planning.plan import Job
 from ...record.attempt import End, latest_attempt, never_started, read_end, record_lost
 from ...record.directory import SweepDirectory
+from ...record.failures import EndKind
 from ...record.journal import Journal
-from ...worker import perform
 from ..backend import BackendError, Event, TaskOf
 from ..heartbeats import Heartbeats
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ...plan import Job
+from ...planning.plan import Job
 from ...record.directory import SweepDirectory
 from ...record.journal import Journal, Submission
 from ..backend import BackendError, Event, TaskOf

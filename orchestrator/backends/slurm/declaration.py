@@ -8,9 +8,9 @@ from ..kind import BackendKind, Opening, Stage, cluster_memory
 
 if TYPE_CHECKING:
     from ....sweeps.load import Sweep
-    from ...finding import Finding
-    from ...options import RunOptions
-    from ...plan import Device
+    from ...planning.plan import Device
+    from ...run.options import RunOptions
+    from ...upkeep.finding import Finding
 
 CLUSTER_JOBS = 64
 """Jobs that it is taken to run at once, where nobody said: for estimates and the cut of the plan."""
@@ -18,7 +18,7 @@ CLUSTER_JOBS = 64
 
 def slurm_device(options: "RunOptions", asked: Mapping[str, object]) -> "Device":
     """GPUs where the sweep file's `slurm:` asks for some, or the user does."""
-    from ...plan import Device
+    from ...planning.plan import Device
 
     asks = any(name in asked for name in ("gres", "gpus_per_node", "gpus_per_task"))
     kind = options.device if options.device != "auto" else ("cuda" if asks else "cpu")

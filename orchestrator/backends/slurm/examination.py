@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-from ...finding import Finding
+from ...upkeep.finding import Finding
 from . import commands as slurm
 
 

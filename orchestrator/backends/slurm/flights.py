@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ....results.store import published_jobs
-from ...failures import EndKind
+from ....results.store.store import published_jobs
 from ...record.attempt import End, Running, latest_attempt, never_started, read_attempt, read_end, record_lost
 from ...record.directory import SweepDirectory
+from ...record.failures import EndKind
 from ...record.journal import Journal, Submission
 from ..backend import BackendError, Event
 from . import commands as slurm

@@ -14,7 +14,7 @@ from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import clean_env
 
-from ...plan import Job
+from ...planning.plan import Job
 from ..backend import BackendError
 from .task import SlurmTask
 

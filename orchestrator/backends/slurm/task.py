@@ -12,10 +12,10 @@ from pathlib import Path
 from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
-from ...failures import EndKind
+from ...job.worker import perform
 from ...record.attempt import Attempt
 from ...record.directory import SweepDirectory
-from ...worker import perform
+from ...record.failures import EndKind
 
 # Slurm signals 90 s before the limit, and may do so up to a minute early.
 EARLY_SECONDS = 90 + 60 + 30

@@ -1,0 +1,1 @@
+"""The measurements of sweep directories, gathered, and what they lack."""

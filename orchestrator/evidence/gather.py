@@ -1,0 +1,161 @@
+"""The measurements of one or several sweep directories, gathered for reports and exports."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ...results.checks.coordinates import Check, checks_from_object
+from ...results.questions.comparison import compare
+from ...results.questions.contrast import contrasts
+from ...results.questions.facts import Facts, facts_of
+from ...results.questions.options import option_shifts
+from ...results.questions.searched import best_of_searches
+from ...results.report.content import Content
+from ...results.statistics.plane import joint
+from ...results.store.schema import coordinate_names
+from ...results.store.store import finished_trials, publish_table, read_rows
+from ..record.directory import DirectoryError, SweepDirectory
+from ..record.journal import read_journal, replay
+
+CHECK = "coordcheck/coordcheck.json"
+"""Where a sweep keeps its coordinate check: `coordcheck SPEC --out DIR/coordcheck`."""
+
+
+Search = tuple[list[str], set[str]]
+"""The fields that a directory searches, and the ids of its trials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Rows, what they say, and what stands in the way."""
+
+    rows: pd.DataFrame
+    content: Content
+    problems: tuple[str, ...]
+
+
+def gather(directories: Sequence[Path]) -> Evidence:
+    """Reads the directories. Raises DirectoryError for one that is no sweep; broken files are named."""
+    tables, problems, names, runs = [], [], [], []
+    checks: list[Check] = []
+    of_grids: set[str] = set()
+    searches: list[Search] = []
+    failures, lost_seconds = Counter[str](), 0.0
+    for path in directories:
+        directory = SweepDirectory(path)
+        name = directory.sweep_name()
+        if name is None:
+            raise DirectoryError(
+                f"{path}: is not a sweep directory; run a sweep or import measurements first"
+            )
+        table, broken = read_rows(path)
+        problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]
+        tables.append(table)
+        ids = {*table.column("trial_id").to_pylist()}
+        if space := searched_fields(path):
+            searches.append((space, ids))
+        else:
+            of_grids |= ids
+        names.append(name)
+        runs += directory.provenance()
+        history = replay(read_journal(directory.journal))
+        failures.update(history.failures)
+        lost_seconds += history.lost_seconds
+        problems += _unfinished(directory, table)
+        try:
+            checks += _checks(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path / CHECK}: is no coordinate check, left out ({error})")
+    whole = pa.concat_tables(tables, promote_options="permissive")
+    coordinates = coordinate_names(whole)
+    rows = whole.to_pandas()
+    rows = rows.drop_duplicates("trial_id", ignore_index=True)
+    if rows.empty:
+        problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
+    facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
+    return Evidence(rows, _content(rows, coordinates, searches, of_grids, checks, facts), tuple(problems))
+
+
+def _content(
+    rows: pd.DataFrame,
+    coordinates: Sequence[str],
+    searches: Sequence[Search],
+    of_grids: set[str],
+    checks: Sequence[Check],
+    facts: Facts,
+) -> Content:
+    """What the rows say: comparisons of the grids, and the best of each search."""
+    searched = {trial for _, ids in searches for trial in ids} - of_grids
+    grid = rows[~rows["trial_id"].isin(searched)]
+    comparisons = compare(grid, coordinates) if len(grid) else []
+    best = [
+        entry
+        for space, ids in searches
+        for entry in best_of_searches(rows[rows["trial_id"].isin(ids)], space, coordinates)
+    ]
+    return Content(
+        comparisons=tuple(comparisons),
+        contrasts=tuple(contrasts(comparisons)),
+        options=tuple(option_shifts(comparisons)),
+        joint=tuple(joint(grid, coordinates) if len(grid) else []),
+        searches=tuple(best),
+        checks=tuple(checks),
+        facts=facts,
+    )
+
+
+def _checks(path: Path) -> tuple[Check, ...]:
+    file = path / CHECK
+    return checks_from_object(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else ()
+
+
+def searched_fields(path: Path) -> list[str]:
+    """The hyperparameters that a sweep searches, by its resolved file; none where there is no search."""
+    try:
+        values = YAML(typ="safe").load((path / "sweep.yaml").read_text(encoding="utf-8"))
+        return list(values["search"]["space"])
+    except (OSError, YAMLError, KeyError, TypeError):
+        return []
+
+
+def all_trials(directories: Sequence[Path], out: Path) -> int:
+    """Writes the rows of all directories as one CSV or Parquet file, by its name; returns how many."""
+    rows = gather(directories).rows
+    if out.suffix not in (".csv", ".parquet"):
+        raise DirectoryError(f"{out}: give a name that ends in .csv or .parquet")
+    with open(out, "wb") as file:
+        if out.suffix == ".csv":
+            rows.to_csv(file, index=False)
+        else:
+            rows.to_parquet(file, index=False)
+    return len(rows)
+
+
+def store_import(table: pa.Table, source: Path, out: Path) -> int:
+    """Publishes imported rows as a sweep directory named after the file; importing again adds nothing."""
+    directory = SweepDirectory(out)
+    if directory.wanted_trials():
+        raise DirectoryError(f"{out}: holds a sweep that was trained; give another --out")
+    directory.write_sweep(source.stem, f"# imported\nname: {json.dumps(source.stem)}\n")
+    if not publish_table(out, "imported", table):
+        held, _ = finished_trials(out)
+        if held != set(table.column("trial_id").to_pylist()):
+            raise DirectoryError(f"{out}: holds another version of these measurements; give another --out")
+    return int(table.num_rows)
+
+
+def _unfinished(directory: SweepDirectory, table: pa.Table) -> list[str]:
+    wanted = directory.wanted_trials()
+    missing = wanted - set(table.column("trial_id").to_pylist())
+    if not missing:
+        return []
+    return [
+        f"{directory.path}: {len(missing)} of {len(wanted)} trials are not there yet; run the sweep again"
+    ]

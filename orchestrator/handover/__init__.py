@@ -1,0 +1,1 @@
+"""What goes to the large run: the export and its texts."""

@@ -1,0 +1,227 @@
+"""The hand-over to the large run: tuned base hyperparameters and the values of every parameter there."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from ...models.architectures.registry import ARCHITECTURES
+from ...models.optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
+from ...models.parametrization.registry import PARAMETRIZATIONS
+from ...models.parametrization.rules import GPT2_STD, ParameterRule, multipliers, ratios, rules_by_pattern
+from ...models.recipe.fault import Fault
+from ...models.recipe.identity import unread_fields
+from ...models.recipe.recipe import FIELDS, Recipe, recipe_from_point
+from ...models.recipe.role import Role
+from ...results.questions.choice import tuned_log2, usable_optima
+from ...results.questions.comparison import FAMILY, Comparison, filled
+from ...results.report.contract import comparison_object
+from ...results.store.schema import BEFORE, POINT
+from ...sweeps.spec import GIVEN, check_value
+from .horizon import adjustments, widened
+
+EXPORT_SCHEMA = 2
+DECAY = {
+    "coupled": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
+    "independent": "independent: W <- W - learning_rate * update - weight_decay * W",
+}
+GROWING_FAN_IN = {Role.HIDDEN, Role.OUTPUT, Role.NARROW}
+
+MAX_SCALE_RATIO = 64.0
+"""Beyond this ratio between the target and the largest measured scale the export warns."""
+
+
+class ExportError(Fault):
+    """The export cannot be made for this target or from these measurements; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The large run: its shape, and its batch in sequences and horizon in tokens where they are given."""
+
+    width: int
+    depth: int
+    batch: int | None = None
+    tokens: int | None = None
+
+
+def export_object(
+    comparison: Comparison, rows: pd.DataFrame, target: Target, others: Sequence[Comparison] = ()
+) -> dict[str, Any]:
+    """The export as plain values. `others` are the report's further comparisons, for batch and duration.
+
+    Raises ExportError when the rows do not say how they were trained, or the target is impossible.
+    """
+    log2_rate, interval = tuned_log2(comparison)
+    family = _family_rows(comparison, rows)
+    measured = _recipe_behind(comparison, family)
+    large = _at_target(measured, target)
+    moved, unmeasured = adjustments(comparison, others, measured, large)
+    log2_rate += sum(adjustment.octaves for adjustment in moved)
+    interval = widened(interval, moved)
+    tuned = replace(measured, learning_rate=2.0**log2_rate)
+    large = replace(large, learning_rate=2.0**log2_rate)
+    base, rules = large.base_shape(), rules_by_pattern(large)
+    # Of a role as such: what is frozen or moved apart is told by name.
+    usual = rules_by_pattern(replace(large, frozen_gains="none", norm_scale=1.0))
+    roles = {rule.parameter.role.value: rule for rule in reversed(usual.values())}
+    return {
+        "schema": EXPORT_SCHEMA,
+        "architecture": large.shape.architecture,
+        "optimizer": large.optimizer,
+        "parametrization": large.parametrization,
+        "base": {"width": base.width, "depth": base.depth},
+        "target": {
+            "width": target.width,
+            "depth": target.depth,
+            "batch_size": large.batch_size,
+            "sequence_length": large.shape.sequence_length,
+            "steps": large.steps,
+            "tokens": large.steps * large.batch_size * large.shape.sequence_length,
+        },
+        "hyperparameters": {
+            "learning_rate": tuned.learning_rate,
+            "learning_rate_interval": [None if end is None else 2.0**end for end in interval],
+            **_other_hyperparameters(tuned),
+        },
+        "learnable_multipliers": tuned.shape.learnable_multipliers,
+        "weight_decay_convention": DECAY[tuned.decay],
+        "update_convention": OPTIMIZERS[tuned.optimizer].convention,
+        "adjustments": [
+            {"axis": a.axis, "measured": a.measured, "target": a.target, "octaves": round(a.octaves, 6),
+             "interval": [round(a.octaves - a.reach, 6), round(a.octaves + a.reach, 6)]}
+            for a in moved
+        ],
+        "multipliers": {site.value: value for site, value in multipliers(large).items()},
+        "roles": {role: _role(rule, large) for role, rule in reversed(roles.items())},
+        "parameters": {pattern: _parameter(rule) for pattern, rule in rules.items()},
+        "evidence": {
+            "comparison": comparison_object(comparison),
+            "steps": tuned.steps,
+            "batch_size": tuned.batch_size,
+            "sequence_length": tuned.shape.sequence_length,
+            "data": tuned.data,
+        },
+        "warnings": _warnings(comparison, family, large) + unmeasured,
+    }  # fmt: skip
+
+
+def _at_target(measured: Recipe, target: Target) -> Recipe:
+    """The recipe at the target; its steps are those that the tokens make with its batch."""
+    try:
+        shape = replace(measured.shape, width=target.width, depth=target.depth)
+    except ValueError as error:
+        raise ExportError(f"the target does not fit: {error}") from None
+    batch = target.batch or measured.batch_size
+    steps = measured.steps
+    if target.tokens is not None:
+        steps = round(target.tokens / (batch * shape.sequence_length))
+        if steps < 1:
+            raise ExportError(f"the target does not fit: {target.tokens} tokens are less than one batch")
+    return replace(measured, shape=shape, batch_size=batch, steps=steps)
+
+
+def _family_rows(comparison: Comparison, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows behind a comparison."""
+    members = filled(rows)
+    for name, value in {**{name: getattr(comparison, name) for name in FAMILY}, **comparison.fixed}.items():
+        members = members[members[name].isna() if value is None else members[name] == value]
+    return members
+
+
+def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
+    """The recipe of the best trial of the comparison's largest usable scale."""
+    largest = family[comparison.axis] == usable_optima(comparison)[-1].scale
+    best = family[largest & (family["status"] == "finished")].sort_values("loss").iloc[0]
+    point = {field.name: _plain(best[field.name], field.type) for field in POINT}
+    # Rows of sweeps that are older than a field have no value for it.
+    point |= {name: old for name, old in BEFORE.items() if point[name] is None}
+    if point["architecture"] in ARCHITECTURES and point["optimizer"] in OPTIMIZERS:
+        for name in unread_fields(point):
+            del point[name]
+    missing = [name for name, value in point.items() if value is None and not FIELDS[name].nullable]
+    if missing:
+        raise ExportError(
+            f"the measurements do not say how they were trained ({', '.join(missing)} missing), so the "
+            "values of each parameter cannot be derived; export works on sweeps that mutransfer ran"
+        )
+    foreign = [
+        f"{name} {reason}"
+        for name, value in point.items()
+        if name in GIVEN and value is not None and (reason := check_value(name, value))
+    ]
+    if foreign:
+        raise ExportError(f"the measurements were not trained by rules that we know: {'; '.join(foreign)}")
+    try:
+        return recipe_from_point(point)
+    except ValueError as error:
+        raise ExportError(f"the measurements are of no training that we know: {error}") from None
+
+
+def _other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
+    names = ["weight_decay", "grad_clip", "schedule", "warmup", "final_lr", "init", "init_scale"]
+    names += sorted(optimizer_reads(tuned.optimizer))
+    names += ["cooldown"] if tuned.schedule == "wsd" else []
+    names += [name for name in ("z_loss", "dropout") if getattr(tuned, name)]
+    if tuned.shape.learnable_multipliers != "none":
+        names += ["multiplier_lr", "multiplier_decay", "clip_multipliers", *sorted(optimizer_reads(BESIDE))]
+    return {name: getattr(tuned, name) for name in dict.fromkeys(names)}
+
+
+def _values(rule: ParameterRule) -> dict[str, Any]:
+    return {
+        "optimizer": rule.optimizer,
+        "learning_rate": rule.learning_rate,
+        "weight_decay": rule.weight_decay,
+        "epsilon": rule.epsilon,
+        "source": rule.source,
+    }
+
+
+def _role(rule: ParameterRule, large: Recipe) -> dict[str, Any]:
+    """What a role gets, for any model: its init_std is init_gain / sqrt(fan_in), or init_gain itself."""
+    role = rule.parameter.role
+    gain = large.init_scale * PARAMETRIZATIONS[large.parametrization].init[role](*ratios(large))
+    if large.init == "gpt2":
+        gain *= GPT2_STD
+    elif role in GROWING_FAN_IN:
+        gain *= math.sqrt(ratios(large)[0])  # the table scales the base's std, which is 1 / sqrt(its fan_in)
+    return {**_values(rule), "init": "fan-in" if large.init == "fan-in" else "constant", "init_gain": gain}
+
+
+def _parameter(rule: ParameterRule) -> dict[str, Any]:
+    parameter = rule.parameter
+    return {
+        "role": parameter.role.value,
+        "shape": list(parameter.shape),
+        "start": parameter.start,
+        "init_std": rule.init_std,
+        **_values(rule),
+        "multiplier": rule.multiplier,
+    }
+
+
+def _warnings(comparison: Comparison, family: pd.DataFrame, target: Recipe) -> list[str]:
+    """What the target asks beyond the evidence."""
+    verdict = comparison.drift.verdict
+    warnings = []
+    if verdict != "stable":
+        warnings.append(f"the verdict is {verdict}, so the optimum at the target may be another")
+    for name in ("width", "depth"):
+        asked, measured = getattr(target.shape, name), sorted(int(value) for value in family[name].unique())
+        if len(measured) == 1 and asked != measured[0]:
+            warnings.append(f"{name} {asked}: only {name} {measured[0]} was measured")
+        elif asked > MAX_SCALE_RATIO * measured[-1]:
+            ratio = asked / measured[-1]
+            warnings.append(f"{name} {asked} is {ratio:g} times the largest measured, {measured[-1]}")
+    return warnings
+
+
+def _plain(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - a cell of any column
+    """A cell as Python's own value; pandas holds integers with gaps as floats."""
+    if pd.isna(value):
+        return None
+    return int(value) if pa.types.is_integer(kind) else getattr(value, "item", lambda: value)()

@@ -1,0 +1,65 @@
+"""Another batch or duration than was swept: how far it moves the optimum, where that was measured."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...models.recipe.recipe import Recipe
+from ...results.questions.comparison import FAMILY, Comparison
+from ...results.statistics.optimum import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What another batch or duration does to the optimum, as measured: octaves of the learning rate."""
+
+    axis: str
+    measured: int
+    target: int
+    octaves: float
+    reach: float  # half of the 95 % interval
+
+
+def adjustments(
+    comparison: Comparison, others: Sequence[Comparison], measured: Recipe, large: Recipe
+) -> tuple[list[Adjustment], list[str]]:
+    """How far batch and duration move the optimum, by the slopes that were measured; and what was not."""
+    found, missing = [], []
+    for axis in ("batch_size", "steps"):
+        before, after = int(getattr(measured, axis)), int(getattr(large, axis))
+        if before == after:
+            continue
+        slopes = [
+            other.drift.slope
+            for other in others
+            if other.axis == axis
+            and other.hyperparameter == comparison.hyperparameter
+            and all(getattr(other, name) == getattr(comparison, name) for name in FAMILY)
+            and other.drift.slope is not None
+        ]
+        if not slopes:
+            missing.append(
+                f"{axis} {after}: {before} was measured, and the optimum moves with it; "
+                f"sweep {axis} to have it corrected for"
+            )
+            continue
+        slope = min(slopes, key=lambda estimate: _reach(estimate.interval))
+        doublings = math.log2(after / before)
+        reach = abs(doublings) * _reach(slope.interval)
+        found.append(Adjustment(axis, before, after, slope.value * doublings, reach))
+    return found, missing
+
+
+def _reach(interval: Interval) -> float:
+    low, high = interval
+    return math.inf if low is None or high is None else (high - low) / 2
+
+
+def widened(interval: Interval, found: Sequence[Adjustment]) -> Interval:
+    """Shifted by the adjustments, and wider by theirs, as independent errors add."""
+    shift = sum(adjustment.octaves for adjustment in found)
+    low, high = interval
+    if low is None or high is None or not found:
+        return (None if low is None else low + shift, None if high is None else high + shift)
+    half = math.hypot((high - low) / 2, *(adjustment.reach for adjustment in found))
+    return (low + high) / 2 + shift - half, (low + high) / 2 + shift + half

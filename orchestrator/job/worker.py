@@ -1,0 +1,178 @@
+"""One attempt at one job, the same on every backend: claim, train, publish, record the end.
+
+A job comes as JSON and names files of the sweep directory; nothing executable travels. Loads only torch,
+numpy, pyarrow and the standard library.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ...models.training.outcome import Outcome, Progress
+from ...results.store.schema import rows_schema
+from ...results.store.store import diverged_trials, publish
+from ...sweeps.program import DeviceKind, Setup, Train
+from ...sweeps.registry import PROGRAMS
+from ...sweeps.trial import Trial
+from ..record.attempt import Attempt, End, SupersededError, never_started
+from ..record.directory import SweepDirectory
+from ..record.failpoint import failpoint
+from ..record.failures import failure_of
+from ..record.provenance import environment
+
+TRAINING = "MUTRANSFER_TRAINING"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a backend tells a worker. `gpus` is the share of a GPU that the job holds."""
+
+    directory: str
+    job: str
+    backend: str
+    device: DeviceKind
+    gpus: float
+    checkpoint_seconds: float
+    hang_seconds: float
+
+    def text(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def perform(
+    text: str,
+    report: Callable[[Progress], None] = lambda progress: None,
+    begun: Callable[[Attempt], None] = lambda attempt: None,
+) -> End:
+    """An attempt at the task in `text` (`Task.text`). What goes wrong in it is its end, not an exception."""
+    task = Task(**json.loads(text))
+    directory = SweepDirectory(Path(task.directory))
+    try:
+        attempt = Attempt(directory, task.job, task.backend, task.gpus, environment())
+    except OSError as error:
+        return never_started(task.job, failure_of(error), f"{type(error).__name__}: {error}")
+    begun(attempt)
+    with _output_to(directory.log(task.job)):
+        with suppress(OSError):  # of a full disk: the attempt itself will say so
+            now = time.strftime("%F %T")
+            print(f"--- attempt {attempt.number}, process {os.getpid()}, {now}", flush=True)
+
+        def reported(progress: Progress) -> None:
+            attempt.report(progress)
+            report(progress)
+
+        with attempt.beating(task.hang_seconds):
+            try:
+                return _published(directory, task, attempt, reported)
+            except SupersededError as error:
+                return attempt.end("superseded", str(error))
+            except Exception as error:
+                end = attempt.end(failure_of(error), f"{type(error).__name__}: {error}")
+                with suppress(OSError):  # of a full disk
+                    traceback.print_exc()
+                return end
+
+
+def _published(
+    directory: SweepDirectory, task: Task, attempt: Attempt, report: Callable[[Progress], None]
+) -> End:
+    if (diverged := diverged_trials(directory.path, task.job)) is not None:
+        return attempt.end("finished", "its result was there already", diverged)
+    trials, micro_batches = directory.read_job(task.job)
+    setup = Setup(
+        data=directory.read_data,
+        device=task.device,
+        report=report,
+        checkpoints=directory.checkpoints(task.job),
+        checkpoint_seconds=task.checkpoint_seconds,
+        micro_batches=micro_batches,
+    )
+    programs = [trial.program for trial in trials]
+    outcomes, device = _training(programs[0].kind)(programs, setup)
+    sweep = directory.sweep_name()
+    rows = [
+        {**_row(trial, outcome), "job_id": task.job, "sweep": sweep, "device": device}
+        for trial, outcome in zip(trials, outcomes, strict=True)
+    ]
+    attempt.check()
+    failpoint("publish")
+    schema = rows_schema(programs[0].point())
+    publish(directory.path, task.job, rows, _curve_rows(trials, outcomes), schema)
+    failpoint("published")
+    return attempt.end(
+        "finished",
+        diverged=sum(outcome.diverged for outcome in outcomes),
+        tokens=sum(row["tokens"] for row in rows),
+        flops=sum(row["flops"] for row in rows),
+    )
+
+
+def _training(kind: str) -> Train:
+    """What trains a job. Tests of the orchestration name a stand-in, `module:function`."""
+    named = os.environ.get(TRAINING)
+    if named is None:
+        return PROGRAMS[kind].train
+    module, _, function = named.partition(":")
+    training: Train = getattr(importlib.import_module(module), function)
+    return training
+
+
+def _row(trial: Trial, outcome: Outcome) -> dict[str, Any]:
+    cost = trial.program.cost()
+    return {
+        "trial_id": trial.id,
+        **trial.program.point(),
+        "status": "diverged" if outcome.diverged else "finished",
+        "diverged_step": outcome.diverged_step,
+        "initial_loss": _finite(outcome.initial_loss),
+        "loss": outcome.loss,
+        "accuracy": outcome.accuracy,
+        "train_loss": outcome.train_loss,
+        "parameters": cost.parameters,
+        "tokens": cost.tokens,
+        "flops": cost.flops,
+        "seconds": outcome.seconds,
+    }
+
+
+def _curve_rows(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    return [
+        {"trial_id": trial.id, **{name: _finite(value) for name, value in asdict(point).items()}}
+        for trial, outcome in zip(trials, outcomes, strict=True)
+        for point in outcome.curve
+    ]
+
+
+def _finite(value: float | None) -> float | None:
+    """Null instead of NaN: the store never holds NaN."""
+    return value if value is not None and abs(value) < float("inf") else None
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Everything that this process prints, whoever prints it, goes to the end of `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        for held, number in zip(before, (1, 2), strict=True):
+            os.dup2(held, number)
+            os.close(held)

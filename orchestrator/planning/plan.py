@@ -1,0 +1,119 @@
+"""The plan: trials grouped by shape into jobs. Pure; `--dry-run` prints the plan that would run."""
+
+import hashlib
+import itertools
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
+
+from ...sweeps.program import DeviceKind, Program
+from ...sweeps.trial import Trial
+
+CPU_GROUP = 8
+"""Trials per CPU job: beyond this the activations leave the cache and batching stops paying."""
+
+GPU_GROUP = 64
+GPU_MEMORY_SHARE = 0.7
+
+SHORTEST_SECONDS = 20.0
+"""Jobs shorter than this are not cut further: starting a process would take the gain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What jobs are planned for: its kind, how many there are, and the memory of one in bytes."""
+
+    kind: DeviceKind
+    count: int
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A group of trials that one worker trains as one program. `seconds` is an estimate."""
+
+    id: str
+    trials: tuple[Trial, ...]
+    seconds: float
+
+
+def plan_jobs(
+    trials: Sequence[Trial], device: Device, at_once: int = 1, planned: Collection[str] = ()
+) -> list[Job]:
+    """Jobs for the trials that no earlier plan holds, longest first; `at_once` of them can run together."""
+    groups: dict[Hashable, list[Trial]] = {}
+    for trial in trials:
+        if trial.id not in planned:
+            groups.setdefault(_group(trial), []).append(trial)
+    fitting = {key: -(-len(held) // group_size(held[0].program, device)) for key, held in groups.items()}
+    total = sum(
+        job_seconds(part, device) for key, held in groups.items() for part in _parts(held, fitting[key])
+    )
+    jobs = [
+        _job(part, device)
+        for key, held in groups.items()
+        for part in _parts(held, _balanced(held, fitting[key], device, total / at_once))
+    ]
+    return sorted(jobs, key=lambda job: -job.seconds)
+
+
+def halves(job: Job) -> list[Job]:
+    """The job as two, for a device whose memory it does not fit."""
+    return [
+        Job(_job_id(part), tuple(part), job.seconds * len(part) / len(job.trials))
+        for part in _parts(job.trials, 2)
+    ]
+
+
+def group_size(program: Program, device: Device) -> int:
+    """The most trials of this shape that one job takes."""
+    if device.kind == "cpu":
+        return CPU_GROUP
+    fitting = int(device.memory_bytes * GPU_MEMORY_SHARE) // program.memory_bytes()
+    return max(1, min(GPU_GROUP, fitting))
+
+
+def job_seconds(trials: Sequence[Trial], device: Device) -> float:
+    return sum(trial.program.seconds(device.kind, len(trials)) for trial in trials)
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """Wall time when each worker takes the next job as it becomes free, in the given order."""
+    loads = [0.0] * workers
+    for job in seconds:
+        loads[loads.index(min(loads))] += job
+    return max(loads)
+
+
+def _group(trial: Trial) -> Hashable:
+    return trial.program.kind, trial.program.group_key()
+
+
+def _balanced(members: Sequence[Trial], count: int, device: Device, fair_share: float) -> int:
+    """More parts where one would take longer than a worker's fair share, as long as cutting helps.
+
+    A group that is bound by launching kernels takes as long with half of its trials: it stays whole. So
+    does one that is over before another process has started.
+    """
+    longest = max(fair_share, SHORTEST_SECONDS)
+    while count < len(members):
+        whole = job_seconds(members[: -(-len(members) // count)], device)
+        finer = min(2 * count, len(members))
+        if whole <= longest or job_seconds(members[: -(-len(members) // finer)], device) > 0.75 * whole:
+            break
+        count = finer
+    return count
+
+
+def _job(trials: Sequence[Trial], device: Device) -> Job:
+    return Job(_job_id(trials), tuple(trials), job_seconds(trials, device))
+
+
+def _job_id(trials: Sequence[Trial]) -> str:
+    """Of the trials in their order, which a checkpoint relies on."""
+    return hashlib.sha256(" ".join(trial.id for trial in trials).encode()).hexdigest()[:16]
+
+
+def _parts(members: Sequence[Trial], count: int) -> list[list[Trial]]:
+    """Parts of nearly equal length: 18 trials as three are 6 + 6 + 6."""
+    bounds = [round(index * len(members) / count) for index in range(count + 1)]
+    return [list(members[low:high]) for low, high in itertools.pairwise(bounds)]

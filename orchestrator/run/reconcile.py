@@ -1,0 +1,128 @@
+"""What is left to do of a sweep: the sweep file against the plan, the results and the jobs in flight.
+
+Running a sweep again is its resume: finished trials are kept, everything else is scheduled.
+"""
+
+import io
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from ruamel.yaml import YAML
+
+from ...models.data.corpus import materialise
+from ...results.store.store import finished_trials, quarantine
+from ...sweeps.load import Sweep, resolved
+from ...sweeps.trial import Trial
+from ..planning.plan import Device, Job, plan_jobs
+from ..record.attempt import BEAT_SECONDS, End, latest_attempt, record_lost
+from ..record.directory import SweepDirectory
+from ..record.processes import kill
+
+QUIET_SECONDS = 2 * BEAT_SECONDS
+LONGEST_SECONDS = 10 * BEAT_SECONDS
+LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run has to do: the whole plan, and the jobs that still hold unfinished trials."""
+
+    jobs: tuple[Job, ...]
+    remaining: tuple[Job, ...]
+    wanted: tuple[Trial, ...]
+    done: int
+
+    def only(self, trials: Collection[str]) -> Self:
+        """The work of the jobs that hold one of these trials."""
+        kept = tuple(job for job in self.remaining if any(trial.id in trials for trial in job.trials))
+        return replace(self, remaining=kept)
+
+
+def reconcile(
+    trials: Sequence[Trial], recorded: Sequence[Job], done: set[str], device: Device, at_once: int
+) -> Work:
+    """Pure: jobs as first planned, jobs for new trials, and which of them still have work."""
+    wanted = {trial.id for trial in trials}
+    planned = {trial.id for job in recorded for trial in job.trials}
+    jobs = [*recorded, *plan_jobs(trials, device, at_once, planned)]
+    remaining = [
+        job for job in jobs if any(trial.id in wanted and trial.id not in done for trial in job.trials)
+    ]
+    remaining.sort(key=lambda job: -job.seconds)
+    return Work(tuple(jobs), tuple(remaining), tuple(trials), len(wanted & done))
+
+
+def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: int) -> tuple[Work, list[str]]:
+    """Writes what the workers need; returns the work, and notes for the user. Raises DirectoryError."""
+    directory.write_sweep(sweep.spec.name, _yaml_text(sweep))
+    directory.write_data(materialise(sweep.corpus, directory.data))
+    done, broken = finished_trials(directory.path)
+    quarantine(broken)
+    notes = [f"{b.path}: unreadable ({b.reason}); moved aside, its trials run again" for b in broken]
+    recorded = _unsplit(directory)
+    whole = {job.id for job in recorded}
+    notes += [
+        f"{directory.job(job)}: job.json is damaged; its trials are planned again"
+        for job in directory.planned()
+        if job not in whole and not directory.superseded(job)
+    ]
+    work = reconcile(sweep.expansion.trials, recorded, done, device, at_once)
+    directory.write_plan(work.jobs, work.wanted, new=work.jobs[len(recorded) :])
+    return work, notes
+
+
+def end_orphans(directory: SweepDirectory, jobs: Sequence[Job], adopted: set[str]) -> list[End]:
+    """Sees to it that nobody is still at work on the jobs, but for the adopted ones.
+
+    Processes of this machine are ended. One on another machine is waited for until its heartbeat stands
+    still; should it wake up later, it finds a newer attempt and ends itself. Returns the ends of all
+    attempts that earlier drivers left without one.
+    """
+    left = []
+    for job in jobs:
+        attempt = None if job.id in adopted else latest_attempt(directory, job.id)
+        if attempt is not None and not directory.end(job.id, attempt.number).exists():
+            left.append(attempt)
+            kill(attempt.process)
+    elsewhere = [attempt for attempt in left if not attempt.process.here]
+    _wait_for_quiet(directory, {attempt.job: attempt.beat for attempt in elsewhere})
+    ends = []
+    for attempt in left:
+        if not directory.end(attempt.job, attempt.number).exists():
+            ends.append(record_lost(directory, attempt, "killed", "its driver was gone"))
+    return ends
+
+
+def _wait_for_quiet(directory: SweepDirectory, beats: dict[str, int]) -> None:
+    """Until nobody's heartbeat has moved for a while; those that go on are superseded by the next attempt."""
+    if not beats:
+        return
+    end = time.monotonic() + LONGEST_SECONDS
+    since = time.monotonic()
+    while time.monotonic() < min(end, since + QUIET_SECONDS):
+        time.sleep(LOOK_SECONDS)
+        for job, beat in list(beats.items()):
+            attempt = latest_attempt(directory, job)
+            if attempt is not None and attempt.beat != beat:
+                beats[job], since = attempt.beat, time.monotonic()
+
+
+def _unsplit(directory: SweepDirectory) -> list[Job]:
+    """The recorded plan with split jobs replaced by their parts, whose files were written first."""
+    jobs = []
+    for job in directory.read_plan():
+        parts = [Job(part, directory.read_job(part)[0], 0.0) for part in directory.parts(job.id)]
+        jobs += [
+            Job(part.id, part.trials, job.seconds * len(part.trials) / len(job.trials)) for part in parts
+        ] or [job]
+    return jobs
+
+
+def _yaml_text(sweep: Sweep) -> str:
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = None
+    yaml.dump(resolved(sweep.spec), text)
+    return text.getvalue()

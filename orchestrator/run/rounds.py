@@ -1,0 +1,171 @@
+"""Sweeps that decide their trials while they run: round after round, each from the results of the last.
+
+Everything is worked out again from the sweep file and the store, so there is nothing to lose: a run that
+was interrupted, on whatever backend, comes to the same trials and goes on with those that are missing.
+"""
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from ...results.questions.comparison import FAMILY, compare
+from ...results.questions.refinement import Wanted, refinement
+from ...results.store.schema import ROWS
+from ...results.store.store import read_rows
+from ...sweeps.adaptive import RefineSpec, SearchSpec
+from ...sweeps.grid import Expansion
+from ...sweeps.load import Sweep
+from ...sweeps.program import Program
+from ...sweeps.search import Measured, suggest
+from ...sweeps.trial import Trial, trial_of
+from ..record.attempt import End
+from ..record.directory import SweepDirectory
+from .driver import Watcher
+from .options import RunOptions
+from .session import run_sweep
+
+
+def run_rounds(
+    sweep: Sweep,
+    directory: SweepDirectory,
+    options: RunOptions,
+    watcher: Watcher,
+    only: Collection[str] | None = None,
+) -> dict[str, End]:
+    """`run_sweep`, and again for what its results ask for, until they ask for nothing more."""
+    rounds = Rounds(sweep)
+    while True:
+        rounds.catch_up(_rows(directory) if directory.path.exists() else pd.DataFrame())
+        known = replace(sweep, expansion=Expansion(tuple(rounds.trials), sweep.expansion.collapsed))
+        failed = run_sweep(known, directory, options, watcher, only)
+        before = len(rounds.trials)
+        if failed or only is not None:
+            return failed
+        rounds.catch_up(_rows(directory))
+        if len(rounds.trials) == before:
+            return failed
+        watcher.note(f"round {rounds.number}: {len(rounds.trials) - before} further trials, {rounds.why}")
+
+
+@dataclass(slots=True)
+class Rounds:
+    """The trials that are asked for so far, in their order, and why the last ones were."""
+
+    sweep: Sweep
+    trials: list[Trial] = field(init=False)
+    number: int = 0
+    why: str = ""
+    _cells: list["Cell"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.trials = list(self.sweep.expansion.trials)
+        search = self.sweep.spec.search
+        self._cells = cells(self.trials, search) if search is not None else []
+
+    def catch_up(self, rows: pd.DataFrame) -> None:
+        """Takes all rounds whose predecessors are finished; the last one is what is left to train."""
+        done = set(rows["trial_id"]) if len(rows) else set()
+        while all(trial.id in done for trial in self.trials):
+            further = self._further(rows)
+            if not further:
+                return
+            self.trials += further
+            self.number += 1
+
+    def _further(self, rows: pd.DataFrame) -> list[Trial]:
+        spec = self.sweep.spec
+        if spec.search is not None:
+            self.why = f"suggested by {spec.search.sampler}"
+            return [trial for cell in self._cells for trial in cell.next_batch(spec.search, rows)]
+        if spec.refine is not None and self.number < spec.refine.rounds:
+            self.why = "where optima are not known well enough"
+            return _refined(self.trials, rows, spec.refine)
+        return []
+
+
+@dataclass(slots=True)
+class Cell:
+    """One search: the trials of one point of the axes, one for each seed, and the batches so far."""
+
+    seeds: list[Program]
+    batches: list[list[dict[str, float]]]
+
+    def next_batch(self, search: SearchSpec, rows: pd.DataFrame) -> list[Trial]:
+        measured = [[self._measured(point, rows) for point in batch] for batch in self.batches]
+        suggested = suggest(search, measured)
+        if suggested:
+            self.batches.append(suggested)
+        return list(dict.fromkeys(trial for point in suggested for trial in self._trials(point)))
+
+    def _trials(self, point: Mapping[str, float]) -> list[Trial]:
+        return [trial_of(program.at(point)) for program in self.seeds]
+
+    def _measured(self, point: dict[str, float], rows: pd.DataFrame) -> Measured:
+        ids = {trial.id for trial in self._trials(point)}
+        losses = rows.loc[rows["trial_id"].isin(ids), "loss"]
+        return Measured(
+            point, None if losses.isna().any() or losses.empty else math.fsum(losses) / len(losses)
+        )
+
+
+def cells(trials: Sequence[Trial], search: SearchSpec) -> list[Cell]:
+    """The searches of a sweep: one per point of its axes, seeds together."""
+    found: dict[tuple[tuple[str, Any], ...], list[Program]] = {}
+    for trial in trials:
+        point = trial.program.point()
+        key = tuple((name, value) for name, value in point.items() if name not in {*search.space, "seed"})
+        found.setdefault(key, []).append(trial.program)
+    cells = []
+    for programs in found.values():
+        point = programs[0].point()
+        cells.append(Cell(programs, [[{name: point[name] for name in search.space}]]))
+    return cells
+
+
+def _refined(trials: Sequence[Trial], rows: pd.DataFrame, refine: RefineSpec) -> list[Trial]:
+    """New trials around the optima of the rows of these trials."""
+    own = rows[rows["trial_id"].isin({trial.id for trial in trials})]
+    wanted = refinement(compare(own, ROWS.names), refine.target, refine.finest)
+    return new_trials(trials, wanted)
+
+
+def new_trials(trials: Sequence[Trial], wanted: Sequence[Wanted]) -> list[Trial]:
+    """The trials that make the wanted points: copies of those at the same scale, at the new values."""
+    known = {trial.id for trial in trials}
+    found = {trial.id: trial for entry in wanted for trial in _copies(trials, entry)}
+    return [trial for id_, trial in found.items() if id_ not in known]
+
+
+def _copies(trials: Sequence[Trial], wanted: Wanted) -> Iterator[Trial]:
+    comparison = wanted.comparison
+    fixed = {**{name: getattr(comparison, name) for name in FAMILY}, **comparison.fixed}
+    points = [trial.program.point() for trial in trials]
+    alike = [
+        (trial.program, point)
+        for trial, point in zip(trials, points, strict=True)
+        if point[comparison.axis] == wanted.like
+        and all(point.get(name) == value for name, value in fixed.items())
+    ]
+    values = [point[comparison.hyperparameter] for point in points if point[comparison.hyperparameter] > 0]
+    last_seed = max((point["seed"] for _, point in alike), default=0)
+    for program, point in alike:
+        for log2 in wanted.log2_values:
+            seed = last_seed + 1 if wanted.new_seed else point["seed"]
+            axis = type(point[comparison.axis])(wanted.scale)
+            changed = {comparison.hyperparameter: _value(log2, values), comparison.axis: axis, "seed": seed}
+            try:
+                yield trial_of(program.at(changed))
+            except ValueError:
+                return  # such a shape does not exist
+
+
+def _value(log2: float, values: Sequence[float]) -> float:
+    """2**log2, or the value that was meant where there is one: 0.0003 does not survive a logarithm."""
+    return next((value for value in values if abs(math.log2(value) - log2) < 1e-9), 2.0**log2)
+
+
+def _rows(directory: SweepDirectory) -> pd.DataFrame:
+    return read_rows(directory.path)[0].to_pandas()

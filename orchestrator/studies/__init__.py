@@ -1,0 +1,1 @@
+"""What is learned without a sweep: rule tables, coordinate checks, probes."""

@@ -1,0 +1,140 @@
+"""The coordinate check of a sweep: which trainings it takes, and what their measurements say."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ...models.data.corpus import materialise
+from ...models.parametrization.expectation import expectation
+from ...models.recipe.recipe import Recipe, differing_field
+from ...models.training.coordinates import Coordinate, measure
+from ...results.checks.coordinates import Check, Row, judge_row
+from ...sweeps.load import Sweep
+from ...sweeps.problem import Problem, SpecError
+from ...sweeps.proxy import recipe_of
+
+PROBE_SEQUENCES = 16
+AXES = ("width", "depth")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The trainings of one family: along each axis one recipe a scale, at the smallest of the other."""
+
+    recipes: dict[str, dict[int, Recipe]]
+
+    @property
+    def one(self) -> Recipe:
+        return next(iter(next(iter(self.recipes.values())).values()))
+
+
+def families_of(sweep: Sweep, learning_rate: float | None) -> list[Family]:
+    """By architecture, optimizer and parametrization. At the family's smallest learning rate by default:
+    there a few steps are still small, and nothing is saturated. Raises SpecError where an axis has no two
+    scales, or where something else varies that the check would have to choose from."""
+    members: dict[tuple[str, str, str], list[Recipe]] = {}
+    for trial in sweep.expansion.trials:
+        recipe = recipe_of(trial)
+        key = (recipe.shape.architecture, recipe.optimizer, recipe.parametrization)
+        members.setdefault(key, []).append(recipe)
+    found = []
+    for recipes in members.values():
+        rate = min(recipe.learning_rate for recipe in recipes) if learning_rate is None else learning_rate
+        alike = [replace(recipe, learning_rate=rate, seed=0) for recipe in recipes]
+        found.append(Family({axis: scales for axis in AXES if len(scales := _along(axis, alike, sweep)) > 1}))
+    if not all(family.recipes for family in found):
+        reason = (
+            "a coordinate check needs two widths at one depth, or two depths at one width; "
+            "try --set width=[32,64,128] --set depth=2"
+        )
+        raise SpecError(sweep.spec.name, [Problem(("axes",), reason)])
+    return found
+
+
+def check_families(
+    sweep: Sweep,
+    found: Sequence[Family],
+    device: torch.device,
+    steps: int,
+    seeds: int,
+    note: Callable[[str], None],
+) -> list[Check]:
+    """Trains and measures each family; a group of `seeds` trials for each shape."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = materialise(sweep.corpus, Path(scratch))
+        checks = []
+        for family in found:
+            one = family.one
+            family_name = f"{one.shape.architecture} {one.optimizer} {one.parametrization}"
+            note(f"{family_name}: {steps} steps, {seeds} seeds")
+            # The smallest shape stands on both axes and is trained once.
+            measured = {
+                recipe: measure(
+                    _seeded(recipe, steps, seeds),
+                    source.batches(recipe.shape.sequence_length),
+                    device,
+                    steps,
+                    PROBE_SEQUENCES,
+                )
+                for recipe in {r: None for recipes in family.recipes.values() for r in recipes.values()}
+            }
+            rows: list[Row] = []
+            for axis, recipes in family.recipes.items():
+                along = {scale: measured[recipe] for scale, recipe in recipes.items()}
+                rows += _rows(axis, one.parametrization, along)
+            checks.append(
+                Check(
+                    architecture=one.shape.architecture,
+                    optimizer=one.optimizer,
+                    parametrization=one.parametrization,
+                    learning_rate=one.learning_rate,
+                    steps=steps,
+                    seeds=seeds,
+                    rows=tuple(rows),
+                )
+            )
+    return checks
+
+
+def _along(axis: str, recipes: Sequence[Recipe], sweep: Sweep) -> dict[int, Recipe]:
+    """The recipe of each scale, at the smallest value of the other axis."""
+    other = AXES[1 - AXES.index(axis)]
+    smallest = min(getattr(recipe.shape, other) for recipe in recipes)
+    scales: dict[int, Recipe] = {}
+    for recipe in recipes:
+        scale = getattr(recipe.shape, axis)
+        if getattr(recipe.shape, other) == smallest and scales.setdefault(scale, recipe) != recipe:
+            name = differing_field(recipe, scales[scale])
+            given = recipe.point()[name]
+            reason = f"takes several values at {axis} {scale}; give one, such as --set {name}={given}"
+            raise SpecError(sweep.spec.name, [Problem(("axes", name), reason)])
+    return dict(sorted(scales.items()))
+
+
+def _seeded(recipe: Recipe, steps: int, seeds: int) -> list[Recipe]:
+    short = replace(recipe, steps=steps, schedule="constant", warmup=0.0)
+    return [replace(short, seed=seed) for seed in range(seeds)]
+
+
+def _rows(axis: str, parametrization: str, measured: dict[int, list[Coordinate]]) -> Iterator[Row]:
+    by_scale = {
+        scale: {(c.module, c.role, c.quantity): c.values for c in found} for scale, found in measured.items()
+    }
+    for module, role, quantity in next(iter(by_scale.values())):
+        if axis == "depth" and quantity == "propagated":
+            # The first of few blocks sees no earlier one: a share that falls with depth. The stream's
+            # change tells the same without that.
+            continue
+        wanted = expectation(quantity, role, parametrization)
+        yield judge_row(
+            module=module,
+            role="stream" if role is None else role.value,
+            quantity=quantity,
+            axis=axis,
+            expected=float(getattr(wanted.power, axis)),
+            at_most=wanted.at_most,
+            values={float(scale): found[module, role, quantity] for scale, found in by_scale.items()},
+        )

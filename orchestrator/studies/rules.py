@@ -1,0 +1,123 @@
+"""The rule table of a sweep, for reading: as a table, as Markdown, as JSON."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from ...models.parametrization.rules import ParameterRule, multipliers, ratios, rules_by_pattern
+from ...models.recipe.recipe import Recipe
+from ...results.report.console import stdout
+
+COLUMNS = (
+    "parameter",
+    "role",
+    "shape",
+    "init std",
+    "learning rate",
+    "weight decay",
+    "epsilon",
+    "multiplier",
+    "row",
+)
+PLAIN_WIDTH = 170
+
+
+def families(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """The largest shape of each (architecture, optimizer, parametrization), in the sweep's order."""
+    largest: dict[tuple[str, str, str], Recipe] = {}
+    for recipe in recipes:
+        key = (recipe.shape.architecture, recipe.optimizer, recipe.parametrization)
+        held = largest.get(key)
+        if held is None or (recipe.shape.width, recipe.shape.depth) > (held.shape.width, held.shape.depth):
+            largest[key] = recipe
+    return list(largest.values())
+
+
+def print_families(recipes: Sequence[Recipe], style: str) -> None:
+    if style == "json":
+        print(
+            json.dumps(
+                {"schema": 1, "families": [family_object(recipe) for recipe in recipes]},
+                indent=1,
+                allow_nan=False,
+            )
+        )
+        return
+    console = stdout(PLAIN_WIDTH)
+    for recipe in recipes:
+        cells = [_cells(rule) for rule in rules_by_pattern(recipe).values()]
+        if style == "markdown":
+            print(f"### {_title(recipe)}\n\n{_sites(recipe)}\n")
+            print(markdown_table(COLUMNS, cells) + "\n")
+        else:
+            table = Table(*COLUMNS, title=_title(recipe), title_justify="left", caption=_sites(recipe),
+                          caption_justify="left", pad_edge=False)  # fmt: skip
+            for row in cells:
+                table.add_row(*row)
+            console.print(table)
+
+
+def family_object(recipe: Recipe) -> dict[str, Any]:
+    m_w, m_l = ratios(recipe)
+    return {
+        "architecture": recipe.shape.architecture,
+        "optimizer": recipe.optimizer,
+        "parametrization": recipe.parametrization,
+        "width": recipe.shape.width,
+        "depth": recipe.shape.depth,
+        "width_ratio": m_w,
+        "depth_ratio": m_l,
+        "multipliers": {site.value: value for site, value in multipliers(recipe).items()},
+        "parameters": [
+            {
+                "name": rule.parameter.pattern,
+                "role": rule.parameter.role.value,
+                "shape": list(rule.parameter.shape),
+                "optimizer": rule.optimizer,
+                "init_std": rule.init_std,
+                "learning_rate": rule.learning_rate,
+                "weight_decay": rule.weight_decay,
+                "epsilon": rule.epsilon,
+                "multiplier": rule.multiplier,
+                "row": rule.source,
+            }
+            for rule in rules_by_pattern(recipe).values()
+        ],
+    }
+
+
+def _title(recipe: Recipe) -> str:
+    m_w, m_l = ratios(recipe)
+    family = f"{recipe.shape.architecture}, {recipe.optimizer}, {recipe.parametrization}"
+    return (
+        f"{family}: width {recipe.shape.width} (m_W = {m_w:g}), depth {recipe.shape.depth} (m_L = {m_l:g}), "
+        f"base learning rate {recipe.learning_rate:g}"
+    )
+
+
+def _sites(recipe: Recipe) -> str:
+    return "forward multipliers: " + ", ".join(
+        f"{site.value} {value:.4g}" for site, value in multipliers(recipe).items()
+    )
+
+
+def _cells(rule: ParameterRule) -> list[str]:
+    parameter = rule.parameter
+    return [
+        parameter.pattern,
+        parameter.role.value,
+        " x ".join(str(extent) for extent in parameter.shape),
+        parameter.start if rule.init_std is None else f"{rule.init_std:.4g}",
+        f"{rule.learning_rate:.4g}",
+        f"{rule.weight_decay:.4g}",
+        "–" if rule.epsilon is None else f"{rule.epsilon:.3g}",
+        f"{rule.multiplier:.4g}",
+        rule.source,
+    ]
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,1 @@
+"""Looking at sweeps and machines, and tidying up."""

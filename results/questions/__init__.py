@@ -1,0 +1,1 @@
+"""What is asked of the rows of a sweep: comparisons, contrasts, options, searches, what to hand over."""

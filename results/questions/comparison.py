@@ -1,0 +1,230 @@
+"""From rows to comparisons: which trials belong on one curve, and the judgement of each family."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ...models.recipe.recipe import FIELDS
+from ..statistics.curve import Curve, Floats, Truths, curve_of
+from ..statistics.drift import Drift, judge
+from ..store.schema import BEFORE, POINT, UNKNOWN_BEFORE
+
+SCALE_AXES = tuple(name for name, field in FIELDS.items() if field.setting.scale)
+HYPERPARAMETERS = tuple(name for name, field in FIELDS.items() if field.setting.tuned)
+FAMILY = ("architecture", "optimizer", "parametrization")
+NOT_COORDINATES = {
+    "trial_id", "job_id", "sweep", "seed", "status", "diverged_step", "initial_loss", "loss", "accuracy",
+    "train_loss", "parameters", "tokens", "flops", "seconds", "device", *FAMILY,
+}  # fmt: skip
+INTEGERS = {column.name for column in POINT if pa.types.is_integer(column.type)}
+MIN_SWEPT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One family of curves along one scale axis: same architecture, optimizer and parametrization."""
+
+    architecture: str | None
+    optimizer: str | None
+    parametrization: str | None
+    axis: str
+    hyperparameter: str
+    fixed: dict[str, Any]
+    drift: Drift
+    accuracy: Mapping[float, float] = field(default_factory=dict)
+    """By scale: the mean accuracy at the value with the lowest loss, where labels are classes."""
+
+    @property
+    def title(self) -> str:
+        parts = [self.architecture, self.optimizer, self.parametrization]
+        return " ".join(part for part in parts if part)
+
+
+def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison]:
+    """All comparisons that the rows support; `known_columns` are those that may tell trials apart.
+
+    Further columns that an import brought along are kept in the store but never split a curve.
+    """
+    found: list[Comparison] = []
+    for family in families(rows, known_columns):
+        members = family.members
+        axes = [axis for axis in SCALE_AXES if axis in family.varying and members[axis].nunique() > 1]
+        for axis in axes or ["width"]:
+            for hyperparameter in _leading(members, swept(members)):
+                found += _scaling(
+                    [
+                        _judged(family, axis, hyperparameter, fixed, group, curves)
+                        for fixed, group in split(family, (axis,), hyperparameter)
+                        if (curves := curves_along(group, axis, hyperparameter))
+                    ]
+                )
+    return sorted(found, key=_order)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The rows of one architecture, optimizer and parametrization, and the coordinates that vary in them."""
+
+    names: tuple[Any, Any, Any]
+    members: pd.DataFrame
+    varying: tuple[str, ...]
+
+
+def families(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[Family]:
+    """The rows by family."""
+    coordinates = [name for name in known_columns if name in rows and name not in NOT_COORDINATES]
+    for names, members in filled(rows).groupby(list(FAMILY), dropna=False, sort=False):
+        varying = [name for name in coordinates if members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1]
+        architecture, optimizer, parametrization = (_none(value) for value in names)
+        yield Family((architecture, optimizer, parametrization), members, tuple(varying))
+
+
+def filled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the old values of the columns that are younger than they are."""
+    return rows.assign(**{name: rows[name].fillna(old) for name, old in BEFORE.items() if name in rows})
+
+
+def split(
+    family: Family, axes: Sequence[str], hyperparameter: str
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The rows by what else varies: what is the same in each group, and the group."""
+    members = family.members
+    fixed_names = [
+        name
+        for name in family.varying
+        if name not in (*axes, hyperparameter) and not _follows(members, name, axes, hyperparameter)
+    ]
+    groups = members.groupby(fixed_names, dropna=False, sort=True) if fixed_names else [((), members)]
+    for key, group in groups:
+        yield {name: _cell(name, value) for name, value in zip(fixed_names, key, strict=True)}, group
+
+
+def _judged(
+    family: Family,
+    axis: str,
+    hyperparameter: str,
+    fixed: dict[str, Any],
+    group: pd.DataFrame,
+    curves: Sequence[Curve],
+) -> Comparison:
+    accuracy = _accuracies(group, axis, hyperparameter)
+    return Comparison(*family.names, axis, hyperparameter, fixed, judge(curves), accuracy)
+
+
+def _accuracies(group: pd.DataFrame, axis: str, hyperparameter: str) -> dict[float, float]:
+    if "accuracy" not in group or group["accuracy"].isna().all():
+        return {}
+    means = group.groupby([axis, hyperparameter])[["loss", "accuracy"]].mean().dropna()
+    best = means.loc[means.groupby(level=0)["loss"].idxmin()]
+    return {float(scale): float(value) for (scale, _), value in best["accuracy"].items()}
+
+
+def _order(comparison: Comparison) -> tuple[object, ...]:
+    """By architecture and optimizer, SP before what is compared with it."""
+    return (
+        comparison.axis,
+        comparison.hyperparameter,
+        comparison.architecture or "",
+        comparison.optimizer or "",
+        comparison.parametrization != "sp",
+        comparison.parametrization or "",
+    )
+
+
+def _scaling(comparisons: list[Comparison]) -> list[Comparison]:
+    """Without those of a single scale, unless there are no others: several axes need not be crossed."""
+    several = [c for c in comparisons if len(c.drift.optima) > 1]
+    return several or comparisons
+
+
+def swept(members: pd.DataFrame) -> list[str]:
+    """Those with enough values to fit; the learning rate where there is no other."""
+    enough = [name for name in HYPERPARAMETERS if name in members and members[name].nunique() >= MIN_SWEPT]
+    return enough or ["learning_rate"]
+
+
+def _leading(members: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Of hyperparameters that are zipped with each other, the first."""
+    kept: list[str] = []
+    for name in names:
+        if not any(_zipped(members, name, other) for other in kept):
+            kept.append(name)
+    return kept
+
+
+def _follows(members: pd.DataFrame, name: str, axes: Sequence[str], hyperparameter: str) -> bool:
+    """Whether `name` is a function of the axes, or zipped with the hyperparameter: neither splits a curve."""
+    if int(members.groupby(list(axes))[name].nunique(dropna=False).max()) == 1:
+        return True
+    return name in HYPERPARAMETERS and _zipped(members, name, hyperparameter)
+
+
+def _zipped(members: pd.DataFrame, name: str, other: str) -> bool:
+    """Whether two hyperparameters advance together over a grid, whose values recur at other scales."""
+    return (
+        int(members.groupby(other)[name].nunique(dropna=False).max()) == 1
+        and int(members.groupby(name)[other].nunique(dropna=False).max()) == 1
+        and int(members.groupby(other).size().min()) > 1
+    )
+
+
+def curves_along(group: pd.DataFrame, axis: str, hyperparameter: str) -> list[Curve]:
+    """One curve per value of the axis, ascending. Values of zero have no place on a log axis."""
+    runs = Runs.of(group, hyperparameter)
+    scale = group[axis].to_numpy(dtype=float)
+    there = (runs.value > 0) & (scale > 0)
+    return [runs.curve(float(value), scale == value) for value in np.unique(scale[there])]
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The columns of some rows that curves are made of; NaN where a trial has no loss."""
+
+    value: Floats
+    seed: Floats
+    loss: Floats
+    finished: Truths
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, hyperparameter: str) -> Self:
+        seeded = "seed" in rows
+        return cls(
+            value=rows[hyperparameter].to_numpy(dtype=float),
+            seed=rows["seed"].fillna(0).to_numpy(dtype=float) if seeded else np.zeros(len(rows)),
+            loss=rows["loss"].to_numpy(dtype=float),
+            finished=(rows["status"] == "finished").to_numpy(dtype=bool),
+        )
+
+    def curve(self, scale: float, chosen: Truths) -> Curve:
+        """The curve of the chosen rows, in log2 of their positive values."""
+        chosen = chosen & (self.value > 0)
+        # Rounded, so that a value which went through a logarithm and back is still the same value.
+        x: Floats = np.log2(self.value[chosen]).round(9)
+        grid, column = np.unique(x, return_inverse=True)
+        seeds, row = np.unique(self.seed[chosen], return_inverse=True)
+        loss, finished = self.loss[chosen], self.finished[chosen]
+        there = finished & np.isfinite(loss)
+        shape = (len(seeds), len(grid))
+        total_SP, count_SP, diverged_SP = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        np.add.at(total_SP, (row[there], column[there]), loss[there])
+        np.add.at(count_SP, (row[there], column[there]), 1)  # a measurement may have been imported twice
+        np.add.at(diverged_SP, (row[~finished], column[~finished]), 1)
+        losses_SP = np.where(count_SP > 0, total_SP / np.maximum(count_SP, 1), np.nan)
+        return curve_of(scale, grid, seeds, losses_SP, (diverged_SP > 0) & (count_SP == 0))
+
+
+def _cell(name: str, value: Any) -> Any:  # noqa: ANN401 - a cell of any column
+    """As the column has it: pandas holds integers with gaps as floats."""
+    plain = _none(value)
+    return int(plain) if isinstance(plain, float) and name in INTEGERS else plain
+
+
+def _none(value: Any) -> Any:  # noqa: ANN401 - a cell of any column
+    """Missing cells as None, numpy scalars as Python's."""
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return None
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,169 @@
+"""Two comparisons against each other: which keeps its optimum better, and which reaches the lower loss.
+
+Pairs share seeds, and with them batches and initial draws, so losses are compared seed by seed where two
+or more are shared; elsewhere, and for slopes and penalties, the draws of both fits are subtracted.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from ..statistics.curve import Curve, Floats
+from ..statistics.drift import percentiles
+from ..statistics.optimum import Fit
+from ..statistics.verdict import Estimate
+from .comparison import FAMILY, Comparison
+
+# Student's t, 97.5 %, by degrees of freedom from 1.
+T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145)
+T_BEYOND = 2.14
+
+
+@dataclass(frozen=True, slots=True)
+class LossDifference:
+    """The second's best loss minus the first's at one scale, in nats; `pairs` of seeds behind it."""
+
+    scale: float
+    difference: Estimate
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Second minus first. `drift` is the difference of the slopes' sizes, octaves per doubling.
+
+    `better` is the one whose transfer penalty is lower beyond doubt, None where neither is.
+    """
+
+    first: Comparison
+    second: Comparison
+    differs: tuple[str, ...]
+    drift: Estimate | None
+    penalty: Estimate | None
+    losses: tuple[LossDifference, ...]
+    better: Literal["first", "second"] | None
+
+
+def contrasts(first: Sequence[Comparison], second: Sequence[Comparison] | None = None) -> list[Contrast]:
+    """All pairs of one report that differ in architecture, optimizer or parametrization alone, or the
+    closest pairs between two reports.
+    """
+    pairs = _within(first) if second is None else _between(first, second)
+    return [contrast(one, other) for one, other in pairs]
+
+
+def contrast(first: Comparison, second: Comparison) -> Contrast:
+    penalty = _difference(
+        first.drift.penalty, second.drift.penalty, first.drift.penalty_R, second.drift.penalty_R
+    )
+    return Contrast(
+        first,
+        second,
+        _differs(first, second) or ("sweep",),
+        _size_difference(first, second),
+        penalty,
+        tuple(_loss_differences(first, second)),
+        _better(penalty),
+    )
+
+
+def _within(comparisons: Sequence[Comparison]) -> list[tuple[Comparison, Comparison]]:
+    return [
+        (one, other)
+        for one, other in combinations(comparisons, 2)
+        if _comparable(one, other) and len(_differs(one, other)) == 1 and one.fixed == other.fixed
+    ]
+
+
+def _between(
+    first: Sequence[Comparison], second: Sequence[Comparison]
+) -> list[tuple[Comparison, Comparison]]:
+    """For each of the first the comparable ones of the second that differ in the fewest things."""
+    found = []
+    for one in first:
+        fitting = [other for other in second if _comparable(one, other)]
+        least = min((len(_differs(one, other)) for other in fitting), default=0)
+        found += [(one, other) for other in fitting if len(_differs(one, other)) == least]
+    return found
+
+
+def _comparable(one: Comparison, other: Comparison) -> bool:
+    return (one.axis, one.hyperparameter) == (other.axis, other.hyperparameter)
+
+
+def _differs(one: Comparison, other: Comparison) -> tuple[str, ...]:
+    names = [name for name in FAMILY if getattr(one, name) != getattr(other, name)]
+    shared = sorted({*one.fixed} & {*other.fixed})
+    return (*names, *(name for name in shared if one.fixed[name] != other.fixed[name]))
+
+
+def _difference(
+    first: Estimate | None, second: Estimate | None, first_R: Floats | None, second_R: Floats | None
+) -> Estimate | None:
+    """With a side open where either of the two is not bounded."""
+    if first is None or second is None or first_R is None or second_R is None:
+        return None
+    value = second.value - first.value
+    low, high = percentiles(shuffled(second_R) - first_R, value)
+    open_low, open_high = first.interval[1] is None, second.interval[1] is None
+    return Estimate(value, (None if open_low else low, None if open_high else high))
+
+
+def _size_difference(first: Comparison, second: Comparison) -> Estimate | None:
+    one, other = first.drift, second.drift
+    if one.slope is None or other.slope is None or one.slope_R is None or other.slope_R is None:
+        return None
+    value = abs(other.slope.value) - abs(one.slope.value)
+    return Estimate(value, percentiles(np.abs(shuffled(other.slope_R)) - np.abs(one.slope_R), value))
+
+
+def shuffled(values_R: Floats) -> Floats:
+    """The two fits' draws come from one stream of random numbers: unpaired, they are independent."""
+    return np.random.default_rng(3).permutation(values_R)
+
+
+def _loss_differences(first: Comparison, second: Comparison) -> Iterator[LossDifference]:
+    fits = {fit.curve.scale: fit for fit in first.drift.family.fits}
+    pairs = [(fits[fit.curve.scale], fit) for fit in second.drift.family.fits if fit.curve.scale in fits]
+    for one, other in pairs:
+        if not one.usable or not other.usable or one.loss is None or other.loss is None:
+            continue
+        value = other.loss - one.loss
+        paired = _paired(one, other)
+        if len(paired) > 1:
+            reach = _t(len(paired) - 1) * float(paired.std(ddof=1)) / len(paired) ** 0.5
+            interval = value - reach, value + reach
+        else:
+            interval = percentiles(shuffled(other.loss_R) - one.loss_R, value)
+        yield LossDifference(one.curve.scale, Estimate(value, interval), len(paired))
+
+
+def _paired(one: Fit, other: Fit) -> Floats:
+    """Differences of the shared seeds' losses, each at the value nearest to its own optimum."""
+    first, second = _at_best(one), _at_best(other)
+    shared = sorted({*first} & {*second})
+    return np.array([second[seed] - first[seed] for seed in shared])
+
+
+def _at_best(fit: Fit) -> dict[float, float]:
+    curve: Curve = fit.curve
+    assert fit.vertex is not None
+    nearest = int(np.argmin(np.where(curve.usable, np.abs(curve.x - fit.vertex), np.inf)))
+    column = curve.losses_SP[:, nearest]
+    return {
+        float(seed): float(loss) for seed, loss in zip(curve.seeds, column, strict=True) if np.isfinite(loss)
+    }
+
+
+def _better(penalty: Estimate | None) -> Literal["first", "second"] | None:
+    if penalty is None or not penalty.excludes_zero:
+        return None
+    low = penalty.interval[0]
+    return "first" if low is not None and low > 0 else "second"
+
+
+def _t(degrees: int) -> float:
+    return T[degrees - 1] if degrees <= len(T) else T_BEYOND

@@ -1,0 +1,180 @@
+"""The JSON contract of `report -f json`: plain values, null instead of NaN."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..questions.comparison import Comparison
+from ..questions.contrast import Contrast
+from ..questions.options import OptionShift
+from ..questions.searched import Searched
+from ..statistics.drift import ScaleOptimum
+from ..statistics.optimum import Interval
+from ..statistics.plane import Joint
+from ..statistics.scaling import Metrics
+from ..statistics.verdict import Estimate
+
+REPORT_SCHEMA = 1
+
+
+def report_object(
+    comparisons: Sequence[Comparison],
+    joint: Sequence[Joint] = (),
+    searches: Sequence[Searched] = (),
+    options: Sequence[OptionShift] = (),
+) -> dict[str, Any]:
+    return {
+        "schema": REPORT_SCHEMA,
+        "comparisons": [comparison_object(c) for c in comparisons],
+        "joint": [_joint_object(entry) for entry in joint],
+        "searches": [asdict(entry) for entry in searches],
+        "options": [_option_object(entry) for entry in options],
+    }
+
+
+def _option_object(entry: OptionShift) -> dict[str, Any]:
+    one = entry.reference_of
+    return {
+        "option": entry.option,
+        "reference": entry.reference,
+        "value": entry.value,
+        **{name: getattr(one, name) for name in ("architecture", "optimizer", "parametrization")},
+        "axis": one.axis,
+        "hyperparameter": one.hyperparameter,
+        "fixed": entry.fixed,
+        "shifts": [
+            {"scale": _scale(scale), **_estimate(shift, "octaves", "interval")}
+            for scale, shift in entry.shifts
+        ],
+        **_estimate(entry.shift, "shift", "shift_interval"),
+        **_estimate(entry.loss, "loss_difference", "loss_interval"),
+        "verdict": entry.verdict,
+    }
+
+
+def _joint_object(entry: Joint) -> dict[str, Any]:
+    plane = entry.plane
+    return {
+        "architecture": entry.architecture,
+        "optimizer": entry.optimizer,
+        "parametrization": entry.parametrization,
+        "hyperparameter": entry.hyperparameter,
+        "fixed": entry.fixed,
+        "slopes": {
+            axis: _estimate(slope, "slope_per_doubling", "slope_interval")
+            for axis, slope in plane.slopes.items()
+        },
+        "misfit": _number(plane.misfit),
+        **_estimate(plane.penalty, "transfer_penalty", "transfer_penalty_interval"),
+        "cells": [
+            {"width": cell.width, "depth": cell.depth, "log2_optimum": _number(cell.log2_optimum)}
+            for cell in plane.cells
+        ],
+    }
+
+
+def compare_object(contrasts: Sequence[Contrast]) -> dict[str, Any]:
+    """The JSON of `compare -f json`: second minus first."""
+    return {"schema": REPORT_SCHEMA, "contrasts": [_contrast_object(entry) for entry in contrasts]}
+
+
+def _contrast_object(entry: Contrast) -> dict[str, Any]:
+    return {
+        "first": _named(entry.first),
+        "second": _named(entry.second),
+        "differs": list(entry.differs),
+        "axis": entry.first.axis,
+        "hyperparameter": entry.first.hyperparameter,
+        **_estimate(entry.drift, "slope_size_difference", "slope_size_interval"),
+        **_estimate(entry.penalty, "penalty_difference", "penalty_interval"),
+        "losses": [
+            {
+                "scale": _scale(loss.scale),
+                **_estimate(loss.difference, "difference", "interval"),
+                "pairs": loss.pairs,
+            }
+            for loss in entry.losses
+        ],
+        "better": entry.better,
+    }
+
+
+def _named(comparison: Comparison) -> dict[str, Any]:
+    names = ("architecture", "optimizer", "parametrization", "fixed")
+    return {**{name: getattr(comparison, name) for name in names}, "verdict": comparison.drift.verdict}
+
+
+def comparison_object(comparison: Comparison) -> dict[str, Any]:
+    drift = comparison.drift
+    return {
+        "architecture": comparison.architecture,
+        "optimizer": comparison.optimizer,
+        "parametrization": comparison.parametrization,
+        "axis": comparison.axis,
+        "hyperparameter": comparison.hyperparameter,
+        "fixed": comparison.fixed,
+        "optima": [
+            {**_optimum_object(optimum), "accuracy": _number(comparison.accuracy.get(optimum.scale))}
+            for optimum in drift.optima
+        ],
+        **_estimate(drift.slope, "slope_per_doubling", "slope_interval"),
+        **_estimate(drift.shift, "total_shift", "total_shift_interval"),
+        **_estimate(drift.penalty, "transfer_penalty", "transfer_penalty_interval"),
+        **_estimate(drift.smallest_penalty, "penalty_from_smallest", "penalty_from_smallest_interval"),
+        "noise_nats": _number(drift.noise_nats),
+        "metrics": _metrics(drift.metrics),
+        "verdict": drift.verdict,
+        "reasons": list(drift.reasons),
+    }
+
+
+def _optimum_object(optimum: ScaleOptimum) -> dict[str, Any]:
+    return {
+        "scale": _scale(optimum.scale),
+        "status": optimum.status,
+        "log2_optimum": _number(optimum.log2_optimum),
+        "interval": _interval(optimum.interval),
+        "loss": _number(optimum.loss),
+        "at_edge": optimum.at_edge,
+        "trials": optimum.trials,
+        "diverged": optimum.diverged,
+    }
+
+
+def _scale(scale: float) -> float | int:
+    return int(scale) if float(scale).is_integer() else scale
+
+
+def _estimate(estimate: Estimate | None, value: str, interval: str) -> dict[str, Any]:
+    if estimate is None:
+        return {value: None, interval: None}
+    return {value: _number(estimate.value), interval: _interval(estimate.interval)}
+
+
+def _metrics(metrics: Metrics | None) -> dict[str, Any] | None:
+    if metrics is None:
+        return None
+    law = metrics.law
+    return {
+        "fit_error": _number(metrics.fit_error),
+        "robustness_exponent": _number(metrics.robustness),
+        "robustness_interval": _interval(metrics.robustness_interval),
+        "loss_law": law
+        and {
+            "asymptote": _number(law.asymptote),
+            "asymptote_interval": _interval(law.asymptote_interval),
+            "amplitude": _number(law.amplitude),
+            "exponent": _number(law.exponent),
+            "exponent_interval": _interval(law.exponent_interval),
+            "misfit_nats": _number(law.misfit_nats),
+        },
+    }
+
+
+def _interval(interval: Interval | None) -> list[float | None] | None:
+    return None if interval is None else [_number(end) for end in interval]
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 6)

@@ -1,0 +1,151 @@
+"""Measurements made elsewhere, brought into the store's schema."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from ..store.schema import METADATA, ROWS
+from .fault import ImportFault
+from .mlflow import read_mlflow
+from .table import read_table
+from .wandb import read_wandb
+
+REQUIRED = ("optimizer", "parametrization", "width", "depth", "learning_rate", "loss")
+POSITIVE = ("width", "depth", "learning_rate", "batch_size", "steps", "sequence_length")
+MAX_FAULTS = 10
+LARGEST = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source is read: which column becomes which field, what is filled in, and which Optuna study."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)  # our name: theirs
+    fill: Mapping[str, str] = field(default_factory=dict)
+    study: str | None = None
+
+
+def read_measurements(source: str | Path, reading: Reading = Reading()) -> pa.Table:
+    """Rows of a source in the store's schema; an empty loss means diverged.
+
+    The kind is told by the source: CSV or Parquet; JSON, JSON lines or offline runs of Weights & Biases; an
+    Optuna storage; MLflow's file store. Columns, after renaming and filling in: `source?, architecture?,
+    optimizer, parametrization, width, depth, learning_rate, weight_decay?, seed?, loss`; others are kept.
+    Raises ImportFault with everything that is wrong.
+    """
+    path, source = Path(source), str(source)
+    frame = _renamed(_read(source, reading), source, reading)
+    missing = [name for name in REQUIRED if name not in frame.columns]
+    if missing:
+        raise ImportFault(
+            f"{path}: the columns {', '.join(missing)} are missing; required: {', '.join(REQUIRED)}; "
+            "name theirs with --map learning_rate=lr, fill in with --fill optimizer=adamw"
+        )
+    if frame.empty:
+        raise ImportFault(f"{path}: holds no measurements")
+    faults = [fault for name in frame.columns if name in _NUMERIC for fault in _numeric_faults(frame, name)]
+    faults += [f"row {row}: {name} is empty" for name in REQUIRED[:2] for row in _rows(frame[name].isna())]
+    if faults:
+        more = f"\n{path}: and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
+        raise ImportFault("\n".join(f"{path}: {fault}" for fault in faults[:MAX_FAULTS]) + more)
+    return _table(frame, path)
+
+
+_NUMERIC = {field.name: field.type for field in ROWS if pa.types.is_integer(field.type)
+            or pa.types.is_floating(field.type)}  # fmt: skip
+
+
+def _read(source: str, reading: Reading) -> pd.DataFrame:
+    path = Path(source)
+    if "://" in source or path.suffix in (".db", ".sqlite3", ".log", ".journal"):
+        from .optuna import read_optuna
+
+        return read_optuna(source, reading.study)
+    if path.is_dir():
+        if any(path.glob("**/files/config.yaml")):
+            return read_wandb(path)
+        return read_mlflow(path)
+    return read_wandb(path) if path.suffix in (".json", ".jsonl") else read_table(path)
+
+
+def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame:
+    """Their columns under our names. A column that is in the way of a renamed one is dropped."""
+    unknown = [theirs for theirs in reading.columns.values() if theirs not in frame.columns]
+    if unknown:
+        raise ImportFault(
+            f"{source}: has no column {', '.join(unknown)}; it has {', '.join(map(str, frame.columns))}"
+        )
+    found = {ours: frame[theirs] for ours, theirs in reading.columns.items()}
+    rest = frame.drop(columns=[name for name in frame.columns if name in {*found, *reading.columns.values()}])
+    return rest.assign(**found, **dict(reading.fill))
+
+
+def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
+    try:
+        values = pd.to_numeric(frame[name], errors="coerce")
+    except OverflowError:
+        return [f"{name} holds a number that is too large"]
+    wrong = values.isna() & frame[name].notna()
+    faults = [f"row {row}: {name} {frame[name].iloc[row - 2]!r} is not a number" for row in _rows(wrong)]
+    if name != "loss":
+        faults += [f"row {row}: {name} is not finite or too large" for row in _rows(values.abs() > LARGEST)]
+    if name in REQUIRED and name != "loss":
+        faults += [f"row {row}: {name} is empty" for row in _rows(frame[name].isna())]
+    if name in POSITIVE:
+        faults += [f"row {row}: {name} must be positive" for row in _rows(values <= 0)]
+    if pa.types.is_integer(_NUMERIC[name]):
+        faults += [
+            f"row {row}: {name} must be an integer" for row in _rows(values.notna() & (values % 1 != 0))
+        ]
+    return faults
+
+
+def _rows(mask: pd.Series) -> list[int]:
+    """Line numbers as a spreadsheet shows them: the header is line 1."""
+    return [int(index) + 2 for index in mask.reset_index(drop=True).index[mask.to_numpy()]]
+
+
+def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
+    frame = frame.copy()
+    for name in _NUMERIC:
+        if name in frame:
+            frame[name] = pd.to_numeric(frame[name])
+    finite = frame["loss"].map(lambda loss: pd.notna(loss) and math.isfinite(loss))
+    frame["loss"] = frame["loss"].where(finite)
+    frame["status"] = ["finished" if ok else "diverged" for ok in finite]
+    frame["sweep"] = path.stem
+    frame["trial_id"] = [_identity(record) for record in frame.to_dict("records")]
+    frame = frame.drop_duplicates("trial_id", ignore_index=True)
+    known = {}
+    for entry in ROWS:
+        column = frame[entry.name] if entry.name in frame else pd.Series([None] * len(frame))
+        if pa.types.is_string(entry.type):
+            column = _as_text(column)
+        try:
+            known[entry.name] = pa.array(column, type=entry.type, from_pandas=True)
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise ImportFault(f"{path}: column {entry.name}: {str(error).splitlines()[0]}") from None
+    extra = frame[[name for name in frame.columns if name not in ROWS.names]]
+    table = pa.table(known, schema=ROWS)
+    for name in extra.columns:
+        # As text, so that files which hold other kinds of values under one name still go together.
+        table = table.append_column(str(name), pa.array(_as_text(extra[name]), pa.string(), from_pandas=True))
+    return table.replace_schema_metadata(METADATA)
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    # A lone surrogate, which JSON may hold, is no text that can be stored.
+    text = column.map(lambda value: str(value).encode("utf-8", "replace").decode(), na_action="ignore")
+    return text.astype(object)
+
+
+def _identity(record: dict[str, object]) -> str:
+    """A measurement is its content: importing a file twice adds nothing."""
+    content = {str(name): str(value) for name, value in record.items() if name != "sweep"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

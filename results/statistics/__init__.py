@@ -1,0 +1,1 @@
+"""What losses say: curves, optima, drift and its verdict, with intervals."""

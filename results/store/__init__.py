@@ -1,0 +1,1 @@
+"""Parquet files: their columns, how they are published, read and gathered."""

@@ -1,0 +1,96 @@
+"""The columns of the Parquet files, with their units: kept for years, so written down here and versioned.
+
+A column is added, never renamed or reused; `SCHEMA_VERSION` stands in every file's metadata.
+Losses are in nats per token. Missing values are null and `status` says why; NaN never appears.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from ...models.recipe.field import Age
+from ...models.recipe.recipe import FIELDS
+
+SCHEMA_VERSION = 1
+METADATA = {b"mutransfer.schema": str(SCHEMA_VERSION).encode()}
+
+IDENTITY = [
+    pa.field("trial_id", pa.string(), nullable=False),
+    pa.field("job_id", pa.string()),
+    pa.field("sweep", pa.string()),
+    pa.field("source", pa.string()),  # where imported measurements come from; null for our own
+]
+
+ARROW = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
+
+POINT = [pa.field(name, ARROW.get(field.kind, pa.string())) for name, field in FIELDS.items()]
+"""Every field of a recipe; what they mean is said where they are declared."""
+
+OUTCOME = [
+    pa.field("status", pa.string(), nullable=False),  # finished | diverged
+    pa.field("diverged_step", pa.int64()),
+    pa.field("initial_loss", pa.float64()),  # validation, untrained
+    pa.field("loss", pa.float64()),  # validation, after the last step; null when diverged
+    pa.field("accuracy", pa.float64()),  # validation, of labelled positions; null where labels are numbers
+    pa.field("train_loss", pa.float64()),  # of the last batch
+]
+
+COST = [
+    pa.field("parameters", pa.int64()),
+    pa.field("tokens", pa.int64()),  # trained on
+    pa.field("flops", pa.float64()),  # of training, counted from the shape
+    pa.field("seconds", pa.float64()),  # the trial's share of its group's wall time
+    pa.field("device", pa.string()),
+]
+
+ROWS = pa.schema([*IDENTITY, *POINT, *OUTCOME, *COST], metadata=METADATA)
+
+COORDINATE = {b"mutransfer.coordinate": b"1"}
+"""Metadata of a column that tells trials apart and is no field of a recipe: another program's coordinate."""
+
+
+def rows_schema(coordinates: Mapping[str, object]) -> pa.Schema:
+    """The columns of rows with these coordinates, each typed by its value (None: a text).
+
+    Raises ValueError, naming the coordinate, for a value that no column holds.
+    """
+    further = []
+    for name, value in coordinates.items():
+        kind = str if value is None else type(value)
+        if kind not in ARROW:
+            raise ValueError(f"{name}: {value!r} is no text, number or truth, so no column can hold it")
+        if name not in ROWS.names:
+            further.append(pa.field(name, ARROW[kind], metadata=COORDINATE))
+    return pa.schema([*ROWS, *further], metadata=METADATA)
+
+
+def coordinate_names(table: pa.Table) -> list[str]:
+    """The columns that may tell the trials of a table apart: ours, and other programs' coordinates. What an
+    import brought along is none."""
+    further = [field.name for field in table.schema if (field.metadata or {}).items() >= COORDINATE.items()]
+    return [*ROWS.names, *further]
+
+
+BEFORE: dict[str, Any] = {
+    name: field.setting.before
+    for name, field in FIELDS.items()
+    if not isinstance(field.setting.before, Age) and field.setting.before is not None
+}
+"""What rows that are older than a column, and have null there, were trained with."""
+
+UNKNOWN_BEFORE = {name for name, field in FIELDS.items() if field.setting.before is Age.UNKNOWN}
+"""Columns that older rows do not have and do not miss: they may not split a sweep that has gained points."""
+
+CURVES = pa.schema(
+    [
+        pa.field("trial_id", pa.string(), nullable=False),
+        pa.field("step", pa.int64(), nullable=False),  # 0 is the first optimizer step
+        pa.field("tokens", pa.int64()),  # seen, this step's included
+        pa.field("train_loss", pa.float64()),
+        pa.field("eval_loss", pa.float64()),  # null where it was not evaluated
+        pa.field("learning_rate", pa.float64()),  # base value times the schedule
+        pa.field("gradient_norm", pa.float64()),  # before clipping
+    ],
+    metadata=METADATA,
+)
