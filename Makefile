@@ -4,21 +4,29 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test check
+.PHONY: quickstart test test-slow test-clusters test-all check
 
 quickstart: $(VENV)/installed
 	$(BIN)/mutransfer run quickstart
 	$(BIN)/mutransfer report runs/quickstart
 
+# What a change is tried with while it is made; test-all is everything, as CI runs it.
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest --ignore tests/cluster
+	$(BIN)/python -m pytest --ignore tests/cluster -m "not slow"
+
+test-slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest --ignore tests/cluster -m slow
+
+test-clusters: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 0 tests/cluster
+
+test-all: test test-slow test-clusters
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy --explicit-package-bases tests
+	$(BIN)/mypy --explicit-package-bases tests benchmarks
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

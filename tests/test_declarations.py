@@ -11,7 +11,7 @@ from mutransfer.models.recipe.identity import readers
 from mutransfer.models.recipe.recipe import FIELDS, RECIPE_FIELDS
 from mutransfer.models.recipe.shape import SHAPE_FIELDS
 from mutransfer.results.store.schema import POINT
-from mutransfer.sweeps.reference import fields_markdown
+from mutransfer.sweeps.reference import fields_markdown, parts_markdown
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -19,6 +19,11 @@ DOCS = Path(__file__).parent.parent / "docs"
 def test_the_docs_page_is_the_declarations() -> None:
     """Mend it with: python -m mutransfer.sweeps.reference, in place of the page's table."""
     assert fields_markdown() in (DOCS / "sweep-file.md").read_text()
+
+
+def test_the_page_of_declarations_is_the_declarations() -> None:
+    """Mend it with: python -m mutransfer.sweeps.reference parts, below the page's own words."""
+    assert (DOCS / "declarations.md").read_text().endswith(parts_markdown())
 
 
 def test_who_reads_a_field_names_one() -> None:

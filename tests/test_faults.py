@@ -13,7 +13,7 @@ from pathlib import Path
 import noop
 import pytest
 from conftest import trial_ids, wait_until
-from orchestration import Sweep, assert_complete, many
+from many_jobs import Sweep, assert_complete, many
 
 from mutransfer.orchestrator.record.lease import holder
 

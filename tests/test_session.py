@@ -6,7 +6,7 @@ from pathlib import Path
 
 import noop
 import pytest
-from orchestration import TESTS, Sweep, assert_complete, many
+from many_jobs import TESTS, Sweep, assert_complete, many
 
 from mutransfer.orchestrator.backends.backend import Event
 from mutransfer.orchestrator.backends.local.declaration import local_device

@@ -23,7 +23,7 @@ from mutransfer.models.parametrization.rules import parameter_rules
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.schedule import schedule_factor
-from mutransfer.orchestrator.handover.export import Target, export_object
+from mutransfer.orchestrator.handover.export import ExportError, Target, export_object
 from mutransfer.orchestrator.handover.export_texts import TEXTS, export_text
 
 GAINS = {"*mixer_norm.weight": "blocks.*.mixer_norm.gain", "*mlp_norm.weight": "blocks.*.mlp_norm.gain",
@@ -170,6 +170,15 @@ def test_every_format_holds_the_rate_and_the_warnings(style: str, recipe: Callab
     if style == "torchtitan":
         assert tomllib.loads(text)["training"]["steps"] == round(1_000_000 / 64 / 16)
     assert set(TEXTS) == {"yaml", "json", "torchtitan", "megatron", "huggingface"}
+
+
+@pytest.mark.parametrize("style", ["torchtitan", "megatron"])
+def test_a_framework_without_the_optimizer_is_refused(style: str, recipe: Callable[..., Recipe]) -> None:
+    frame = rows(recipe, [-4, -5, -6, -7], optimizer="lion")
+    (comparison,) = compared(frame)
+    handed = export_object(comparison, frame, Target(32, 2))
+    with pytest.raises(ExportError, match=rf"{style} is not known to have lion \(known: adamw, sgd, muon\)"):
+        export_text(handed, style)
 
 
 def test_measured_batch_slopes_correct_the_rate(recipe: Callable[..., Recipe]) -> None:

@@ -28,5 +28,4 @@ LION = Optimizer(
     reads=frozenset({"beta1", "beta2"}),
     init=init,
     update=update,
-    exported_as={"megatron": "lion", "torchtitan": "lion"},
 )

@@ -62,6 +62,5 @@ MUON_KIMI = Optimizer(
     init=sgd.init,
     update=muon_kimi,
     convention="0.2 * sqrt(max(fan_in, fan_out)) * U V^T",
-    exported_as={"megatron": "muon-kimi", "torchtitan": "muon-kimi"},
     matrix_flops=_flops,
 )

@@ -80,7 +80,6 @@ SHAMPOO = Optimizer(
     init=init,
     update=update,
     convention="(L + eps)^(-1/4) G (R + eps)^(-1/4), statistics averaged with beta2, result with beta1",
-    exported_as={"megatron": "shampoo", "torchtitan": "shampoo"},
     matrix_flops=_flops,
     matrix_numbers=both_statistics,
 )

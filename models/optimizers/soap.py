@@ -108,7 +108,6 @@ SOAP = Optimizer(
     init=init,
     update=update,
     convention="Adam in the eigenbasis of Shampoo's statistics",
-    exported_as={"megatron": "soap", "torchtitan": "soap"},
     matrix_flops=_flops,
     matrix_numbers=both_statistics,
 )

@@ -44,6 +44,5 @@ SOPHIA = Optimizer(
     update=update,
     observe=observe,
     convention="clip(m / max(gamma * h, eps), 1)",
-    exported_as={"megatron": "sophia", "torchtitan": "sophia"},
     batch_flops=_flops,
 )

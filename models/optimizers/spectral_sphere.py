@@ -92,6 +92,5 @@ SPECTRAL_SPHERE = Optimizer(
     init=init,
     update=update,
     convention="sqrt(fan_out/fan_in) * msign(M + lambda u v^T), tangent to the spectral sphere",
-    exported_as={"megatron": "spectral-sphere", "torchtitan": "spectral-sphere"},
     matrix_flops=_flops,
 )

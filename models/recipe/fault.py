@@ -1,4 +1,4 @@
-"""Faults that the user can mend: a clear message, and the exit code of the command that met it (docs/cli.md)."""
+"""Faults that the user can mend: a clear message, and the exit code of the command that met it."""
 
 DONE = 0
 USAGE = 2

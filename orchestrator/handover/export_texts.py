@@ -7,6 +7,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from ...models.optimizers.registry import OPTIMIZERS
+from .export import ExportError
+
 Handed = Mapping[str, Any]
 
 
@@ -45,7 +48,7 @@ def _torchtitan(handed: Handed) -> str:
     lines = [
         *_heading(handed),
         "[optimizer]",
-        f'name = "{_class_name(handed)}"',
+        f'name = "{_named(handed, "torchtitan")}"',
         f"lr = {values['learning_rate']!r}",
         *(f"{name} = {values[name]!r}" for name in ("beta1", "beta2") if name in values),
         *([f"eps = {values['epsilon']!r}"] if "epsilon" in values else []),
@@ -71,13 +74,14 @@ def _torchtitan(handed: Handed) -> str:
 def _megatron(handed: Handed) -> str:
     """Megatron-LM arguments, one per line. With --scaling-recipe mup Megatron scales matrices by itself."""
     values, base, target = handed["hyperparameters"], handed["base"], handed["target"]
+    name = _named(handed, "megatron")
     arguments = {
         "hidden-size": target["width"],
         "num-layers": target["depth"],
         "seq-length": target["sequence_length"],
         "global-batch-size": target["batch_size"],
         "train-iters": target["steps"],
-        "optimizer": {"adamw": "adam"}.get(handed["optimizer"], handed["optimizer"]),
+        "optimizer": name,
         "lr": values["learning_rate"],
         "min-lr": values["learning_rate"] * values["final_lr"],
         **_megatron_schedule(values, target["steps"]),
@@ -86,7 +90,7 @@ def _megatron(handed: Handed) -> str:
         "clip-grad": values["grad_clip"],
         **{f"adam-{name}": values[name] for name in ("beta1", "beta2") if name in values},
         **({"adam-eps": values["epsilon"]} if "epsilon" in values else {}),
-        **({_momentum_argument(handed): values["momentum"]} if "momentum" in values else {}),
+        **({f"{name}-momentum": values["momentum"]} if "momentum" in values else {}),
     }
     lines = [*_heading(handed), *(f"--{name} {value}" for name, value in arguments.items())]
     if handed["parametrization"] != "sp":
@@ -170,13 +174,17 @@ def _heading(handed: Handed) -> list[str]:
     return [*lines, *(f"# warning: {warning}" for warning in handed["warnings"])]
 
 
-def _momentum_argument(handed: Handed) -> str:
-    return "sgd-momentum" if handed["optimizer"] == "sgd" else "muon-momentum"
-
-
-def _class_name(handed: Handed) -> str:
-    name: str = handed["optimizer"]
-    return {"adamw": "AdamW", "sgd": "SGD", "muon": "Muon"}.get(name, name)
+def _named(handed: Handed, framework: str) -> str:
+    """What a framework calls the optimizer. Raises ExportError where it has none of that kind."""
+    optimizer: str = handed["optimizer"]
+    name = OPTIMIZERS[optimizer].exported_as.get(framework)
+    if name is None:
+        known = ", ".join(o for o, declared in OPTIMIZERS.items() if framework in declared.exported_as)
+        raise ExportError(
+            f"{framework} is not known to have {optimizer} (known: {known}); export yaml or json, which hold "
+            "every value"
+        )
+    return name
 
 
 TEXTS: dict[str, Callable[[Handed], str]] = {

@@ -9,7 +9,7 @@ from typing import Any
 import noop
 import pytest
 from conftest import wait_until
-from orchestration import TESTS, Sweep, assert_complete, many
+from many_jobs import TESTS, Sweep, assert_complete, many
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,6 +1,7 @@
 """Jobs on Slurm: asked for in arrays within the cluster's limits, followed by files, not by questions."""
 
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -16,8 +17,8 @@ from .flights import Flights
 from .submission import FullError, Resources, UnclearError, parameters_of, resources_of, submit_array
 from .task import SlurmTask
 
-ASK_SECONDS = 30.0
-"""Slurm is asked how its jobs are no more often than this, however many they are."""
+ASK_SECONDS = float(os.environ.get("MUTRANSFER_SLURM_SECONDS", "30"))
+"""Slurm is asked how its jobs are no more often than this, however many they are. Tests ask more often."""
 
 LOOK_SECONDS = 1.0
 LONGEST_PAUSE = 30.0

@@ -1,0 +1,97 @@
+"""Every benchmark still runs, each with a tiny size: that none breaks by accident, not what they measure."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import batching
+import coordchecks
+import multipliers
+import operator_norms
+import orchestration
+import pytest
+import refinement
+import reporting
+import unchanged
+
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.sweeps.load import load_sweep
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent
+
+Printed = Callable[..., str]
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Printed:
+    """What a benchmark's `main` prints, called with some words."""
+
+    def call(main: Callable[[], None], *words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["benchmark", *words])
+        main()
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_every_benchmark_is_here() -> None:
+    named = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"evidence_tables"}  # test_evidence
+    assert named <= {name for name in globals() if name in sys.modules}
+
+
+def test_batching(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"CASES": [("transformer", 32, 2)], "REPETITIONS": 1, "STEPS": 1}.items():
+        monkeypatch.setattr(batching, name, value)
+    assert "| transformer | 32 | 2 |" in printed(batching.main)
+
+
+def test_coordchecks(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = coordchecks.SWEEP.replace("[32, 64, 128, 256]", "[16, 32]").replace("[2, 4, 8, 16]", "[2]")
+    monkeypatch.setattr(coordchecks, "SWEEP", small.replace("steps: 10", "steps: 2"))
+    assert "| transformer adamw depth-mup |" in printed(coordchecks.main, "depth-mup")
+
+
+def test_multipliers(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = ["steps=2", "width=16", "depth=1", "base.depth=1", "batch_size=2", "sequence_length=16"]
+    monkeypatch.setattr(multipliers, "load_sweep", lambda name: load_sweep(name, tiny))
+    assert "# Learnable multipliers" in printed(multipliers.main)
+
+
+def test_operator_norms(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WIDTHS": (16, 32), "DEPTHS": (1, 2)}.items():
+        monkeypatch.setattr(operator_norms, name, value)
+    monkeypatch.setattr(operator_norms, "OPTIMIZERS", {"adamw": OPTIMIZERS["adamw"]})
+    assert printed(operator_norms.main).count("| adamw |") >= 2
+
+
+def test_orchestration(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orchestration, "GROUP", 2)
+    assert printed(orchestration.main, "--trials", "20").startswith("| trials a job |")
+
+
+def test_refinement(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for suffix in ("parquet", "yaml"):
+        shutil.copy(ROOT / "benchmarks" / "refinement" / f"transformer-lion.{suffix}", tmp_path)
+    monkeypatch.setattr(refinement, "FOLDER", tmp_path)
+    assert "| transformer-lion |" in printed(refinement.main)
+
+
+def test_reporting(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "SIZES", (40,))
+    assert "| 40 |" in printed(reporting.main)
+
+
+def test_unchanged(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """This very commit against itself; a difference would be seen."""
+    if subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
+        pytest.skip("compares commits; this tree has none")
+    monkeypatch.setattr(unchanged, "PRESETS", ["smoke"])
+    monkeypatch.setattr(unchanged, "EVIDENCE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["unchanged.py", "HEAD", "--part", "files"])
+    with pytest.raises(SystemExit) as ended:
+        unchanged.main()
+    assert ended.value.code == 0
+    assert [*unchanged.differences("a", {"b": [1, 2]}, {"b": [1, 3]})] == ["a.b[1]: was 2, is 3"]
