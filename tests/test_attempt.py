@@ -46,7 +46,7 @@ def test_a_later_attempt_supersedes(directory: SweepDirectory) -> None:
     first.check()
     second = begin(directory)
     second.check()
-    with pytest.raises(SupersededError, match="attempt 1 was succeeded"):
+    with pytest.raises(SupersededError, match="attempt 1 was taken over"):
         first.check()
 
 

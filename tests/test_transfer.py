@@ -37,9 +37,9 @@ def plan_of(recipe: Callable[..., Recipe], target: Target, **changes: object) ->
     return dict(json.loads(export_text(export_object(comparison, frame, target), "json")))
 
 
-def large_recipe(recipe: Callable[..., Recipe], plan: dict[str, Any], **changes: object) -> Recipe:
-    target = plan["target"]
-    rate = plan["hyperparameters"]["learning_rate"]
+def large_recipe(recipe: Callable[..., Recipe], handover: dict[str, Any], **changes: object) -> Recipe:
+    target = handover["target"]
+    rate = handover["hyperparameters"]["learning_rate"]
     return recipe(width=target["width"], depth=target["depth"], learning_rate=rate, **changes)
 
 
@@ -47,22 +47,22 @@ def large_recipe(recipe: Callable[..., Recipe], plan: dict[str, Any], **changes:
 def test_a_plain_loop_with_the_plan_is_the_sweeps_own_trial(
     architecture: str, recipe: Callable[..., Recipe], batches: Batches
 ) -> None:
-    """Groups, start and multipliers from the plan, everything else torch's own: the same loss curve.
+    """Groups, start and multipliers from the handover, everything else torch's own: the same loss curve.
 
     Epsilon is 1e-3: at 1e-8 Adam turns the rounding of a vanishing gradient into a step of full size, and
     GDN's curves part by 2e-4 within 12 steps, whoever trains them.
     """
     changes = {"architecture": architecture, "weight_decay": 0.1, "steps": 12, "seed": 3, "epsilon": 1e-3}
-    plan = plan_of(recipe, Target(48, 3), **changes)
-    large = large_recipe(recipe, plan, **changes)
+    handover = plan_of(recipe, Target(48, 3), **changes)
+    large = large_recipe(recipe, handover, **changes)
     outcome = train([large], batches, torch.device("cpu"))[0]
 
-    factors = multipliers(plan)
+    factors = multipliers(handover)
     assert factors == pytest.approx({site.value: v for site, v in rule_multipliers(large).items()})
     model = Plain(large)
     roles = GDN_GAINS if architecture == "gdn" else GAINS
-    initialize_(model, plan, seed=3, roles=roles)
-    optimizer = torch.optim.AdamW(param_groups(model, plan, roles))
+    initialize_(model, handover, seed=3, roles=roles)
+    optimizer = torch.optim.AdamW(param_groups(model, handover, roles))
     peaks = [group["lr"] for group in optimizer.param_groups]
     losses = []
     for step in range(large.steps):
@@ -105,14 +105,14 @@ OTHERS = [
 
 @pytest.mark.parametrize("changes", OTHERS, ids=str)
 def test_groups_and_start_are_our_proxys_own(changes: dict[str, Any], recipe: Callable[..., Recipe]) -> None:
-    plan = plan_of(recipe, Target(32, 2), **changes)
-    large = large_recipe(recipe, plan, **changes)
+    handover = plan_of(recipe, Target(32, 2), **changes)
+    large = large_recipe(recipe, handover, **changes)
     model = Named(large)
-    initialize_(model, plan, seed=0)
+    initialize_(model, handover, seed=0)
     bank = first_views([large])
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.detach(), bank[name][0].detach(), rtol=1e-6, atol=0)
-    groups = {name: group for group in param_groups(model, plan) for name in group["names"]}
+    groups = {name: group for group in param_groups(model, handover) for name in group["names"]}
     for rule in parameter_rules(large):
         group = groups[rule.parameter.name]
         assert (group["lr"], group["optimizer"]) == (pytest.approx(rule.learning_rate), rule.optimizer)
@@ -123,13 +123,13 @@ def test_groups_and_start_are_our_proxys_own(changes: dict[str, Any], recipe: Ca
 
 def test_another_model_by_roles(recipe: Callable[..., Recipe]) -> None:
     """A stranger's names: fan-in starts at the role's gain, no decay for gains and biases."""
-    plan = plan_of(recipe, Target(64, 2), weight_decay=0.1)
+    handover = plan_of(recipe, Target(64, 2), weight_decay=0.1)
     model = nn.ModuleDict({
         "tok": nn.Embedding(512, 64), "ffn": nn.Linear(64, 256, bias=False),
         "ln": nn.LayerNorm(64), "head": nn.Linear(64, 512, bias=False),
     })  # fmt: skip
     roles = {"tok.*": "input", "ffn.*": "hidden", "ln.*": "hidden vector", "head.*": "output"}
-    initialize_(model, plan, seed=0, roles=roles)
+    initialize_(model, handover, seed=0, roles=roles)
     std = {name: parameter.std().item() for name, parameter in model.named_parameters()}
     # Base width 8: hidden and output start at 1/sqrt(fan_in) and 1/sqrt(base fan_in), an embedding at 1.
     assert std["ffn.weight"] == pytest.approx(64**-0.5, rel=0.05)
@@ -137,25 +137,25 @@ def test_another_model_by_roles(recipe: Callable[..., Recipe]) -> None:
     assert std["tok.weight"] == pytest.approx(1, rel=0.05)
     norm = dict(model["ln"].named_parameters())
     assert norm["weight"].eq(1).all() and norm["bias"].eq(0).all()
-    groups = {name: group for group in param_groups(model, plan, roles) for name in group["names"]}
-    base = plan["hyperparameters"]["learning_rate"]
+    groups = {name: group for group in param_groups(model, handover, roles) for name in group["names"]}
+    base = handover["hyperparameters"]["learning_rate"]
     assert groups["ffn.weight"]["lr"] == pytest.approx(base / 8)
     assert groups["head.weight"]["lr"] == pytest.approx(base)
     assert groups["ln.bias"]["weight_decay"] == groups["ln.weight"]["weight_decay"] == 0
-    assert sum(len(group["params"]) for group in param_groups(model, plan, roles)) == 5
+    assert sum(len(group["params"]) for group in param_groups(model, handover, roles)) == 5
 
 
 def test_what_does_not_fit_is_refused(recipe: Callable[..., Recipe]) -> None:
-    plan = plan_of(recipe, Target(32, 2))
-    model = Plain(large_recipe(recipe, plan))
+    handover = plan_of(recipe, Target(32, 2))
+    model = Plain(large_recipe(recipe, handover))
     with pytest.raises(UnknownParameterError, match=r"does not know .*final_norm\.weight; give each a role"):
-        param_groups(model, plan)
+        param_groups(model, handover)
     with pytest.raises(UnknownParameterError, match=r"no parameter matches nothing\.\*"):
-        param_groups(model, plan, {**GAINS, "nothing.*": "hidden"})
+        param_groups(model, handover, {**GAINS, "nothing.*": "hidden"})
     with pytest.raises(UnknownParameterError, match="matches several patterns"):
-        param_groups(model, plan, {**GAINS, "blocks.*": "hidden"})
+        param_groups(model, handover, {**GAINS, "blocks.*": "hidden"})
     with pytest.raises(UnknownParameterError, match="export for this model's size"):
-        param_groups(Plain(recipe(width=64)), plan, GAINS)
+        param_groups(Plain(recipe(width=64)), handover, GAINS)
 
 
 @pytest.mark.parametrize("style", ["torchtitan", "megatron", "huggingface", "yaml"])

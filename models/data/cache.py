@@ -2,12 +2,12 @@
 
 import fcntl
 import os
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ..files.place import beside, sync_file
 from .token_file import TokenType
 
 FOLDER = "MUTRANSFER_CACHE"
@@ -38,15 +38,10 @@ def put_in_place(path: Path, make: Callable[[Path], object]) -> None:
     """Has a file made beside its place and moves it there, whole or not at all; one that is there stays."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+    with beside(path) as scratch:
         make(scratch)
-        with open(scratch, "rb") as file:
-            os.fsync(file.fileno())
+        sync_file(scratch)
         os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _write(scratch: Path, documents: Iterable[Sequence[int]], dtype: TokenType) -> None:

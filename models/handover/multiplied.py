@@ -1,6 +1,6 @@
-"""Learnable multipliers (arXiv:2601.04890) on the matrices of any `nn.Module`, by a plan, with torch alone.
+"""Learnable multipliers (arXiv:2601.04890) on the matrices of any `nn.Module`, by a handover.
 
-    add_multipliers_(model, plan, roles)      # before the parameter groups are made
+    add_multipliers_(model, handover, roles)      # before the parameter groups are made
     ...                                       # train; they are parameters like others, of the role's group
     merge_multipliers_(model)                 # the same function without them: nothing is left at inference
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..mixers.mixer import Kind
-from .transfer import Plan, Roles, UnknownParameterError, assigned
+from .transfer import Handover, Roles, UnknownParameterError, assigned
 
 
 class Multiplied(nn.Module):
@@ -35,19 +35,19 @@ class Multiplied(nn.Module):
         return weight * held["scalar"] if "scalar" in held else weight
 
 
-def add_multipliers_(model: nn.Module, plan: Plan, roles: Roles | None = None) -> None:
-    """Gives every matrix the multipliers that the plan has for it, in place. `roles` as for `param_groups`.
+def add_multipliers_(model: nn.Module, handover: Handover, roles: Roles | None = None) -> None:
+    """Gives every matrix its multipliers of the handover, in place. `roles` as for `param_groups`.
 
-    Raises UnknownParameterError for a parameter that the plan does not know, and for a matrix with
+    Raises UnknownParameterError for a parameter that the handover does not know, and for a matrix with
     multipliers that two modules share.
     """
     owners = _owners(model)
-    for entry in assigned(model, plan, roles or {}):
+    for entry in assigned(model, handover, roles or {}):
         pattern = str(entry.entry.get("pattern", ""))
         kinds = [
             kind
             for kind in get_args(Kind)
-            if f"{pattern.removesuffix('.weight')}.{kind}" in plan["parameters"]
+            if f"{pattern.removesuffix('.weight')}.{kind}" in handover["parameters"]
         ]
         if not kinds or not pattern.endswith(".weight"):
             continue

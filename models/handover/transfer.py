@@ -2,13 +2,13 @@
 
 Works on any `nn.Module` with nothing but torch and numpy:
 
-    plan = json.load(open("plan.json"))            # mutransfer export DIR ... -f json --out plan.json
-    initialize_(model, plan, seed=0)
-    optimizer = torch.optim.AdamW(param_groups(model, plan))
-    factors = multipliers(plan)                    # "embedding", "residual branch", "readout", ...
+    handover = json.load(open("handover.json"))    # mutransfer export DIR ... -f json --out handover.json
+    initialize_(model, handover, seed=0)
+    optimizer = torch.optim.AdamW(param_groups(model, handover))
+    factors = multipliers(handover)                    # "embedding", "residual branch", "readout", ...
 
-A parameter is known by the plan's own name pattern (`blocks.*.mlp.up.weight`), or by a role map of yours,
-from name patterns (shell wildcards) to a pattern of the plan or to a role: {"layers.*.wq.weight": "hidden"}.
+A parameter is known by the handover's own name pattern (`blocks.*.mlp.up.weight`), or by a role map of yours,
+from name patterns (shell wildcards) to one of its patterns or to a role: {"layers.*.wq.weight": "hidden"}.
 Unknown parameters, and patterns that match nothing, are refused: what is silently left out of the groups
 is how a transfer fails.
 """
@@ -25,7 +25,7 @@ from ..optimizers.registry import OPTIMIZERS
 from ..recipe.initial import initial_draw
 from ..recipe.role import Role, pattern_of
 
-Plan = Mapping[str, Any]
+Handover = Mapping[str, Any]
 Roles = Mapping[str, str]
 GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
 """Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
@@ -34,12 +34,12 @@ ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.
 
 
 class UnknownParameterError(Exception):
-    """The model and the plan do not fit; the message lists the parameters or patterns, and the remedy."""
+    """The model and the handover do not fit; the message lists the parameters or patterns, and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A parameter of the model with its entry of the plan: by its own pattern, or by its role alone."""
+    """A parameter of the model with its entry of the handover: by its own pattern, or by its role alone."""
 
     name: str
     tensor: nn.Parameter
@@ -47,18 +47,18 @@ class Assigned:
     drawn_as: str  # the name that its first values are drawn by
 
 
-def param_groups(model: nn.Module, plan: Plan, roles: Roles | None = None) -> list[dict[str, Any]]:
+def param_groups(model: nn.Module, handover: Handover, roles: Roles | None = None) -> list[dict[str, Any]]:
     """Groups for a torch optimizer: `params, lr, weight_decay`, with `eps`, `betas`, `momentum` and
     `nesterov` where they apply.
 
     `weight_decay` is such that W <- W - lr * weight_decay * W, as in torch's AdamW, is what the sweep
     trained with, whatever its convention; torch's SGD adds its decay to the gradient instead, before the
-    momentum. `optimizer`, `role` and `names` are there to be read: a plan of a matrix optimizer has groups
-    for it and groups for AdamW. Raises UnknownParameterError.
+    momentum. `optimizer`, `role` and `names` are there to be read: a matrix optimizer has groups of its own
+    and groups for AdamW. Raises UnknownParameterError.
     """
     groups: dict[tuple[object, ...], dict[str, Any]] = {}
-    for each in assigned(model, plan, roles or {}):
-        values = _group_values(each.entry, plan)
+    for each in assigned(model, handover, roles or {}):
+        values = _group_values(each.entry, handover)
         key = tuple(sorted((name, str(value)) for name, value in values.items()))
         group = groups.setdefault(key, {"params": [], "names": [], **values})
         group["params"].append(each.tensor)
@@ -67,13 +67,13 @@ def param_groups(model: nn.Module, plan: Plan, roles: Roles | None = None) -> li
 
 
 @torch.no_grad()
-def initialize_(model: nn.Module, plan: Plan, seed: int, roles: Roles | None = None) -> None:
+def initialize_(model: nn.Module, handover: Handover, seed: int, roles: Roles | None = None) -> None:
     """Gives every parameter its first values, in place, as a trial with this seed got them.
 
     A draw depends on (seed, name, shape) alone, on the CPU, whatever device the parameter is on.
     Raises UnknownParameterError.
     """
-    for each in assigned(model, plan, roles or {}):
+    for each in assigned(model, handover, roles or {}):
         tensor, entry = each.tensor, each.entry
         shape = tuple(entry.get("shape") or tensor.shape)
         draw = torch.from_numpy(initial_draw(each.drawn_as, shape, entry["start"], seed))
@@ -82,12 +82,12 @@ def initialize_(model: nn.Module, plan: Plan, seed: int, roles: Roles | None = N
         tensor.copy_(values.view(tensor.shape))
 
 
-def multipliers(plan: Plan) -> dict[str, float]:
+def multipliers(handover: Handover) -> dict[str, float]:
     """What the forward pass multiplies by at the target, by site, as `mutransfer rules` names them."""
-    return {site: float(value) for site, value in plan["multipliers"].items()}
+    return {site: float(value) for site, value in handover["multipliers"].items()}
 
 
-def assigned(model: nn.Module, plan: Plan, roles: Roles) -> Iterator[Assigned]:
+def assigned(model: nn.Module, handover: Handover, roles: Roles) -> Iterator[Assigned]:
     """Every parameter of the model with its entry. Raises UnknownParameterError."""
     found: list[Assigned] = []
     unknown, unused = [], {*roles}
@@ -103,15 +103,15 @@ def assigned(model: nn.Module, plan: Plan, roles: Roles) -> Iterator[Assigned]:
         (one,) = meant
         if weight is not None:
             one = f"{one.removesuffix('.weight')}.{held.rpartition('.')[2]}"
-        entry = _entry(one, plan)
+        entry = _entry(one, handover)
         if entry is None:
             unknown.append(name)
         else:
             found.append(Assigned(name, tensor, _fitting(name, tensor, entry), _drawn_as(name, entry)))
     if unknown:
         raise UnknownParameterError(
-            f"the plan does not know {', '.join(unknown)}; give each a role or a pattern of the plan in "
-            f"`roles` (roles: {', '.join(plan['roles'])})"
+            f"the handover does not know {', '.join(unknown)}; give each a role or a pattern of it in "
+            f"`roles` (roles: {', '.join(handover['roles'])})"
         )
     if unused:
         raise UnknownParameterError(f"no parameter matches {', '.join(sorted(unused))}; mend the role map")
@@ -129,13 +129,13 @@ def _multiplied_weight(name: str) -> str | None:
     return f"{module}.weight" if held else None
 
 
-def _entry(meant: str, plan: Plan) -> Mapping[str, Any] | None:
-    """The values of a name pattern of the plan, or those of a role."""
-    if meant in plan["parameters"]:
-        return {**plan["parameters"][meant], "pattern": meant}
-    if meant not in plan["roles"]:
+def _entry(meant: str, handover: Handover) -> Mapping[str, Any] | None:
+    """The values of a name pattern of the handover, or those of a role."""
+    if meant in handover["parameters"]:
+        return {**handover["parameters"][meant], "pattern": meant}
+    if meant not in handover["roles"]:
         return None
-    role = plan["roles"][meant]
+    role = handover["roles"][meant]
     return {**role, "role": meant, "start": "ones" if meant in GAINS else "normal"}
 
 
@@ -144,12 +144,12 @@ def _fitting(name: str, tensor: Tensor, entry: Mapping[str, Any]) -> Mapping[str
     shape = entry.get("shape")
     if shape is not None and [n for n in shape if n > 1] != [n for n in tensor.shape if n > 1]:
         raise UnknownParameterError(
-            f"{name}: is {list(tensor.shape)}, but {shape} at the plan's target; export for this model's size"
+            f"{name}: is {list(tensor.shape)}, but {shape} at the target; export for this model's size"
         )
     if shape is None and (reason := _beyond_a_role(tensor, entry)):
         raise UnknownParameterError(
             f"{name}: the role {entry['role']} does not say how it starts ({reason}); map it to a parameter "
-            "of the plan, such as blocks.*.mixer.output.weight"
+            "of the handover, such as blocks.*.mixer.output.weight"
         )
     if shape is None and len(tensor.shape) == 1 and entry["start"] == "ones" and name.endswith("bias"):
         return {**entry, "start": "zeros"}
@@ -157,7 +157,7 @@ def _fitting(name: str, tensor: Tensor, entry: Mapping[str, Any]) -> Mapping[str
 
 
 def _beyond_a_role(tensor: Tensor, entry: Mapping[str, Any]) -> str | None:
-    """Why a role alone would give a parameter a start that its plan does not."""
+    """Why a role alone would give a parameter a start that its handover does not."""
     if entry["role"] == Role.NARROW_VECTOR:
         return "decays and time steps are drawn"
     if entry["role"] in GAINS and sum(extent > 1 for extent in tensor.shape) > 1:
@@ -168,23 +168,23 @@ def _beyond_a_role(tensor: Tensor, entry: Mapping[str, Any]) -> str | None:
 
 
 def _drawn_as(name: str, entry: Mapping[str, Any]) -> str:
-    """The name of the plan's own parameter, its wildcards filled with this one's indices in their order."""
+    """The name of its own parameter, wildcards filled with this one's indices in their order."""
     if "pattern" not in entry:
         return name
     indices = iter(part for part in name.split(".") if part.isdigit())
     return ".".join(next(indices, part) if part == "*" else part for part in entry["pattern"].split("."))
 
 
-def _group_values(entry: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+def _group_values(entry: Mapping[str, Any], handover: Handover) -> dict[str, Any]:
     rate, decay = entry["learning_rate"], entry["weight_decay"]
-    if plan["weight_decay_convention"].startswith("independent"):
+    if handover["weight_decay_convention"].startswith("independent"):
         decay = decay / rate if rate else 0.0  # a rate of zero keeps what is frozen
     if entry.get("start") != "normal" and "pattern" not in entry:
         decay = 0.0  # gains and biases do not decay
     values = {"lr": rate, "weight_decay": decay, "optimizer": entry["optimizer"], "role": entry["role"]}
     if entry["epsilon"] is not None:
         values["eps"] = entry["epsilon"]
-    hyperparameters = plan["hyperparameters"]
+    hyperparameters = handover["hyperparameters"]
     if "momentum" in OPTIMIZERS[entry["optimizer"]].reads:
         values |= {name: hyperparameters[name] for name in ("momentum", "nesterov")}
     else:

@@ -1,4 +1,4 @@
-"""Watching a forward pass: every module tells its name, input and output to whoever asked.
+"""Watching a forward pass: every module tells its name, input and output to a function.
 
 A plain function argument and no hook: it sees the tensors themselves, whatever compiles the code or
 recomputes it.
@@ -12,4 +12,4 @@ Trace = Callable[[str, Tensor, Tensor], None]
 
 
 def untraced(name: str, given: Tensor, made: Tensor) -> None:
-    """Nobody asked."""
+    """Watches nothing."""

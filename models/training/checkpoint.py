@@ -8,11 +8,12 @@ import hashlib
 import os
 import pickle
 import time
-import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
+from ..files.place import beside, sync_file
 
 State = dict[str, Any]
 
@@ -64,17 +65,11 @@ class Checkpoints:
 
     def save(self, step: int, state: State) -> None:
         """Writes beside, syncs, renames, and only then removes the older ones."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        scratch = self._folder / f".{uuid.uuid4().hex}"
-        try:
-            with open(scratch, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
+        with beside(self._folder / "checkpoint") as scratch:
+            torch.save(state, scratch)
+            sync_file(scratch)
             kept = self._folder / f"{step:012}-{_digest(scratch)}.pt"
             os.replace(scratch, kept)
-        finally:
-            scratch.unlink(missing_ok=True)
         for path in self._folder.glob("[0-9]*-*.pt"):
             if path != kept:
                 path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...models.recipe.fault import CHECK_FAILED, DONE
-from .running import DeviceChoice, DeviceOption, SetOption, SpecArgument, TableOrJson
+from .options import DeviceChoice, DeviceOption, SetOption, SpecArgument, TableOrJson
 
 
 def coordcheck(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .running import SetOption
+from .options import SetOption
 
 
 class RulesFormat(StrEnum):

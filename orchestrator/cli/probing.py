@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .running import DeviceChoice, DeviceOption, SetOption, SpecArgument, TableOrJson
+from .options import DeviceChoice, DeviceOption, SetOption, SpecArgument, TableOrJson
 
 app = typer.Typer(help="Measure one mechanism of training on a small model.", no_args_is_help=True)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...models.recipe.fault import NOTHING_TO_REPORT
-from .running import DirectoryArgument
+from .options import DirectoryArgument
 
 
 class ReportFormat(StrEnum):

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,50 +9,22 @@ import typer
 
 from ...models.recipe.fault import DONE, FAILED_TRIALS, INTERRUPTED
 from ..backends.registry import BACKENDS
+from .options import (
+    BackendOption,
+    DeviceChoice,
+    DeviceOption,
+    DirectoryArgument,
+    SetOption,
+    SpecArgument,
+    TableOrJson,
+    WorkersOption,
+)
 
 if TYPE_CHECKING:
     from ...sweeps.load import Sweep
     from ..record.attempt import End
     from ..run.driver import Watcher
     from ..run.options import RunOptions
-
-SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a preset.")]
-DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A sweep directory.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override: steps=20, width=[16,32], base.width=64."),
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option("-j", "--jobs", "--max-concurrent", min=1, help="Jobs at a time. Default: what fits."),
-]
-
-
-class DeviceChoice(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class TableOrJson(StrEnum):
-    table = "table"
-    json = "json"
-
-
-DeviceOption = Annotated[
-    DeviceChoice, typer.Option(help="Where proxies train; auto takes GPUs if there are any.")
-]
-
-
-def _known(backend: str) -> str:
-    if backend not in BACKENDS:
-        raise typer.BadParameter(f"{backend!r} is not one of {', '.join(map(repr, BACKENDS))}.")
-    return backend
-
-
-BackendOption = Annotated[
-    str, typer.Option(metavar=f"<{'|'.join(BACKENDS)}>", callback=_known, help="Who runs the jobs.")
-]
 
 
 def plan(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ...models.recipe.fault import DONE, PREFLIGHT
-from .running import DirectoryArgument, TableOrJson
+from .options import DirectoryArgument, TableOrJson
 
 
 def doctor(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .running import DirectoryArgument, TableOrJson
+from .options import DirectoryArgument, TableOrJson
 
 WATCH_SECONDS = 2.0
 

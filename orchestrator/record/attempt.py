@@ -11,13 +11,13 @@ import math
 import os
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...models.files.place import claim
 from ...models.training.outcome import Progress
 from .directory import SweepDirectory, replace_text
 from .failpoint import failpoint
@@ -94,7 +94,7 @@ class Attempt:
 
     def check(self) -> None:
         if _highest(self._folder) > self.number:
-            raise SupersededError(f"attempt {self.number} was succeeded by another one")
+            raise SupersededError(f"attempt {self.number} was taken over by another one")
         if self._directory.superseded(self._job):
             raise SupersededError("the job was split")
 
@@ -113,7 +113,7 @@ class Attempt:
     def end(
         self, kind: EndKind, reason: str = "", diverged: int = 0, requeued: bool = False, **facts: object
     ) -> End:
-        """Records how it ended; the first word counts."""
+        """Records how it ended; what is recorded first stays."""
         if self._end is not None:
             return self._end
         seconds = time.monotonic() - self._begin
@@ -135,18 +135,12 @@ class Attempt:
         return end
 
     def _claim(self) -> int:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        scratch = self._folder / f".{uuid.uuid4().hex}"
-        scratch.write_text(json.dumps(self._contents()))
         number = _highest(self._folder)
-        try:
-            while True:
-                number += 1
-                with suppress(FileExistsError):
-                    os.link(scratch, self._folder / f"{number}.json")
-                    return number
-        finally:
-            scratch.unlink(missing_ok=True)
+        content = json.dumps(self._contents()).encode()
+        while True:
+            number += 1
+            if claim(self._folder / f"{number}.json", content, sync=False):
+                return number
 
     def _contents(self) -> dict[str, Any]:
         progress = self._progress

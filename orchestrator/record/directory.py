@@ -4,8 +4,6 @@ Everything that is replaced is written beside and renamed; results are published
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 
 from ...models.data.batches import Source
 from ...models.data.record import source_from_object, source_object
+from ...models.files.place import replace
 from ...models.recipe.fault import Fault
 from ...sweeps.registry import PROGRAMS
 from ...sweeps.trial import Trial
@@ -245,25 +244,7 @@ def replace_json(path: Path, value: Mapping[str, Any], sync: bool = True) -> Non
 
 
 def replace_text(path: Path, text: str, sync: bool = True) -> None:
-    """Writes beside, syncs, renames: readers see the old text or the new, never a part.
-
-    Without `sync` a crash of the machine, not of the process, may leave an empty file: for what is
-    written again anyway.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(text)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        failpoint(f"replace {path.name}")
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    replace(path, text.encode(), sync, before=lambda: failpoint(f"replace {path.name}"))
 
 
 def _texts(path: Path, name: str) -> list[str]:

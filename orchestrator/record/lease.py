@@ -1,20 +1,19 @@
 """One driver per sweep: a numbered lease, made by link(2), with a heartbeat. The highest number owns.
 
-An owner whose process is gone on this host is succeeded at once. One on another host, or one that is
-stopped, is succeeded after 30 s in which its heartbeat stood still; it finds the higher number when it
+An owner whose process has ended on this host is replaced at once. One on another host, or one that is
+stopped, is replaced after 30 s in which its heartbeat stood still; it finds the higher number when it
 wakes, and must stop its work. Heartbeats are counted, not dated, so clocks need not agree.
 """
 
 import json
-import os
 import threading
 import time
-import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from ...models.files.place import claim
 from ...models.recipe.fault import OWNED, Fault
 from .directory import replace_text
 from .failpoint import failpoint
@@ -65,18 +64,16 @@ class Lease:
                 f"{self._directory}: {held} is running this sweep; wait, or mutransfer cancel it"
             )
         self.number = before + 1
-        scratch = self._folder / f".{uuid.uuid4().hex}"
-        scratch.write_text(json.dumps(asdict(this_process())))
-        failpoint("lease")
-        try:
-            os.link(scratch, self._folder / f"{self.number}.json")
-        except FileExistsError:
+        if not claim(
+            self._folder / f"{self.number}.json",
+            json.dumps(asdict(this_process())).encode(),
+            sync=False,
+            before=lambda: failpoint("lease"),
+        ):
             raise OwnedError(
                 f"{self._directory}: another driver has just begun to run this sweep; wait, or mutransfer "
                 "cancel it"
-            ) from None
-        finally:
-            scratch.unlink(missing_ok=True)
+            )
         if _highest(self._folder) > self.number:  # others came and went while we watched
             raise OwnedError(f"{self._directory}: another driver was quicker; wait, or mutransfer cancel it")
         threading.Thread(target=self._beat, daemon=True).start()

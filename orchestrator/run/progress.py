@@ -91,7 +91,7 @@ class Progress:
         return Text(
             f"{'█' * filled}{'░' * (BAR - filled)} {finished}/{self._trials} trials, "
             f"{sum(dict(self._diverged).values())} diverged, {tokens / elapsed:,.0f} tokens/s, "
-            f"{_clock(elapsed)} gone, {'?' if left is None else _clock(left)} left"
+            f"{_clock(elapsed)} elapsed, {'?' if left is None else _clock(left)} left"
         )
 
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..statistics.interval import student
+
 TOLERANCE = 0.25
 """A row passes within this of its exponent: what finite widths leave, and half of the smallest difference
 between rules that the tables know (1/sqrt(m) against 1)."""
@@ -20,9 +22,6 @@ MAX_HALF_WIDTH = 0.5
 Verdict = Literal["passes", "fails", "unclear"]
 
 COORDCHECK_SCHEMA = 1
-
-# Two-sided 95 % of Student's t by degrees of freedom; beyond, the last is near enough.
-STUDENT_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +143,7 @@ def _fit(
         return exponent, None
     left_out = np.array([_slope(log2_scale_S, np.delete(squares_SN, seed, axis=1)) for seed in range(seeds)])
     error = np.sqrt((seeds - 1) / seeds * ((left_out - left_out.mean()) ** 2).sum())
-    half = float(STUDENT_T[min(seeds - 1, len(STUDENT_T)) - 1] * error)
+    half = student(seeds - 1) * float(error)
     return exponent, (exponent - half, exponent + half)
 
 

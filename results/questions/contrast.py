@@ -12,14 +12,10 @@ from typing import Literal
 import numpy as np
 
 from ..statistics.curve import Curve, Floats
-from ..statistics.drift import percentiles
+from ..statistics.interval import percentiles, student
 from ..statistics.optimum import Fit
 from ..statistics.verdict import Estimate
 from .comparison import FAMILY, Comparison
-
-# Student's t, 97.5 %, by degrees of freedom from 1.
-T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145)
-T_BEYOND = 2.14
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +130,7 @@ def _loss_differences(first: Comparison, second: Comparison) -> Iterator[LossDif
         value = other.loss - one.loss
         paired = _paired(one, other)
         if len(paired) > 1:
-            reach = _t(len(paired) - 1) * float(paired.std(ddof=1)) / len(paired) ** 0.5
+            reach = student(len(paired) - 1) * float(paired.std(ddof=1)) / len(paired) ** 0.5
             interval = value - reach, value + reach
         else:
             interval = percentiles(shuffled(other.loss_R) - one.loss_R, value)
@@ -163,7 +159,3 @@ def _better(penalty: Estimate | None) -> Literal["first", "second"] | None:
         return None
     low = penalty.interval[0]
     return "first" if low is not None and low > 0 else "second"
-
-
-def _t(degrees: int) -> float:
-    return T[degrees - 1] if degrees <= len(T) else T_BEYOND

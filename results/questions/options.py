@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..statistics.curve import Floats
-from ..statistics.drift import percentiles
+from ..statistics.interval import percentiles
 from ..statistics.optimum import POSITION_OCTAVES, Fit
 from ..statistics.paired import Difference, paired_difference
 from ..statistics.verdict import Estimate

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .curve import Curve, Floats, Truths
+from .interval import inflation, percentiles
 from .optimum import (
     POSITION_OCTAVES,
     Family,
@@ -104,12 +105,6 @@ def judge(curves: Sequence[Curve]) -> Drift:
     )
 
 
-def percentiles(values_R: Floats, point: float, outside: float = 2.5) -> tuple[float, float]:
-    """The interval of the draws that leaves `outside` percent on either side; it holds the point."""
-    low, high = np.percentile(values_R, [outside, 100 - outside])
-    return min(float(low), point), max(float(high), point)
-
-
 def _scale_optimum(fit: Fit, noise: float) -> ScaleOptimum:
     return ScaleOptimum(
         fit.curve.scale,
@@ -139,19 +134,9 @@ def _slope(fits: Sequence[Fit]) -> tuple[Estimate | None, tuple[float, float] | 
     lever = weight * center / (weight @ center**2)
     slope = float(lever @ optimum)
     residual = optimum - np.average(optimum, weights=weight) - slope * center
-    inflation = _inflation(float(np.sum((residual / error) ** 2)), len(fits) - 2)
-    slope_R = slope + (drawn_RS - optimum) @ lever * inflation
+    wider = inflation(float(np.sum((residual / error) ** 2)), len(fits) - 2)
+    slope_R = slope + (drawn_RS - optimum) @ lever * wider
     return Estimate(slope, percentiles(slope_R, slope)), percentiles(slope_R, slope, 5.0), slope_R
-
-
-def _inflation(squares: float, degrees: int) -> float:
-    """Root of the reduced chi-square where it is beyond its 99th percentile (Wilson and Hilferty), else 1."""
-    if degrees < 1:
-        return 1.0
-    step = 2 / (9 * degrees)
-    return (
-        float(np.sqrt(squares / degrees)) if squares > degrees * (1 - step + 2.326 * step**0.5) ** 3 else 1.0
-    )
 
 
 def _shift(fits: Sequence[Fit]) -> Estimate | None:

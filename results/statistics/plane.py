@@ -13,7 +13,8 @@ import pandas as pd
 
 from ..questions.comparison import Runs, families, split, swept
 from .curve import Curve
-from .drift import percentiles, smaller_half, transfer_penalty
+from .drift import smaller_half, transfer_penalty
+from .interval import inflation, percentiles
 from .optimum import POSITION_OCTAVES, Fit, fit_family
 from .verdict import Estimate
 
@@ -107,10 +108,10 @@ def _slopes(sizes: Sequence[tuple[int, int]], fits: Sequence[Fit]) -> tuple[dict
     coefficients, drawn_RC = solve @ optimum, drawn_RS @ solve.T
     residual = optimum - design @ coefficients
     degrees = len(sizes) - 3
-    inflation = max(1.0, float(np.sqrt(np.sum((residual / error) ** 2) / degrees))) if degrees else 1.0
+    wider = inflation(float(np.sum((residual / error) ** 2)), degrees)
     slopes = {}
     for column, axis in enumerate(("width", "depth"), start=1):
         value = float(coefficients[column])
-        spread_R = value + (drawn_RC[:, column] - value) * inflation
+        spread_R = value + (drawn_RC[:, column] - value) * wider
         slopes[axis] = Estimate(value, percentiles(spread_R, value))
     return slopes, float(np.sqrt(np.mean(residual**2)))

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...models.files.place import claim
 from .schema import CURVES, ROWS, SCHEMA_VERSION
 from .seal import BLANK, KEY, is_intact, seal
 
@@ -115,21 +116,7 @@ def link_table(
     table: pa.Table, path: Path, compression: str = "snappy", row_group: int | None = None
 ) -> bool:
     """Writes a file beside and puts it in place; False where the name is taken."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    try:
-        with open(scratch, "wb") as file:
-            file.write(_file_of(table, compression, row_group))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(scratch, path)
-        except FileExistsError:
-            return False
-        _sync_folder(path.parent)
-        return True
-    finally:
-        scratch.unlink(missing_ok=True)
+    return claim(path, _file_of(table, compression, row_group))
 
 
 def _file_of(table: pa.Table, compression: str, row_group: int | None) -> bytes:
@@ -142,14 +129,6 @@ def _file_of(table: pa.Table, compression: str, row_group: int | None) -> bytes:
         blank, file, row_group, compression=compression, use_dictionary=dictionary, write_page_checksum=True
     )
     return seal(file.getvalue())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def small_files(folder: Path) -> list[Path]:
