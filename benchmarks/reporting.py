@@ -29,7 +29,8 @@ FAMILIES = tuple(itertools.product(("transformer", "gdn"), ("adamw", "lion", "sg
 def rows() -> Iterator[dict[str, Any]]:
     """Trials without end: every family at every width, rate and seed, with ever another weight decay."""
     generator = np.random.default_rng(0)
-    points = itertools.product(itertools.count(), FAMILIES, WIDTHS, range(SEEDS), GRID)
+    each = (itertools.product([n], FAMILIES, WIDTHS, range(SEEDS), GRID) for n in itertools.count())
+    points = itertools.chain.from_iterable(each)  # a product of an endless count would never begin
     for index, (decay, (architecture, optimizer, parametrization), width, seed, power) in enumerate(points):
         doublings = np.log2(width / 32)
         above = power + 5 + (doublings if parametrization == "sp" else 0)

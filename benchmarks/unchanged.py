@@ -190,7 +190,10 @@ def differences(name: str, was: Any, now: Any) -> Iterator[str]:  # noqa: ANN401
     """Where two documents differ, place by place."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*was, *now]):
-            yield from differences(f"{name}.{key}", was.get(key), now.get(key))
+            if key in was and key in now:
+                yield from differences(f"{name}.{key}", was[key], now[key])
+            else:
+                yield f"{name}.{key}: {'is gone' if key in was else 'is new'}"
     elif isinstance(was, list | tuple) and isinstance(now, list | tuple) and len(was) == len(now):
         for index, (one, other) in enumerate(zip(was, now, strict=True)):
             yield from differences(f"{name}[{index}]", one, other)

@@ -60,10 +60,11 @@ def gpu_seconds(recipe: Recipe, trials: int) -> float:
 def optimizer_flops(recipe: Recipe) -> float:
     """Of one step, beyond the gradient: passes of its own, matrix products and decompositions."""
     optimizer = OPTIMIZERS[recipe.optimizer]
-    tokens = recipe.batch_size * recipe.shape.sequence_length
-    one_pass = 3 * forward_flops_per_token(recipe.shape) * tokens
-    of_matrices = sum(optimizer.matrix_flops(recipe, *p.shape) for p in _matrices_taken(recipe))
-    return optimizer.batch_flops(recipe, one_pass) + of_matrices
+    flops = sum(optimizer.matrix_flops(recipe, *p.shape) for p in _matrices_taken(recipe))
+    if optimizer.batch_flops(recipe, 1.0):  # most take none, and a plan asks for every trial
+        tokens = recipe.batch_size * recipe.shape.sequence_length
+        flops += optimizer.batch_flops(recipe, 3 * forward_flops_per_token(recipe.shape) * tokens)
+    return flops
 
 
 def trial_bytes(recipe: Recipe) -> int:

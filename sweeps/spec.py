@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from ..models.parametrization.registry import PARAMETRIZATIONS
 from ..models.recipe.field import Field as Declared
 from ..models.recipe.recipe import FIELDS
 from .adaptive import TUNED, RefineSpec, SearchSpec
@@ -156,8 +157,9 @@ def _missing(spec: SweepSpec) -> list[Problem]:
     ]
     both = sorted({*spec.fixed} & {*spec.axes})
     problems += [Problem(("fixed", name), "is under axes too; keep one of the two") for name in both]
-    parametrizations = {*spec.axes.get("parametrization", ()), spec.fixed.get("parametrization", "sp")}
-    if spec.base is None and parametrizations - {"sp"}:
+    parametrizations = {*spec.axes.get("parametrization", ()), spec.fixed.get("parametrization")}
+    known = [PARAMETRIZATIONS[name] for name in parametrizations if name in PARAMETRIZATIONS]
+    if spec.base is None and any(held.needs_base for held in known):
         problems.append(
             Problem(("base",), "is missing; muP needs the base shape, such as {width: 32, depth: 2}")
         )

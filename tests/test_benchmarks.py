@@ -9,6 +9,7 @@ from pathlib import Path
 import batching
 import coordchecks
 import multipliers
+import mutations
 import operator_norms
 import orchestration
 import pytest
@@ -52,6 +53,15 @@ def test_coordchecks(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     small = coordchecks.SWEEP.replace("[32, 64, 128, 256]", "[16, 32]").replace("[2, 4, 8, 16]", "[2]")
     monkeypatch.setattr(coordchecks, "SWEEP", small.replace("steps: 10", "steps: 2"))
     assert "| transformer adamw depth-mup |" in printed(coordchecks.main, "depth-mup")
+
+
+def test_mutations(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry's entry is deleted, and the tests notice."""
+    monkeypatch.setattr(mutations, "TESTS", ("test_declarations.py",))
+    with pytest.raises(SystemExit) as ended:
+        printed(mutations.main, "optimizers/registry.py:25")
+    assert ended.value.code == 0
+    assert len([*mutations.mutants()]) > 300
 
 
 def test_multipliers(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:

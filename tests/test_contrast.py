@@ -11,9 +11,9 @@ from test_drift import GRID, curve, family, parabola
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.results.questions.comparison import compare
 from mutransfer.results.questions.contrast import contrasts
+from mutransfer.results.questions.plane import joint
 from mutransfer.results.report.contract import compare_object
 from mutransfer.results.statistics.drift import judge
-from mutransfer.results.statistics.plane import joint
 from mutransfer.results.store.schema import ROWS
 
 

@@ -20,6 +20,8 @@ from mutransfer.results.checks.coordinates import Check, judge_row
 from mutransfer.sweeps.load import load_sweep
 from mutransfer.sweeps.problem import SpecError
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SWEEP = """\
 name: check

@@ -10,10 +10,11 @@ from mutransfer.models.optimizers.registry import BESIDE, OPTIMIZERS, PAIRING, o
 from mutransfer.models.recipe.identity import readers
 from mutransfer.models.recipe.recipe import FIELDS, RECIPE_FIELDS
 from mutransfer.models.recipe.shape import SHAPE_FIELDS
-from mutransfer.results.store.schema import POINT
+from mutransfer.results.store.schema import CURVES, ROWS
 from mutransfer.sweeps.reference import fields_markdown, parts_markdown
 
 DOCS = Path(__file__).parent.parent / "docs"
+COLUMNS = Path(__file__).parent / "stored" / "columns.txt"
 
 
 def test_the_docs_page_is_the_declarations() -> None:
@@ -48,5 +49,14 @@ def test_a_default_is_allowed_by_its_own_declaration(name: str) -> None:
     assert not (field.setting.tuned and field.setting.searched), "tuned ones are searched anyway"
 
 
-def test_the_store_has_a_column_for_every_field() -> None:
-    assert [column.name for column in POINT] == [*FIELDS]
+def test_columns_are_added_and_never_renamed() -> None:
+    """Mend it, where one was added, with: python tests/test_declarations.py."""
+    assert columns() == COLUMNS.read_text()
+
+
+def columns() -> str:
+    return "".join(f"{column.name} {column.type}\n" for column in (*ROWS, *CURVES))
+
+
+if __name__ == "__main__":
+    COLUMNS.write_text(columns())

@@ -1,9 +1,14 @@
 """What an attempt's failure is called, and what follows from it."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import torch
 
+from mutransfer.models.training import checkpoint
 from mutransfer.orchestrator.record.failures import MAX_FAILURES, FailureKind, decide, failure_of
 
 
@@ -56,3 +61,18 @@ def test_policy(
 ) -> None:
     decision = decide(kind, failures, progressed, trials, more_parts)
     assert (decision.action, decision.failures) == (action, count)
+
+
+def test_a_disk_that_is_full_under_a_checkpoint_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux's own full device in place of the file beside."""
+
+    @contextmanager
+    def full(path: Path) -> Iterator[Path]:
+        yield Path("/dev/full")
+
+    monkeypatch.setattr(checkpoint, "beside", full)
+    with pytest.raises(OSError) as error:
+        checkpoint.Checkpoints(tmp_path, 0.0).save(1, {"weights": torch.ones(100_000)})
+    assert failure_of(error.value) == "disk-full"

@@ -17,6 +17,8 @@ from many_jobs import Sweep, assert_complete, many
 
 from mutransfer.orchestrator.record.lease import holder
 
+pytestmark = pytest.mark.slow
+
 LOCAL = ("-j", "2", "--device", "cpu")
 
 
@@ -42,7 +44,6 @@ def begun(sweep: Sweep) -> Callable[[], bool]:
     return lambda: any(line.startswith("begin") for line in noop.lines(sweep.noop))
 
 
-@pytest.mark.slow
 def test_fifty_kills_of_the_driver(tmp_path: Path) -> None:
     """SIGKILL at random times, 50 times; workers die with their driver, checkpoints carry on."""
     sweep = many(tmp_path, range(60, 76))
@@ -61,7 +62,6 @@ def test_fifty_kills_of_the_driver(tmp_path: Path) -> None:
     assert_complete(sweep, 64)
 
 
-@pytest.mark.slow
 def test_kills_of_workers(tmp_path: Path) -> None:
     """Each is classed, and its job goes on from the last checkpoint."""
     sweep = many(tmp_path, range(40, 48))
@@ -174,7 +174,6 @@ def test_of_eight_runs_at_once_one_drives(tmp_path: Path) -> None:
     assert_complete(sweep, 16)
 
 
-@pytest.mark.slow
 def test_a_stopped_driver_is_succeeded_and_stops_on_waking(tmp_path: Path) -> None:
     """Its workers go on while it stands still; the successor ends them before it begins."""
     sweep = many(tmp_path, range(600, 604))

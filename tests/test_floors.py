@@ -1,6 +1,7 @@
 """No import runs up between the floors, and the torch-free half stays torch-free."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -95,3 +96,23 @@ def test_one_folder_knows_slurm() -> None:
     told = {"orchestrator/cli/upkeep.py"}  # the help of a command
     knowing = {str(path.relative_to(ROOT)) for path in modules() if "slurm" in path.read_text().lower()}
     assert {path for path in knowing if not path.startswith("orchestrator/backends/slurm/")} == allowed | told
+
+
+def test_what_is_named_in_the_docs_exists() -> None:
+    """Paths of code, and dotted names of modules."""
+    named = re.compile(r"`((?:models|sweeps|results|orchestrator|tests|benchmarks)/[\w/.-]+\.py)`")
+    dotted = re.compile(r"mutransfer((?:\.(?:models|sweeps|results|orchestrator))(?:\.[a-z_]+)+)")
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    for page in pages:
+        text = page.read_text()
+        lost = [path for path in named.findall(text) if not (ROOT / path).exists()]
+        for name in dotted.findall(text):
+            path = ROOT.joinpath(*name.strip(".").split("."))
+            if not (
+                path.with_suffix(".py").exists() or path.is_dir() or path.parent.with_suffix(".py").exists()
+            ):
+                lost.append(f"mutransfer{name}")
+        linked = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", text)
+        lost += [link for link in linked if not (page.parent / link).exists()]
+        if page.name != "CHANGELOG.md":  # which names what is no longer there
+            assert not lost, (page.name, lost)

@@ -12,14 +12,19 @@ COMMANDS = sorted(path.stem for path in HELP.glob("*.txt"))
 
 
 def shown(command: str) -> str:
-    words = (
-        [] if command == "mutransfer" else command.split("-", 1) if command.startswith("probe") else [command]
-    )
+    words = [] if command == "mutransfer" else _words(command)
     environment = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "TERM": "dumb", "NO_COLOR": "1"}
     done = CliRunner(env=environment).invoke(app, [*words, "--help"])
     assert done.exit_code == 0
     lines = (line.rstrip() for line in done.stdout.splitlines())
     return "\n".join(line for line in lines if not line.lstrip().startswith("Usage:")).strip() + "\n"
+
+
+def _words(command: str) -> list[str]:
+    """`probe-norm-scale` is the command norm-scale of the group probe."""
+    groups = {group.name for group in app.registered_groups}
+    group, _, rest = command.partition("-")
+    return [group, rest] if group in groups else [command]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -30,7 +35,9 @@ def test_a_command_takes_what_it_took(command: str) -> None:
 
 def test_every_command_is_here() -> None:
     named = {command.name for command in app.registered_commands}
-    named |= {f"probe-{name}" for name in ("norm-scale",)}
+    for group in app.registered_groups:
+        inside = group.typer_instance.registered_commands if group.typer_instance else []
+        named |= {f"{group.name}-{command.name}" for command in inside}
     assert named | {"mutransfer"} == {*COMMANDS}
 
 

@@ -15,6 +15,8 @@ from conftest import Command, arguments, trial_ids, wait_until
 
 from mutransfer.orchestrator.record.directory import SweepDirectory
 
+pytestmark = pytest.mark.slow
+
 
 def workers_of(directory: Path) -> list[int]:
     """Processes that work on this directory."""
@@ -93,7 +95,6 @@ def test_a_sweep_that_grew_trains_only_what_is_new(
     assert before < set(after)
 
 
-@pytest.mark.slow
 def test_kills_lose_and_repeat_nothing(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
     """SIGKILL of the driver and of workers at random times, then one run to the end."""
     generator = random.Random(0)

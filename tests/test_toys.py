@@ -112,6 +112,19 @@ def test_a_program_of_its_own_runs_like_a_proxy(tmp_path: Path, monkeypatch: pyt
     assert sweep_status(directory).counts.finished == 12
 
 
-def test_a_coordinate_that_no_column_holds_is_named() -> None:
-    with pytest.raises(ValueError, match="tilt: \\[1\\] is no text, number or truth"):
-        rows_schema({"tilt": [1]})
+def test_coordinates_are_typed_by_all_their_values() -> None:
+    schema = rows_schema([{"tilt": 1, "note": None}, {"tilt": 1.5, "note": None, "late": True}])
+    assert [str(schema.field(name).type) for name in ("tilt", "note", "late")] == ["double", "null", "bool"]
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([{"tilt": [1]}], "tilt: no column holds list; give texts, numbers or truths alone"),
+        ([{"tilt": 1}, {"tilt": "one"}], "tilt: no column holds int, str; give texts"),
+        ([{"loss": 1.0}], "loss: is a column of what came of a trial; give the coordinate another name"),
+    ],
+)
+def test_coordinates_that_no_column_holds_are_named(points: list[dict[str, object]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rows_schema(points)

@@ -17,7 +17,7 @@ from ..layers.linear import linear
 from ..layers.mlp import mlp
 from ..layers.multiplier import Multiplier, scaled
 from ..layers.norm import norm
-from ..layers.trace import Trace, untraced
+from ..layers.trace import Trace
 from ..mixers.mixer import Mixer
 from ..mixers.registry import MIXERS
 from ..recipe.role import Site
@@ -57,15 +57,15 @@ def logits(
     parameters: Mapping[str, Tensor],
     sites: Sites,
     inputs: Tensor,
-    trace: Trace = untraced,
-    regime: Regime | None = None,
+    trace: Trace,
+    regime: Regime,
 ) -> Tensor:
     """Logits [K, B, T, V] of tokens [K, B, T] or vectors [K, B, T, I]. `parameters` are [K, ...] by name,
     `sites` the forward multipliers.
 
     `trace` is told what every module and every block of the stream is given and makes.
     """
-    model = _Model(stack, shape, merged(parameters), sites, trace, regime or Regime())
+    model = _Model(stack, shape, merged(parameters), sites, trace, regime)
     x_KBTD = _embedded(inputs, model)
     for index in range(shape.depth):
         if model.regime.checkpointing:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..optimizers.registry import OPTIMIZERS
+from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.initial import initial_draw
 from ..recipe.role import Role, pattern_of
 
@@ -185,9 +185,11 @@ def _group_values(entry: Mapping[str, Any], handover: Handover) -> dict[str, Any
     if entry["epsilon"] is not None:
         values["eps"] = entry["epsilon"]
     hyperparameters = handover["hyperparameters"]
-    if "momentum" in OPTIMIZERS[entry["optimizer"]].reads:
-        values |= {name: hyperparameters[name] for name in ("momentum", "nesterov")}
-    else:
+    reads = OPTIMIZERS[entry["optimizer"]].reads
+    if OPTIMIZERS[entry["optimizer"]].matrices:
+        reads |= OPTIMIZERS[BESIDE].reads - {"epsilon"}
+    values |= {name: hyperparameters[name] for name in ("momentum", "nesterov") if name in reads}
+    if "beta1" in reads and "momentum" not in reads:
         values["betas"] = (hyperparameters["beta1"], hyperparameters["beta2"])
     return values
 

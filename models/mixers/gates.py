@@ -12,6 +12,7 @@ from torch import Tensor
 from ..layers.convolution import causal_convolution
 from ..layers.linear import projection
 from ..layers.trace import Trace
+from .parts import CHUNK
 
 
 def mixed(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, trace: Trace) -> Tensor:
@@ -36,4 +37,4 @@ def wide(x: Tensor) -> Tensor:
 
 def chunk_size(device: torch.device) -> int:
     """Measured on CPU at head size 16: 16 is fastest; on a GPU fewer, larger steps launch less."""
-    return 64 if device.type == "cuda" else 16
+    return 64 if device.type == "cuda" else CHUNK

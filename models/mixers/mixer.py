@@ -1,6 +1,6 @@
 """What a mixer is: one way to pass information over time, declared without torch.
 
-A new mixer is a file with a `Mixer` and a line in `registry`.
+A new mixer is a folder (or a file) with a `Mixer`, and a line in `registry`.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 State = dict[str, "Tensor"]
 """What an optimizer remembers of one buffer, by name. Made once and then changed in place: no tensor is
-added, left out or replaced, so that a captured program may hold on to them and a checkpoint save them."""
+added, left out or replaced, so that who holds one sees what becomes of it, and a checkpoint saves all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from ..recipe.recipe import Recipe
 from ..recipe.role import Parameter, Role, Site
 from ..recipe.shape import Shape
 from .registry import PARAMETRIZATIONS
+from .row import UpdateTable
 
 MATRICES = {
     "hidden": frozenset({Role.HIDDEN, Role.NARROW}),
@@ -42,8 +43,10 @@ class ParameterRule:
 def parameter_rules(recipe: Recipe) -> tuple[ParameterRule, ...]:
     """The rule of each parameter of the recipe's proxy. Raises KeyError for a role without a row."""
     base_std = {p.pattern: _base_std(p, recipe.base_shape(), recipe) for p in parameters(recipe.base_shape())}
-    sites = multipliers(recipe)
-    return tuple(_rule(parameter, recipe, base_std, sites) for parameter in parameters(recipe.shape))
+    sites, of_recipe = multipliers(recipe), parameters(recipe.shape)
+    used = {optimizer_of(parameter.role, recipe) for parameter in of_recipe}
+    tables = {optimizer: PARAMETRIZATIONS[recipe.parametrization].update(optimizer) for optimizer in used}
+    return tuple(_rule(parameter, recipe, base_std, sites, tables) for parameter in of_recipe)
 
 
 def rules_by_pattern(recipe: Recipe) -> dict[str, ParameterRule]:
@@ -76,12 +79,16 @@ def ratios(recipe: Recipe) -> tuple[float, float]:
 
 
 def _rule(
-    parameter: Parameter, recipe: Recipe, base_std: Mapping[str, float | None], sites: Mapping[Site, float]
+    parameter: Parameter,
+    recipe: Recipe,
+    base_std: Mapping[str, float | None],
+    sites: Mapping[Site, float],
+    tables: Mapping[str, UpdateTable],
 ) -> ParameterRule:
     m = ratios(recipe)
     optimizer = optimizer_of(parameter.role, recipe)
     parametrization = PARAMETRIZATIONS[recipe.parametrization]
-    update = parametrization.update(optimizer)[parameter.role]
+    update = tables[optimizer][parameter.role]
     rate, decay = _base_update(parameter, optimizer, recipe)
     decay_power = update.weight_decay if recipe.decay == "coupled" else update.independent_decay
     std = base_std[parameter.pattern]

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..files.place import beside, sync_file
+from ..files.place import beside
 
 State = dict[str, Any]
 
@@ -66,8 +66,10 @@ class Checkpoints:
     def save(self, step: int, state: State) -> None:
         """Writes beside, syncs, renames, and only then removes the older ones."""
         with beside(self._folder / "checkpoint") as scratch:
-            torch.save(state, scratch)
-            sync_file(scratch)
+            with open(scratch, "wb") as file:  # given a path, torch hides that a disk is full
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
             kept = self._folder / f"{step:012}-{_digest(scratch)}.pt"
             os.replace(scratch, kept)
         for path in self._folder.glob("[0-9]*-*.pt"):

@@ -74,5 +74,7 @@ def _copy(own: Tree, held: Tree) -> None:
     elif isinstance(own, list):
         for part, other in zip(own, held, strict=True):
             _copy(part, other)
+    elif own.shape != held.shape:
+        raise ValueError(f"a tensor of {list(held.shape)} is not one of {list(own.shape)}")
     else:
         own.copy_(held)

@@ -1,7 +1,7 @@
 """One step of a group, as a function of explicit state: it reads no value of any tensor.
 
-So it may be captured or compiled, and the device is never waited for. A trial that breaks gets a zero
-gradient and a zero learning rate from then on: its slice is frozen, its neighbours never notice.
+So the host never has to wait for what the device computes. A trial that breaks gets a zero gradient and a
+zero learning rate from then on: its slice is frozen, its neighbours never notice.
 
 K trials, B batch, T time, V outputs, P parameters of one buffer.
 """

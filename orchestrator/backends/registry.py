@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ...models.recipe.fault import Fault
 from .kind import BackendKind
 from .local.declaration import LOCAL
 from .ray.declaration import RAY
@@ -19,8 +20,12 @@ BACKENDS: dict[str, BackendKind] = {
 
 
 def outlives(backend: str) -> bool:
-    """Whether a backend's jobs go on when their driver ends; those of one that is not known do not."""
-    return backend in BACKENDS and BACKENDS[backend].outlives
+    """Whether a backend's jobs go on when their driver ends. Raises Fault for one that is not known."""
+    if backend not in BACKENDS:
+        raise Fault(
+            f"journal.jsonl: {backend!r} is no backend of this version; use the one that ran the sweep"
+        )
+    return BACKENDS[backend].outlives
 
 
 def end_left(left: "Mapping[str, Submission]") -> None:

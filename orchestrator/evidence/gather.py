@@ -16,9 +16,9 @@ from ...results.questions.comparison import compare
 from ...results.questions.contrast import contrasts
 from ...results.questions.facts import Facts, facts_of
 from ...results.questions.options import option_shifts
+from ...results.questions.plane import joint
 from ...results.questions.searched import best_of_searches
 from ...results.report.content import Content
-from ...results.statistics.plane import joint
 from ...results.store.schema import coordinate_names
 from ...results.store.store import finished_trials, publish_table, read_rows
 from ..record.directory import DirectoryError, SweepDirectory

@@ -96,6 +96,7 @@ def _published(
         micro_batches=micro_batches,
     )
     programs = [trial.program for trial in trials]
+    schema = rows_schema([program.point() for program in programs])  # before anything is spent
     outcomes, device = _training(programs[0].kind)(programs, setup)
     sweep = directory.sweep_name()
     rows = [
@@ -104,7 +105,6 @@ def _published(
     ]
     attempt.check()
     failpoint("publish")
-    schema = rows_schema(programs[0].point())
     publish(directory.path, task.job, rows, _curve_rows(trials, outcomes), schema)
     failpoint("published")
     return attempt.end(

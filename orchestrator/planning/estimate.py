@@ -107,8 +107,14 @@ def print_estimate(summary: Estimate) -> None:
 def _shape_costs(jobs: Sequence[Job]) -> list[ShapeCost]:
     costs: dict[tuple[str, int, int, int], ShapeCost] = {}
     for job in jobs:
-        point, trained = job.trials[0].program.point(), [trial.program.cost() for trial in job.trials]
-        key = (point["architecture"], point["width"], point["depth"], trained[0].parameters)
+        point, kind = job.trials[0].program.point(), job.trials[0].program.kind
+        trained = [trial.program.cost() for trial in job.trials]
+        key = (
+            point.get("architecture", kind),
+            point.get("width", 0),
+            point.get("depth", 0),
+            trained[0].parameters,
+        )
         held = costs.get(key) or ShapeCost(*key, trials=0, jobs=0, tokens=0, flops=0.0)
         costs[key] = replace(
             held,

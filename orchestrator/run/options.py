@@ -34,6 +34,6 @@ class RunOptions:
         """
         known = {field.name for field in fields(cls)}
         options = cls(**{name: value for name, value in (record or {}).items() if name in known})
-        if options.backend not in BACKENDS or options.device not in get_args(Choice):
+        if options.backend not in tuple(BACKENDS) or options.device not in get_args(Choice):
             raise DirectoryError("options.json: names no backend or device of this version; use run instead")
         return options

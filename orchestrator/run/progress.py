@@ -39,6 +39,7 @@ class Progress:
 
     def started(self, work: Work) -> None:
         self._jobs = {job.id: job for job in work.remaining}
+        self._tokens = {job.id: _tokens(job) for job in work.remaining}
         self._steps: dict[str, int] = {}
         self._diverged: dict[str, int] = {}
         self._done: set[str] = set()
@@ -69,6 +70,7 @@ class Progress:
     def split(self, job: Job, parts: Sequence[Job]) -> None:
         del self._jobs[job.id]
         self._jobs.update({part.id: part for part in parts})
+        self._tokens.update({part.id: _tokens(part) for part in parts})
 
     def note(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
@@ -84,7 +86,7 @@ class Progress:
                   for job_id, step in dict(self._steps).items()}  # fmt: skip
         cost = sum(job.seconds for job in dict(self._jobs).values())
         done = sum(share * self._jobs[job_id].seconds for job_id, share in shares.items())
-        tokens = sum(share * _tokens(self._jobs[job_id]) for job_id, share in shares.items())
+        tokens = sum(share * self._tokens[job_id] for job_id, share in shares.items())
         left = elapsed * (cost - done) / done if done else None
         finished = self._kept + sum(len(self._jobs[job_id].trials) for job_id in set(self._done))
         filled = round(BAR * done / cost) if cost else BAR

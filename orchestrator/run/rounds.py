@@ -128,7 +128,8 @@ def cells(trials: Sequence[Trial], search: SearchSpec) -> list[Cell]:
 def _refined(trials: Sequence[Trial], rows: pd.DataFrame, refine: RefineSpec) -> list[Trial]:
     """New trials around the optima of the rows of these trials."""
     own = rows[rows["trial_id"].isin({trial.id for trial in trials})]
-    wanted = refinement(compare(own, ROWS.names), refine.target, refine.finest)
+    coordinates = [name for name in own.columns if name in ROWS.names or name in trials[0].program.point()]
+    wanted = refinement(compare(own, coordinates), refine.target, refine.finest)
     return new_trials(trials, wanted)
 
 

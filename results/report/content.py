@@ -7,8 +7,8 @@ from ..questions.comparison import Comparison
 from ..questions.contrast import Contrast
 from ..questions.facts import Facts
 from ..questions.options import OptionShift
+from ..questions.plane import Joint
 from ..questions.searched import Searched
-from ..statistics.plane import Joint
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Any
 from ..questions.comparison import Comparison
 from ..questions.contrast import Contrast
 from ..questions.options import OptionShift
+from ..questions.plane import Joint
 from ..questions.searched import Searched
 from ..statistics.drift import ScaleOptimum
 from ..statistics.optimum import Interval
-from ..statistics.plane import Joint
 from ..statistics.scaling import Metrics
 from ..statistics.verdict import Estimate
 

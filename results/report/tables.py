@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from ..questions.comparison import Comparison
 from ..questions.contrast import Contrast
 from ..questions.options import SHIFT_TOLERANCE, OptionShift
+from ..questions.plane import Joint
 from ..questions.searched import Searched
-from ..statistics.plane import Joint
 from ..statistics.verdict import Estimate
 from . import words
 from .content import Content

@@ -4,7 +4,7 @@ A column is added, never renamed or reused; `SCHEMA_VERSION` stands in every fil
 Losses are in nats per token. Missing values are null and `status` says why; NaN never appears.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ ARROW = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string(
 
 POINT = [pa.field(name, ARROW.get(field.kind, pa.string())) for name, field in FIELDS.items()]
 """Every field of a recipe; what they mean is said where they are declared."""
+POINT_NAMES = frozenset(FIELDS)
 
 OUTCOME = [
     pa.field("status", pa.string(), nullable=False),  # finished | diverged
@@ -50,18 +51,26 @@ COORDINATE = {b"mutransfer.coordinate": b"1"}
 """Metadata of a column that tells trials apart and is no field of a recipe: another program's coordinate."""
 
 
-def rows_schema(coordinates: Mapping[str, object]) -> pa.Schema:
-    """The columns of rows with these coordinates, each typed by its value (None: a text).
+def rows_schema(points: Sequence[Mapping[str, object]]) -> pa.Schema:
+    """The columns of rows at these points, each typed by all its values; integers beside numbers are numbers.
 
-    Raises ValueError, naming the coordinate, for a value that no column holds.
+    Raises ValueError, naming the coordinate, for values that no one column holds, and for a name that means
+    something else here.
     """
     further = []
-    for name, value in coordinates.items():
-        kind = str if value is None else type(value)
-        if kind not in ARROW:
-            raise ValueError(f"{name}: {value!r} is no text, number or truth, so no column can hold it")
-        if name not in ROWS.names:
-            further.append(pa.field(name, ARROW[kind], metadata=COORDINATE))
+    for name in dict.fromkeys(name for point in points for name in point):
+        if name in POINT_NAMES:
+            continue
+        if name in ROWS.names:
+            raise ValueError(f"{name}: is a column of what came of a trial; give the coordinate another name")
+        kinds = {type(value) for point in points if (value := point.get(name)) is not None}
+        if kinds == {int, float}:
+            kinds = {float}
+        if len(kinds) > 1 or not kinds <= {*ARROW}:
+            told = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise ValueError(f"{name}: no column holds {told}; give texts, numbers or truths alone")
+        kind = ARROW[kinds.pop()] if kinds else pa.null()
+        further.append(pa.field(name, kind, metadata=COORDINATE))
     return pa.schema([*ROWS, *further], metadata=METADATA)
 
 

@@ -4,7 +4,7 @@
     python tests/cluster/slurm_cluster.py down [FOLDER]   stops what was started, by pid
 
 Needs root and Debian. Everything lies in FOLDER (default /tmp/mutransfer-slurm); clients need SLURM_CONF,
-which `up` prints. Limits are small, so that they are met: arrays of 101, 25 jobs a user in QOS `few`.
+which `up` prints. Limits are small, so that they are met: arrays of 31, 25 jobs a user in QOS `few`.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ KillWait=3
 MinJobAge=15
 CompleteWait=0
 ReturnToService=2
-MaxArraySize=101
+MaxArraySize=31
 MaxJobCount=1000
 JobRequeue=1
 PreemptType=preempt/partition_prio

@@ -90,30 +90,30 @@ def begun(sweep: Sweep, count: int = 1) -> bool:
     return sum(line.startswith("begin") for line in noop.lines(sweep.noop)) >= count
 
 
-def test_three_hundred_jobs_in_arrays_of_a_hundred(cluster: SlurmCluster, tmp_path: Path) -> None:
-    """MaxArraySize is 101. One accounting call in 30 s, however many jobs."""
-    slurm = OnSlurm(cluster, many(tmp_path, range(1, 301), rates=1))
+def test_ninety_jobs_in_arrays_of_thirty(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """MaxArraySize is 31. One accounting call in 30 s, however many jobs."""
+    slurm = OnSlurm(cluster, many(tmp_path, range(1, 91), rates=1))
     begin = time.monotonic()
     done = slurm.run(MUTRANSFER_SLURM_SECONDS="30")
     seconds = time.monotonic() - begin
     assert done.returncode == 0, done.stderr
-    assert_complete(slurm.sweep, 300)
-    assert [len(event["jobs"]) for event in slurm.sweep.events("submitted")] == [101, 101, 98]
+    assert_complete(slurm.sweep, 90)
+    assert [len(event["jobs"]) for event in slurm.sweep.events("submitted")] == [31, 31, 28]
     assert slurm.count("sbatch") == 3
     assert slurm.count("squeue") <= seconds / 30 + 2
     assert slurm.count("sacct") <= seconds / 30 + 1
-    assert len([line for line in noop.lines(slurm.sweep.noop) if line.startswith("begin")]) == 300
+    assert len([line for line in noop.lines(slurm.sweep.noop) if line.startswith("begin")]) == 90
 
 
-def test_four_times_as_many_jobs_as_a_submit_limit(cluster: SlurmCluster, tmp_path: Path) -> None:
+def test_three_times_as_many_jobs_as_a_submit_limit(cluster: SlurmCluster, tmp_path: Path) -> None:
     """The QOS takes 25 jobs of a user at a time; they are fed as others leave."""
-    slurm = OnSlurm(cluster, many(tmp_path, range(1, 101), rates=1), qos="few")
+    slurm = OnSlurm(cluster, many(tmp_path, range(1, 81), rates=1), qos="few")
     done = slurm.run()
     assert done.returncode == 0, done.stderr
-    assert_complete(slurm.sweep, 100)
+    assert_complete(slurm.sweep, 80)
     assert max(len(event["jobs"]) for event in slurm.sweep.events("submitted")) <= 25
     assert slurm.count("sbatch") <= 50
-    assert len([line for line in noop.lines(slurm.sweep.noop) if line.startswith("begin")]) == 100
+    assert len([line for line in noop.lines(slurm.sweep.noop) if line.startswith("begin")]) == 80
     assert "sbatch: error" not in done.stderr
 
 
@@ -329,7 +329,7 @@ def test_doctor_knows_the_limits(cluster: SlurmCluster, tmp_path: Path) -> None:
     sweep = many(tmp_path, [1])
     done = sweep.call(arguments("doctor"), 120, SLURM_CONF=str(cluster.conf))
     assert done.returncode == 0
-    assert "arrays of 101, 1000 jobs in all" in done.stdout
+    assert "arrays of 31, 1000 jobs in all" in done.stdout
     assert "few: at most 25 submitted" in done.stdout
     cluster.stop_controller()
     done = sweep.call(arguments("doctor"), 120, SLURM_CONF=str(cluster.conf))

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..questions.comparison import Runs, families, split, swept
-from .curve import Curve
-from .drift import smaller_half, transfer_penalty
-from .interval import inflation, percentiles
-from .optimum import POSITION_OCTAVES, Fit, fit_family
-from .verdict import Estimate
+from ..statistics.curve import Curve
+from ..statistics.drift import smaller_half, transfer_penalty
+from ..statistics.interval import inflation, percentiles
+from ..statistics.optimum import POSITION_OCTAVES, Fit, fit_family
+from ..statistics.verdict import Estimate
+from .comparison import Runs, families, split, swept
 
 MIN_CELLS = 4
 
