@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ..files.checkpoint_name import CheckpointName, checkpoints
 from ..files.place import beside
 
 State = dict[str, Any]
@@ -43,7 +44,7 @@ class NoKeeper:
 
 
 class Checkpoints:
-    """The newest checkpoint in a folder, `<step>-<digest>.pt`, replaced at most every `seconds`."""
+    """The newest checkpoint in a folder, replaced at most every `seconds`."""
 
     def __init__(self, folder: Path, seconds: float) -> None:
         self._folder, self._seconds = folder, seconds
@@ -51,9 +52,9 @@ class Checkpoints:
 
     def load(self) -> State | None:
         """The newest whole checkpoint; a damaged one is passed over, whatever is wrong with it."""
-        for path in sorted(self._folder.glob("[0-9]*-*.pt"), reverse=True):
+        for name, path in checkpoints(self._folder):
             try:
-                if _digest(path) == path.stem.partition("-")[2]:
+                if _digest(path) == name.digest:
                     state: State = torch.load(path, map_location="cpu", weights_only=True)
                     return state
             except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
@@ -70,9 +71,9 @@ class Checkpoints:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-            kept = self._folder / f"{step:012}-{_digest(scratch)}.pt"
+            kept = self._folder / str(CheckpointName(step, _digest(scratch)))
             os.replace(scratch, kept)
-        for path in self._folder.glob("[0-9]*-*.pt"):
+        for _, path in checkpoints(self._folder):
             if path != kept:
                 path.unlink(missing_ok=True)
         self._last = time.monotonic()

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...models.data.batches import Source
 from ...models.data.record import source_from_object, source_object
+from ...models.files.checkpoint_name import checkpoints
 from ...models.files.place import replace
 from ...models.recipe.fault import Fault
 from ...sweeps.registry import PROGRAMS
@@ -79,8 +80,7 @@ class SweepDirectory:
 
     def checkpoint_step(self, job_id: str) -> int:
         """The step of the newest checkpoint, told by its name; 0 without one."""
-        names = (path.name.partition("-")[0] for path in self.checkpoints(job_id).glob("[0-9]*-*.pt"))
-        return max((int(name) for name in names if name.isdigit()), default=0)
+        return next((name.step for name, _ in checkpoints(self.checkpoints(job_id))), 0)
 
     def superseded(self, job_id: str) -> bool:
         """Whether the job was split into others."""
