@@ -18,7 +18,7 @@ from mutransfer.models.training.loop import GroupTraining, train
 from mutransfer.models.training.loss import z_penalty
 from mutransfer.models.training.outcome import Outcome
 from mutransfer.models.training.schedule import schedule_factor
-from mutransfer.models.training.state import GroupState
+from mutransfer.models.training.state import FIRST_SCALE, GroupState
 
 CPU = torch.device("cpu")
 Build = Callable[..., Recipe]
@@ -109,7 +109,7 @@ def test_an_overflowing_gradient_is_taken_again_at_half_the_scale(recipe: Build)
         gradient = torch.where(torch.tensor(overflown)[:, None], torch.inf, torch.ones(3, 2))
         return overflow.lowered(state, torch.ones(3), [gradient])
 
-    first = overflow.FIRST_SCALE
+    first = FIRST_SCALE
     assert lowered(False, True, False)
     assert state.scale_K.tolist() == [first, first / 2, first]
     assert not lowered(False, False, False)
@@ -130,7 +130,7 @@ def test_an_overflow_leaves_no_trace(optimizer: str, recipe: Build, batches: Bat
     begun, fitting = (GroupTraining([one], batches, CPU) for _ in range(2))
     fitting._state.scale_K.fill_(1.0)
     curves = [[float(training.step(step)[0]) for step in range(8)] for training in (begun, fitting)]
-    assert begun._state.scale_K.item() < overflow.FIRST_SCALE
+    assert begun._state.scale_K.item() < FIRST_SCALE
     assert curves[0] == pytest.approx(curves[1], abs=0.02)
 
 

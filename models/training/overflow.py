@@ -8,20 +8,18 @@ K trials, P parameters of one buffer.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .state import GroupState
+from .state import GroupState
 
-FIRST_SCALE, LOWEST_SCALE = 2.0**16, 2.0**-4
+LOWEST_SCALE = 2.0**-4
 GROWTH_STEPS = 2000
 """A scale that served for so many steps is doubled."""
 
 
-def lowered(state: "GroupState", loss_K: Tensor, gradients_KP: Sequence[Tensor]) -> bool:
+def lowered(state: GroupState, loss_K: Tensor, gradients_KP: Sequence[Tensor]) -> bool:
     """Halves the scales of the trials whose gradients overflowed, as far as they go; whether any was."""
     overflown_K = state.alive_K & loss_K.isfinite() & ~finite(gradients_KP)
     again_K = overflown_K & (state.scale_K > LOWEST_SCALE)
@@ -30,7 +28,7 @@ def lowered(state: "GroupState", loss_K: Tensor, gradients_KP: Sequence[Tensor])
     return bool(again_K.any())
 
 
-def served(state: "GroupState") -> None:
+def served(state: GroupState) -> None:
     """One more step is done with these scales."""
     state.served_K.add_(1)
     grown_K = state.served_K >= GROWTH_STEPS

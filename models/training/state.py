@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ..optimizers.optimizer import State
 from .group import Group
-from .overflow import FIRST_SCALE
+
+FIRST_SCALE = 2.0**16
+"""Of a loss in fp16; see `overflow`."""
 
 Tree = Any
 """Tensors in lists and dicts, as checkpoints hold them."""
