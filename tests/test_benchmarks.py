@@ -56,10 +56,10 @@ def test_coordchecks(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mutations(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry's entry is deleted, and the tests notice."""
+    """Two facts of a registry are deleted, and the tests notice."""
     monkeypatch.setattr(mutations, "TESTS", ("test_declarations.py",))
     with pytest.raises(SystemExit) as ended:
-        printed(mutations.main, "optimizers/registry.py:25")
+        printed(mutations.main, "Stack interleaved")
     assert ended.value.code == 0
     assert len([*mutations.mutants()]) > 300
 
