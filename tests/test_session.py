@@ -102,3 +102,18 @@ def test_options_survive_their_record() -> None:
     options = RunOptions(backend="slurm", max_concurrent=3, fail_fast=True)
     assert RunOptions.recorded({**options.record(), "format": 1, "of the future": 2}) == options
     assert RunOptions.recorded(None) == RunOptions()
+
+
+def test_a_sweep_that_another_driver_begins_meanwhile_is_no_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name appears, and its file, right after it was found to have none."""
+    found = SweepDirectory.sweep_name
+
+    def begun_meanwhile(directory: SweepDirectory) -> str | None:
+        name = found(directory)
+        (directory.path / "sweep.yaml").touch()
+        return name
+
+    monkeypatch.setattr(SweepDirectory, "sweep_name", begun_meanwhile)
+    SweepDirectory(tmp_path).check("tiny")
