@@ -188,6 +188,8 @@ def test_a_dead_node_is_replaced(cluster: SlurmCluster, tmp_path: Path) -> None:
 def test_a_node_thought_dead_does_not_count_twice(cluster: SlurmCluster, tmp_path: Path) -> None:
     """slurmd stops for longer than SlurmdTimeout; its jobs run on while Slurm starts them elsewhere."""
     slurm = OnSlurm(cluster, many(tmp_path, range(900, 904), rates=1))
+    # Asked sooner, Slurm would explain the lost attempts before they find their successors themselves.
+    slurm.environment["MUTRANSFER_SLURM_SECONDS"] = "30"
     slurm.sweep.plan(step_seconds=0.1)
     cluster.must("scontrol", "update", "nodename=n1", "state=drain", "reason=test")  # all on n2 at first
     with slurm.start("--checkpoint-every", "1") as driver:
