@@ -114,6 +114,13 @@ def zeros(like: "Tensor") -> "Tensor":
     return like.detach().new_zeros(like.shape)
 
 
+def square_zeros(weight_KP: "Tensor", h: Hyperparameters) -> "tuple[Tensor, Tensor]":
+    """Zeros for a statistic of either side of the buffer's matrices, [K, M, O, O] and [K, M, I, I]."""
+    w_KMOI = matrices(weight_KP.detach(), h)
+    k, m, o, i = w_KMOI.shape
+    return w_KMOI.new_zeros(k, m, o, o), w_KMOI.new_zeros(k, m, i, i)
+
+
 def iteration_flops(rows: int, columns: int) -> float:
     """One iteration of an odd polynomial (`orthogonal`) on a matrix."""
     short, long = sorted((rows, columns))

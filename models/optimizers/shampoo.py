@@ -13,6 +13,7 @@ from .optimizer import (
     both_statistics,
     column,
     matrices,
+    square_zeros,
     zeros,
 )
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
     w_KMOI = matrices(weight_KP.detach(), h)
-    k, m, o, i = w_KMOI.shape
-    square_KMOO, square_KMII = w_KMOI.new_zeros(k, m, o, o), w_KMOI.new_zeros(k, m, i, i)
+    square_KMOO, square_KMII = square_zeros(weight_KP, h)
     return {
         "average_KMOI": zeros(w_KMOI),
         "left_KMOO": square_KMOO,
