@@ -12,7 +12,7 @@ from ..models.training.outcome import Outcome
 from .cost import cpu_seconds, gpu_seconds, training_flops, training_tokens, trial_bytes
 from .problem import Problem, SpecError
 from .program import Cost, DeviceKind, Point, Setup
-from .trial import Trial, trial_of
+from .trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,6 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
         setup.micro_batches,
     )
     return outcomes, torch.cuda.get_device_name() if setup.device == "cuda" else "cpu"
-
-
-def proxy_trial(recipe: Recipe) -> Trial:
-    return trial_of(Proxy(recipe))
 
 
 def recipe_of(trial: Trial) -> Recipe:

@@ -23,6 +23,8 @@ from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.recipe.role import Site
 from mutransfer.models.recipe.shape import Shape
 from mutransfer.models.training.layout import Layout
+from mutransfer.sweeps.proxy import Proxy
+from mutransfer.sweeps.trial import Trial, trial_of
 
 torch.set_num_threads(1)  # as workers do; the tests run side by side
 
@@ -49,6 +51,10 @@ SMALL: dict[str, Any] = {
 def recipe() -> Callable[..., Recipe]:
     """A small recipe with the given fields changed."""
     return lambda **changes: recipe_from_point({**SMALL, **changes})
+
+
+def proxy_trial(recipe: Recipe) -> Trial:
+    return trial_of(Proxy(recipe))
 
 
 def first_views(recipes: Sequence[Recipe]) -> dict[str, Tensor]:

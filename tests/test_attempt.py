@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
+from conftest import proxy_trial, wait_until
 
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.outcome import Progress
@@ -17,7 +17,6 @@ from mutransfer.orchestrator.planning.plan import Job, halves
 from mutransfer.orchestrator.record import attempt as module
 from mutransfer.orchestrator.record.attempt import Attempt, SupersededError, latest_attempt, read_end
 from mutransfer.orchestrator.record.directory import SweepDirectory
-from mutransfer.sweeps.proxy import proxy_trial
 
 JOB = "0123456789abcdef"
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import proxy_trial
 
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.orchestrator.handover.export import ExportError, Target, export_object
 from mutransfer.results.questions.choice import ChoiceError, NothingTunedError, choose, tuned_log2
 from mutransfer.results.questions.comparison import Comparison, compare
 from mutransfer.results.store.schema import ROWS
-from mutransfer.sweeps.proxy import proxy_trial, recipe_of
+from mutransfer.sweeps.proxy import recipe_of
 
 RATES = [2.0**-i for i in range(2, 11)]
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import proxy_trial
 
 from mutransfer.models.recipe.identity import WITHOUT_TRACE
 from mutransfer.models.recipe.recipe import recipe_from_point
 from mutransfer.sweeps.load import load_sweep
-from mutransfer.sweeps.proxy import proxy_trial, recipe_of
+from mutransfer.sweeps.proxy import recipe_of
 
 ROOT = Path(__file__).parent.parent
 EVIDENCE = ROOT / "benchmarks" / "evidence"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import proxy_trial
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.recipe.group import SHARED, check_group, group_key
@@ -13,7 +14,6 @@ from mutransfer.models.training import group as group_module
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome
 from mutransfer.orchestrator.planning.plan import Device, plan_jobs
-from mutransfer.sweeps.proxy import proxy_trial
 
 CPU = torch.device("cpu")
 ROUNDING = 1e-5  # of losses, in differently shaped products over a few steps

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from conftest import proxy_trial
 
 from mutransfer.models.recipe.group import group_key
 from mutransfer.models.recipe.recipe import Recipe
@@ -15,7 +16,7 @@ from mutransfer.sweeps.cost import (
     training_flops,
     trial_bytes,
 )
-from mutransfer.sweeps.proxy import Proxy, proxy_trial, recipe_of
+from mutransfer.sweeps.proxy import Proxy, recipe_of
 from mutransfer.sweeps.trial import Trial
 
 CPU = Device("cpu", 2)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import proxy_trial
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from mutransfer.models.recipe.recipe import Recipe
@@ -19,7 +20,6 @@ from mutransfer.orchestrator.backends.slurm.submission import (
     submit_array,
 )
 from mutransfer.orchestrator.planning.plan import Job
-from mutransfer.sweeps.proxy import proxy_trial
 
 REFUSED = "sbatch: error: Batch job submission failed: "
 

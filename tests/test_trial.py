@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 
 import pytest
+from conftest import proxy_trial
 
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.recipe.shape import Shape
 from mutransfer.results.store.schema import POINT
-from mutransfer.sweeps.proxy import proxy_trial
 
 
 def proxy_id(recipe: Recipe) -> str:
@@ -26,8 +26,8 @@ def test_field_order_and_integer_floats_do_not_matter(recipe: Callable[..., Reci
 def test_the_same_in_another_process(recipe: Callable[..., Recipe]) -> None:
     code = (
         "import sys, json; from mutransfer.models.recipe.recipe import recipe_from_point; "
-        "from mutransfer.sweeps.proxy import proxy_trial; "
-        f"print(proxy_trial(recipe_from_point({recipe().point()!r})).id)"
+        "from mutransfer.sweeps.proxy import Proxy; from mutransfer.sweeps.trial import trial_id; "
+        f"print(trial_id(Proxy(recipe_from_point({recipe().point()!r}))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == proxy_id(recipe())
