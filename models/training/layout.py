@@ -56,7 +56,6 @@ class Block:
         pairs = zip(self.members, parts, strict=True)
         return {member.name: part.view(-1, *member.shape) for member, part in pairs}
 
-    @torch.no_grad()
     def step(self, weight_KP: Tensor, direction_KP: Tensor, factor_K1: Tensor) -> None:
         """W <- (1 - shrink) W - lr A, in place, both times the factor."""
         if self.shrink_K1 is not None:

@@ -57,10 +57,10 @@ def advance(
     clip_K = (group.clip_K / (norm_K + 1e-6)).clamp(max=1.0)
     clip_K1 = torch.where(state.alive_K, clip_K, 0.0)[:, None]  # a broken trial's norm may be NaN
     factor_K1 = (group.schedule_K(step) * state.alive_K)[:, None]
-    for block, buffer_KP, memory, g in zip(
-        blocks, state.buffers_KP, state.optimizers, gradients_KP, strict=True
-    ):
-        with torch.no_grad():
+    with torch.no_grad():
+        for block, buffer_KP, memory, g in zip(
+            blocks, state.buffers_KP, state.optimizers, gradients_KP, strict=True
+        ):
             clipped_KP = g.mul_(clip_K1) if block.clipped else g
             direction_KP = block.optimizer.update(memory, clipped_KP, buffer_KP, block.hyperparameters, step)
             block.step(buffer_KP, direction_KP, factor_K1)
