@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test test-slow test-clusters test-all check
+.PHONY: quickstart test test-clusters test-all check
 
 quickstart: $(VENV)/installed
 	$(BIN)/mutransfer run quickstart
@@ -14,13 +14,12 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --ignore tests/cluster -m "not slow"
 
-test-slow: $(VENV)/installed-test
-	$(BIN)/python -m pytest --ignore tests/cluster -m slow
-
 test-clusters: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 0 tests/cluster
 
-test-all: test test-slow test-clusters
+# Tests of a cluster mostly wait: Ray's and Slurm's run one after the other beside all others.
+test-all: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n $$(($$(nproc) + 2)) --dist loadgroup
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from mutransfer.models.optimizers.registry import OPTIMIZERS
-from mutransfer.orchestrator.studies.coordcheck import check_families, families_of
+from mutransfer.orchestrator.studies.coordcheck import check_families, ladders_of
 from mutransfer.results.checks.coordinates import Check
 from mutransfer.results.report.coordinates_terminal import counted, measured, wanted
 from mutransfer.sweeps.load import load_sweep
@@ -103,7 +103,7 @@ def checked(path: Path, settings: dict[str, str], seeds: int) -> Check:
     overrides = [f"{name}={value}" for name, value in {**settings, "learning_rate": repr(rate)}.items()]
     sweep = load_sweep(str(path), overrides)
     (check,) = check_families(
-        sweep, families_of(sweep, None), torch.device("cpu"), steps=10, seeds=seeds, note=lambda text: None
+        sweep, ladders_of(sweep, None), torch.device("cpu"), steps=10, seeds=seeds, note=lambda text: None
     )
     return check
 

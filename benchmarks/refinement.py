@@ -42,7 +42,7 @@ def replay(path: Path, refine: RefineSpec) -> Replay:
         wanted = refinement(compare(rows[taken], ROWS.names), refine.target, refine.finest)
         asked = pd.Series(False, index=rows.index)
         for entry in wanted:
-            family = rows["parametrization"] == entry.comparison.parametrization
+            family = rows["parametrization"] == entry.comparison.family.parametrization
             near = np.isclose(rows["x"].to_numpy()[:, None], entry.log2_values).any(axis=1)
             asked |= family & (rows["width"] == entry.scale) & near
         if not (asked & ~taken).any():

@@ -1,11 +1,14 @@
 """Builders of small values, shared by the tests."""
 
+import io
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,12 +20,13 @@ from mutransfer.models.architectures.proxy import Regime
 from mutransfer.models.architectures.registry import ARCHITECTURES
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.data.token_file import TokenFile
-from mutransfer.models.layers.multiplier import Multiplier
+from mutransfer.models.layers.forward_multiplier import Factor
 from mutransfer.models.layers.trace import Trace, untraced
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.recipe.role import Site
 from mutransfer.models.recipe.shape import Shape
 from mutransfer.models.training.layout import Layout
+from mutransfer.orchestrator.cli.app import main
 from mutransfer.sweeps.proxy import Proxy
 from mutransfer.sweeps.trial import Trial, trial_of
 
@@ -66,7 +70,7 @@ def first_views(recipes: Sequence[Recipe]) -> dict[str, Tensor]:
 def logits(
     shape: Shape,
     parameters: Mapping[str, Tensor],
-    sites: Mapping[Site, Multiplier],
+    sites: Mapping[Site, Factor],
     inputs: Tensor,
     trace: Trace = untraced,
 ) -> Tensor:
@@ -137,14 +141,31 @@ def arguments(*words: str) -> list[str]:
 
 @pytest.fixture
 def mutransfer(tmp_path: Path) -> Command:
-    """Runs a real command in an empty folder."""
+    """Runs a command in an empty folder: `run` as a process of its own, what only reads or writes files in
+    this one, which spares it the imports."""
 
     def call(*words: str) -> Finished:
+        if words[0] != "run":
+            return called(words, tmp_path)
         return subprocess.run(
             arguments(*words), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
         )
 
     return call
+
+
+def called(words: Sequence[str], folder: Path) -> Finished:
+    """What the process `mutransfer WORDS` would do in a folder, done here."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        chdir(folder), redirect_stdout(out), redirect_stderr(err),
+        patch.object(sys, "argv", ["mutransfer", *words]), patch("signal.signal"),
+    ):  # fmt: skip
+        try:
+            main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:

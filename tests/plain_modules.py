@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutransfer.models.mixers.gdn.delta_rule import chunked_delta_rule
-from mutransfer.models.parametrization.rules import multipliers
+from mutransfer.models.parametrization.rules import forward_multipliers
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Site
 
@@ -90,7 +90,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        shape, sites = recipe.shape, multipliers(recipe)
+        shape, sites = recipe.shape, forward_multipliers(recipe)
         self.mixer_norm, self.mlp_norm = (nn.RMSNorm(shape.width, eps=EPS) for _ in range(2))
         self.mixer = (
             Attention(shape.width, shape.head_count, sites[Site.ATTENTION])
@@ -111,7 +111,7 @@ class Plain(nn.Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        shape, sites = recipe.shape, multipliers(recipe)
+        shape, sites = recipe.shape, forward_multipliers(recipe)
         self.embedding = nn.Embedding(shape.vocab_size, shape.width)
         self.blocks = nn.ModuleList(Block(recipe) for _ in range(shape.depth))
         self.final_norm = nn.RMSNorm(shape.width, eps=EPS)

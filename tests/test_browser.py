@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from test_probe import curve, probe_of
 
+from mutransfer.models.recipe.family import Family
 from mutransfer.orchestrator.cli.app import app
 from mutransfer.results.checks.coordinates import Check, checks_from_object, judge_row
 from mutransfer.results.report.coordinates_page import write_checks
@@ -88,7 +89,7 @@ def test_a_coordinate_check_is_drawn(tmp_path: Path) -> None:
         for axis in ("width", "depth") for quantity, power in (("update", 0.0), ("activation", 1.0))
     )  # fmt: skip
     check = Check(
-        architecture="transformer", optimizer="muon", parametrization="sp", learning_rate=0.01, steps=10,
+        family=Family("transformer", "muon", "sp"), learning_rate=0.01, steps=10,
         seeds=2, rows=rows,
     )  # fmt: skip
     page, *beside = write_checks([check], "a <sweep>", tmp_path)

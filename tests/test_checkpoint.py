@@ -72,6 +72,18 @@ def test_resumed_is_undisturbed(optimizer: str, recipe: Build, batches: Batches,
     assert not resumed[0].diverged
 
 
+def test_one_of_another_format_is_passed_over(
+    recipe: Build, batches: Batches, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipes = [recipe(steps=STEPS)]
+    keeper = Checkpoints(tmp_path, 0.0)
+    keeper.save(STOP, {"format": 2})
+    assert without_time(train(recipes, batches, CPU, quiet, keeper)) == without_time(
+        train(recipes, batches, CPU)
+    )
+    assert caplog.messages == ["the checkpoint is of format 2, not 3; from the start"]
+
+
 def test_gdn_resumes(recipe: Build, batches: Batches, tmp_path: Path) -> None:
     recipes = [recipe(architecture="gdn", steps=STEPS, seed=seed) for seed in range(2)]
     assert without_time(stopped_and_resumed(recipes, batches, tmp_path)) == without_time(
@@ -92,7 +104,11 @@ def test_none_is_written_before_it_is_due(recipe: Build, batches: Batches, tmp_p
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-10], lambda data: b"", lambda data: data[:60] + b"x"])
 def test_a_damaged_one_is_passed_over(
-    recipe: Build, batches: Batches, tmp_path: Path, damage: Callable[[bytes], bytes]
+    recipe: Build,
+    batches: Batches,
+    tmp_path: Path,
+    damage: Callable[[bytes], bytes],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     recipes = [recipe(steps=STEPS)]
     with pytest.raises(Stopped):
@@ -100,6 +116,8 @@ def test_a_damaged_one_is_passed_over(
     (kept,) = tmp_path.glob("*.pt")
     kept.write_bytes(damage(kept.read_bytes()))
     assert Checkpoints(tmp_path, 0.0).load() is None
+    (told,) = caplog.messages
+    assert told.startswith(f"{kept}: passed over; ")
     resumed = train(recipes, batches, CPU, quiet, Checkpoints(tmp_path, 0.0))
     assert without_time(resumed) == without_time(train(recipes, batches, CPU))
 

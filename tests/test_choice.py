@@ -58,7 +58,7 @@ def test_several_families_are_listed(recipe: Callable[..., Recipe]) -> None:
         "  --architecture transformer --optimizer adamw --parametrization mup",
         "  --architecture transformer --optimizer adamw --parametrization sp",
     ]
-    assert choose(compared(both), parametrization="sp").parametrization == "sp"
+    assert choose(compared(both), parametrization="sp").family.parametrization == "sp"
     with pytest.raises(ChoiceError, match="no family fits; choose one of"):
         choose(compared(both), parametrization="ntk")
 

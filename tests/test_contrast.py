@@ -31,7 +31,7 @@ def noisy(recipe: Callable[..., Recipe], shift: float, offset: float, **changes:
 def test_pairs_of_one_report(recipe: Callable[..., Recipe]) -> None:
     both = pd.concat([noisy(recipe, -1, 0.0, parametrization="sp"), noisy(recipe, 0, -0.02)])
     (found,) = contrasts(compare(both.reset_index(drop=True), ROWS.names))
-    assert (found.first.parametrization, found.second.parametrization) == ("sp", "mup")
+    assert (found.first.family.parametrization, found.second.family.parametrization) == ("sp", "mup")
     assert (found.differs, found.better) == (("parametrization",), "second")
     assert found.drift is not None and found.drift.value == pytest.approx(-1, abs=0.05)
     assert found.penalty is not None and found.penalty.excludes_zero
@@ -52,7 +52,7 @@ def test_two_sweeps_are_matched_to_the_closest(recipe: Callable[..., Recipe]) ->
         ROWS.names,
     )
     (found,) = contrasts(first, second)
-    assert (found.second.parametrization, found.differs, found.better) == ("mup", ("sweep",), None)
+    assert (found.second.family.parametrization, found.differs, found.better) == ("mup", ("sweep",), None)
     assert found.penalty is not None and not found.penalty.excludes_zero
 
 

@@ -1,9 +1,6 @@
 """The coordinate check passes muP, fails SP, and fails a rule that was broken on purpose."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from mutransfer.models.parametrization import mup
 from mutransfer.models.parametrization.power import HALF, ONE, L, Power, W
 from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
 from mutransfer.models.recipe.role import Role, Site
-from mutransfer.orchestrator.studies.coordcheck import check_families, families_of
+from mutransfer.orchestrator.studies.coordcheck import check_families, ladders_of
 from mutransfer.results.checks.coordinates import Check, judge_row
 from mutransfer.sweeps.load import load_sweep
 from mutransfer.sweeps.problem import SpecError
@@ -49,8 +46,8 @@ def sweep_path(tmp_path: Path) -> Path:
 
 def checked(path: Path, *overrides: str, seeds: int = 4) -> Check:
     sweep = load_sweep(str(path), overrides)
-    families = families_of(sweep, None)
-    (check,) = check_families(sweep, families, CPU, steps=10, seeds=seeds, note=lambda text: None)
+    ladders = ladders_of(sweep, None)
+    (check,) = check_families(sweep, ladders, CPU, steps=10, seeds=seeds, note=lambda text: None)
     return check
 
 
@@ -181,27 +178,19 @@ def test_a_single_odd_seed_fails_nothing_and_infinity_fails() -> None:
 
 def test_one_scale_is_a_fault(sweep_path: Path) -> None:
     with pytest.raises(SpecError, match="needs two widths at one depth"):
-        families_of(load_sweep(str(sweep_path), ("width=32", "depth=2")), None)
+        ladders_of(load_sweep(str(sweep_path), ("width=32", "depth=2")), None)
 
 
-def test_the_command(sweep_path: Path, tmp_path: Path) -> None:
+def test_the_command(sweep_path: Path, tmp_path: Path, mutransfer: Command) -> None:
     """Exit code 3 when a family fails, the table and the page say which rows."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "mutransfer.orchestrator.cli", "coordcheck", str(sweep_path)]
-        options = ["--set", "depth=2"]
-        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # the tests run side by side
-        return subprocess.run(
-            [*command, *options, *arguments], capture_output=True, text=True, cwd=tmp_path, env=one_thread
-        )
-
-    both = run("--set", "parametrization=[sp,mup]")
+    words = ("coordcheck", str(sweep_path), "--set", "depth=2")
+    both = mutransfer(*words, "--set", "parametrization=[sp,mup]")
     assert both.returncode == 3, both.stderr
     assert "transformer adamw sp fails" in both.stdout and "transformer adamw mup passes" in both.stdout
     page = (tmp_path / "coordcheck/check/coordcheck.html").read_text()
     assert "transformer adamw sp" in page and "✗" in page
     assert (tmp_path / "coordcheck/check/transformer-adamw-sp-width.png").stat().st_size > 10_000
-    passing = run("-f", "json", "--out", "elsewhere")
+    passing = mutransfer(*words, "-f", "json", "--out", "elsewhere")
     assert passing.returncode == 0, passing.stderr
     found = json.loads(passing.stdout)
     assert found["schema"] == 1 and found["passed"] is True
@@ -226,16 +215,16 @@ def test_bf16_is_measured_too(sweep_path: Path) -> None:
 
 def test_what_else_varies_is_named(sweep_path: Path) -> None:
     with pytest.raises(SpecError, match=r"axes.norm: takes several values at width 32; give one"):
-        families_of(load_sweep(str(sweep_path), ("norm=[rmsnorm,none]",)), None)
+        ladders_of(load_sweep(str(sweep_path), ("norm=[rmsnorm,none]",)), None)
 
 
 def test_seeds_and_learning_rates_are_not_other_axes(sweep_path: Path) -> None:
     sweep = load_sweep(str(sweep_path), ("seed=[0,1]", "learning_rate=[0.1,0.2]"))
-    (family,) = families_of(sweep, None)
-    assert {axis: sorted(scales) for axis, scales in family.recipes.items()} == {
+    (ladder,) = ladders_of(sweep, None)
+    assert {axis: sorted(scales) for axis, scales in ladder.recipes.items()} == {
         "width": [32, 64, 128], "depth": [2, 4, 8],
     }  # fmt: skip
-    assert family.one.learning_rate == 0.1
+    assert ladder.one.learning_rate == 0.1
 
 
 def test_what_is_too_noisy_does_not_pass() -> None:

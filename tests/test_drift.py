@@ -218,7 +218,7 @@ def test_the_penalty_does_not_hang_on_the_rounding_of_the_value_transferred() ->
     """At the end of the fitted window, and at the last value before divergence."""
     y = parabola(-5.0).y.copy()
     y[GRID > -3.0] = np.inf
-    fit = judge([parabola(-5.0), curve(y + 0.1 * np.abs(np.sin(GRID)), scale=64)]).family.fits[-1]
+    fit = judge([parabola(-5.0), curve(y + 0.1 * np.abs(np.sin(GRID)), scale=64)]).fitted.fits[-1]
     for value in (fit.curve.x[fit.window][-1], -3.0):
         found = [_excess(fit, np.array([value + nudge]), drawn=False) for nudge in (-1e-12, 0.0, 1e-12)]
         assert [float(excess[0]) for excess, _ in found] == pytest.approx(

@@ -16,7 +16,7 @@ from mutransfer.models.handover.transfer import UnknownParameterError, initializ
 from mutransfer.models.layers.learnable import merged
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
-from mutransfer.models.parametrization.rules import is_norm_scaled, multipliers, parameter_rules
+from mutransfer.models.parametrization.rules import forward_multipliers, is_norm_scaled, parameter_rules
 from mutransfer.models.recipe.inventory import parameters
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Role
@@ -143,7 +143,7 @@ def test_merged_weights_are_the_same_function(
     assert moved
     plain = recipe(**changes)
     assert set(merged(views)) == {p.name for p in parameters(plain.shape)}
-    sites = {site: torch.tensor([value, value]) for site, value in multipliers(one).items()}
+    sites = {site: torch.tensor([value, value]) for site, value in forward_multipliers(one).items()}
     tokens = torch.from_numpy(batches.validation(4).inputs).expand(2, -1, -1)
     wide = {name: view.double() for name, view in views.items()}
     torch.testing.assert_close(

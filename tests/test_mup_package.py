@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.models.parametrization.rules import ParameterRule, multipliers, parameter_rules
+from mutransfer.models.parametrization.rules import ParameterRule, forward_multipliers, parameter_rules
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Site
 
@@ -98,7 +98,9 @@ def test_readout_multiplier_agrees(width: int, recipe: Callable[..., Recipe]) ->
     model, _ = twin(recipe, width, "adamw")
     x = torch.randn(3, width)
     factor = model.readout(x) / nn.functional.linear(x, model.readout.weight)
-    ours = multipliers(recipe(width=width, base_width=BASE_WIDTH, depth=1, base_depth=1))[Site.READOUT]
+    ours = forward_multipliers(recipe(width=width, base_width=BASE_WIDTH, depth=1, base_depth=1))[
+        Site.READOUT
+    ]
     torch.testing.assert_close(factor, torch.full_like(factor, ours))
 
 

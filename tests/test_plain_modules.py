@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from conftest import first_views, logits
 from plain_modules import Plain
 
-from mutransfer.models.parametrization.rules import multipliers
+from mutransfer.models.parametrization.rules import forward_multipliers
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loss import loss
 
@@ -21,7 +21,9 @@ def test_logits_and_gradients_agree(architecture: str, recipe: Callable[..., Rec
         recipe(architecture=architecture, sequence_length=40, parametrization="sp", residual_multiplier=0.5),
     ]
     views = first_views(recipes)
-    sites = {s: torch.tensor([multipliers(r)[s] for r in recipes]) for s in multipliers(recipes[0])}
+    sites = {
+        s: torch.tensor([forward_multipliers(r)[s] for r in recipes]) for s in forward_multipliers(recipes[0])
+    }
     tokens = torch.randint(64, (3, 4, 41), generator=torch.Generator().manual_seed(0))
     ours = logits(recipes[0].shape, views, sites, tokens[..., :-1])
     losses = loss(ours, tokens[..., 1:])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
+from mutransfer.models.recipe.family import Family
 from mutransfer.orchestrator.studies.probe import factors, usual_placements
 from mutransfer.results.checks.norm_scale import Curve, Point, Probe, probe_object
 
@@ -28,7 +29,7 @@ def curve(multipliers: str, losses: list[float | None]) -> Curve:
 
 def probe_of(*curves: Curve) -> Probe:
     return Probe(
-        architecture="transformer", optimizer="adamw", parametrization="mup", part="readout", steps=1,
+        family=Family("transformer", "adamw", "mup"), part="readout", steps=1,
         seeds=1, curves=curves,
     )  # fmt: skip
 

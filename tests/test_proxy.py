@@ -13,7 +13,7 @@ from mutransfer.models.architectures.registry import ARCHITECTURES
 from mutransfer.models.architectures.stack import Stack
 from mutransfer.models.layers.convolution import causal_convolution
 from mutransfer.models.layers.embedding import embed
-from mutransfer.models.parametrization.rules import multipliers
+from mutransfer.models.parametrization.rules import forward_multipliers
 from mutransfer.models.recipe.initial import initial_draw
 from mutransfer.models.recipe.inventory import parameter_count, parameters
 from mutransfer.models.recipe.recipe import Recipe
@@ -46,7 +46,7 @@ VARIANTS = [
 
 
 def forward(recipe: Recipe, tokens_KBT: Tensor) -> Tensor:
-    sites = {site: torch.tensor([value]) for site, value in multipliers(recipe).items()}
+    sites = {site: torch.tensor([value]) for site, value in forward_multipliers(recipe).items()}
     return logits(recipe.shape, first_views([recipe]), sites, tokens_KBT)
 
 
@@ -92,7 +92,7 @@ def test_a_parallel_hybrid_adds_its_mixers(recipe: Callable[..., Recipe]) -> Non
     views = {name: view.detach() for name, view in first_views([both]).items()}
     views["blocks.0.attention.output.weight"] = torch.zeros_like(views["blocks.0.attention.output.weight"])
     renamed = {name.replace(".mamba2.", ".mixer."): view for name, view in views.items()}
-    sites = {site: torch.tensor([value]) for site, value in multipliers(both).items()}
+    sites = {site: torch.tensor([value]) for site, value in forward_multipliers(both).items()}
     torch.testing.assert_close(
         logits(both.shape, views, sites, tokens()), logits(alone.shape, renamed, sites, tokens())
     )
@@ -120,7 +120,7 @@ def test_impossible_shapes_are_refused(
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_declared_parameter_is_used(variant: dict[str, object], recipe: Callable[..., Recipe]) -> None:
     one = recipe(**variant)
-    sites = {site: torch.tensor([value]) for site, value in multipliers(one).items()}
+    sites = {site: torch.tensor([value]) for site, value in forward_multipliers(one).items()}
     views = first_views([one])
     assert set(views) == {parameter.name for parameter in parameters(one.shape)}
     out = logits(one.shape, views, sites, tokens())
@@ -201,7 +201,7 @@ def test_gate_starts_are_mamba2s(recipe: Callable[..., Recipe]) -> None:
 
 def test_logits_of_trials_do_not_mix(recipe: Callable[..., Recipe]) -> None:
     pair = [recipe(architecture="gdn"), recipe(architecture="gdn", seed=1, parametrization="sp")]
-    both = [multipliers(one) for one in pair]
+    both = [forward_multipliers(one) for one in pair]
     sites = {site: torch.tensor([trial[site] for trial in both]) for site in both[0]}
     shared = tokens().expand(2, -1, -1)
     together = logits(pair[0].shape, first_views(pair), sites, shared)
@@ -224,7 +224,7 @@ def test_grouped_queries_are_full_attention_with_repeated_keys(
         for name, view in views.items()
     }
     assert sum(view.numel() for view in views.values()) < sum(view.numel() for view in repeated.values())
-    sites = {site: torch.tensor([value]) for site, value in multipliers(full).items()}
+    sites = {site: torch.tensor([value]) for site, value in forward_multipliers(full).items()}
     torch.testing.assert_close(
         logits(grouped.shape, views, sites, tokens()), logits(full.shape, repeated, sites, tokens())
     )

@@ -5,6 +5,7 @@ import pytest
 from refinement import FOLDER, largest_difference, replay
 from test_drift import GRID, curve, family, parabola
 
+from mutransfer.models.recipe.family import Family
 from mutransfer.results.questions.comparison import Comparison
 from mutransfer.results.questions.refinement import refinement, suggestion
 from mutransfer.results.statistics.drift import judge
@@ -12,7 +13,7 @@ from mutransfer.sweeps.adaptive import RefineSpec
 
 
 def comparison(curves: list) -> Comparison:  # type: ignore[type-arg]
-    return Comparison("transformer", "adamw", "mup", "width", "learning_rate", {}, judge(curves))
+    return Comparison(Family("transformer", "adamw", "mup"), "width", "learning_rate", {}, judge(curves))
 
 
 @pytest.mark.parametrize("name", ["transformer-adamw", "transformer-lion"])

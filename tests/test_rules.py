@@ -12,7 +12,12 @@ from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.parametrization import depth_mup, mup
 from mutransfer.models.parametrization.power import HALF, ONE, L, W
 from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
-from mutransfer.models.parametrization.rules import MATRICES, ParameterRule, multipliers, parameter_rules
+from mutransfer.models.parametrization.rules import (
+    MATRICES,
+    ParameterRule,
+    forward_multipliers,
+    parameter_rules,
+)
 from mutransfer.models.recipe.inventory import parameters
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Role, Site
@@ -156,7 +161,7 @@ def test_gpt2_initialisation(recipe: Callable[..., Recipe]) -> None:
 
 
 def test_forward_multipliers(recipe: Callable[..., Recipe]) -> None:
-    sites = multipliers(recipe(**SCALED, readout_multiplier=3.0, residual_multiplier=2.0))
+    sites = forward_multipliers(recipe(**SCALED, readout_multiplier=3.0, residual_multiplier=2.0))
     assert sites[Site.READOUT] == pytest.approx(3 / 4)
     assert sites[Site.BRANCH] == pytest.approx(2 / 3)
     assert sites[Site.EMBEDDING] == 1
@@ -166,16 +171,16 @@ def test_forward_multipliers(recipe: Callable[..., Recipe]) -> None:
 def test_attention_scale_of_a_growing_head(recipe: Callable[..., Recipe]) -> None:
     """Heads of 8 at the base and 32 here: muP falls like 1/head_dim, SP like 1/sqrt(head_dim)."""
     growing = {**SCALED, "head_dim": None, "heads": 2}
-    mup = multipliers(recipe(**growing))[Site.GROWING_ATTENTION]
+    mup = forward_multipliers(recipe(**growing))[Site.GROWING_ATTENTION]
     assert mup == pytest.approx(math.sqrt(8) / 32)
-    sp = multipliers(recipe(**growing, parametrization="sp"))[Site.GROWING_ATTENTION]
+    sp = forward_multipliers(recipe(**growing, parametrization="sp"))[Site.GROWING_ATTENTION]
     assert sp == pytest.approx(1 / math.sqrt(32))
 
 
 def test_state_multiplier_of_a_growing_head(recipe: Callable[..., Recipe]) -> None:
     growing = {**SCALED, "architecture": "gdn", "head_dim": None, "heads": 2}
-    assert multipliers(recipe(**growing))[Site.GROWING_STATE] == pytest.approx(2)
-    assert multipliers(recipe(**SCALED, architecture="gdn"))[Site.STATE] == 1
+    assert forward_multipliers(recipe(**growing))[Site.GROWING_STATE] == pytest.approx(2)
+    assert forward_multipliers(recipe(**SCALED, architecture="gdn"))[Site.STATE] == 1
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "gdn"])
@@ -197,7 +202,7 @@ def test_at_the_base_every_rule_is_the_identity(
             assert (ours.parameter, ours.init_std, values(ours)) == (
                 theirs.parameter, theirs.init_std, values(theirs),
             )  # fmt: skip
-        assert multipliers(other) == multipliers(sp)
+        assert forward_multipliers(other) == forward_multipliers(sp)
 
 
 def test_every_table_covers_every_role_and_site() -> None:
@@ -280,7 +285,7 @@ def test_depth_mup_as_numbers(optimizer: str, recipe: Callable[..., Recipe]) -> 
     rules = by_pattern(growing)
     for pattern, expected in zip(DEPTH_PARAMETERS, DEPTH_FACTORS[optimizer], strict=True):
         assert values(rules[pattern]) == pytest.approx(expected), pattern
-    assert multipliers(growing)[Site.BRANCH] == pytest.approx(1 / 3)
+    assert forward_multipliers(growing)[Site.BRANCH] == pytest.approx(1 / 3)
 
 
 def test_a_matrix_optimizer_leaves_the_rest_to_adamw(recipe: Callable[..., Recipe]) -> None:
@@ -300,7 +305,7 @@ def test_mup_width_is_mup_without_depth(recipe: Callable[..., Recipe]) -> None:
         shallow = recipe(**options | {"depth": 1})
         for ours, theirs in zip(by_pattern(width_only).values(), by_pattern(shallow).values(), strict=True):
             assert (values(ours), ours.init_std) == (values(theirs), theirs.init_std)
-        assert multipliers(width_only) == multipliers(shallow)
+        assert forward_multipliers(width_only) == forward_multipliers(shallow)
 
 
 def test_plain_mup_treats_gates_as_hidden(recipe: Callable[..., Recipe]) -> None:
@@ -310,7 +315,7 @@ def test_plain_mup_treats_gates_as_hidden(recipe: Callable[..., Recipe]) -> None
     assert differing == {f"blocks.*.mixer.{name}" for name in ("a.weight", "b.weight", "a_log", "dt_bias")}
     assert values(plain["blocks.*.mixer.a.weight"]) == values(plain["blocks.*.mixer.query.weight"])
     assert plain["blocks.*.mixer.a_log"].learning_rate == 4
-    assert multipliers(recipe(**options, parametrization="mup-plain"))[Site.GROWING_STATE] == 1
+    assert forward_multipliers(recipe(**options, parametrization="mup-plain"))[Site.GROWING_STATE] == 1
 
 
 def test_independent_decay_is_the_coupled_one_with_the_learning_rate_taken_in(

@@ -18,8 +18,7 @@ from torch import nn
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.handover.transfer import UnknownParameterError, initialize_, multipliers, param_groups
-from mutransfer.models.parametrization.rules import multipliers as rule_multipliers
-from mutransfer.models.parametrization.rules import parameter_rules
+from mutransfer.models.parametrization.rules import forward_multipliers, parameter_rules
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.schedule import schedule_factor
@@ -58,7 +57,7 @@ def test_a_plain_loop_with_the_plan_is_the_sweeps_own_trial(
     outcome = train([large], batches, torch.device("cpu"))[0]
 
     factors = multipliers(handover)
-    assert factors == pytest.approx({site.value: v for site, v in rule_multipliers(large).items()})
+    assert factors == pytest.approx({site.value: v for site, v in forward_multipliers(large).items()})
     model = Plain(large)
     roles = GDN_GAINS if architecture == "gdn" else GAINS
     initialize_(model, handover, seed=3, roles=roles)

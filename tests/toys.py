@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from mutransfer.models.architectures.stack import Stack
+from mutransfer.models.layers.forward_multiplier import Factor, scaled
 from mutransfer.models.layers.linear import projection
-from mutransfer.models.layers.multiplier import Multiplier, scaled
 from mutransfer.models.layers.trace import Trace
 from mutransfer.models.mixers.mixer import Forward, Mixer
 from mutransfer.models.mixers.parts import matrix
@@ -31,7 +31,12 @@ def _parameters(name: str, shape: Shape) -> Iterator[Parameter]:
 
 
 def running_mean(
-    x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape, state: Multiplier, trace: Trace
+    x_KBTD: Tensor,
+    parameters: Mapping[str, Tensor],
+    name: str,
+    shape: Shape,
+    state: Factor,
+    trace: Trace,
 ) -> Tensor:
     v_KBTD = projection(x_KBTD, parameters, f"{name}.value", trace)
     count_T = v_KBTD.new_ones(v_KBTD.shape[2]).cumsum(0)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mutransfer.models.data.batches import Batches
-from mutransfer.models.parametrization.rules import multipliers, parameter_rules
+from mutransfer.models.parametrization.rules import forward_multipliers, parameter_rules
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Parameter, Role, Site
 from mutransfer.models.training.loop import GroupTraining
@@ -44,7 +44,7 @@ def update_norms(recipe: Recipe, batches: Batches) -> dict[str, float]:
         training.step(step)
     before = {name: view.detach().clone() for name, view in training.views().items()}
     training.step(steps - 1)
-    branch = multipliers(recipe)[Site.BRANCH]
+    branch = forward_multipliers(recipe)[Site.BRANCH]
     found: dict[str, list[float]] = {}
     for rule in parameter_rules(recipe):
         parameter = rule.parameter

@@ -10,7 +10,7 @@ from ..recipe.role import Parameter, Site
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..layers.multiplier import Multiplier
+    from ..layers.forward_multiplier import Factor
     from ..layers.trace import Trace
     from ..recipe.recipe import Recipe
     from ..recipe.shape import Shape
@@ -24,7 +24,7 @@ class Forward(Protocol):
         self,
         shape: "Shape",
         parameters: "Mapping[str, Tensor]",
-        sites: "Mapping[Site, Multiplier]",
+        sites: "Mapping[Site, Factor]",
         inputs: "Tensor",
         trace: "Trace",
         regime: "Regime",

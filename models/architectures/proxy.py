@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers.dropout import Dropout
 from ..layers.embedding import embed
+from ..layers.forward_multiplier import Factor, scaled
 from ..layers.learnable import merged
 from ..layers.linear import linear
 from ..layers.mlp import mlp
-from ..layers.multiplier import Multiplier, scaled
 from ..layers.norm import norm
 from ..layers.trace import Trace
 from ..mixers.mixer import Mixer
@@ -24,7 +24,7 @@ from ..recipe.role import Site
 from ..recipe.shape import Shape
 from .stack import Stack
 
-Sites = Mapping[Site, Multiplier]
+Sites = Mapping[Site, Factor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from ..recipe.role import Parameter, Site
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..layers.multiplier import Multiplier
+    from ..layers.forward_multiplier import Factor
     from ..layers.trace import Trace
     from ..recipe.recipe import Recipe
     from ..recipe.shape import Shape
@@ -30,7 +30,7 @@ class Forward(Protocol):
         parameters: "Mapping[str, Tensor]",
         name: str,
         shape: "Shape",
-        multiplier: "Multiplier",
+        multiplier: "Factor",
         trace: "Trace",
         /,
     ) -> "Tensor":

@@ -43,7 +43,7 @@ class ParameterRule:
 def parameter_rules(recipe: Recipe) -> tuple[ParameterRule, ...]:
     """The rule of each parameter of the recipe's proxy. Raises KeyError for a role without a row."""
     base_std = {p.pattern: _base_std(p, recipe.base_shape(), recipe) for p in parameters(recipe.base_shape())}
-    sites, of_recipe = multipliers(recipe), parameters(recipe.shape)
+    sites, of_recipe = forward_multipliers(recipe), parameters(recipe.shape)
     used = {optimizer_of(parameter.role, recipe) for parameter in of_recipe}
     tables = {optimizer: PARAMETRIZATIONS[recipe.parametrization].update(optimizer) for optimizer in used}
     return tuple(_rule(parameter, recipe, base_std, sites, tables) for parameter in of_recipe)
@@ -65,7 +65,7 @@ def optimizer_of(role: Role, recipe: Recipe) -> str:
     return recipe.optimizer if takes_it else BESIDE
 
 
-def multipliers(recipe: Recipe) -> dict[Site, float]:
+def forward_multipliers(recipe: Recipe) -> dict[Site, float]:
     """The forward multiplier of every site that the recipe's proxy has."""
     values = ARCHITECTURES[recipe.shape.architecture].sites(recipe)
     table = PARAMETRIZATIONS[recipe.parametrization].multiplier

@@ -1,7 +1,7 @@
 """All parameters of a shape: its architecture's own, and the learnable multipliers on them."""
 
 from ..architectures.registry import ARCHITECTURES
-from .placement import multipliers_of
+from .placement import learnable_multipliers
 from .role import Parameter
 from .shape import Shape
 
@@ -10,7 +10,7 @@ def parameters(shape: Shape) -> tuple[Parameter, ...]:
     """All parameters of a proxy of this shape, in forward order, learnable multipliers after them."""
     own = plain_parameters(shape)
     names = ARCHITECTURES[shape.architecture].module_names
-    return (*own, *multipliers_of(shape.learnable_multipliers, own, names))
+    return (*own, *learnable_multipliers(shape.learnable_multipliers, own, names))
 
 
 def plain_parameters(shape: Shape) -> tuple[Parameter, ...]:

@@ -82,7 +82,7 @@ def normal_form(text: str) -> str:
     return ",".join(f"{pattern}={'+'.join(sorted(kinds))}" for pattern, kinds in sorted(kinds_of.items()))
 
 
-def multipliers_of(
+def learnable_multipliers(
     text: str, matrices: Sequence[Parameter], mixers: Mapping[str, str]
 ) -> Iterator[Parameter]:
     """The multipliers of some parameters, each a parameter itself. `mixers` are their names, by kind."""

@@ -5,6 +5,7 @@ stranger cannot run code. Its name carries the digest of its bytes; one that doe
 """
 
 import hashlib
+import logging
 import os
 import pickle
 import time
@@ -17,6 +18,8 @@ from ..files.checkpoint_name import CheckpointName, checkpoints
 from ..files.place import beside
 
 State = dict[str, Any]
+
+LOGGER = logging.getLogger(__name__)
 
 
 class Keeper(Protocol):
@@ -57,8 +60,10 @@ class Checkpoints:
                 if _digest(path) == name.digest:
                     state: State = torch.load(path, map_location="cpu", weights_only=True)
                     return state
-            except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
-                continue
+                problem = "its bytes are not those that were written"
+            except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+                problem = f"{type(error).__name__}: {error}"
+            LOGGER.warning("%s: passed over; %s", path, problem)
         return None
 
     def due(self) -> bool:

@@ -13,7 +13,7 @@ from ..data.batches import Batches
 from ..layers.learnable import merged
 from ..layers.linear import linear
 from ..parametrization.expectation import Quantity
-from ..parametrization.rules import multipliers
+from ..parametrization.rules import forward_multipliers
 from ..recipe.inventory import plain_parameters
 from ..recipe.recipe import Recipe
 from ..recipe.role import Role, Site, pattern_of
@@ -127,7 +127,7 @@ def _modules(
 
     Learnable multipliers count as part of their matrices.
     """
-    sites = multipliers(recipe)
+    sites = forward_multipliers(recipe)
     for parameter in plain_parameters(recipe.shape):
         module, role = parameter.name.removesuffix(".weight"), parameter.role
         learned = ended[parameter.name] - begun[parameter.name]

@@ -12,11 +12,11 @@ from torch import Tensor
 from ..architectures.proxy import Regime
 from ..architectures.registry import ARCHITECTURES
 from ..layers.dropout import Dropout
-from ..layers.multiplier import multiplier
+from ..layers.forward_multiplier import factor_of
 from ..layers.precision import autocast
 from ..layers.trace import Trace, untraced
 from ..optimizers.registry import OPTIMIZERS
-from ..parametrization.rules import multipliers
+from ..parametrization.rules import forward_multipliers
 from ..recipe.group import check_group
 from ..recipe.recipe import Recipe
 from .layout import Layout
@@ -46,8 +46,8 @@ class Group:
         self.scales_loss = self.one.precision == "fp16"
         self._drops = any(recipe.dropout for recipe in recipes)
         self._forward = ARCHITECTURES[self.one.shape.architecture].forward()
-        sites = [multipliers(recipe) for recipe in recipes]
-        self._sites = {site: multiplier([trial[site] for trial in sites], device) for site in sites[0]}
+        sites = [forward_multipliers(recipe) for recipe in recipes]
+        self._sites = {site: factor_of([trial[site] for trial in sites], device) for site in sites[0]}
 
     def logits(
         self,

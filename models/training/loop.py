@@ -3,6 +3,7 @@
 K trials, B batch, T time, V outputs.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,6 +20,8 @@ from .group import Group
 from .outcome import Outcome, Progress, outcomes
 from .state import GroupState
 from .step import Placed, advance, scaled_gradients, unscaled
+
+LOGGER = logging.getLogger(__name__)
 
 CURVE_POINTS = 500
 """At most this many points are kept of a training curve: every step, or every n-th of a long run."""
@@ -65,12 +68,18 @@ class GroupTraining:
         steps = self._one.steps
         stride = -(-steps // CURVE_POINTS)
         state = keeper.load()
-        if state is None or state.get("format") != STATE_FORMAT:
+        if state is not None and state.get("format") != STATE_FORMAT:
+            LOGGER.warning(
+                "the checkpoint is of format %s, not %s; from the start", state.get("format"), STATE_FORMAT
+            )
+            state = None
+        if state is None:
             begin = 0
             self._evals[0] = self._evaluate()
         else:
             begin = self.restore(state)
             start -= state["seconds"]
+            LOGGER.info("goes on after step %d of %d", begin, steps)
         for step in range(begin, steps):
             loss_K, norm_K = self.step(step)
             if step % stride == 0 or step == steps - 1:

@@ -40,9 +40,9 @@ def coordcheck(
 
     import torch
 
-    from ..studies.coordcheck import check_families, families_of
+    from ..studies.coordcheck import check_families, ladders_of
 
-    trained = families_of(sweep, learning_rate)
+    trained = ladders_of(sweep, learning_rate)
     checks = check_families(sweep, trained, torch.device(found.kind), steps, seeds, warn)
     if format_ is TableOrJson.json:
         print(json.dumps(coordcheck_object(checks), indent=1, allow_nan=False))

@@ -78,7 +78,7 @@ def compare(
     ] = None,
     format_: Annotated[ReportFormat, typer.Option("-f", "--format")] = ReportFormat.table,
 ) -> None:
-    """Compare parametrizations, optimizers, architectures or whole sweeps, seed by seed."""
+    """Compare parametrizations, optimizers, architectures or whole sweeps."""
     from ...results.questions.contrast import contrasts
     from ...results.report.console import stdout
     from ...results.report.contract import compare_object

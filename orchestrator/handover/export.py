@@ -11,13 +11,20 @@ import pyarrow as pa
 from ...models.architectures.registry import ARCHITECTURES
 from ...models.optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
 from ...models.parametrization.registry import PARAMETRIZATIONS
-from ...models.parametrization.rules import GPT2_STD, ParameterRule, multipliers, ratios, rules_by_pattern
+from ...models.parametrization.rules import (
+    GPT2_STD,
+    ParameterRule,
+    forward_multipliers,
+    ratios,
+    rules_by_pattern,
+)
+from ...models.recipe.family import family_of
 from ...models.recipe.fault import Fault
 from ...models.recipe.identity import unread_fields
 from ...models.recipe.recipe import FIELDS, Recipe, recipe_from_point
 from ...models.recipe.role import Role
 from ...results.questions.choice import tuned_log2, usable_optima
-from ...results.questions.comparison import FAMILY, Comparison, filled
+from ...results.questions.comparison import Comparison, filled
 from ...results.report.contract import comparison_object
 from ...results.store.schema import BEFORE, POINT
 from ...sweeps.spec import GIVEN, check_value
@@ -70,9 +77,7 @@ def export_object(
     roles = {rule.parameter.role.value: rule for rule in reversed(usual.values())}
     return {
         "schema": EXPORT_SCHEMA,
-        "architecture": large.shape.architecture,
-        "optimizer": large.optimizer,
-        "parametrization": large.parametrization,
+        **family_of(large)._asdict(),
         "base": {"width": base.width, "depth": base.depth},
         "target": {
             "width": target.width,
@@ -95,7 +100,7 @@ def export_object(
              "interval": [round(a.octaves - a.reach, 6), round(a.octaves + a.reach, 6)]}
             for a in moved
         ],
-        "multipliers": {site.value: value for site, value in multipliers(large).items()},
+        "multipliers": {site.value: value for site, value in forward_multipliers(large).items()},
         "roles": {role: _role(rule, large) for role, rule in reversed(roles.items())},
         "parameters": {pattern: _parameter(rule) for pattern, rule in rules.items()},
         "evidence": {
@@ -127,7 +132,7 @@ def _at_target(measured: Recipe, target: Target) -> Recipe:
 def _family_rows(comparison: Comparison, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows behind a comparison."""
     members = filled(rows)
-    for name, value in {**{name: getattr(comparison, name) for name in FAMILY}, **comparison.fixed}.items():
+    for name, value in {**comparison.family._asdict(), **comparison.fixed}.items():
         members = members[members[name].isna() if value is None else members[name] == value]
     return members
 

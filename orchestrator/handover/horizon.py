@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...models.recipe.recipe import Recipe
-from ...results.questions.comparison import FAMILY, Comparison
+from ...results.questions.comparison import Comparison
 from ...results.statistics.optimum import Interval
 
 
@@ -34,7 +34,7 @@ def adjustments(
             for other in others
             if other.axis == axis
             and other.hyperparameter == comparison.hyperparameter
-            and all(getattr(other, name) == getattr(comparison, name) for name in FAMILY)
+            and other.family == comparison.family
             and other.drift.slope is not None
         ]
         if not slopes:

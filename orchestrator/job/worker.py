@@ -6,6 +6,7 @@ numpy, pyarrow and the standard library.
 
 import importlib
 import json
+import logging
 import os
 import sys
 import time
@@ -167,6 +168,8 @@ def _output_to(path: Path) -> Iterator[None]:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    # Where whoever holds this process has handlers of his own, nothing changes.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     try:
         yield
     finally:

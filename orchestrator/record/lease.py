@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from ...models.files.place import claim
+from ...models.files.place import claim, replace
 from ...models.recipe.fault import OWNED, Fault
-from .directory import replace_text
 from .failpoint import failpoint
 from .processes import Process, process_from, this_process
 
@@ -101,7 +100,7 @@ class Lease:
         while not self._stop.is_set():
             count += 1
             with suppress(OSError):  # a full disk, which the sweep's own writes will tell of
-                replace_text(self._folder / f"{self.number}.beat", str(count), sync=False)
+                replace(self._folder / f"{self.number}.beat", str(count).encode(), sync=False)
             self._stop.wait(BEAT_SECONDS)
 
 

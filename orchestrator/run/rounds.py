@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...results.questions.comparison import FAMILY, compare
+from ...results.questions.comparison import compare
 from ...results.questions.refinement import Wanted, refinement
 from ...results.store.schema import ROWS
 from ...results.store.store import read_rows
@@ -142,7 +142,7 @@ def new_trials(trials: Sequence[Trial], wanted: Sequence[Wanted]) -> list[Trial]
 
 def _copies(trials: Sequence[Trial], wanted: Wanted) -> Iterator[Trial]:
     comparison = wanted.comparison
-    fixed = {**{name: getattr(comparison, name) for name in FAMILY}, **comparison.fixed}
+    fixed = {**comparison.family._asdict(), **comparison.fixed}
     points = [trial.program.point() for trial in trials]
     alike = [
         (trial.program, point)

@@ -9,6 +9,7 @@ import torch
 
 from ...models.data.corpus import materialise
 from ...models.parametrization.expectation import expectation
+from ...models.recipe.family import Family, family_of
 from ...models.recipe.recipe import Recipe, differing_field
 from ...models.training.coordinates import Coordinate, measure
 from ...results.checks.coordinates import Check, Row, judge_row
@@ -21,7 +22,7 @@ AXES = ("width", "depth")
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class Ladder:
     """The trainings of one family: along each axis one recipe a scale, at the smallest of the other."""
 
     recipes: dict[str, dict[int, Recipe]]
@@ -31,21 +32,20 @@ class Family:
         return next(iter(next(iter(self.recipes.values())).values()))
 
 
-def families_of(sweep: Sweep, learning_rate: float | None) -> list[Family]:
-    """By architecture, optimizer and parametrization. At the family's smallest learning rate by default:
+def ladders_of(sweep: Sweep, learning_rate: float | None) -> list[Ladder]:
+    """One for each family. At the family's smallest learning rate by default:
     there a few steps are still small, and nothing is saturated. Raises SpecError where an axis has no two
     scales, or where something else varies that the check would have to choose from."""
-    members: dict[tuple[str, str, str], list[Recipe]] = {}
+    members: dict[Family, list[Recipe]] = {}
     for trial in sweep.expansion.trials:
         recipe = recipe_of(trial)
-        key = (recipe.shape.architecture, recipe.optimizer, recipe.parametrization)
-        members.setdefault(key, []).append(recipe)
+        members.setdefault(family_of(recipe), []).append(recipe)
     found = []
     for recipes in members.values():
         rate = min(recipe.learning_rate for recipe in recipes) if learning_rate is None else learning_rate
         alike = [replace(recipe, learning_rate=rate, seed=0) for recipe in recipes]
-        found.append(Family({axis: scales for axis in AXES if len(scales := _along(axis, alike, sweep)) > 1}))
-    if not all(family.recipes for family in found):
+        found.append(Ladder({axis: scales for axis in AXES if len(scales := _along(axis, alike, sweep)) > 1}))
+    if not all(ladder.recipes for ladder in found):
         reason = (
             "a coordinate check needs two widths at one depth, or two depths at one width; "
             "try --set width=[32,64,128] --set depth=2"
@@ -56,7 +56,7 @@ def families_of(sweep: Sweep, learning_rate: float | None) -> list[Family]:
 
 def check_families(
     sweep: Sweep,
-    found: Sequence[Family],
+    ladders: Sequence[Ladder],
     device: torch.device,
     steps: int,
     seeds: int,
@@ -66,10 +66,10 @@ def check_families(
     with tempfile.TemporaryDirectory() as scratch:
         source = materialise(sweep.corpus, Path(scratch))
         checks = []
-        for family in found:
-            one = family.one
-            family_name = f"{one.shape.architecture} {one.optimizer} {one.parametrization}"
-            note(f"{family_name}: {steps} steps, {seeds} seeds")
+        for ladder in ladders:
+            one = ladder.one
+            family = family_of(one)
+            note(f"{family.title}: {steps} steps, {seeds} seeds")
             # The smallest shape stands on both axes and is trained once.
             measured = {
                 recipe: measure(
@@ -79,17 +79,15 @@ def check_families(
                     steps,
                     PROBE_SEQUENCES,
                 )
-                for recipe in {r: None for recipes in family.recipes.values() for r in recipes.values()}
+                for recipe in {r: None for recipes in ladder.recipes.values() for r in recipes.values()}
             }
             rows: list[Row] = []
-            for axis, recipes in family.recipes.items():
+            for axis, recipes in ladder.recipes.items():
                 along = {scale: measured[recipe] for scale, recipe in recipes.items()}
                 rows += _rows(axis, one.parametrization, along)
             checks.append(
                 Check(
-                    architecture=one.shape.architecture,
-                    optimizer=one.optimizer,
-                    parametrization=one.parametrization,
+                    family=family,
                     learning_rate=one.learning_rate,
                     steps=steps,
                     seeds=seeds,

@@ -13,6 +13,7 @@ from ...models.data.batches import Batches
 from ...models.data.corpus import materialise
 from ...models.layers.learnable import merged
 from ...models.parametrization.rules import ParameterRule, is_norm_scaled, parameter_rules
+from ...models.recipe.family import Family, family_of
 from ...models.recipe.recipe import Recipe, differing_field
 from ...models.training.checkpoint import NoKeeper
 from ...models.training.loop import GroupTraining
@@ -81,12 +82,11 @@ def _groups(sweep: Sweep, recipe: Recipe, plan: Plan) -> dict[str, list[Recipe]]
 
 
 def _families(sweep: Sweep) -> list[Recipe]:
-    """One recipe per architecture, optimizer and parametrization."""
-    found: dict[tuple[str, str, str], Recipe] = {}
+    """One recipe per family."""
+    found: dict[Family, Recipe] = {}
     for trial in sweep.expansion.trials:
         recipe = replace(recipe_of(trial), seed=0)
-        key = (recipe.shape.architecture, recipe.optimizer, recipe.parametrization)
-        held = found.setdefault(key, recipe)
+        held = found.setdefault(family_of(recipe), recipe)
         if held != recipe:
             name = differing_field(held, recipe)
             reason = f"takes several values; give one, such as --set {name}={held.point()[name]}"
@@ -113,9 +113,7 @@ def _probed(
         )
         curves.append(Curve(multipliers=placement, points=_measured(group, plan.seeds, batches, device)))
     return Probe(
-        architecture=recipe.shape.architecture,
-        optimizer=recipe.optimizer,
-        parametrization=recipe.parametrization,
+        family=family_of(recipe),
         part=plan.part,
         steps=recipe.steps,
         seeds=plan.seeds,

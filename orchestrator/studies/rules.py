@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from ...models.parametrization.rules import ParameterRule, multipliers, ratios, rules_by_pattern
+from ...models.parametrization.rules import ParameterRule, forward_multipliers, ratios, rules_by_pattern
+from ...models.recipe.family import Family, family_of
 from ...models.recipe.recipe import Recipe
 from ...results.report.console import stdout
 
@@ -25,13 +26,13 @@ PLAIN_WIDTH = 170
 
 
 def families(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """The largest shape of each (architecture, optimizer, parametrization), in the sweep's order."""
-    largest: dict[tuple[str, str, str], Recipe] = {}
+    """The largest shape of each family, in the sweep's order."""
+    largest: dict[Family, Recipe] = {}
     for recipe in recipes:
-        key = (recipe.shape.architecture, recipe.optimizer, recipe.parametrization)
-        held = largest.get(key)
+        family = family_of(recipe)
+        held = largest.get(family)
         if held is None or (recipe.shape.width, recipe.shape.depth) > (held.shape.width, held.shape.depth):
-            largest[key] = recipe
+            largest[family] = recipe
     return list(largest.values())
 
 
@@ -62,14 +63,12 @@ def print_families(recipes: Sequence[Recipe], style: str) -> None:
 def family_object(recipe: Recipe) -> dict[str, Any]:
     m_w, m_l = ratios(recipe)
     return {
-        "architecture": recipe.shape.architecture,
-        "optimizer": recipe.optimizer,
-        "parametrization": recipe.parametrization,
+        **family_of(recipe)._asdict(),
         "width": recipe.shape.width,
         "depth": recipe.shape.depth,
         "width_ratio": m_w,
         "depth_ratio": m_l,
-        "multipliers": {site.value: value for site, value in multipliers(recipe).items()},
+        "multipliers": {site.value: value for site, value in forward_multipliers(recipe).items()},
         "parameters": [
             {
                 "name": rule.parameter.pattern,
@@ -90,7 +89,7 @@ def family_object(recipe: Recipe) -> dict[str, Any]:
 
 def _title(recipe: Recipe) -> str:
     m_w, m_l = ratios(recipe)
-    family = f"{recipe.shape.architecture}, {recipe.optimizer}, {recipe.parametrization}"
+    family = ", ".join(name for name in family_of(recipe) if name)
     return (
         f"{family}: width {recipe.shape.width} (m_W = {m_w:g}), depth {recipe.shape.depth} (m_L = {m_l:g}), "
         f"base learning rate {recipe.learning_rate:g}"
@@ -99,7 +98,7 @@ def _title(recipe: Recipe) -> str:
 
 def _sites(recipe: Recipe) -> str:
     return "forward multipliers: " + ", ".join(
-        f"{site.value} {value:.4g}" for site, value in multipliers(recipe).items()
+        f"{site.value} {value:.4g}" for site, value in forward_multipliers(recipe).items()
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.recipe.family import Family
 from ..statistics.interval import student
 
 TOLERANCE = 0.25
@@ -49,9 +50,7 @@ class Row:
 class Check:
     """The coordinate check of one family of trials."""
 
-    architecture: str
-    optimizer: str
-    parametrization: str
+    family: Family
     learning_rate: float
     steps: int
     seeds: int
@@ -59,7 +58,7 @@ class Check:
 
     @property
     def title(self) -> str:
-        return f"{self.architecture} {self.optimizer} {self.parametrization}"
+        return self.family.title
 
     @property
     def failures(self) -> tuple[Row, ...]:
@@ -110,8 +109,14 @@ def coordcheck_object(checks: Sequence[Check]) -> dict[str, Any]:
         "schema": COORDCHECK_SCHEMA,
         "tolerance": TOLERANCE,
         "passed": all(check.passed for check in checks),
-        "checks": [{**asdict(check), "passed": check.passed} for check in checks],
+        "checks": [_check_object(check) for check in checks],
     }
+
+
+def _check_object(check: Check) -> dict[str, Any]:
+    known = asdict(check)
+    del known["family"]
+    return {**check.family._asdict(), **known, "passed": check.passed}
 
 
 def checks_from_object(record: Any) -> tuple[Check, ...]:  # noqa: ANN401 - parsed JSON
@@ -124,8 +129,10 @@ def checks_from_object(record: Any) -> tuple[Check, ...]:  # noqa: ANN401 - pars
             {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
             for row in entry["rows"]
         ]
-        known = {name: value for name, value in entry.items() if name not in ("rows", "passed")}
-        checks.append(Check(**known, rows=tuple(Row(**row) for row in rows)))
+        family = Family(*(entry[name] for name in Family._fields))
+        left = {*Family._fields, "rows", "passed"}
+        known = {name: value for name, value in entry.items() if name not in left}
+        checks.append(Check(family=family, **known, rows=tuple(Row(**row) for row in rows)))
     return tuple(checks)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...models.recipe.family import Family
+
 PROBE_SCHEMA = 1
 MIN_DEGRADATION = 0.05
 """Nats: where less is lost without multipliers, there is nothing to keep, and seeds decide."""
@@ -46,11 +48,9 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One family: architecture, optimizer and parametrization, with all placements that were tried."""
+    """One family, with all placements that were tried."""
 
-    architecture: str
-    optimizer: str
-    parametrization: str
+    family: Family
     part: str
     steps: int
     seeds: int
@@ -58,7 +58,7 @@ class Probe:
 
     @property
     def title(self) -> str:
-        return f"{self.architecture} {self.optimizer} {self.parametrization}, {self.part}"
+        return f"{self.family.title}, {self.part}"
 
     def kept(self, curve: Curve) -> float | None:
         """The share of the degradation without multipliers that is left with them; None where that is less
@@ -77,9 +77,11 @@ def probe_object(probes: Sequence[Probe]) -> dict[str, Any]:
 
 
 def _object(probe: Probe) -> dict[str, Any]:
-    names = ("architecture", "optimizer", "parametrization", "part", "steps", "seeds")
     return {
-        **{name: getattr(probe, name) for name in names},
+        **probe.family._asdict(),
+        "part": probe.part,
+        "steps": probe.steps,
+        "seeds": probe.seeds,
         "curves": [
             {
                 "multipliers": curve.multipliers,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
 from ..statistics.drift import ScaleOptimum
 from ..statistics.optimum import POSITION_OCTAVES, Interval
-from .comparison import FAMILY, Comparison
+from .comparison import Comparison
 
 
 class ChoiceError(Fault):
@@ -28,9 +28,8 @@ def choose(comparisons: Sequence[Comparison], **wanted: str | None) -> Compariso
     swept = [c for c in comparisons if c.hyperparameter == "learning_rate"]
     if not swept:
         raise ChoiceError("no learning rate was swept here; an export needs one with at least 3 values")
-    fitting = [
-        c for c in swept if all(value is None or getattr(c, name) == value for name, value in wanted.items())
-    ]
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    fitting = [c for c in swept if asked.items() <= c.family._asdict().items()]
     families = _families(fitting)
     if len(families) != 1:
         problem = "several families fit" if families else "no family fits"
@@ -67,5 +66,5 @@ def usable_optima(comparison: Comparison) -> list[ScaleOptimum]:
 
 def _families(comparisons: Sequence[Comparison]) -> list[str]:
     """The options that pick each family."""
-    named = [[(name, getattr(c, name)) for name in FAMILY] for c in comparisons]
+    named = [c.family._asdict().items() for c in comparisons]
     return sorted({" ".join(f"--{name} {value}" for name, value in one if value) for one in named})

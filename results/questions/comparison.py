@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ...models.recipe.family import Family
 from ...models.recipe.recipe import FIELDS
 from ..statistics.curve import Curve, Floats, Truths, curve_of
 from ..statistics.drift import Drift, judge
@@ -15,10 +16,9 @@ from ..store.schema import BEFORE, POINT, UNKNOWN_BEFORE
 
 SCALE_AXES = tuple(name for name, field in FIELDS.items() if field.setting.scale)
 HYPERPARAMETERS = tuple(name for name, field in FIELDS.items() if field.setting.tuned)
-FAMILY = ("architecture", "optimizer", "parametrization")
 NOT_COORDINATES = {
     "trial_id", "job_id", "sweep", "seed", "status", "diverged_step", "initial_loss", "loss", "accuracy",
-    "train_loss", "parameters", "tokens", "flops", "seconds", "device", *FAMILY,
+    "train_loss", "parameters", "tokens", "flops", "seconds", "device", *Family._fields,
 }  # fmt: skip
 INTEGERS = {column.name for column in POINT if pa.types.is_integer(column.type)}
 MIN_SWEPT = 3
@@ -26,11 +26,9 @@ MIN_SWEPT = 3
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One family of curves along one scale axis: same architecture, optimizer and parametrization."""
+    """The curves of one family along one scale axis."""
 
-    architecture: str | None
-    optimizer: str | None
-    parametrization: str | None
+    family: Family
     axis: str
     hyperparameter: str
     fixed: dict[str, Any]
@@ -40,8 +38,7 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        parts = [self.architecture, self.optimizer, self.parametrization]
-        return " ".join(part for part in parts if part)
+        return self.family.title
 
 
 def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison]:
@@ -50,15 +47,15 @@ def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison
     Further columns that an import brought along are kept in the store but never split a curve.
     """
     found: list[Comparison] = []
-    for family in families(rows, known_columns):
-        members = family.members
-        axes = [axis for axis in SCALE_AXES if axis in family.varying and members[axis].nunique() > 1]
+    for entry in family_rows(rows, known_columns):
+        members = entry.members
+        axes = [axis for axis in SCALE_AXES if axis in entry.varying and members[axis].nunique() > 1]
         for axis in axes or ["width"]:
             for hyperparameter in _leading(members, swept(members)):
                 found += _scaling(
                     [
-                        _judged(family, axis, hyperparameter, fixed, group, curves)
-                        for fixed, group in split(family, (axis,), hyperparameter)
+                        _judged(entry.family, axis, hyperparameter, fixed, group, curves)
+                        for fixed, group in split(entry, (axis,), hyperparameter)
                         if (curves := curves_along(group, axis, hyperparameter))
                     ]
                 )
@@ -66,21 +63,20 @@ def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """The rows of one architecture, optimizer and parametrization, and the coordinates that vary in them."""
+class FamilyRows:
+    """The rows of one family, and the coordinates that vary in them."""
 
-    names: tuple[Any, Any, Any]
+    family: Family
     members: pd.DataFrame
     varying: tuple[str, ...]
 
 
-def families(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[Family]:
+def family_rows(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[FamilyRows]:
     """The rows by family."""
     coordinates = [name for name in known_columns if name in rows and name not in NOT_COORDINATES]
-    for names, members in filled(rows).groupby(list(FAMILY), dropna=False, sort=False):
+    for names, members in filled(rows).groupby(list(Family._fields), dropna=False, sort=False):
         varying = [name for name in coordinates if members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1]
-        architecture, optimizer, parametrization = (_none(value) for value in names)
-        yield Family((architecture, optimizer, parametrization), members, tuple(varying))
+        yield FamilyRows(Family(*map(_none, names)), members, tuple(varying))
 
 
 def filled(rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,13 +85,13 @@ def filled(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def split(
-    family: Family, axes: Sequence[str], hyperparameter: str
+    found: FamilyRows, axes: Sequence[str], hyperparameter: str
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """The rows by what else varies: what is the same in each group, and the group."""
-    members = family.members
+    members = found.members
     fixed_names = [
         name
-        for name in family.varying
+        for name in found.varying
         if name not in (*axes, hyperparameter) and not _follows(members, name, axes, hyperparameter)
     ]
     groups = members.groupby(fixed_names, dropna=False, sort=True) if fixed_names else [((), members)]
@@ -112,7 +108,7 @@ def _judged(
     curves: Sequence[Curve],
 ) -> Comparison:
     accuracy = _accuracies(group, axis, hyperparameter)
-    return Comparison(*family.names, axis, hyperparameter, fixed, judge(curves), accuracy)
+    return Comparison(family, axis, hyperparameter, fixed, judge(curves), accuracy)
 
 
 def _accuracies(group: pd.DataFrame, axis: str, hyperparameter: str) -> dict[float, float]:
@@ -128,10 +124,10 @@ def _order(comparison: Comparison) -> tuple[object, ...]:
     return (
         comparison.axis,
         comparison.hyperparameter,
-        comparison.architecture or "",
-        comparison.optimizer or "",
-        comparison.parametrization != "sp",
-        comparison.parametrization or "",
+        comparison.family.architecture or "",
+        comparison.family.optimizer or "",
+        comparison.family.parametrization != "sp",
+        comparison.family.parametrization or "",
     )
 
 

@@ -1,7 +1,7 @@
 """Two comparisons against each other: which keeps its optimum better, and which reaches the lower loss.
 
-Pairs share seeds, and with them batches and initial draws, so losses are compared seed by seed where two
-or more are shared; elsewhere, and for slopes and penalties, the draws of both fits are subtracted.
+Within one sweep equal seeds are equal batches, so the losses of a pair are compared seed by seed. Between two
+sweeps, and for slopes and penalties, the draws of both fits are subtracted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,12 @@ from typing import Literal
 
 import numpy as np
 
-from ..statistics.curve import Curve, Floats
-from ..statistics.interval import percentiles, student
-from ..statistics.optimum import Fit
+from ...models.recipe.family import Family
+from ..statistics.curve import Floats
+from ..statistics.interval import percentiles
+from ..statistics.paired import difference, independent
 from ..statistics.verdict import Estimate
-from .comparison import FAMILY, Comparison
+from .comparison import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,10 @@ def contrasts(first: Sequence[Comparison], second: Sequence[Comparison] | None =
     closest pairs between two reports.
     """
     pairs = _within(first) if second is None else _between(first, second)
-    return [contrast(one, other) for one, other in pairs]
+    return [_contrast(one, other, paired=second is None) for one, other in pairs]
 
 
-def contrast(first: Comparison, second: Comparison) -> Contrast:
+def _contrast(first: Comparison, second: Comparison, paired: bool) -> Contrast:
     penalty = _difference(
         first.drift.penalty, second.drift.penalty, first.drift.penalty_R, second.drift.penalty_R
     )
@@ -61,7 +62,7 @@ def contrast(first: Comparison, second: Comparison) -> Contrast:
         _differs(first, second) or ("sweep",),
         _size_difference(first, second),
         penalty,
-        tuple(_loss_differences(first, second)),
+        tuple(_loss_differences(first, second, paired)),
         _better(penalty),
     )
 
@@ -91,7 +92,7 @@ def _comparable(one: Comparison, other: Comparison) -> bool:
 
 
 def _differs(one: Comparison, other: Comparison) -> tuple[str, ...]:
-    names = [name for name in FAMILY if getattr(one, name) != getattr(other, name)]
+    names = [name for name in Family._fields if getattr(one.family, name) != getattr(other.family, name)]
     shared = sorted({*one.fixed} & {*other.fixed})
     return (*names, *(name for name in shared if one.fixed[name] != other.fixed[name]))
 
@@ -103,7 +104,7 @@ def _difference(
     if first is None or second is None or first_R is None or second_R is None:
         return None
     value = second.value - first.value
-    low, high = percentiles(shuffled(second_R) - first_R, value)
+    low, high = percentiles(independent(second_R) - first_R, value)
     open_low, open_high = first.interval[1] is None, second.interval[1] is None
     return Estimate(value, (None if open_low else low, None if open_high else high))
 
@@ -113,45 +114,16 @@ def _size_difference(first: Comparison, second: Comparison) -> Estimate | None:
     if one.slope is None or other.slope is None or one.slope_R is None or other.slope_R is None:
         return None
     value = abs(other.slope.value) - abs(one.slope.value)
-    return Estimate(value, percentiles(np.abs(shuffled(other.slope_R)) - np.abs(one.slope_R), value))
+    return Estimate(value, percentiles(np.abs(independent(other.slope_R)) - np.abs(one.slope_R), value))
 
 
-def shuffled(values_R: Floats) -> Floats:
-    """The two fits' draws come from one stream of random numbers: unpaired, they are independent."""
-    return np.random.default_rng(3).permutation(values_R)
-
-
-def _loss_differences(first: Comparison, second: Comparison) -> Iterator[LossDifference]:
-    fits = {fit.curve.scale: fit for fit in first.drift.family.fits}
-    pairs = [(fits[fit.curve.scale], fit) for fit in second.drift.family.fits if fit.curve.scale in fits]
-    for one, other in pairs:
-        if not one.usable or not other.usable or one.loss is None or other.loss is None:
-            continue
-        value = other.loss - one.loss
-        paired = _paired(one, other)
-        if len(paired) > 1:
-            reach = student(len(paired) - 1) * float(paired.std(ddof=1)) / len(paired) ** 0.5
-            interval = value - reach, value + reach
-        else:
-            interval = percentiles(shuffled(other.loss_R) - one.loss_R, value)
-        yield LossDifference(one.curve.scale, Estimate(value, interval), len(paired))
-
-
-def _paired(one: Fit, other: Fit) -> Floats:
-    """Differences of the shared seeds' losses, each at the value nearest to its own optimum."""
-    first, second = _at_best(one), _at_best(other)
-    shared = sorted({*first} & {*second})
-    return np.array([second[seed] - first[seed] for seed in shared])
-
-
-def _at_best(fit: Fit) -> dict[float, float]:
-    curve: Curve = fit.curve
-    assert fit.vertex is not None
-    nearest = int(np.argmin(np.where(curve.usable, np.abs(curve.x - fit.vertex), np.inf)))
-    column = curve.losses_SP[:, nearest]
-    return {
-        float(seed): float(loss) for seed, loss in zip(curve.seeds, column, strict=True) if np.isfinite(loss)
-    }
+def _loss_differences(first: Comparison, second: Comparison, paired: bool) -> Iterator[LossDifference]:
+    fits = {fit.curve.scale: fit for fit in first.drift.fitted.fits if fit.usable}
+    for fit in second.drift.fitted.fits:
+        if fit.usable and fit.curve.scale in fits:
+            found = difference(fits[fit.curve.scale], fit, paired)
+            estimate = Estimate(found.loss, percentiles(found.loss_R, found.loss))
+            yield LossDifference(fit.curve.scale, estimate, found.pairs)
 
 
 def _better(penalty: Estimate | None) -> Literal["first", "second"] | None:

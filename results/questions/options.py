@@ -14,12 +14,11 @@ import numpy as np
 
 from ..statistics.curve import Floats
 from ..statistics.interval import percentiles
-from ..statistics.optimum import POSITION_OCTAVES, Fit
-from ..statistics.paired import Difference, paired_difference
+from ..statistics.optimum import POSITION_OCTAVES
+from ..statistics.paired import Difference, difference
 from ..statistics.verdict import Estimate
 from ..store.schema import BEFORE
-from .comparison import FAMILY, HYPERPARAMETERS, SCALE_AXES, Comparison
-from .contrast import shuffled
+from .comparison import HYPERPARAMETERS, SCALE_AXES, Comparison
 
 Survival = Literal["survives", "moves", "inconclusive"]
 
@@ -76,8 +75,7 @@ def option_shifts(comparisons: Sequence[Comparison]) -> list[OptionShift]:
 def _rest(comparison: Comparison, option: str) -> tuple[Any, ...]:
     """What else must be equal."""
     fixed = tuple(sorted((name, repr(value)) for name, value in without(option, comparison).items()))
-    names = tuple(getattr(comparison, name) for name in FAMILY)
-    return (*names, comparison.axis, comparison.hyperparameter, fixed)
+    return (comparison.family, comparison.axis, comparison.hyperparameter, fixed)
 
 
 def _pairs(option: str, members: Sequence[Comparison]) -> Iterator[tuple[Comparison, Comparison]]:
@@ -90,13 +88,13 @@ def _pairs(option: str, members: Sequence[Comparison]) -> Iterator[tuple[Compari
 
 
 def _shift(option: str, reference: Comparison, other: Comparison) -> OptionShift:
-    fits = {fit.curve.scale: fit for fit in reference.drift.family.fits if fit.usable}
+    fits = {fit.curve.scale: fit for fit in reference.drift.fitted.fits if fit.usable}
     pairs = [
         (fits[fit.curve.scale], fit)
-        for fit in other.drift.family.fits
+        for fit in other.drift.fitted.fits
         if fit.usable and fit.curve.scale in fits
     ]
-    differences = [_difference(one, two) for one, two in pairs]
+    differences = [difference(one, two, paired=True) for one, two in pairs]
     mean, mean_R = _pooled(differences)
     last = differences[-1] if differences else None
     return OptionShift(
@@ -112,20 +110,6 @@ def _shift(option: str, reference: Comparison, other: Comparison) -> OptionShift
         shift=None if mean_R is None else Estimate(mean, percentiles(mean_R, mean)),
         loss=None if last is None else Estimate(last.loss, percentiles(last.loss_R, last.loss)),
         verdict="inconclusive" if mean_R is None else _verdict(mean, mean_R),
-    )
-
-
-def _difference(one: Fit, two: Fit) -> Difference:
-    """Of one scale: paired by the seeds that are shared, else of two fits that know nothing of each other."""
-    if (paired := paired_difference(one, two)) is not None:
-        return paired
-    assert one.vertex is not None and two.vertex is not None and one.loss is not None and two.loss is not None
-    assert one.vertex_R is not None and two.vertex_R is not None
-    return Difference(
-        two.vertex - one.vertex,
-        shuffled(two.vertex_R) - one.vertex_R,
-        two.loss - one.loss,
-        shuffled(two.loss_R) - one.loss_R,
     )
 
 

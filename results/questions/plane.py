@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...models.recipe.family import Family
 from ..statistics.curve import Curve
 from ..statistics.drift import smaller_half, transfer_penalty
 from ..statistics.interval import inflation, percentiles
 from ..statistics.optimum import POSITION_OCTAVES, Fit, fit_family
 from ..statistics.verdict import Estimate
-from .comparison import Runs, families, split, swept
+from .comparison import Runs, family_rows, split, swept
 
 MIN_CELLS = 4
 
@@ -48,9 +49,7 @@ class Plane:
 class Joint:
     """One family's plane."""
 
-    architecture: str | None
-    optimizer: str | None
-    parametrization: str | None
+    family: Family
     hyperparameter: str
     fixed: dict[str, Any]
     plane: Plane
@@ -59,11 +58,11 @@ class Joint:
 def joint(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Joint]:
     """The planes of all families that vary width and depth, neither as a function of the other."""
     found = []
-    for family in families(rows, known_columns):
-        if not {"width", "depth"} <= {*family.varying}:
+    for entry in family_rows(rows, known_columns):
+        if not {"width", "depth"} <= {*entry.varying}:
             continue
-        for hyperparameter in swept(family.members):
-            for fixed, group in split(family, ("width", "depth"), hyperparameter):
+        for hyperparameter in swept(entry.members):
+            for fixed, group in split(entry, ("width", "depth"), hyperparameter):
                 runs = Runs.of(group, hyperparameter)
                 sizes = group[["width", "depth"]].fillna(0).to_numpy(dtype=int)
                 curves = {
@@ -72,21 +71,21 @@ def joint(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Joint]:
                 }
                 plane = fit_plane(curves)
                 if plane is not None:
-                    found.append(Joint(*family.names, hyperparameter, fixed, plane))
+                    found.append(Joint(entry.family, hyperparameter, fixed, plane))
     return found
 
 
 def fit_plane(curves: Mapping[tuple[int, int], Curve]) -> Plane | None:
     """The plane of curves by (width, depth); None where the cells do not span one."""
     sizes = sorted(curves, key=lambda size: (size[0] ** 2 * size[1], size))
-    family = fit_family([curves[size] for size in sizes])
-    usable = [(size, fit) for size, fit in zip(sizes, family.fits, strict=True) if fit.usable]
+    fitted = fit_family([curves[size] for size in sizes])
+    usable = [(size, fit) for size, fit in zip(sizes, fitted.fits, strict=True) if fit.usable]
     if not _spans([size for size, _ in usable]):
         return None
     slopes, misfit = _slopes([size for size, _ in usable], [fit for _, fit in usable])
     widest, deepest = max(width for width, _ in sizes), max(depth for _, depth in sizes)
     has_largest = sizes[-1] == (widest, deepest)
-    penalty = transfer_penalty(family, smaller_half(family.fits))[0] if has_largest else None
+    penalty = transfer_penalty(fitted, smaller_half(fitted.fits))[0] if has_largest else None
     cells = [Cell(*size, fit.vertex) for size, fit in usable if fit.vertex is not None]
     return Plane(slopes, misfit, penalty, tuple(cells))
 

@@ -62,7 +62,7 @@ def suggestion(comparisons: Sequence[Comparison]) -> list[Wanted]:
 
 def _finer(comparison: Comparison, target: float, finest: float) -> Iterator[Wanted]:
     drift = comparison.drift
-    for fit, optimum in zip(drift.family.fits, drift.optima, strict=True):
+    for fit, optimum in zip(drift.fitted.fits, drift.optima, strict=True):
         values, why = _points(fit, optimum, target, finest)
         if values:
             yield Wanted(comparison, fit.curve.scale, tuple(sorted(values)), why, fit.curve.scale)
@@ -117,17 +117,17 @@ def _halved(fit: Fit, optimum: ScaleOptimum, finest: float) -> list[float]:
 def _further_scales(comparison: Comparison) -> Iterator[Wanted]:
     """Half of the smallest scale's doublings below it: the cheapest model that has not been measured."""
     drift = comparison.drift
-    fits = [fit for fit in drift.family.fits if fit.usable]
+    fits = [fit for fit in drift.fitted.fits if fit.usable]
     if len(fits) >= MIN_SCALES or not fits:
         return
     smallest = fits[0].curve
-    wanted = smallest.scale / 2 if smallest.scale >= 16 else drift.family.fits[-1].curve.scale * 2
+    wanted = smallest.scale / 2 if smallest.scale >= 16 else drift.fitted.fits[-1].curve.scale * 2
     values = tuple(float(x) for x in smallest.x[smallest.usable])
     yield Wanted(comparison, wanted, values, f"{len(fits)} usable scales", smallest.scale)
 
 
 def _further_seed(comparison: Comparison) -> Iterator[Wanted]:
-    for fit in comparison.drift.family.fits:
+    for fit in comparison.drift.fitted.fits:
         if fit.usable:
             values = tuple(float(x) for x in fit.curve.x[fit.window])
             yield Wanted(comparison, fit.curve.scale, values, "noise", fit.curve.scale, new_seed=True)

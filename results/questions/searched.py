@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .comparison import families
+from ...models.recipe.family import Family
+from .comparison import family_rows
 
 NEAR_NATS = 0.02
 """Points this close to the best are as good as it: their ranges say how well a value is known."""
@@ -20,9 +21,7 @@ class Searched:
     `near` are the lowest and highest values among the points within NEAR_NATS of the best.
     """
 
-    architecture: str | None
-    optimizer: str | None
-    parametrization: str | None
+    family: Family
     fixed: dict[str, Any]
     points: int
     diverged: int
@@ -36,14 +35,14 @@ def best_of_searches(
 ) -> list[Searched]:
     """One entry per cell, in the order of the families; cells where all diverged are left out."""
     found = []
-    for family in families(rows, known_columns):
-        varying = [name for name in family.varying if name not in searched]
-        found += _cells(family.names, family.members, varying, searched)
+    for entry in family_rows(rows, known_columns):
+        varying = [name for name in entry.varying if name not in searched]
+        found += _cells(entry.family, entry.members, varying, searched)
     return found
 
 
 def _cells(
-    names: tuple[Any, Any, Any], members: pd.DataFrame, varying: Sequence[str], searched: Sequence[str]
+    family: Family, members: pd.DataFrame, varying: Sequence[str], searched: Sequence[str]
 ) -> list[Searched]:
     found = []
     groups = members.groupby(list(varying), dropna=False) if varying else [((), members)]
@@ -56,7 +55,7 @@ def _cells(
         near = table[table["loss"] <= table["loss"].iloc[0] + NEAR_NATS]
         found.append(
             Searched(
-                *names,
+                family,
                 fixed={name: _plain(value) for name, value in zip(varying, key, strict=True)},
                 points=len(points),
                 diverged=len(points) - len(finished),

@@ -179,7 +179,7 @@ def _curve_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def _fitted_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """The quartic over its window."""
     rows = []
-    for fit in comparison.drift.family.fits:
+    for fit in comparison.drift.fitted.fits:
         if fit.shape is None:
             continue
         grid = fit.curve.x[fit.window]
@@ -196,7 +196,7 @@ def _optimum_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "panel": words.label(comparison),
             "label": words.label(comparison),
             "group": words.group(comparison),
-            "parametrization": comparison.parametrization or "–",
+            "parametrization": comparison.family.parametrization or "–",
             "scale": optimum.scale,
             "log2_scale": float(np.log2(optimum.scale)),
             "x": optimum.log2_optimum,

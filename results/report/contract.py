@@ -28,7 +28,7 @@ def report_object(
         "schema": REPORT_SCHEMA,
         "comparisons": [comparison_object(c) for c in comparisons],
         "joint": [_joint_object(entry) for entry in joint],
-        "searches": [asdict(entry) for entry in searches],
+        "searches": [_search_object(entry) for entry in searches],
         "options": [_option_object(entry) for entry in options],
     }
 
@@ -39,7 +39,7 @@ def _option_object(entry: OptionShift) -> dict[str, Any]:
         "option": entry.option,
         "reference": entry.reference,
         "value": entry.value,
-        **{name: getattr(one, name) for name in ("architecture", "optimizer", "parametrization")},
+        **one.family._asdict(),
         "axis": one.axis,
         "hyperparameter": one.hyperparameter,
         "fixed": entry.fixed,
@@ -53,12 +53,16 @@ def _option_object(entry: OptionShift) -> dict[str, Any]:
     }
 
 
+def _search_object(entry: Searched) -> dict[str, Any]:
+    known = asdict(entry)
+    del known["family"]
+    return {**entry.family._asdict(), **known}
+
+
 def _joint_object(entry: Joint) -> dict[str, Any]:
     plane = entry.plane
     return {
-        "architecture": entry.architecture,
-        "optimizer": entry.optimizer,
-        "parametrization": entry.parametrization,
+        **entry.family._asdict(),
         "hyperparameter": entry.hyperparameter,
         "fixed": entry.fixed,
         "slopes": {
@@ -101,16 +105,14 @@ def _contrast_object(entry: Contrast) -> dict[str, Any]:
 
 
 def _named(comparison: Comparison) -> dict[str, Any]:
-    names = ("architecture", "optimizer", "parametrization", "fixed")
-    return {**{name: getattr(comparison, name) for name in names}, "verdict": comparison.drift.verdict}
+    family = comparison.family._asdict()
+    return {**family, "fixed": comparison.fixed, "verdict": comparison.drift.verdict}
 
 
 def comparison_object(comparison: Comparison) -> dict[str, Any]:
     drift = comparison.drift
     return {
-        "architecture": comparison.architecture,
-        "optimizer": comparison.optimizer,
-        "parametrization": comparison.parametrization,
+        **comparison.family._asdict(),
         "axis": comparison.axis,
         "hyperparameter": comparison.hyperparameter,
         "fixed": comparison.fixed,

@@ -63,7 +63,7 @@ def write_probes(probes: Sequence[Probe], name: str, folder: Path) -> list[Path]
 
 
 def _stem(probe: Probe) -> str:
-    return f"{probe.architecture}-{probe.optimizer}-{probe.parametrization}-{probe.part}"
+    return "-".join([*filter(None, probe.family), probe.part])
 
 
 def _chart(probe: Probe) -> alt.TopLevelMixin:

@@ -115,7 +115,7 @@ def _law_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def _names(comparison: Comparison) -> dict[str, str]:
     return {
         "label": words.label(comparison),
-        "parametrization": comparison.parametrization or "–",
+        "parametrization": comparison.family.parametrization or "–",
         "group": words.group(comparison),
     }
 

@@ -9,8 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import vl_convert
-
+from . import vega
 from .drawing import drawn
 
 
@@ -40,7 +39,7 @@ def shell(title: str, body: str, pictures: Mapping[str, Mapping[str, Any]]) -> s
         "style": _text("page.css"),
         "body": body,
         "specs": json.dumps(pictures).replace("<", "\\u003c"),
-        "library": _library(),
+        "library": vega.script(),
     }
     return filled("shell.html", parts)
 
@@ -52,10 +51,3 @@ def filled(template: str, parts: Mapping[str, str]) -> str:
 
 def _text(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _library() -> str:
-    """Vega, Vega-Lite and vega-embed; without a snippet of its own the bundle sets window.vegaEmbed."""
-    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
-    # Nothing but the end tag can end the script; any other "</" may be part of a regular expression.
-    return bundle.replace("</script", "<\\/script")

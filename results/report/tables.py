@@ -152,7 +152,7 @@ def _lowest_asymptotes(family: Sequence[Comparison]) -> dict[str, float]:
 def joint_table(joint: Sequence[Joint]) -> Table:
     rows = [
         [
-            words.family(entry.architecture, entry.optimizer, entry.parametrization, entry.fixed),
+            words.family_label(entry.family, entry.fixed),
             words.readable(entry.hyperparameter),
             *(_estimate(entry.plane.slopes[axis]) for axis in ("width", "depth")),
             words.number(entry.plane.misfit, 2),
@@ -184,16 +184,14 @@ def contrast_table(contrasts: Sequence[Contrast]) -> Table:
         "best loss at the largest",
         "transfers",
     ]
-    return Table(
-        "One against the other, seed by seed", columns, rows, "Second minus first: below 0 is better."
-    )
+    return Table("One against the other", columns, rows, "Second minus first: below 0 is better.")
 
 
 def search_table(searches: Sequence[Searched]) -> Table:
     names = list(dict.fromkeys(name for entry in searches for name in entry.best))
     rows = [
         [
-            words.family(entry.architecture, entry.optimizer, entry.parametrization, entry.fixed),
+            words.family_label(entry.family, entry.fixed),
             f"{entry.points}, {entry.diverged} diverged",
             f"{entry.loss:.4f}",
             *(

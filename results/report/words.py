@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from ...models.recipe.family import Family
 from ..questions.comparison import Comparison
 from ..questions.options import OptionShift
 from ..statistics.curve import Curve
@@ -74,22 +75,17 @@ def optimum(entry: ScaleOptimum) -> str:
 
 def label(comparison: Comparison) -> str:
     """Which trials, without what is compared: unique within one report."""
-    c = comparison
-    return family(c.architecture, c.optimizer, c.parametrization, c.fixed)
+    return family_label(comparison.family, comparison.fixed)
 
 
-def family(
-    architecture: str | None, optimizer: str | None, parametrization: str | None, fixed: Mapping[str, object]
-) -> str:
-    title = " ".join(part for part in (architecture, optimizer, parametrization) if part)
+def family_label(family: Family, fixed: Mapping[str, object]) -> str:
     told = ", ".join(f"{name} {told_value(value)}" for name, value in fixed.items())
-    return f"{title} ({told})" if told else title
+    return f"{family.title} ({told})" if told else family.title
 
 
 def option_family(entry: OptionShift) -> str:
     """Which trials an option is compared on, without the option."""
-    one = entry.reference_of
-    return family(one.architecture, one.optimizer, one.parametrization, entry.fixed)
+    return family_label(entry.reference_of.family, entry.fixed)
 
 
 def told_value(value: object) -> str:
@@ -101,7 +97,7 @@ def told_value(value: object) -> str:
 
 def group(comparison: Comparison) -> str:
     """What parametrizations are compared within."""
-    named = " ".join(part for part in (comparison.architecture, comparison.optimizer) if part)
+    named = " ".join(part for part in (comparison.family.architecture, comparison.family.optimizer) if part)
     return named or comparison.title
 
 

@@ -13,7 +13,7 @@ from .curve import Curve, Floats, Truths
 from .interval import inflation, percentiles
 from .optimum import (
     POSITION_OCTAVES,
-    Family,
+    FamilyFit,
     Fit,
     Interval,
     Status,
@@ -57,7 +57,7 @@ class Drift:
     """
 
     optima: tuple[ScaleOptimum, ...]
-    family: Family
+    fitted: FamilyFit
     slope: Estimate | None
     slope_bounds: tuple[float, float] | None  # 90 %, for the two one-sided tests
     shift: Estimate | None
@@ -72,25 +72,25 @@ class Drift:
 
     @property
     def curves(self) -> tuple[Curve, ...]:
-        return tuple(fit.curve for fit in self.family.fits)
+        return tuple(fit.curve for fit in self.fitted.fits)
 
     @property
     def noise_nats(self) -> float:
-        return self.family.noise_nats
+        return self.fitted.noise_nats
 
 
 def judge(curves: Sequence[Curve]) -> Drift:
     """Optimum per scale, slope, transfer penalty and verdict of curves ordered by scale."""
-    family = fit_family(curves)
-    fits = family.fits
+    fitted = fit_family(curves)
+    fits = fitted.fits
     usable = [index for index, fit in enumerate(fits) if fit.usable]
     slope, bounds, slope_R = _slope([fits[index] for index in usable])
-    penalty, transferred, penalty_R = transfer_penalty(family, smaller_half(fits))
-    smallest, *_ = transfer_penalty(family, usable[:1])
+    penalty, transferred, penalty_R = transfer_penalty(fitted, smaller_half(fits))
+    smallest, *_ = transfer_penalty(fitted, usable[:1])
     verdict, reasons = decide(fits, slope, bounds, penalty)
     return Drift(
-        optima=tuple(_scale_optimum(fit, family.noise_nats) for fit in fits),
-        family=family,
+        optima=tuple(_scale_optimum(fit, fitted.noise_nats) for fit in fits),
+        fitted=fitted,
         slope=slope,
         slope_bounds=bounds,
         shift=_shift([fits[index] for index in usable]),
@@ -157,14 +157,14 @@ def smaller_half(fits: Sequence[Fit]) -> list[int]:
 
 
 def transfer_penalty(
-    family: Family, chosen_on: Sequence[int]
+    fitted: FamilyFit, chosen_on: Sequence[int]
 ) -> tuple[Estimate | None, float | None, Floats | None]:
     """Loss at the largest scale at the value chosen on other scales, minus its own minimum.
 
     Also that value, and the penalty's draws. The upper end is None where the largest scale diverges at
     that value, or where its own minimum is beyond the grid: then only the lower end is known.
     """
-    fits = family.fits
+    fits = fitted.fits
     largest = fits[-1] if fits else None
     if not chosen_on or largest is None or largest.loss is None or chosen_on[0] == len(fits) - 1:
         return None, None, None
@@ -177,7 +177,7 @@ def transfer_penalty(
     point, bounded = _excess(largest, np.array([chosen]), drawn=False)
     drawn_R, bounded_R = _excess(largest, chosen_R, drawn=True)
     outside = ~_within(largest, chosen_R)
-    noise_R = np.random.default_rng(2).normal(0, family.noise_nats, DRAWS)
+    noise_R = np.random.default_rng(2).normal(0, fitted.noise_nats, DRAWS)
     drawn_R = np.maximum(drawn_R + outside * noise_R, 0.0)
     value = float(point[0])
     low, high = percentiles(drawn_R, value)

@@ -78,23 +78,23 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class FamilyFit:
     """The fits of all curves of a family, and the standard deviation of one run around them."""
 
     fits: tuple[Fit, ...]
     noise_nats: float
 
 
-def fit_family(curves: Sequence[Curve]) -> Family:
+def fit_family(curves: Sequence[Curve]) -> FamilyFit:
     """Fits all curves together; what cannot be fitted says why by its status."""
     fits = [_placed(curve) for curve in curves]
     usable = [index for index, fit in enumerate(fits) if fit.usable]
     if not usable:
-        return Family(tuple(fits), NOISE_NATS)
+        return FamilyFit(tuple(fits), NOISE_NATS)
     quartics, noise = posterior([_points(fits[index]) for index in usable])
     for index, fitted in zip(usable, quartics, strict=True):
         fits[index] = _fitted(fits[index], fitted)
-    return Family(tuple(fits), noise)
+    return FamilyFit(tuple(fits), noise)
 
 
 def optimum_interval(fit: Fit, noise: float) -> Interval | None:

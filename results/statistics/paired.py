@@ -1,7 +1,9 @@
-"""Two loss curves of the same seeds: how far the minimum of one lies from that of the other.
+"""Two loss curves of one scale: how far the minimum of one lies from that of the other, and how much lower.
 
-Trials that share a seed share batches and first values, and most of their noise with them. So the difference
-of the two curves is fitted, and added to the fit of the first.
+Trials of one sweep that share a seed share batches and first values, and most of their noise with them.
+Where both minima lie in both fits' windows, the difference of the two curves is fitted and added to the fit
+of the first. Where they lie apart, losses are subtracted seed by seed, each at its curve's own minimum.
+Curves without shared seeds know nothing of each other: their draws are subtracted.
 
 S seeds, P values, R draws, C coefficients, F places looked at
 """
@@ -22,24 +24,70 @@ FLOOR_NATS = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The second's minimum minus the first's: `shift` in octaves, `loss` in nats, each with its draws."""
+    """The second's minimum minus the first's: `shift` in octaves, `loss` in nats, each with its draws.
+
+    `pairs` of seeds behind it: 0 where the two were not paired.
+    """
 
     shift: float
     shift_R: Floats
     loss: float
     loss_R: Floats
+    pairs: int
 
 
-def paired_difference(one: Fit, two: Fit) -> Difference | None:
-    """None where too few seeds and values are shared, or where the second's minimum is not among them."""
-    if one.shape is None or one.shape_RC is None or not two.usable:
+def difference(one: Fit, two: Fit, paired: bool) -> Difference:
+    """Of two usable fits; `paired` where equal seeds are equal batches, as within one sweep."""
+    fitted = _fitted_difference(one, two) if paired else None
+    if fitted is not None:
+        return fitted
+    assert one.vertex is not None and two.vertex is not None and one.loss is not None and two.loss is not None
+    assert one.vertex_R is not None and two.vertex_R is not None
+    loss_R = independent(two.loss_R) - one.loss_R
+    loss_S = _at_own_minima(one, two) if paired else np.empty(0)
+    if len(loss_S) > 1:
+        error = float(loss_S.std(ddof=1)) / len(loss_S) ** 0.5
+        heavy_R = np.random.default_rng(6).standard_t(len(loss_S) - 1, DRAWS)
+        loss_R = two.loss - one.loss + error * heavy_R
+    return Difference(
+        two.vertex - one.vertex,
+        independent(two.vertex_R) - one.vertex_R,
+        two.loss - one.loss,
+        loss_R,
+        len(loss_S) if len(loss_S) > 1 else 0,
+    )
+
+
+def independent(values_R: Floats) -> Floats:
+    """Draws of one fit in another order: all fits draw from one stream of random numbers."""
+    return np.random.default_rng(3).permutation(values_R)
+
+
+def _at_own_minima(one: Fit, two: Fit) -> Floats:
+    """By shared seed: the second's loss minus the first's, each at the value nearest to its own minimum."""
+    first, second = _nearest_losses(one), _nearest_losses(two)
+    return np.array([second[seed] - first[seed] for seed in sorted({*first} & {*second})])
+
+
+def _nearest_losses(fit: Fit) -> dict[float, float]:
+    """By seed."""
+    curve = fit.curve
+    assert fit.vertex is not None
+    nearest = int(np.argmin(np.where(curve.usable, np.abs(curve.x - fit.vertex), np.inf)))
+    losses = zip(curve.seeds, curve.losses_SP[:, nearest], strict=True)
+    return {float(seed): float(loss) for seed, loss in losses if np.isfinite(loss)}
+
+
+def _fitted_difference(one: Fit, two: Fit) -> Difference | None:
+    """None where too few seeds and values are shared, or where a minimum lies outside the other's window."""
+    if one.shape is None or one.shape_RC is None or not (_holds(one, two) and _holds(two, one)):
         return None
     x, delta_SP = _shared(one, two)
     if delta_SP.shape[0] * (len(x) - 1) - 2 < MIN_FREEDOM:
         return None
     t = x - one.center
-    offset, error = _offset(delta_SP)
-    bend, bend_R2 = _bend(t, delta_SP)
+    bend, bend_R2, left = _bend(t, delta_SP)
+    offset, error = _offset(delta_SP, left)
     noise = np.random.default_rng(4).standard_normal(DRAWS)
     place = np.linspace(t[0], t[-1], PLACES)
     middle = np.array([t.mean(), (t**2).mean()])  # the offset is that of the values' mean
@@ -54,7 +102,14 @@ def paired_difference(one: Fit, two: Fit) -> Difference | None:
         minima_R.second - minima_R.first,
         float(minima.loss[0]),
         minima_R.loss,
+        len(delta_SP),
     )
+
+
+def _holds(fit: Fit, other: Fit) -> bool:
+    """Whether the other's minimum lies in the fit's window."""
+    x = fit.curve.x[fit.window]
+    return other.vertex is not None and bool(x[0] <= other.vertex <= x[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +138,17 @@ def _shared(one: Fit, two: Fit) -> tuple[Floats, Floats]:
     return values[kept], delta_SP[:, kept].reshape(len(seeds), -1)
 
 
-def _offset(delta_SP: Floats) -> tuple[float, float]:
-    """The mean difference and its standard error: over seeds, where there are several."""
+def _offset(delta_SP: Floats, left: float) -> tuple[float, float]:
+    """The mean difference and its standard error: over seeds, where there are several, and at least that of
+    what tilt and curvature leave over."""
     means = delta_SP.mean(axis=1)
     scatter = means.std(ddof=1) / len(means) ** 0.5 if len(means) > 1 else 0.0
-    within = delta_SP.std() / delta_SP.size**0.5
-    return float(means.mean()), float(max(scatter, within, FLOOR_NATS))
+    return float(means.mean()), float(max(scatter, left / delta_SP.size**0.5))
 
 
-def _bend(t: Floats, delta_SP: Floats) -> tuple[Floats, Floats]:
-    """Tilt and curvature of the difference, the seeds' own offsets left out, and draws, [R, 2]."""
+def _bend(t: Floats, delta_SP: Floats) -> tuple[Floats, Floats, float]:
+    """Tilt and curvature of the difference, the seeds' own offsets left out, their draws, [R, 2], and the
+    standard deviation of what they leave over."""
     design = np.stack([t, t**2], axis=1)
     design = np.tile(design - design.mean(axis=0), (len(delta_SP), 1))
     centred = (delta_SP - delta_SP.mean(axis=1, keepdims=True)).ravel()
@@ -103,4 +159,4 @@ def _bend(t: Floats, delta_SP: Floats) -> tuple[Floats, Floats]:
     generator = np.random.default_rng(5)
     heavy_R = np.sqrt(freedom / generator.chisquare(freedom, DRAWS))  # Student's t, as the noise is estimated
     normal_R2 = generator.standard_normal((DRAWS, 2)) @ np.linalg.cholesky(inverse).T
-    return bend, bend + scale * heavy_R[:, None] * normal_R2
+    return bend, bend + scale * heavy_R[:, None] * normal_R2, scale

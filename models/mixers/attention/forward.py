@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers.forward_multiplier import Factor, scaled
 from ...layers.linear import projection
-from ...layers.multiplier import Multiplier, scaled
 from ...layers.norm import norm
 from ...layers.positions import rotate
 from ...layers.trace import Trace
@@ -20,7 +20,12 @@ from .declaration import kv_head_count
 
 
 def attention(
-    x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape, scale: Multiplier, trace: Trace
+    x_KBTD: Tensor,
+    parameters: Mapping[str, Tensor],
+    name: str,
+    shape: Shape,
+    scale: Factor,
+    trace: Trace,
 ) -> Tensor:
     """Multi-head attention, [K, B, T, D]. `scale` is the whole factor on the logits.
 

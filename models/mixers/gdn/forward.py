@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers.forward_multiplier import Factor, scaled
 from ...layers.linear import projection
-from ...layers.multiplier import Multiplier, scaled
 from ...layers.norm import NORM_EPS
 from ...layers.precision import autocast
 from ...layers.trace import Trace
@@ -20,7 +20,12 @@ from .delta_rule import chunked_delta_rule
 
 
 def gated_deltanet(
-    x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape, state: Multiplier, trace: Trace
+    x_KBTD: Tensor,
+    parameters: Mapping[str, Tensor],
+    name: str,
+    shape: Shape,
+    state: Factor,
+    trace: Trace,
 ) -> Tensor:
     """[K, B, T, D]. `state` multiplies o = S q before its norm.
 

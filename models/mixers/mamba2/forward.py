@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers.forward_multiplier import Factor, scaled
 from ...layers.linear import projection
-from ...layers.multiplier import Multiplier, scaled
 from ...layers.norm import norm
 from ...layers.precision import autocast
 from ...layers.trace import Trace
@@ -24,7 +24,7 @@ def mamba2(
     parameters: Mapping[str, Tensor],
     name: str,
     shape: Shape,
-    scores: Multiplier,
+    scores: Factor,
     trace: Trace,
 ) -> Tensor:
     """[K, B, T, D]. `scores` multiplies C . B.

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Multiplier = Tensor | float
+Factor = Tensor | float
 
 
-def multiplier(values: Sequence[float], device: torch.device) -> Multiplier:
+def factor_of(values: Sequence[float], device: torch.device) -> Factor:
     """The trials' values as [K], or as a plain number where they agree: always so with one trial."""
     if len(set(values)) == 1:
         return values[0]
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
-def scaled(x_K: Tensor, factor: Multiplier) -> Tensor:
+def scaled(x_K: Tensor, factor: Factor) -> Tensor:
     """Each trial's slice of x times its factor, in x's own precision; a common factor of 1 costs nothing."""
     if isinstance(factor, Tensor):
         # Multiplied in the factor's precision: in bf16 it would be rounded, but a common one is not.
