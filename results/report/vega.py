@@ -6,6 +6,7 @@ Bundling it takes seconds, so it is kept in the user's cache, under the version 
 import hashlib
 import os
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import vl_convert
@@ -15,18 +16,18 @@ from ...models.files.place import replace
 
 def script() -> str:
     """Without a snippet of its own the bundle sets window.vegaEmbed."""
-    folder, version = _cache(), vl_convert.__version__
-    for path in folder.glob(f"vega-{version}-*.js") if folder else ():
+    folder, start = _cache(), f"vega-{version('vl-convert-python')}"
+    for path in folder.glob(f"{start}-*.js") if folder else ():
         with suppress(OSError):
             held = path.read_bytes()
-            if path.name == _name(version, held):
+            if path.name == _name(start, held):
                 return held.decode()
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
     # Nothing but the end tag can end the script; any other "</" may be part of a regular expression.
     text = bundle.replace("</script", "<\\/script")
     with suppress(OSError):  # of a home that cannot be written to
         if folder:
-            replace(folder / _name(version, text.encode()), text.encode())
+            replace(folder / _name(start, text.encode()), text.encode())
     return text
 
 
@@ -38,5 +39,5 @@ def _cache() -> Path | None:
         return None
 
 
-def _name(version: str, content: bytes) -> str:
-    return f"vega-{version}-{hashlib.sha256(content).hexdigest()[:16]}.js"
+def _name(start: str, content: bytes) -> str:
+    return f"{start}-{hashlib.sha256(content).hexdigest()[:16]}.js"
