@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test test-clusters test-all check
+.PHONY: quickstart test test-all test-here test-ray test-slurm check
 
 quickstart: $(VENV)/installed
 	$(BIN)/mutransfer run quickstart
@@ -14,12 +14,18 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --ignore tests/cluster -m "not slow"
 
-test-clusters: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 0 tests/cluster
-
-# Tests of a cluster mostly wait: Ray's and Slurm's run one after the other beside all others.
+# Tests on clusters mostly wait, so they run beside the others; each part's output comes when it is done.
 test-all: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n $$(($$(nproc) + 2)) --dist loadgroup
+	$(MAKE) --jobs 3 --output-sync=target test-here test-ray test-slurm
+
+test-here:
+	$(BIN)/python -m pytest --ignore tests/cluster
+
+test-ray:
+	$(BIN)/python -m pytest -n 0 tests/cluster/test_ray.py
+
+test-slurm:
+	$(BIN)/python -m pytest -n 0 tests/cluster/test_slurm.py
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

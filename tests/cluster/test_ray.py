@@ -13,7 +13,6 @@ from many_jobs import TESTS, Sweep, assert_complete, many
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("ray"),  # one at a time: each test has a cluster
     # Ray's own: sockets and processes that it leaves to the garbage collector.
     pytest.mark.filterwarnings("ignore"),
 ]

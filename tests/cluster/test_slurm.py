@@ -19,7 +19,6 @@ from slurm_cluster import SlurmCluster
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("slurm"),  # one cluster for all
     pytest.mark.skipif(os.environ.get("MUTRANSFER_SLURM") != "1", reason="MUTRANSFER_SLURM=1 starts a Slurm"),
 ]
 
