@@ -168,7 +168,8 @@ def called(words: Sequence[str], folder: Path) -> Finished:
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 300) -> None:
+    """Waits, however slow the machine is, unless it hangs."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"

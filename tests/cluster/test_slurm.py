@@ -172,7 +172,7 @@ def test_a_dead_node_is_replaced(cluster: SlurmCluster, tmp_path: Path) -> None:
     slurm = OnSlurm(cluster, many(tmp_path, range(400, 416), rates=1))
     slurm.sweep.plan(step_seconds=0.1)
     with slurm.start("--checkpoint-every", "1") as driver:
-        wait_until(lambda: begun(slurm.sweep, 16), 120)
+        wait_until(lambda: begun(slurm.sweep, 16))
         time.sleep(3)
         lost = [job for job in slurm.running() if slurm.node_of(job) == "n2"]
         assert lost
@@ -193,10 +193,10 @@ def test_a_node_thought_dead_does_not_count_twice(cluster: SlurmCluster, tmp_pat
     slurm.sweep.plan(step_seconds=0.1)
     cluster.must("scontrol", "update", "nodename=n1", "state=drain", "reason=test")  # all on n2 at first
     with slurm.start("--checkpoint-every", "1") as driver:
-        wait_until(lambda: begun(slurm.sweep, 4), 120)
+        wait_until(lambda: begun(slurm.sweep, 4))
         cluster.stop_node("n2")
         cluster.must("scontrol", "update", "nodename=n1", "state=resume")
-        wait_until(lambda: begun(slurm.sweep, 8), 180)  # the same jobs, on the other node
+        wait_until(lambda: begun(slurm.sweep, 8))  # the same jobs, on the other node
         time.sleep(6)  # three heartbeats, in which the old processes find their successors
         cluster.start_node("n2")
         _, said = driver.communicate(timeout=300)
@@ -255,14 +255,14 @@ def test_cancel_empties_the_queue(cluster: SlurmCluster, tmp_path: Path) -> None
     assert slurm.run("--no-wait").returncode == 0
     wait_until(lambda: begun(slurm.sweep, 4))
     assert slurm.ask("cancel").returncode == 0
-    wait_until(lambda: slurm.queue() == [], 20)
+    wait_until(lambda: slurm.queue() == [])
     with slurm.start() as driver:
         wait_until(lambda: begun(slurm.sweep, 8))
         driver.kill()
     cancelled = slurm.ask("cancel")
     assert cancelled.returncode == 0, cancelled.stderr
     assert "no driver was running; 4 jobs of a scheduler were cancelled" in cancelled.stdout
-    wait_until(lambda: slurm.queue() == [], 20)
+    wait_until(lambda: slurm.queue() == [])
     slurm.sweep.plan()
     assert slurm.run().returncode == 0
     assert_complete(slurm.sweep, 8)
