@@ -142,14 +142,21 @@ def test_a_killed_worker_is_replaced(sweep_file: Path, tmp_path: Path) -> None:
     assert len(trial_ids(directory)) == 12
 
 
+def _interruptible() -> None:
+    """Where the tests run in a shell's background, SIGINT is ignored, and so it would be in the driver."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_saves_and_exits_130(sweep_file: Path, tmp_path: Path, number: signal.Signals) -> None:
     directory = tmp_path / "out"
     words = arguments("run", str(sweep_file), "--out", str(directory), "--set", "steps=100000")
-    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as driver:
+    with subprocess.Popen(
+        words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=_interruptible
+    ) as driver:
         wait_until(lambda: list(directory.glob("jobs/*/log.txt")))
         driver.send_signal(number)
-        _, messages = driver.communicate(timeout=60)
+        _, messages = driver.communicate(timeout=300)
     assert driver.returncode == 130
     assert "interrupted; what is finished is kept" in messages
     assert "Traceback" not in messages
