@@ -32,6 +32,13 @@ class BaseSpec(Section):
     depth: int = Field(gt=0)
 
 
+class ToleranceSpec(Section):
+    """What a transfer may cost before the verdict says that it does: the stricter of the two (verdict.md)."""
+
+    nats: float = Field(default=0.05, gt=0)
+    doublings: float = Field(default=0.25, gt=0)
+
+
 class SweepSpec(Section):
     """One sweep file. `axes` hold the values of each axis, log ranges already expanded."""
 
@@ -45,6 +52,7 @@ class SweepSpec(Section):
     slurm: SlurmSpec = SlurmSpec()
     search: SearchSpec | None = None
     refine: RefineSpec | None = None
+    tolerance: ToleranceSpec | None = None
 
 
 def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]:

@@ -7,8 +7,10 @@ import numpy as np
 
 from mutransfer.results.statistics.curve import Curve, Floats, curve_of
 from mutransfer.results.statistics.drift import Drift, judge
+from mutransfer.results.statistics.tolerance import Tolerance
 
 COARSE, FINE = np.arange(-10.0, -0.5), np.arange(-9.0, -1.4, 0.5)
+FIVE, DENSE = np.arange(-7.0, -2.5), np.arange(-8.0, -2.0, 0.3)
 
 
 def lopsided(u: Floats) -> Floats:
@@ -40,7 +42,12 @@ SHAPES: dict[str, Callable[[Floats], Floats]] = {
 
 @dataclass(frozen=True)
 class Truth:
-    """A family of curves: `slope` in octaves per doubling, `noise` of one run in nats."""
+    """A family of curves: `slope` in octaves per doubling, `noise` of one run in nats.
+
+    `depth` is the height of a wall one octave from the optimum, roughly: 0.1 nats by default. `lean_changes`:
+    the left wall is the steeper at the smallest scale and the right one at the largest. `seed_tilt`: seeds
+    have optima of their own, by a tilt of so many nats per octave. `unit` multiplies all losses.
+    """
 
     shape: str = "lopsided"
     slope: float = 0.0
@@ -48,33 +55,68 @@ class Truth:
     seeds: int = 1
     grid: tuple[float, ...] = tuple(COARSE)
     scales: int = 4
+    depth: float = 0.1
     diverges_at: float = np.inf  # octaves above the optimum
+    blows_up: bool = False  # and ends 4 nats too high there, finite
     spikes: int = 0  # runs that ended 0.5 nats too high
     trim: int = 0  # points that the grid's lower end lacks
+    censored: int = 0  # scales whose grid ends below their optimum
+    all_diverge: bool = False  # at the largest scale
+    lean_changes: bool = False
+    seed_tilt: float = 0.0
+    unit: float = 1.0
+
+    def height(self, index: int, u: Floats) -> Floats:
+        """Above the scale's lowest loss, u octaves from its optimum."""
+        if not self.lean_changes:
+            return self.depth / 0.1 * SHAPES[self.shape](u)
+        share = index / (self.scales - 1)
+        return self.depth / 0.1 * (share * steepening(u) + (1 - share) * steepening(-u))
 
 
-def draw(truth: Truth, generator: np.random.Generator) -> tuple[list[float], list[Curve]]:
-    """The true optima and the curves that were measured. Scales differ in curvature by up to 15 %."""
+@dataclass(frozen=True)
+class Drawn:
+    """The true optima, the measured curves, and what a value costs at the largest scale in truth."""
+
+    optima: list[float]
+    curves: list[Curve]
+    cost: Callable[[float], float]
+
+
+def draw(truth: Truth, generator: np.random.Generator) -> Drawn:
+    """Scales differ in curvature by up to 15 %."""
     grid = np.array(truth.grid)[truth.trim :]
     start = generator.uniform(-5.5, -4.5)
     optima, curves = [], []
     for index in range(truth.scales):
         optimum = start + truth.slope * index
         steep = generator.uniform(0.85, 1.15)
-        y = 3 - 0.2 * index + steep * SHAPES[truth.shape](grid - optimum)
-        shape = (truth.seeds, len(grid))
+        x = grid[grid <= optimum - 0.2] if index < truth.censored else grid
+        y = 3 - 0.2 * index + steep * truth.height(index, x - optimum)
+        shape = (truth.seeds, len(x))
         runs = y + truth.noise * generator.standard_normal(shape)
-        runs = runs + 0.02 * generator.standard_normal((truth.seeds, 1))
+        runs = runs + 2 * truth.noise * generator.standard_normal((truth.seeds, 1))
+        runs = runs + truth.seed_tilt * generator.standard_normal((truth.seeds, 1)) * (x - optimum)
         for _ in range(truth.spikes):
-            runs[generator.integers(truth.seeds), generator.integers(len(grid))] += 0.5
-        diverged = np.broadcast_to(grid - optimum > truth.diverges_at, shape)
-        losses = np.where(diverged, np.nan, runs)
-        curves.append(curve_of(32.0 * 2**index, grid, np.arange(float(truth.seeds)), losses, diverged))
+            runs[generator.integers(truth.seeds), generator.integers(len(x))] += 0.5
+        gone = np.broadcast_to(x - optimum > truth.diverges_at, shape)
+        gone = gone | (truth.all_diverge and index == truth.scales - 1)
+        runs = np.where(gone, 7 + generator.uniform(0, 0.4, shape) if truth.blows_up else np.nan, runs)
+        diverged = gone & (not truth.blows_up)
+        curves.append(
+            curve_of(32.0 * 2**index, x, np.arange(float(truth.seeds)), truth.unit * runs, diverged)
+        )
         optima.append(optimum)
-    return optima, curves
+
+    def cost(value: float) -> float:
+        u = value - optimum
+        beyond = u > truth.diverges_at or truth.all_diverge
+        return np.inf if beyond else truth.unit * steep * float(truth.height(index, np.array(u)))
+
+    return Drawn(optima, curves, cost)
 
 
-def drifts(truth: Truth, sweeps: int, seed: int = 1) -> list[tuple[list[float], Drift]]:
+def drifts(truth: Truth, sweeps: int, seed: int = 1) -> list[tuple[Drawn, Drift]]:
     generator = np.random.default_rng(seed)
     drawn = [draw(truth, generator) for _ in range(sweeps)]
-    return [(optima, judge(curves)) for optima, curves in drawn]
+    return [(one, judge(one.curves, Tolerance(0.05 * truth.unit))) for one in drawn]

@@ -38,15 +38,15 @@ def test_a_stable_optimum_is_averaged(recipe: Callable[..., Recipe]) -> None:
     comparison = choose(compared(rows(recipe, [-5, -5.2, -5.1, -5.3])))
     assert comparison.drift.verdict == "stable"
     value, interval = tuned_log2(comparison)
-    assert value == pytest.approx(-5.15, abs=1e-6)
+    assert value == pytest.approx(-5.15, abs=0.02)
     assert interval[0] is not None and interval[1] is not None
-    assert interval[0] <= -5.35 and interval[1] >= -4.95
+    assert interval[0] <= -5.3 and interval[1] >= -5.0
 
 
 def test_a_drifting_optimum_is_taken_from_the_largest(recipe: Callable[..., Recipe]) -> None:
     comparison = choose(compared(rows(recipe, [-4, -5, -6, -7], parametrization="sp")))
     assert comparison.drift.verdict == "drifts"
-    assert tuned_log2(comparison)[0] == pytest.approx(-7, abs=1e-6)
+    assert tuned_log2(comparison)[0] == pytest.approx(-7, abs=0.02)
 
 
 def test_several_families_are_listed(recipe: Callable[..., Recipe]) -> None:

@@ -35,16 +35,30 @@ def report(
         Path | None,
         typer.Option(help="Write a sweep file with the trials that would settle what is inconclusive."),
     ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, metavar="NATS", help="What transferring may cost. Default: the sweep's, or 0.05."
+        ),
+    ] = None,
+    tolerance_doublings: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="SHARE",
+            help="And what share of what a doubling of the scale brings. Default: the sweep's, or 0.25.",
+        ),
+    ] = None,
 ) -> None:
     """Say whether the optimum is stable across scale; write report.html, pictures and report.md."""
     from ...results.report.contract import report_object
     from ...results.report.markdown import markdown
     from ...results.report.page import write_report
     from ...results.report.terminal import print_report
-    from ..evidence.gather import gather
+    from ..evidence.gather import asked, gather
     from ..run.progress import warn
 
-    evidence = gather(directories)
+    evidence = gather(directories, asked(directories, tolerance, tolerance_doublings))
     for problem in evidence.problems:
         warn(problem)
     content = evidence.content

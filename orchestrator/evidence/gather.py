@@ -3,8 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -19,6 +20,7 @@ from ...results.questions.options import option_shifts
 from ...results.questions.plane import joint
 from ...results.questions.searched import best_of_searches
 from ...results.report.content import Content
+from ...results.statistics.tolerance import Tolerance
 from ...results.store.schema import coordinate_names
 from ...results.store.store import finished_trials, publish_table, read_rows
 from ..record.directory import DirectoryError, SweepDirectory
@@ -41,8 +43,11 @@ class Evidence:
     problems: tuple[str, ...]
 
 
-def gather(directories: Sequence[Path]) -> Evidence:
-    """Reads the directories. Raises DirectoryError for one that is no sweep; broken files are named."""
+def gather(directories: Sequence[Path], tolerance: Tolerance | None = None) -> Evidence:
+    """Reads the directories; a tolerance of None is that of the first sweep file that gives one.
+
+    Raises DirectoryError for one that is no sweep; broken files are named.
+    """
     tables, problems, names, runs = [], [], [], []
     checks: list[Check] = []
     of_grids: set[str] = set()
@@ -80,7 +85,9 @@ def gather(directories: Sequence[Path]) -> Evidence:
     if rows.empty:
         problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
     facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
-    return Evidence(rows, _content(rows, coordinates, searches, of_grids, checks, facts), tuple(problems))
+    tolerance = tolerance or next(filter(None, map(asked_tolerance, directories)), None)
+    content = _content(rows, coordinates, searches, of_grids, checks, facts, tolerance)
+    return Evidence(rows, content, tuple(problems))
 
 
 def _content(
@@ -90,11 +97,12 @@ def _content(
     of_grids: set[str],
     checks: Sequence[Check],
     facts: Facts,
+    tolerance: Tolerance | None,
 ) -> Content:
     """What the rows say: comparisons of the grids, and the best of each search."""
     searched = {trial for _, ids in searches for trial in ids} - of_grids
     grid = rows[~rows["trial_id"].isin(searched)]
-    comparisons = compare(grid, coordinates) if len(grid) else []
+    comparisons = compare(grid, coordinates, tolerance) if len(grid) else []
     best = [
         entry
         for space, ids in searches
@@ -119,10 +127,29 @@ def _checks(path: Path) -> tuple[Check, ...]:
 def searched_fields(path: Path) -> list[str]:
     """The hyperparameters that a sweep searches, by its resolved file; none where there is no search."""
     try:
-        values = YAML(typ="safe").load((path / "sweep.yaml").read_text(encoding="utf-8"))
-        return list(values["search"]["space"])
+        return list(_resolved(path)["search"]["space"])
     except (OSError, YAMLError, KeyError, TypeError):
         return []
+
+
+def asked_tolerance(path: Path) -> Tolerance | None:
+    """Of a sweep's resolved file; None where it gives none."""
+    try:
+        return Tolerance(**{name: float(value) for name, value in _resolved(path)["tolerance"].items()})
+    except (OSError, YAMLError, KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def asked(directories: Sequence[Path], nats: float | None, doublings: float | None) -> Tolerance | None:
+    """What the command line says, the rest as the first sweep file that gives a tolerance; None: nothing."""
+    given = {name: value for name, value in (("nats", nats), ("doublings", doublings)) if value is not None}
+    if not given:
+        return None
+    return replace(next(filter(None, map(asked_tolerance, directories)), Tolerance()), **given)
+
+
+def _resolved(path: Path) -> Any:  # noqa: ANN401 - parsed YAML
+    return YAML(typ="safe").load((path / "sweep.yaml").read_text(encoding="utf-8"))
 
 
 def all_trials(directories: Sequence[Path], out: Path) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...models.recipe.recipe import Recipe
 from ...results.questions.comparison import Comparison
-from ...results.statistics.optimum import Interval
+from ...results.statistics.interval import Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
 from ..statistics.drift import ScaleOptimum
-from ..statistics.optimum import POSITION_OCTAVES, Interval
+from ..statistics.interval import Interval
+from ..statistics.optimum import POSITION_OCTAVES
 from .comparison import Comparison
 
 

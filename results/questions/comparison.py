@@ -12,6 +12,7 @@ from ...models.recipe.family import Family
 from ...models.recipe.recipe import FIELDS
 from ..statistics.curve import Curve, Floats, Truths, curve_of
 from ..statistics.drift import Drift, judge
+from ..statistics.tolerance import Tolerance
 from ..store.schema import BEFORE, POINT, UNKNOWN_BEFORE
 
 SCALE_AXES = tuple(name for name, field in FIELDS.items() if field.setting.scale)
@@ -41,7 +42,9 @@ class Comparison:
         return self.family.title
 
 
-def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison]:
+def compare(
+    rows: pd.DataFrame, known_columns: Sequence[str], tolerance: Tolerance | None = None
+) -> list[Comparison]:
     """All comparisons that the rows support; `known_columns` are those that may tell trials apart.
 
     Further columns that an import brought along are kept in the store but never split a curve.
@@ -54,7 +57,7 @@ def compare(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Comparison
             for hyperparameter in _leading(members, swept(members)):
                 found += _scaling(
                     [
-                        _judged(entry.family, axis, hyperparameter, fixed, group, curves)
+                        _judged(entry.family, axis, hyperparameter, fixed, group, judge(curves, tolerance))
                         for fixed, group in split(entry, (axis,), hyperparameter)
                         if (curves := curves_along(group, axis, hyperparameter))
                     ]
@@ -105,10 +108,10 @@ def _judged(
     hyperparameter: str,
     fixed: dict[str, Any],
     group: pd.DataFrame,
-    curves: Sequence[Curve],
+    drift: Drift,
 ) -> Comparison:
     accuracy = _accuracies(group, axis, hyperparameter)
-    return Comparison(family, axis, hyperparameter, fixed, judge(curves), accuracy)
+    return Comparison(family, axis, hyperparameter, fixed, drift, accuracy)
 
 
 def _accuracies(group: pd.DataFrame, axis: str, hyperparameter: str) -> dict[float, float]:

@@ -13,9 +13,8 @@ import numpy as np
 
 from ...models.recipe.family import Family
 from ..statistics.curve import Floats
-from ..statistics.interval import percentiles
+from ..statistics.interval import Estimate, percentiles
 from ..statistics.paired import difference, independent
-from ..statistics.verdict import Estimate
 from .comparison import Comparison
 
 
@@ -53,9 +52,7 @@ def contrasts(first: Sequence[Comparison], second: Sequence[Comparison] | None =
 
 
 def _contrast(first: Comparison, second: Comparison, paired: bool) -> Contrast:
-    penalty = _difference(
-        first.drift.penalty, second.drift.penalty, first.drift.penalty_R, second.drift.penalty_R
-    )
+    penalty = _difference(first.drift.penalty, second.drift.penalty, _least(first), _least(second))
     return Contrast(
         first,
         second,
@@ -103,6 +100,8 @@ def _difference(
     """With a side open where either of the two is not bounded."""
     if first is None or second is None or first_R is None or second_R is None:
         return None
+    if not (np.isfinite(first_R).all() and np.isfinite(second_R).all()):
+        return None  # one of the two diverges where it is transferred to: the verdicts say it all
     value = second.value - first.value
     low, high = percentiles(independent(second_R) - first_R, value)
     open_low, open_high = first.interval[1] is None, second.interval[1] is None
@@ -111,10 +110,16 @@ def _difference(
 
 def _size_difference(first: Comparison, second: Comparison) -> Estimate | None:
     one, other = first.drift, second.drift
-    if one.slope is None or other.slope is None or one.slope_R is None or other.slope_R is None:
+    if one.line is None or other.line is None:
         return None
-    value = abs(other.slope.value) - abs(one.slope.value)
-    return Estimate(value, percentiles(np.abs(independent(other.slope_R)) - np.abs(one.slope_R), value))
+    value = abs(other.line.estimate.value) - abs(one.line.estimate.value)
+    drawn_R = np.abs(independent(other.line.slope_R)) - np.abs(one.line.slope_R)
+    return Estimate(value, percentiles(drawn_R, value))
+
+
+def _least(comparison: Comparison) -> Floats | None:
+    transfer = comparison.drift.transfer
+    return None if transfer is None else transfer.least_R
 
 
 def _loss_differences(first: Comparison, second: Comparison, paired: bool) -> Iterator[LossDifference]:

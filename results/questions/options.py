@@ -13,10 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ..statistics.curve import Floats
-from ..statistics.interval import percentiles
+from ..statistics.interval import Estimate, percentiles
 from ..statistics.optimum import POSITION_OCTAVES
 from ..statistics.paired import Difference, difference
-from ..statistics.verdict import Estimate
 from ..store.schema import BEFORE
 from .comparison import HYPERPARAMETERS, SCALE_AXES, Comparison
 

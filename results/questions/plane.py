@@ -13,10 +13,9 @@ import pandas as pd
 
 from ...models.recipe.family import Family
 from ..statistics.curve import Curve
-from ..statistics.drift import smaller_half, transfer_penalty
-from ..statistics.interval import inflation, percentiles
+from ..statistics.interval import Estimate, inflation, percentiles
 from ..statistics.optimum import POSITION_OCTAVES, Fit, fit_family
-from ..statistics.verdict import Estimate
+from ..statistics.penalty import smaller_half, transfer_penalty
 from .comparison import Runs, family_rows, split, swept
 
 MIN_CELLS = 4
@@ -85,9 +84,9 @@ def fit_plane(curves: Mapping[tuple[int, int], Curve]) -> Plane | None:
     slopes, misfit = _slopes([size for size, _ in usable], [fit for _, fit in usable])
     widest, deepest = max(width for width, _ in sizes), max(depth for _, depth in sizes)
     has_largest = sizes[-1] == (widest, deepest)
-    penalty = transfer_penalty(fitted, smaller_half(fitted.fits))[0] if has_largest else None
+    transfer = transfer_penalty(fitted.fits, smaller_half(fitted.fits)) if has_largest else None
     cells = [Cell(*size, fit.vertex) for size, fit in usable if fit.vertex is not None]
-    return Plane(slopes, misfit, penalty, tuple(cells))
+    return Plane(slopes, misfit, None if transfer is None else transfer.estimate, tuple(cells))
 
 
 def _spans(sizes: Sequence[tuple[int, int]]) -> bool:

@@ -18,6 +18,8 @@ from .comparison import Comparison
 
 FINEST_OCTAVES = 0.25
 """Points nearer than this to their neighbours say little that another seed would not say better."""
+NEAR_OCTAVES = 2.0
+"""One more seed is trained this near to an optimum."""
 SETTLED_OCTAVES = 0.15
 """Half an interval narrower than this does not keep a verdict open."""
 
@@ -128,6 +130,7 @@ def _further_scales(comparison: Comparison) -> Iterator[Wanted]:
 
 def _further_seed(comparison: Comparison) -> Iterator[Wanted]:
     for fit in comparison.drift.fitted.fits:
-        if fit.usable:
-            values = tuple(float(x) for x in fit.curve.x[fit.window])
+        if fit.usable and fit.vertex is not None:
+            x = fit.curve.x[fit.curve.usable]
+            values = tuple(float(value) for value in x[np.abs(x - fit.vertex) <= NEAR_OCTAVES])
             yield Wanted(comparison, fit.curve.scale, values, "noise", fit.curve.scale, new_seed=True)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ..questions.comparison import Comparison
-from ..statistics.optimum import values
 from . import words
 from .drawing import (
+    INK,
     PANEL_HEIGHT,
     PANEL_WIDTH,
     PARAMETRIZATION_COLORS,
@@ -23,9 +23,11 @@ from .drawing import (
 )
 from .scale_charts import best_loss_chart, diverged_chart
 
-FITTED_PLACES = 25
-HEADROOM_NATS = 1.5
-"""Losses this far above the best of all are cut off: what matters happens near the minimum."""
+THINNED = 3
+"""Every third place of the fit is drawn."""
+HEADROOM = 3.0
+"""The axis reaches so many times a valley's median height above its lowest loss; what is higher is marked at
+the top: what matters happens near the minimum."""
 
 MAX_PANELS = 8
 """Comparisons that one picture draws; the tables hold all."""
@@ -53,7 +55,9 @@ def charts(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
 def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) -> alt.TopLevelMixin:
     curves = pd.DataFrame([row for c in family for row in _curve_rows(c)])
     optima = pd.DataFrame([row for c in family for row in _optimum_rows(c)])
-    best = min((row for row in curves["loss"] if pd.notna(row)), default=0.0)
+    low, high = _loss_range(family)
+    curves["above"] = curves["loss"].where(curves["loss"].isna() | (curves["loss"] > high)).notna()
+    curves["top"] = high
     scales = sorted(curves["scale"].unique())
     color = alt.Color(
         "scale:O",
@@ -67,8 +71,8 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
     )
     y = alt.Y(
         "loss:Q",
-        title="validation loss (nats)",
-        scale=alt.Scale(domain=[best - 0.1, best + HEADROOM_NATS], nice=False),
+        title="validation loss",
+        scale=alt.Scale(domain=[low, high], nice=False),
     )
     tooltip = [
         alt.Tooltip("panel:N", title="trials"),
@@ -83,6 +87,20 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
         alt.Chart()
         .mark_point(clip=True, filled=True, size=22)
         .encode(x=x, y=y, color=color, tooltip=tooltip, opacity=shade)
+    )
+    above = (
+        alt.Chart()
+        .mark_point(shape="triangle-up", size=26, filled=True)
+        .encode(x=x, y=alt.Y("top:Q"), color=color, tooltip=tooltip, opacity=shade)
+    )
+    transferred = pd.DataFrame(
+        [row for c in family for row in _transfer_rows(c, high)], columns=["panel", "x", "loss", "told"]
+    )
+    value = alt.Chart(transferred).mark_rule(strokeDash=[4, 3], color=INK).encode(x=alt.X("x:Q"))
+    cost = (
+        alt.Chart(transferred)
+        .mark_text(align="left", dx=5, dy=8, baseline="top", color=INK)
+        .encode(x=alt.X("x:Q"), y=alt.Y("loss:Q"), text="told:N")
     )
     fitted = pd.DataFrame(
         [row for c in family for row in _fitted_rows(c)], columns=["panel", "scale", "x", "loss"]
@@ -102,6 +120,16 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
             *([bends.transform_filter(alt.datum.panel == panel)] if (fitted["panel"] == panel).any() else []),
             lines.transform_filter(alt.datum.panel == panel),
             points.transform_filter(alt.datum.panel == panel),
+            *(
+                [above.transform_filter((alt.datum.panel == panel) & alt.datum.above)]
+                if (curves["above"] & (curves["panel"] == panel)).any()
+                else []
+            ),
+            *(
+                [mark.transform_filter(alt.datum.panel == panel) for mark in (value, cost)]
+                if (transferred["panel"] == panel).any()
+                else []
+            ),
             marks.transform_filter(alt.datum.panel == panel),
             data=curves,
             title=panel,
@@ -110,7 +138,9 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
     ]
     panels[0] = panels[0].add_params(hover)
     return alt.concat(
-        *panels, columns=2, title="Loss by scale; broad lines are the fit, diamonds its optimum"
+        *panels,
+        columns=2,
+        title="Loss by scale; broad lines: the fit, diamonds: its optimum, dashed: the value transferred",
     )
 
 
@@ -118,12 +148,16 @@ def _optimum_chart(family: Sequence[Comparison], axis: str, hyperparameter: str)
     optima = pd.DataFrame([row for c in family for row in _optimum_rows(c)])
     names = list(dict.fromkeys(optima["parametrization"]))
     ends = [*optima["low"].dropna(), *optima["high"].dropna(), *optima["x"]]
+    bottom, top = min(ends) - 0.5, max(ends) + 0.5
+    # An interval that is open on a side reaches to the edge of the picture, and ends in an arrow.
+    optima["from"], optima["to"] = optima["low"].fillna(bottom), optima["high"].fillna(top)
+    optima["open_low"], optima["open_high"] = optima["low"].isna(), optima["high"].isna()
     # Side by side, so that the intervals of one scale do not hide each other.
     shift = {name: (index - (len(names) - 1) / 2) * SHIFT for index, name in enumerate(names)}
     optima["place"] = optima["log2_scale"] + optima["parametrization"].map(shift)
     margin = alt.Scale(domain=[optima["place"].min() - SHIFT, optima["place"].max() + SHIFT], nice=False)
     x = alt.X("place:Q", title=words.readable(axis), axis=_scale_axis(optima), scale=margin)
-    y_scale = alt.Scale(domain=[min(ends) - 0.3, max(ends) + 0.3], nice=False)
+    y_scale = alt.Scale(domain=[bottom, top], nice=False)
     y = alt.Y(
         "x:Q", title=f"best {words.readable(hyperparameter)}", axis=log2_axis(pd.Series(ends)), scale=y_scale
     )
@@ -143,7 +177,7 @@ def _optimum_chart(family: Sequence[Comparison], axis: str, hyperparameter: str)
     detail = alt.Detail("label:N")
     layers = (
         alt.Chart().mark_line(strokeWidth=2).encode(x=x, y=y, color=color, detail=detail),
-        alt.Chart().mark_rule(strokeWidth=1.6).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=color),
+        alt.Chart().mark_rule(strokeWidth=1.6).encode(x=x, y=alt.Y("from:Q"), y2="to:Q", color=color),
         alt.Chart()
         .mark_point(size=70, filled=True, opacity=1)
         .encode(
@@ -153,13 +187,51 @@ def _optimum_chart(family: Sequence[Comparison], axis: str, hyperparameter: str)
                             legend=None),
         ),
     )  # fmt: skip
+    arrows = {
+        side: alt.Chart()
+        .mark_point(shape=shape, size=60, filled=True, opacity=1)
+        .encode(x=x, y=alt.Y(f"{end}:Q"), color=color)
+        for side, shape, end in (("open_low", "triangle-down", "from"), ("open_high", "triangle-up", "to"))
+    }
     panels = [
         alt.layer(
-            *(layer.transform_filter(alt.datum.group == group) for layer in layers), data=optima, title=group
+            *(layer.transform_filter(alt.datum.group == group) for layer in layers),
+            *(
+                arrow.transform_filter((alt.datum.group == group) & alt.datum[side])
+                for side, arrow in arrows.items()
+                if (optima[side] & (optima["group"] == group)).any()  # nothing to draw makes Vega warn
+            ),
+            data=optima,
+            title=group,
         ).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
         for group in optima["group"].unique()
     ]
-    return alt.concat(*panels, columns=2, title="Optimum by scale, with 95 % intervals")
+    return alt.concat(*panels, columns=2, title="Optimum by scale, with 95 % intervals; arrows: open there")
+
+
+def _loss_range(family: Sequence[Comparison]) -> tuple[float, float]:
+    """From below the lowest loss to where the valleys' walls stand."""
+    curves = [curve for c in family for curve in c.drift.curves if curve.usable.any()]
+    if not curves:
+        return 0.0, 1.0
+    lowest = [float(curve.y[curve.usable].min()) for curve in curves]
+    middle = [float(np.median(curve.y[curve.usable])) for curve in curves]
+    tops = [low + HEADROOM * (half - low) for low, half in zip(lowest, middle, strict=True)]
+    bottom, top = min(lowest), max(*tops, *lowest)
+    margin = 0.06 * (top - bottom) or abs(bottom) or 1.0
+    return bottom - margin, top + margin
+
+
+def _transfer_rows(comparison: Comparison, top: float) -> list[dict[str, Any]]:
+    """What the smaller scales choose, and what it costs the largest."""
+    transfer = comparison.drift.transfer
+    if transfer is None:
+        return []
+    value, interval = words.penalty(transfer.estimate)
+    told = value if not np.isfinite(transfer.estimate.value) else f"costs {value} {interval}"
+    largest = comparison.drift.curves[-1].scale
+    told = f"{words.readable(comparison.axis)} {words.scale_name(largest)}: {told}"
+    return [{"panel": words.label(comparison), "x": transfer.chosen, "loss": top, "told": told}]
 
 
 def _curve_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -177,14 +249,13 @@ def _curve_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _fitted_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """The quartic over its window."""
+    """The median of the fit's draws."""
     rows = []
     for fit in comparison.drift.fitted.fits:
-        if fit.shape is None:
+        if fit.valley is None:
             continue
-        grid = fit.curve.x[fit.window]
-        for x in np.linspace(grid[0], grid[-1], FITTED_PLACES):
-            loss = values(fit.shape[None], np.array([x - fit.center]))[0]
+        middle = np.median(fit.valley.loss_RF, axis=0)
+        for x, loss in zip(fit.valley.place_F[::THINNED], middle[::THINNED], strict=True):
             row = {"panel": words.label(comparison), "scale": fit.curve.scale, "x": round(float(x), 4)}
             rows.append({**row, "loss": round(float(loss), 5)})
     return rows

@@ -11,9 +11,9 @@ from ..questions.options import OptionShift
 from ..questions.plane import Joint
 from ..questions.searched import Searched
 from ..statistics.drift import ScaleOptimum
-from ..statistics.optimum import Interval
+from ..statistics.interval import Estimate, Interval
 from ..statistics.scaling import Metrics
-from ..statistics.verdict import Estimate
+from ..statistics.verdict import Question
 
 REPORT_SCHEMA = 1
 
@@ -124,9 +124,12 @@ def comparison_object(comparison: Comparison) -> dict[str, Any]:
         **_estimate(drift.shift, "total_shift", "total_shift_interval"),
         **_estimate(drift.penalty, "transfer_penalty", "transfer_penalty_interval"),
         **_estimate(drift.smallest_penalty, "penalty_from_smallest", "penalty_from_smallest_interval"),
-        "noise_nats": _number(drift.noise_nats),
+        "noise_nats": _number(drift.noise),
         "metrics": _metrics(drift.metrics),
         "verdict": drift.verdict,
+        "moves": _question(drift.questions["moves"]),
+        "costs": _question(drift.questions["costs"]),
+        "tolerance": {"loss": _number(drift.allowed.loss), "doubling": _number(drift.allowed.doubling)},
         "reasons": list(drift.reasons),
     }
 
@@ -152,6 +155,10 @@ def _estimate(estimate: Estimate | None, value: str, interval: str) -> dict[str,
     if estimate is None:
         return {value: None, interval: None}
     return {value: _number(estimate.value), interval: _interval(estimate.interval)}
+
+
+def _question(question: Question) -> dict[str, Any]:
+    return {"answer": question.answer, "probability": _number(question.probability)}
 
 
 def _metrics(metrics: Metrics | None) -> dict[str, Any] | None:

@@ -5,8 +5,8 @@ import html
 from .tables import VERDICT_COLUMN, Table
 
 LOOKS = {
-    "stable": "stable", "drifts": "drifts", "inconclusive": "inconclusive", "survives": "stable",
-    "moves": "drifts",
+    "stable": "stable", "shifts": "shifts", "drifts": "drifts", "inconclusive": "inconclusive",
+    "survives": "stable", "moves": "drifts",
 }  # fmt: skip
 """The style of each word that a table may hold as its verdict."""
 

@@ -20,7 +20,7 @@ from .tables import notes, tables
 Pictures = Mapping[str, Mapping[str, Any]]
 """Vega-Lite specifications by file stem."""
 
-SYMBOL = {"stable": "●", "drifts": "▲", "inconclusive": "◇"}
+SYMBOL = {"stable": "●", "shifts": "◆", "drifts": "▲", "inconclusive": "◇"}
 MAX_CARDS = 12
 """With more comparisons the verdicts are a table that can be filtered."""
 

@@ -8,7 +8,7 @@ from ..questions.contrast import Contrast
 from ..questions.options import SHIFT_TOLERANCE, OptionShift
 from ..questions.plane import Joint
 from ..questions.searched import Searched
-from ..statistics.verdict import Estimate
+from ..statistics.interval import Estimate
 from . import words
 from .content import Content
 
@@ -49,7 +49,14 @@ def tables(content: Content, brief: bool = False) -> Iterator[Table]:
 def verdict_table(family: Sequence[Comparison], axis: str, hyperparameter: str) -> Table:
     title = f"Does the best {words.readable(hyperparameter)} survive scaling the {words.readable(axis)}?"
     columns = ["what", "verdict", "slope per doubling", "transfer penalty"]
-    return Table(title, columns, [_verdict_row(c) for c in family])
+    return Table(title, columns, [_verdict_row(c) for c in family], _tolerances(family))
+
+
+def _tolerances(family: Sequence[Comparison]) -> str:
+    """What each transfer was allowed to cost."""
+    limits = sorted({c.drift.allowed.loss for c in family})
+    told = " to ".join(f"{limit:.2g}" for limit in dict.fromkeys((limits[0], limits[-1])))
+    return f"Transferring may cost {told}: the stricter of the tolerance and its share of a doubling's gain."
 
 
 def optimum_table(family: Sequence[Comparison], axis: str) -> Table:
@@ -86,7 +93,7 @@ def metric_table(family: Sequence[Comparison], axis: str) -> Table:
             f"{words.signed(metrics.robustness)} {words.interval(metrics.robustness_interval)}",
             "–" if law is None else f"{law.asymptote:.3f} {words.interval(law.asymptote_interval, 3)}",
             words.number(excess),
-            f"{drift.noise_nats:.4f}",
+            "–" if drift.noise is None else f"{drift.noise:.2g}",
         ])  # fmt: skip
     columns = ["what", "total shift", "fit error", "robustness exponent", "asymptotic loss", "its excess",
                "noise of a run"]  # fmt: skip

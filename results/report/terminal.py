@@ -9,8 +9,8 @@ from .content import Content
 from .tables import Table, notes, tables
 
 VERDICT_STYLE = {
-    "stable": "bold green", "drifts": "bold red", "inconclusive": "bold yellow", "survives": "bold green",
-    "moves": "bold red",
+    "stable": "bold green", "shifts": "bold blue", "drifts": "bold red", "inconclusive": "bold yellow",
+    "survives": "bold green", "moves": "bold red",
 }  # fmt: skip
 PLAIN_WIDTH = 130
 ABOUT = (

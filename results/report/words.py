@@ -8,8 +8,7 @@ from ..questions.comparison import Comparison
 from ..questions.options import OptionShift
 from ..statistics.curve import Curve
 from ..statistics.drift import ScaleOptimum
-from ..statistics.optimum import Interval
-from ..statistics.verdict import Estimate
+from ..statistics.interval import Estimate, Interval
 
 MINUS = "−"
 
@@ -17,11 +16,11 @@ MINUS = "−"
 def signed(value: float | None, digits: int = 2) -> str:
     if value is None:
         return "–"
-    return f"{value:+.{digits}f}".replace("-", MINUS)
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", MINUS)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+    return "–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)
 
 
 def exponent(value: float) -> str:
@@ -34,8 +33,8 @@ def interval(ends: Interval | None, digits: int = 2) -> str:
     if ends is None:
         return ""
     low, high = ends
-    left = f"{MINUS}∞" if low is None else f"{low:.{digits}f}".replace("-", MINUS)
-    right = "∞" if high is None else f"{high:.{digits}f}".replace("-", MINUS)
+    left = f"{MINUS}∞" if low is None else number(low, digits)
+    right = "∞" if high is None else number(high, digits)
     return f"[{left}, {right}]"
 
 
@@ -46,9 +45,18 @@ def slope(estimate: Estimate | None) -> tuple[str, str]:
 
 def penalty(estimate: Estimate | None) -> tuple[str, str]:
     """A loss difference in nats and its interval."""
-    return (
-        (number(None), "") if estimate is None else (number(estimate.value), interval(estimate.interval, 3))
-    )
+    if estimate is None:
+        return number(None), ""
+    if math.isinf(estimate.value):
+        return "diverges", ""
+    ends = [abs(end) for end in estimate.interval if end is not None]
+    digits = decimals(max(abs(estimate.value), *ends))
+    return number(estimate.value, digits), interval(estimate.interval, digits)
+
+
+def decimals(value: float) -> int:
+    """Three, or as many as show two digits of a small loss, in whatever unit it is."""
+    return 3 if value >= 0.002 or value == 0 else min(1 - math.floor(math.log10(value)), 9)
 
 
 def power_of_two(log2: float | None) -> str:

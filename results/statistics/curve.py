@@ -11,21 +11,22 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
 
-SPIKE_NATS = 0.1
-"""A point this far above both neighbours is a spike: near its minimum a loss curve has no second one."""
-SPIKED_RUN = 5.0
+SPIKED_RUN = 6.0
 """A run is left out of its value's mean when it is so many standard deviations above the other seeds'."""
-SWEEPS, SETTLED_NATS = 50, 1e-9
+SPIKED_SHARE = 0.1
+"""And by at least this share of the curve's middle height: seeds that all but agree have no spikes."""
+SWEEPS, SETTLED = 50, 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
     """Loss against one hyperparameter at one scale, ascending in log2 of it.
 
-    `y` [P] are means over seeds in nats: infinite where at least half of the seeds diverged, NaN where the
+    `y` [P] are means over seeds: infinite where at least half of the seeds diverged or blew up, NaN where the
     value spiked and is left out. `runs` [P] counts the losses behind each mean. `losses_SP` are the single
     runs' and `scatter_SP` what remains of them after point and seed effects, NaN where there is no run;
-    `seeds` [S] name the rows, `failed` [P] counts the seeds that diverged.
+    `seeds` [S] name the rows, `failed` [P] counts the seeds that diverged, `blown` are log2 of the values
+    that blew up although their losses are finite (outliers.py).
     """
 
     scale: float
@@ -38,6 +39,7 @@ class Curve:
     failed: Floats
     trials: int
     diverged: int
+    blown: tuple[float, ...] = ()
 
     @property
     def usable(self) -> Truths:
@@ -66,7 +68,7 @@ def curve_of(scale: float, x: Floats, seeds: Floats, losses_SP: Floats, diverged
     return Curve(
         scale=scale,
         x=x,
-        y=_without_spikes(y),
+        y=y,
         runs=np.maximum(runs, 1.0),
         seeds=seeds,
         losses_SP=losses_SP,
@@ -86,7 +88,7 @@ def _effects(losses_SP: Floats, there: Truths) -> tuple[Floats, Floats]:
         point_P = (filled - np.where(there, seed_S[:, None], 0.0)).sum(axis=0) / per_point
         before, seed_S = seed_S, (filled - np.where(there, point_P, 0.0)).sum(axis=1) / per_seed
         seed_S = seed_S - seed_S.mean()
-        if np.abs(seed_S - before).max() < SETTLED_NATS:
+        if np.abs(seed_S - before).max() <= SETTLED * np.abs(filled).max(initial=0.0):
             break
     return (filled - np.where(there, seed_S[:, None], 0.0)).sum(axis=0) / per_point, seed_S
 
@@ -95,26 +97,13 @@ def _without_spiked_runs(losses_SP: Floats) -> Floats:
     """Drops single runs far above their value's median; it takes three seeds to tell which run is off."""
     there = np.isfinite(losses_SP)
     enough = there.sum(axis=0) >= 3
-    if not enough.any() or _highest_lead(losses_SP[:, enough]) <= SPIKE_NATS:
+    if not enough.any():
         return losses_SP
-    centered = losses_SP[:, enough] - np.nanmedian(losses_SP[:, enough], axis=0)
+    middle = np.nanmedian(losses_SP[:, enough], axis=0)
+    centered = losses_SP[:, enough] - middle
     # 1.48 times the median absolute deviation is the standard deviation of a normal distribution.
-    spread = 1.48 * np.nanmedian(np.abs(centered))
+    spread = 1.48 * float(np.nanmedian(np.abs(centered)))
+    height = float(np.median(middle - middle.min()))
     off = np.zeros_like(there)
-    off[:, enough] = centered > max(SPIKE_NATS, SPIKED_RUN * spread)
+    off[:, enough] = centered > max(SPIKED_RUN * spread, SPIKED_SHARE * height)
     return np.where(off, np.nan, losses_SP)
-
-
-def _highest_lead(losses_SP: Floats) -> float:
-    """The most that any run is above the lowest of its value: the medians need not be asked below a spike."""
-    return float((np.nanmax(losses_SP, axis=0) - np.nanmin(losses_SP, axis=0)).max())
-
-
-def _without_spikes(y: Floats) -> Floats:
-    """NaN for a finite point above both of its finite neighbours by SPIKE_NATS."""
-    if len(y) < 3:
-        return y
-    sides = np.maximum(y[:-2], y[2:])
-    cleaned = y.copy()
-    cleaned[1:-1][np.isfinite(sides) & np.isfinite(y[1:-1]) & (y[1:-1] > sides + SPIKE_NATS)] = np.nan
-    return cleaned

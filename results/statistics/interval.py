@@ -1,12 +1,30 @@
 """Intervals: of draws, of means of few values, and what scatter beyond the errors does to them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import chdtri, stdtrit
 
 from .curve import Floats
 
+Interval = tuple[float | None, float | None]
+"""A side that the measurements do not bound is None."""
+
 BEYOND_CHANCE = 0.01
 """Scatter that errors alone would exceed this rarely is believed, and widens the interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval."""
+
+    value: float
+    interval: Interval
+
+    @property
+    def excludes_zero(self) -> bool:
+        low, high = self.interval
+        return (low is not None and low > 0) or (high is not None and high < 0)
 
 
 def percentiles(values_R: Floats, point: float, outside: float = 2.5) -> tuple[float, float]:

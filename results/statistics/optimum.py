@@ -1,56 +1,45 @@
-"""The optimum of every scale of a family: its window, its place on the fitted quartic, its interval.
+"""The optimum of every scale of a family, its interval, and where it is only bounded.
 
-Everything later (slope, penalty, verdict) is computed on the draws of the fit, so that all uncertainties
+Everything later (slope, penalty, verdict) is computed on the draws of the curves, so that all uncertainties
 are propagated together.
 
-R draws, C coefficients, F places looked at
+R draws
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from .curve import Curve, Floats
-from .posterior import DRAWS, NOISE_NATS, POWERS, Points, Quartics, posterior
+from .interval import Interval
+from .outliers import cleaned
+from .valley import Points, Valley, valleys
 
 Status = Literal["ok", "at_edge", "all_diverged", "too_few"]
-Interval = tuple[float | None, float | None]
 
-WINDOW_NATS = 0.3
-"""The fit uses the points this close to the minimum."""
-REACH_OCTAVES = 2.0
-"""And this near, as further out a quartic does not hold, unless there is no wall of WALL_NATS yet."""
-WALL_NATS = 0.1
-MIN_POINTS, WANTED_POINTS = 3, 5
-CAP_NATS = 0.8
-"""Windows are filled up to WANTED_POINTS with points that are no higher than this above the minimum."""
-
+MIN_POINTS = 3
 POSITION_OCTAVES = 0.02
-"""An optimum's interval is never narrower than this standard deviation: curves are no quartics."""
+"""An optimum's interval is never narrower than this standard deviation: none is known nearer."""
 TIE_SIGMAS = 2.5
-"""Points within so many standard deviations of the minimum may be the minimum."""
-PLACES = 121
+"""Losses within so many standard deviations of the lowest may be the minimum."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One curve's part of the family's fit. `window` are the indices it was fitted on.
+    """One curve's part of the family's fit.
 
-    `vertex` is log2 of the optimum and `loss` the loss there, the grid's own where nothing was fitted.
-    `shape` [5] are the coefficients of powers of (x - center), and `_R` are draws of the same.
+    `vertex` is log2 of the optimum and `loss` the loss there, the grid's own where the optimum is at its edge
+    or nothing was fitted. `vertex_R` are its draws: at an edge, whose optimum may lie beyond, none is beyond.
     """
 
     status: Status
     curve: Curve
-    window: slice
     vertex: float | None
     loss: float | None
     edge: Literal["low", "high"] | None = None
-    center: float = 0.0
-    shape: Floats | None = None
-    shape_RC: Floats | None = None
+    valley: Valley | None = None
     vertex_R: Floats | None = None
 
     @property
@@ -60,189 +49,134 @@ class Fit:
     @property
     def loss_R(self) -> Floats:
         """The loss at each draw's own optimum."""
-        assert self.shape_RC is not None
-        return values(self.shape_RC, self._place_R)
+        assert self.valley is not None
+        return self.valley.lowest_R
 
     @property
     def curvature_R(self) -> Floats:
-        """Second derivative of the loss at each draw's optimum, nats per octave squared."""
-        assert self.shape_RC is not None
-        return values(_derivative(_derivative(self.shape_RC)), self._place_R)
-
-    @property
-    def _place_R(self) -> Floats:
-        """Where the quartics are read: inside the window, although an optimum may lie beyond its end."""
-        assert self.vertex_R is not None
-        x = self.curve.x
-        return np.clip(self.vertex_R, x[self.window.start], x[self.window.stop - 1]) - self.center
+        """Loss per octave squared, at each draw's own optimum."""
+        assert self.valley is not None
+        return self.valley.curvature_R
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyFit:
-    """The fits of all curves of a family, and the standard deviation of one run around them."""
+    """The fits of all curves of a family, and the standard deviation of one run near the minima: the median
+    over the scales, None where nothing was fitted."""
 
     fits: tuple[Fit, ...]
-    noise_nats: float
+    noise: float | None
 
 
 def fit_family(curves: Sequence[Curve]) -> FamilyFit:
     """Fits all curves together; what cannot be fitted says why by its status."""
-    fits = [_placed(curve) for curve in curves]
-    usable = [index for index, fit in enumerate(fits) if fit.usable]
-    if not usable:
-        return FamilyFit(tuple(fits), NOISE_NATS)
-    quartics, noise = posterior([_points(fits[index]) for index in usable])
-    for index, fitted in zip(usable, quartics, strict=True):
-        fits[index] = _fitted(fits[index], fitted)
-    return FamilyFit(tuple(fits), noise)
+    fits = [_placed(curve) for curve in cleaned(curves)]
+    fitted = [index for index, fit in enumerate(fits) if _enough(fit.curve)]
+    if not fitted:
+        return FamilyFit(tuple(fits), None)
+    drawn = valleys([_points(fits[index].curve) for index in fitted])
+    for index, valley in zip(fitted, drawn, strict=True):
+        fits[index] = _fitted(fits[index], valley, index)
+    return FamilyFit(tuple(fits), float(np.median([valley.noise for valley in drawn])))
 
 
-def optimum_interval(fit: Fit, noise: float) -> Interval | None:
+def optimum_interval(fit: Fit) -> Interval | None:
     """95 %, in log2; None on a side where the optimum may lie beyond the grid.
 
-    Next to a value that diverged, or among values that tie, the end is the first that is clearly worse.
+    It holds the lowest measured value too, where noise may be all that parts it from the minimum. Next to a
+    value that diverged, or among values that tie, the end is the first that is clearly worse.
     """
     curve = fit.curve
+    tie = TIE_SIGMAS * (fit.valley.noise if fit.valley else 0.0)
     if fit.status == "at_edge" and len(curve.x) > 1:
-        inner = _first_worse(curve, 0 if fit.edge == "low" else len(curve.x) - 1, noise, fit.edge == "low")
+        inner = _first_worse(curve, 0 if fit.edge == "low" else len(curve.x) - 1, tie, fit.edge == "low")
         return (None, inner) if fit.edge == "low" else (inner, None)
-    if fit.vertex_R is None or fit.vertex is None:
+    if not fit.usable or fit.vertex is None or fit.vertex_R is None or fit.valley is None:
         return None
-    floor_R = POSITION_OCTAVES * np.random.default_rng(1).standard_normal(DRAWS)
+    floor_R = POSITION_OCTAVES * np.random.default_rng(1).standard_normal(len(fit.vertex_R))
     low, high = (float(end) for end in np.percentile(fit.vertex_R + floor_R, [2.5, 97.5]))
-    first, last = float(curve.x[fit.window.start]), float(curve.x[fit.window.stop - 1])
-    open_low, open_high = (
-        abs(low - first) < 3 * POSITION_OCTAVES or low < first,
-        abs(high - last) < 3 * POSITION_OCTAVES or high > last,
-    )
+    lowest = _lowest(curve)
+    if fit.loss is not None and curve.y[lowest] <= fit.loss + fit.valley.noise / np.sqrt(curve.runs[lowest]):
+        low, high = min(low, float(curve.x[lowest])), max(high, float(curve.x[lowest]))
+    there = np.flatnonzero(curve.usable)
+    open_low = low < curve.x[there[0]] + 3 * POSITION_OCTAVES
+    open_high = high > curve.x[there[-1]] - 3 * POSITION_OCTAVES
     return (
-        _first_worse(curve, fit.window.start, noise, False) if open_low else min(low, fit.vertex),
-        _first_worse(curve, fit.window.stop - 1, noise, True) if open_high else max(high, fit.vertex),
+        _first_worse(curve, int(there[0]), tie, False) if open_low else min(low, fit.vertex),
+        _first_worse(curve, int(there[-1]), tie, True) if open_high else max(high, fit.vertex),
     )
 
 
-def values(shape_RC: Floats, t_R: Floats) -> Floats:
-    """Each polynomial at its own place."""
-    result = np.zeros(len(shape_RC))
-    for power in range(shape_RC.shape[1] - 1, -1, -1):
-        result = result * t_R + shape_RC[:, power]
-    return result
+def _lowest(curve: Curve) -> int:
+    return int(np.argmin(np.where(curve.usable, curve.y, np.inf)))
 
 
-def _first_worse(curve: Curve, index: int, noise: float, upwards: bool) -> float | None:
+def _first_worse(curve: Curve, index: int, tie: float, upwards: bool) -> float | None:
     """The first value beyond `index` that is no tie with the minimum; None beyond the grid."""
     best = float(np.min(curve.y[curve.usable]))
     step = 1 if upwards else -1
     index += step
     while 0 <= index < len(curve.x):
-        tie = best + TIE_SIGMAS * noise / np.sqrt(curve.runs[index])
-        if not curve.y[index] <= tie and not np.isnan(curve.y[index]):
+        if not np.isnan(curve.y[index]) and curve.y[index] > best + tie / np.sqrt(curve.runs[index]):
             return float(curve.x[index])
         index += step
     return None
 
 
 def _placed(curve: Curve) -> Fit:
-    """The window of a curve, or the reason why it has none."""
+    """Where the lowest point of a curve stands, and whether it says where the optimum is."""
     if not curve.usable.any():
-        return Fit("all_diverged", curve, slice(0, 0), None, None)
-    y = np.where(curve.usable, curve.y, np.inf)
-    best = int(np.argmin(y))
-    x_best, y_best = float(curve.x[best]), float(y[best])
+        return Fit("all_diverged", curve, None, None)
+    best = _lowest(curve)
+    x_best, y_best = float(curve.x[best]), float(curve.y[best])
     if best in (0, len(curve.x) - 1) and len(curve.x) > 1:
-        return Fit("at_edge", curve, slice(best, best + 1), x_best, y_best, "low" if best == 0 else "high")
-    window = _window(curve, best)
-    enough = int(curve.usable[window].sum()) >= MIN_POINTS
-    return Fit("ok" if enough else "too_few", curve, window, x_best, y_best)
+        return Fit("at_edge", curve, x_best, y_best, "low" if best == 0 else "high")
+    return Fit("ok" if _enough(curve) else "too_few", curve, x_best, y_best)
 
 
-def _window(curve: Curve, best: int) -> slice:
-    """The values around the best that the fit uses: a spike among them is stepped over, divergence is not."""
-    x, y = curve.x, curve.y
-    inside = np.abs(x - x[best]) <= REACH_OCTAVES + 1e-9
-    wall = y >= y[best] + WALL_NATS
-    start, stop, count = best, best + 1, 1
-    while True:
-        left = y[start - 1] if start > 0 and (inside[start - 1] or not wall[start]) else np.inf
-        right = y[stop] if stop < len(y) and (inside[stop] or not wall[stop - 1]) else np.inf
-        if np.isnan(left) or np.isnan(right):
-            start, stop = (start - 1, stop) if np.isnan(left) else (start, stop + 1)
-            continue
-        # The lower side first; the other one where only it still lacks a wall.
-        sides = sorted([(left, wall[start], -1), (right, wall[stop - 1], 1)])
-        wanted = [step for height, walled, step in sides if _belongs(height - y[best], bool(walled), count)]
-        if not wanted:
-            return slice(start, stop)
-        start, stop = (start - 1, stop) if wanted[0] < 0 else (start, stop + 1)
-        count += 1
+def _enough(curve: Curve) -> bool:
+    """Three values, of which one may have diverged: with a value on either side the optimum is enclosed."""
+    usable = int(curve.usable.sum())
+    return usable >= MIN_POINTS or (usable == MIN_POINTS - 1 and bool(np.isposinf(curve.y).any()))
 
 
-def _belongs(height: float, walled: bool, count: int) -> bool:
-    """Whether a window of `count` points takes the next one in, so high above the minimum."""
-    if height <= WINDOW_NATS or (np.isfinite(height) and count < MIN_POINTS):
-        return True
-    return height <= CAP_NATS and (count < WANTED_POINTS or not walled)
+def _points(curve: Curve) -> Points:
+    """The usable values of a curve, and the seeds' scatter there."""
+    there = curve.usable
+    return Points(curve.x[there], curve.y[there], curve.runs[there], curve.scatter_SP[:, there])
 
 
-def _points(fit: Fit) -> Points:
-    """What a window holds: its usable values, and the seeds' scatter among them."""
-    curve = fit.curve
-    place = np.flatnonzero(curve.usable[fit.window]) + fit.window.start
-    inside_SP, count = curve.scatter_SP[:, place], int(np.isfinite(curve.scatter_SP).sum())
-    there = int(np.isfinite(inside_SP).sum())
-    seeds = (len(curve.scatter_SP) - 1) * there / max(count, 1)  # the window's part of the seeds' effects
-    return Points(
-        x=curve.x[place],
-        y=curve.y[place],
-        runs=curve.runs[place],
-        squares=float(np.nansum(inside_SP**2)),
-        freedom=max(0.0, there - len(place) - seeds),
-    )
+def _fitted(fit: Fit, valley: Valley, index: int) -> Fit:
+    """An optimum at the edge stays there: its draws say how far inside it may be."""
+    vertex_R = _beyond(fit.curve, valley.vertex_R, index)
+    if fit.status != "ok":
+        return replace(fit, valley=valley, vertex_R=vertex_R)
+    vertex = float(np.median(valley.vertex_R))  # among what was measured, although it may lie beyond
+    loss = _allowed(fit.curve, float(np.median(valley.lowest_R)), valley.noise)
+    return replace(fit, valley=valley, vertex_R=vertex_R, vertex=vertex, loss=loss)
 
 
-def _fitted(fit: Fit, quartics: Quartics) -> Fit:
-    center, shape, shape_RC = quartics.center, quartics.shape, quartics.shape_RC
-    ends = float(fit.curve.x[fit.window.start]) - center, float(fit.curve.x[fit.window.stop - 1]) - center
-    vertex = _minima(shape[None], *ends)
-    vertex_R = _beyond(fit, _minima(shape_RC, *ends) + center)
-    return Fit(
-        "ok",
-        fit.curve,
-        fit.window,
-        float(vertex[0]) + center,
-        float(values(shape[None], vertex)[0]),
-        center=center,
-        shape=shape,
-        shape_RC=shape_RC,
-        vertex_R=vertex_R,
-    )
+def _allowed(curve: Curve, loss: float, noise: float) -> float:
+    """No lower than noise or a parabola through the lowest point and its neighbours; nor below zero where all
+    losses are above."""
+    lowest, there = _lowest(curve), np.flatnonzero(curve.usable)
+    floor = curve.y[lowest] - noise / np.sqrt(curve.runs[lowest])
+    at = int(np.flatnonzero(there == lowest)[0])
+    if 0 < at < len(there) - 1:
+        around = there[at - 1 : at + 2]
+        a, b, c = np.polyfit(curve.x[around] - curve.x[lowest], curve.y[around], 2)
+        floor = min(floor, c - b**2 / (4 * a)) if a > 0 else floor
+    loss = max(loss, float(floor))
+    return loss if loss > 0 or (curve.y[there] <= 0).any() else float(curve.y[lowest])
 
 
-def _beyond(fit: Fit, vertex_R: Floats) -> Floats:
-    """Where a window ends beside divergence, an optimum at its end may be anywhere up to that value."""
-    x, y = fit.curve.x, fit.curve.y
-    generator = np.random.default_rng(round(1000 * fit.curve.scale))
-    for end, outside in ((fit.window.stop - 1, fit.window.stop), (fit.window.start, fit.window.start - 1)):
-        if 0 <= outside < len(x) and np.isposinf(y[outside]):
-            further_R = generator.uniform(x[end], x[outside], len(vertex_R))
-            vertex_R = np.where(np.isclose(vertex_R, x[end]), further_R, vertex_R)
+def _beyond(curve: Curve, vertex_R: Floats, index: int) -> Floats:
+    """Where the points end beside divergence, an optimum at their end may be anywhere up to that value."""
+    there = np.flatnonzero(curve.usable)
+    generator = np.random.default_rng([2, index])
+    for end, outside in ((there[-1], there[-1] + 1), (there[0], there[0] - 1)):
+        further_R = generator.uniform(0, 1, len(vertex_R))
+        if 0 <= outside < len(curve.x) and np.isposinf(curve.y[outside]):
+            far_R = curve.x[end] + further_R * (curve.x[outside] - curve.x[end])
+            vertex_R = np.where(np.isclose(vertex_R, curve.x[end]), far_R, vertex_R)
     return vertex_R
-
-
-def _minima(shape_RC: Floats, low: float, high: float) -> Floats:
-    """Where each polynomial is least between the ends: the best of a fine grid, then Newton's steps."""
-    t_F = np.linspace(low, high, PLACES)
-    t_R: Floats = t_F[np.argmin(shape_RC @ (t_F[None, :] ** POWERS[:, None]), axis=1)]
-    slope_RC = _derivative(shape_RC)
-    bend_RC = _derivative(slope_RC)
-    cell = t_F[1] - t_F[0]
-    for _ in range(2):
-        bend = values(bend_RC, t_R)
-        step = np.where(bend > 0, values(slope_RC, t_R) / np.where(bend > 0, bend, 1.0), 0.0)
-        t_R = np.clip(t_R - np.clip(step, -cell, cell), low, high)
-    return t_R
-
-
-def _derivative(shape_RC: Floats) -> Floats:
-    derivative: Floats = shape_RC[:, 1:] * np.arange(1, shape_RC.shape[1])
-    return derivative

@@ -1,11 +1,11 @@
 """Two loss curves of one scale: how far the minimum of one lies from that of the other, and how much lower.
 
 Trials of one sweep that share a seed share batches and first values, and most of their noise with them.
-Where both minima lie in both fits' windows, the difference of the two curves is fitted and added to the fit
+Where the minima are near each other, the difference of the two curves is fitted and added to the fit
 of the first. Where they lie apart, losses are subtracted seed by seed, each at its curve's own minimum.
 Curves without shared seeds know nothing of each other: their draws are subtracted.
 
-S seeds, P values, R draws, C coefficients, F places looked at
+S seeds, P values, R draws, F places looked at
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,14 @@ import numpy as np
 
 from .curve import Floats
 from .optimum import Fit
-from .posterior import DRAWS, POWERS
+from .valley import DRAWS, minima
 
-PLACES = 801
+REACH_OCTAVES = 2.0
+"""The difference is a parabola this near to the minima."""
 MIN_FREEDOM = 3
-FLOOR_NATS = 1e-6
-"""Noise of a difference is never taken as less: losses of equal trainings are equal to rounding."""
+ROUNDING = 1e-9
+"""Noise of a difference is never taken as a smaller share of the losses: equal trainings have equal ones."""
+NEAR = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,62 +81,46 @@ def _nearest_losses(fit: Fit) -> dict[float, float]:
 
 
 def _fitted_difference(one: Fit, two: Fit) -> Difference | None:
-    """None where too few seeds and values are shared, or where a minimum lies outside the other's window."""
-    if one.shape is None or one.shape_RC is None or not (_holds(one, two) and _holds(two, one)):
+    """None where too few seeds and values are shared, or where a minimum lies outside the other's points."""
+    if one.valley is None or not (_holds(one, two) and _holds(two, one)):
         return None
     x, delta_SP = _shared(one, two)
     if delta_SP.shape[0] * (len(x) - 1) - 2 < MIN_FREEDOM:
         return None
-    t = x - one.center
-    bend, bend_R2, left = _bend(t, delta_SP)
+    assert one.vertex is not None
+    t, place_F = x - one.vertex, one.valley.place_F - one.vertex
+    bend_R2, left = _bend(t, delta_SP, ROUNDING * float(np.abs(one.curve.y[one.curve.usable]).max()))
     offset, error = _offset(delta_SP, left)
-    noise = np.random.default_rng(4).standard_normal(DRAWS)
-    place = np.linspace(t[0], t[-1], PLACES)
+    noise_R = np.random.default_rng(4).standard_normal(DRAWS)
     middle = np.array([t.mean(), (t**2).mean()])  # the offset is that of the values' mean
-    moved_R3 = np.column_stack([offset + error * noise - bend_R2 @ middle, bend_R2])
-    moved = np.concatenate([[offset - bend @ middle], bend])
-    minima = _minimum(moved[None], one.shape[None], place)
-    minima_R = _minimum(moved_R3, one.shape_RC, place)
-    if not place[0] < minima.second[0] < place[-1]:
-        return None
-    return Difference(
-        float((minima.second - minima.first)[0]),
-        minima_R.second - minima_R.first,
-        float(minima.loss[0]),
-        minima_R.loss,
-        len(delta_SP),
-    )
+    moved_R3 = np.column_stack([offset + error * noise_R - bend_R2 @ middle, bend_R2])
+    first_RF = one.valley.loss_RF
+    second_RF = first_RF + moved_R3 @ (place_F[None, :] ** np.arange(3)[:, None])
+    inside = (place_F >= t[0] - NEAR) & (place_F <= t[-1] + NEAR)
+    shift_R = minima(place_F[inside], second_RF[:, inside]) - minima(place_F[inside], first_RF[:, inside])
+    gain_R = second_RF[:, inside].min(axis=1) - first_RF[:, inside].min(axis=1)
+    return Difference(float(np.median(shift_R)), shift_R, float(np.median(gain_R)), gain_R, len(delta_SP))
 
 
 def _holds(fit: Fit, other: Fit) -> bool:
-    """Whether the other's minimum lies in the fit's window."""
-    x = fit.curve.x[fit.window]
-    return other.vertex is not None and bool(x[0] <= other.vertex <= x[-1])
-
-
-@dataclass(frozen=True, slots=True)
-class _Minima:
-    first: Floats
-    second: Floats
-    loss: Floats
-
-
-def _minimum(moved_R3: Floats, shape_RC: Floats, place: Floats) -> _Minima:
-    """Places of the minima of the first curve and of the first plus the difference, and the loss's gain."""
-    first_RF = shape_RC @ (place[None, :] ** POWERS[:, None])
-    second_RF = first_RF + moved_R3 @ (place[None, :] ** POWERS[:3, None])
-    gain = second_RF.min(axis=1) - first_RF.min(axis=1)
-    return _Minima(place[first_RF.argmin(axis=1)], place[second_RF.argmin(axis=1)], gain)
+    """Whether the other's minimum lies within REACH_OCTAVES of the fit's and among its points."""
+    if fit.vertex is None or other.vertex is None or abs(other.vertex - fit.vertex) > REACH_OCTAVES:
+        return False
+    x = fit.curve.x[fit.curve.usable]
+    return bool(x[0] <= other.vertex <= x[-1])
 
 
 def _shared(one: Fit, two: Fit) -> tuple[Floats, Floats]:
-    """Values in either window and the differences there, [S, P], of seeds and values that both have."""
-    low = min(fit.curve.x[fit.window][0] for fit in (one, two))
-    high = max(fit.curve.x[fit.window][-1] for fit in (one, two))
+    """Values near either minimum and the differences there, [S, P], of seeds and values that both have."""
+    assert one.vertex is not None and two.vertex is not None
     seeds, first, second = np.intersect1d(one.curve.seeds, two.curve.seeds, return_indices=True)
     values, left, right = np.intersect1d(one.curve.x, two.curve.x, return_indices=True)
     delta_SP = two.curve.losses_SP[second][:, right] - one.curve.losses_SP[first][:, left]
-    kept = (values >= low) & (values <= high) & np.isfinite(delta_SP).all(axis=0)
+    usable = one.curve.usable[left] & two.curve.usable[right]
+    near = (values >= min(one.vertex, two.vertex) - REACH_OCTAVES) & (
+        values <= max(one.vertex, two.vertex) + REACH_OCTAVES
+    )
+    kept = usable & near & np.isfinite(delta_SP).all(axis=0)
     return values[kept], delta_SP[:, kept].reshape(len(seeds), -1)
 
 
@@ -146,17 +132,17 @@ def _offset(delta_SP: Floats, left: float) -> tuple[float, float]:
     return float(means.mean()), float(max(scatter, left / delta_SP.size**0.5))
 
 
-def _bend(t: Floats, delta_SP: Floats) -> tuple[Floats, Floats, float]:
-    """Tilt and curvature of the difference, the seeds' own offsets left out, their draws, [R, 2], and the
-    standard deviation of what they leave over."""
+def _bend(t: Floats, delta_SP: Floats, least: float) -> tuple[Floats, float]:
+    """Draws [R, 2] of tilt and curvature of the difference, the seeds' own offsets left out, and the standard
+    deviation of what they leave over."""
     design = np.stack([t, t**2], axis=1)
     design = np.tile(design - design.mean(axis=0), (len(delta_SP), 1))
     centred = (delta_SP - delta_SP.mean(axis=1, keepdims=True)).ravel()
     inverse = np.linalg.inv(design.T @ design)
     bend: Floats = inverse @ design.T @ centred
     freedom = delta_SP.size - len(delta_SP) - 2
-    scale = max(float(np.sum((centred - design @ bend) ** 2)) / freedom, FLOOR_NATS**2) ** 0.5
+    scale = max(float(np.sum((centred - design @ bend) ** 2)) / freedom, least**2) ** 0.5
     generator = np.random.default_rng(5)
     heavy_R = np.sqrt(freedom / generator.chisquare(freedom, DRAWS))  # Student's t, as the noise is estimated
     normal_R2 = generator.standard_normal((DRAWS, 2)) @ np.linalg.cholesky(inverse).T
-    return bend, bend + scale * heavy_R[:, None] * normal_R2, scale
+    return bend + scale * heavy_R[:, None] * normal_R2, scale

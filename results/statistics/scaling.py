@@ -10,9 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .curve import Floats
-from .optimum import Fit, Interval
+from .interval import Interval
+from .optimum import Fit
 
-EXPONENTS = np.linspace(0.1, 2.0, 20)
+LEAST, MOST = 0.02, 4.0
+"""Exponents are looked for between these; an interval that reaches one of them is open there."""
+COARSE, NARROWINGS = 40, 30
 MIN_SCALES = 3
 LAW_THINNING = 8
 """An eighth of the draws is enough for the law's intervals, which are wide."""
@@ -76,42 +79,51 @@ def _law(fits: Sequence[Fit]) -> Law:
     scale = np.array([fit.curve.scale for fit in fits])
     loss_RS = np.array([[fit.loss for fit in fits]], dtype=float)
     drawn_RS = np.stack([fit.loss_R[::LAW_THINNING] for fit in fits], axis=1)
-    asymptote, amplitude, exponent, misfit = _fitted(scale / scale[0], loss_RS)
-    asymptote_R, _, exponent_R, _ = _fitted(scale / scale[0], drawn_RS)
+    exponent, (asymptote, amplitude, misfit) = _fitted(scale / scale[0], loss_RS)
+    exponent_R, (asymptote_R, _, _) = _fitted(scale / scale[0], drawn_RS)
+    low, high = np.percentile(exponent_R, [2.5, 97.5])
     return Law(
         asymptote=float(asymptote[0]),
-        asymptote_interval=_interval(asymptote_R),
+        asymptote_interval=(float(np.percentile(asymptote_R, 2.5)), float(np.percentile(asymptote_R, 97.5))),
         amplitude=float(amplitude[0]),
         exponent=float(exponent[0]),
-        exponent_interval=_interval(exponent_R),
+        exponent_interval=(
+            None if low < LEAST * 1.01 else float(low),
+            None if high > MOST / 1.01 else float(high),
+        ),
         misfit_nats=float(misfit[0]),
     )
 
 
-def _fitted(ratio: Floats, loss_RS: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Asymptote, amplitude, exponent and root mean square misfit of each row, by trying exponents.
+def _fitted(ratio: Floats, loss_RS: Floats) -> tuple[Floats, tuple[Floats, Floats, Floats]]:
+    """Each row's exponent; and asymptote, amplitude and root mean square misfit with it.
 
-    The asymptote is kept at or above zero: a loss has no lower bound below it.
+    For an exponent the rest is linear. The best of a coarse grid is narrowed down by golden sections.
     """
-    best = np.full(len(loss_RS), np.inf)
-    found = np.zeros((3, len(loss_RS)))
-    mean_R = loss_RS.mean(axis=1)
-    for exponent in EXPONENTS:
-        power = ratio**-exponent
-        centered = power - power.mean()
-        amplitude = np.maximum((loss_RS @ centered) / (centered @ centered), 0.0)
-        asymptote = mean_R - amplitude * power.mean()
-        through_zero = (loss_RS @ power) / (power @ power)
-        amplitude = np.where(asymptote < 0, through_zero, amplitude)
-        asymptote = np.maximum(asymptote, 0.0)
-        misfit = ((loss_RS - asymptote[:, None] - amplitude[:, None] * power) ** 2).mean(axis=1)
-        better = misfit < best
-        best = np.where(better, misfit, best)
-        for row, value in enumerate((asymptote, amplitude, np.full(len(best), exponent))):
-            found[row] = np.where(better, value, found[row])
-    return found[0], found[1], found[2], np.sqrt(best)
+    grid = np.geomspace(LEAST, MOST, COARSE)
+    rows = len(loss_RS)
+    misfit_GR = np.stack([_linear(ratio, loss_RS, np.full(rows, exponent))[2] for exponent in grid])
+    best = misfit_GR.argmin(axis=0)
+    low, high = np.log(grid[np.maximum(best - 1, 0)]), np.log(grid[np.minimum(best + 1, COARSE - 1)])
+    section = (np.sqrt(5) - 1) / 2
+    for _ in range(NARROWINGS):
+        left, right = high - section * (high - low), low + section * (high - low)
+        lower = _linear(ratio, loss_RS, np.exp(left))[2] < _linear(ratio, loss_RS, np.exp(right))[2]
+        low, high = np.where(lower, low, left), np.where(lower, right, high)
+    exponent = np.exp((low + high) / 2)
+    return exponent, _linear(ratio, loss_RS, exponent)
 
 
-def _interval(values_R: Floats) -> Interval:
-    low, high = np.percentile(values_R, [2.5, 97.5])
-    return float(low), float(high)
+def _linear(ratio: Floats, loss_RS: Floats, exponent_R: Floats) -> tuple[Floats, Floats, Floats]:
+    """Asymptote, amplitude and misfit by least squares; the asymptote is kept at or above zero where losses
+    are: a loss has no lower bound below it."""
+    power_RS = ratio ** -exponent_R[:, None]
+    centered_RS = power_RS - power_RS.mean(axis=1, keepdims=True)
+    amplitude = np.maximum((loss_RS * centered_RS).sum(axis=1) / (centered_RS**2).sum(axis=1), 0.0)
+    asymptote = loss_RS.mean(axis=1) - amplitude * power_RS.mean(axis=1)
+    below = (asymptote < 0) & (loss_RS > 0).all(axis=1)
+    through_zero = (loss_RS * power_RS).sum(axis=1) / (power_RS**2).sum(axis=1)
+    amplitude = np.where(below, through_zero, amplitude)
+    asymptote = np.where(below, 0.0, asymptote)
+    left_RS = loss_RS - asymptote[:, None] - amplitude[:, None] * power_RS
+    return asymptote, amplitude, np.sqrt((left_RS**2).mean(axis=1))

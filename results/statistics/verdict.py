@@ -1,74 +1,109 @@
-"""Stable, drifts or inconclusive: two claims, each made by a test, and the reasons where neither holds."""
+"""The verdict from two questions: does the optimum move with scale, and does it cost to leave it there?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .optimum import Fit, Interval
+import numpy as np
 
-Verdict = Literal["stable", "drifts", "inconclusive"]
+from .optimum import Fit
+from .penalty import Penalty
+from .slope import Slope
 
-PENALTY_TOLERANCE_NATS = 0.05
-"""Losing less than this by taking the small models' value is called the same."""
-SLOPE_TOLERANCE = 0.3
-"""Octaves per doubling: an optimum that moves less may be called stable, if it costs nothing."""
+Answer = Literal["yes", "no", "open"]
+Verdict = Literal["stable", "shifts", "drifts", "inconclusive"]
+
+MOVES_OCTAVES, STAYS_OCTAVES = 0.2, 0.3
+"""Octaves per doubling. The estimate says which may be claimed: from the first on, that the optimum moves,
+which is sure where its interval excludes 0; below it, that it stays, which is sure where it moves by less
+than the second."""
+YES_SURE, NO_SURE = 0.975, 0.95
 MIN_SCALES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its 95 % interval; a side that the measurements do not bound is None."""
+class Question:
+    """An answer, and the probability of yes; None where nothing speaks of it."""
 
-    value: float
-    interval: Interval
-
-    @property
-    def excludes_zero(self) -> bool:
-        low, high = self.interval
-        return (low is not None and low > 0) or (high is not None and high < 0)
+    answer: Answer
+    probability: float | None
 
 
-def decide(
-    fits: Sequence[Fit],
-    slope: Estimate | None,
-    bounds: tuple[float, float] | None,
-    penalty: Estimate | None,
-) -> tuple[Verdict, list[str]]:
-    """Both claims are made by tests; what neither test decides is inconclusive, with the reasons."""
-    reasons = [reason for fit in fits for reason in _unusable(fit)]
-    usable = sum(fit.usable for fit in fits)
-    if usable < MIN_SCALES:
-        return "inconclusive", [f"{usable} usable scales; at least {MIN_SCALES} are needed", *reasons]
-    if slope is None or bounds is None or penalty is None:
-        return "inconclusive", ["the largest scale has no optimum to compare with", *reasons]
-    low, high = penalty.interval
-    assert low is not None
-    cheap = high is not None and high <= PENALTY_TOLERANCE_NATS
-    still = bounds[0] >= -SLOPE_TOLERANCE and bounds[1] <= SLOPE_TOLERANCE
-    if cheap and still:
-        return "stable", reasons
-    if low > PENALTY_TOLERANCE_NATS and slope.excludes_zero:
-        return "drifts", reasons
-    if low > PENALTY_TOLERANCE_NATS:
-        reasons.append("transferring costs, but the slope's interval holds 0")
-    elif not cheap:
-        reasons.append(
-            f"the transfer penalty's interval holds the tolerance of {PENALTY_TOLERANCE_NATS} nats"
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    verdict: Verdict
+    moves: Question
+    costs: Question
+    reasons: tuple[str, ...]
+
+
+def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, allowed: float) -> Judgement:
+    """`stable`: stays, and costs nothing; `shifts`: moves, and costs nothing yet; `drifts`: costs;
+    `inconclusive`: open, with what is open."""
+    reasons = [reason for fit in fits for reason in _told(fit)]
+    moves, costs = _moves(slope), _costs(penalty, allowed)
+    speaking = sum(fit.status in ("ok", "at_edge") for fit in fits)
+    if fits and fits[-1].status == "all_diverged":
+        speaking += 1
+    if speaking < MIN_SCALES:
+        why = f"{speaking} usable scales; at least {MIN_SCALES} are needed"
+        return Judgement("inconclusive", moves, costs, (why, *reasons))
+    if costs.answer == "yes":
+        return Judgement("drifts", moves, costs, tuple(reasons))
+    if costs.answer == "no" and moves.answer != "open":
+        return Judgement("shifts" if moves.answer == "yes" else "stable", moves, costs, tuple(reasons))
+    return Judgement("inconclusive", moves, costs, (*_open(moves, costs, allowed), *reasons))
+
+
+def _moves(slope: Slope | None) -> Question:
+    if slope is None:
+        return Question("open", None)
+    size_R = np.abs(slope.slope_R)
+    further = float(np.mean(size_R > MOVES_OCTAVES))
+    value = slope.estimate.value
+    if abs(value) >= MOVES_OCTAVES:
+        same_side = float(np.mean(slope.slope_R * value > 0))
+        return Question("yes" if same_side >= YES_SURE else "open", further)
+    stays = float(np.mean(size_R < STAYS_OCTAVES))
+    return Question("no" if stays >= NO_SURE else "open", further)
+
+
+def _costs(penalty: Penalty | None, allowed: float) -> Question:
+    if penalty is None:
+        return Question("open", None)
+    costs, cheap = float(np.mean(penalty.least_R > allowed)), float(np.mean(penalty.most_R <= allowed))
+    answer: Answer = "yes" if costs >= YES_SURE else "no" if cheap >= NO_SURE else "open"
+    return Question(answer, costs)
+
+
+def _open(moves: Question, costs: Question, allowed: float) -> list[str]:
+    """What is open, in words."""
+    found = []
+    if costs.answer == "open":
+        found.append(
+            "no value to transfer, or no scale to transfer it to"
+            if costs.probability is None
+            else f"open whether transferring costs more than {allowed:.3g}: "
+            f"probability {costs.probability:.0%}, as far as was measured"
         )
-    elif bounds[1] < -SLOPE_TOLERANCE or bounds[0] > SLOPE_TOLERANCE:
-        reasons.append(
-            f"the optimum moves by more than {SLOPE_TOLERANCE} octaves per doubling at little cost"
+    if moves.answer == "open":
+        found.append(
+            "fewer than two scales have an optimum inside their grid"
+            if moves.probability is None
+            else f"open whether the optimum moves by more than {MOVES_OCTAVES} octaves per doubling: "
+            f"probability {moves.probability:.0%}"
         )
-    else:
-        reasons.append(f"the slope's interval holds the tolerance of {SLOPE_TOLERANCE} octaves per doubling")
-    return "inconclusive", reasons
+    return found
 
 
-def _unusable(fit: Fit) -> list[str]:
+def _told(fit: Fit) -> list[str]:
     """What is to be said of one scale."""
-    scale = f"{fit.curve.scale:g}"
-    spikes = ", ".join(f"2^{x:g}" for x in fit.curve.spiked)
-    reasons = [f"scale {scale}: the loss spikes at {spikes}; left out"] if spikes else []
+    scale, curve = f"{fit.curve.scale:g}", fit.curve
+    reasons = []
+    if curve.spiked:
+        reasons.append(f"scale {scale}: the loss spikes at {_values(curve.spiked)}; left out")
+    if curve.blown:
+        reasons.append(f"scale {scale}: blew up at {_values(curve.blown)}; taken for diverged")
     match fit.status:
         case "ok":
             pass
@@ -80,3 +115,7 @@ def _unusable(fit: Fit) -> list[str]:
         case "too_few":
             reasons.append(f"scale {scale}: too few points around the minimum; refine the grid")
     return reasons
+
+
+def _values(values: Sequence[float]) -> str:
+    return ", ".join(f"2^{x:g}" for x in values)

@@ -1,0 +1,113 @@
+"""Measurements that no smooth valley goes through: runs that blew up and ended finite, and single spikes.
+
+Both are told from the curves of a family alone, in no unit: a blow-up by the gap that parts it from all other
+heights, a spike by standing out of its neighbours far more than the curves are rough.
+
+P points of one curve
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from .curve import Curve, Floats, Truths
+
+GAP, HIGHER = 13.0, 3.0
+"""Of the heights on one side of the lowest losses, those that are GAP times all lower ones and HIGHER times
+the highest on the other side."""
+SHEER = 50.0
+"""Or so many times all lower ones, however high the other side is."""
+SPIKE = 8.0
+"""A spike stands above both its neighbours by this many times the noise that the curves' roughness shows."""
+
+
+def cleaned(curves: Sequence[Curve]) -> list[Curve]:
+    """The curves, blow-ups infinite as if diverged, and spikes NaN, to be left out."""
+    return _without_spikes(_without_blow_ups(curves))
+
+
+def _without_blow_ups(curves: Sequence[Curve]) -> list[Curve]:
+    """On one side: what lies above the lowest gap, where that is the end of every curve. Where both sides
+    look so, nothing blew up: something is learned in the middle that is not learned elsewhere."""
+    above, below = _least(curves, 1), _least(curves, -1)
+    if np.isfinite(above) == np.isfinite(below):
+        return list(curves)
+    step = 1 if np.isfinite(above) else -1
+    return [_marked(curve, min(above, below), step) for curve in curves]
+
+
+def _marked(curve: Curve, least: float, step: int) -> Curve:
+    side = _side(curve, step)
+    blown = np.zeros(len(curve.y), dtype=bool)
+    blown[side] = np.isfinite(curve.y[side]) & (_height(curve)[side] >= least)
+    if not blown.any():
+        return curve
+    values = (*curve.blown, *(float(x) for x in curve.x[blown]))
+    return replace(curve, y=np.where(blown, np.inf, curve.y), blown=tuple(sorted(values)))
+
+
+def _least(curves: Sequence[Curve], step: int) -> float:
+    """The height from which runs on this side blew up; infinity where none did."""
+    sides = [_height(curve)[_side(curve, step)] for curve in curves]
+    risen = np.sort(np.concatenate([side[np.isfinite(side) & (side > 0)] for side in sides] or [np.empty(0)]))
+    others = [_height(curve)[_side(curve, -step)] for curve in curves]
+    first_step = _median([height for side in others for height in side[np.isfinite(side) & (side > 0)][:1]])
+    top = _median([float(side[np.isfinite(side)].max(initial=0.0)) for side in others])
+    for below, above in pairwise([first_step, *risen]):
+        gap = GAP if above > HIGHER * top else SHEER
+        if above > gap * max(below, first_step) and all(_ends_above(side, above) for side in sides):
+            return float(above)
+    return np.inf
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if len(values) else np.inf
+
+
+def _side(curve: Curve, step: int) -> slice:
+    """Outwards from the lowest point, which is left out."""
+    if not curve.usable.any():
+        return slice(0, 0)
+    lowest = int(np.argmin(np.where(curve.usable, curve.y, np.inf)))
+    if step > 0:
+        return slice(lowest + 1, None)
+    return slice(lowest - 1, None, -1) if lowest else slice(0, 0)
+
+
+def _height(curve: Curve) -> Floats:
+    return curve.y - np.min(curve.y[curve.usable]) if curve.usable.any() else curve.y
+
+
+def _ends_above(side: Floats, least: float) -> bool:
+    """Whether, outwards, nothing finite comes back below once it was above."""
+    above: Truths = side[np.isfinite(side)] >= least
+    return not np.any(np.diff(above.astype(int)) < 0)
+
+
+def _without_spikes(curves: Sequence[Curve]) -> list[Curve]:
+    rough = np.concatenate([np.abs(_third_differences(curve.y)) for curve in curves] or [np.empty(0)])
+    if not len(rough):
+        return list(curves)
+    # Four times as much variance as the sum of squared weights, 20, gives a run's noise; 0.67 of a standard
+    # deviation is the median of its size.
+    noise = float(np.median(rough)) / (np.sqrt(20) * 0.6745)
+    return [replace(curve, y=_spikes_out(curve.y, SPIKE * noise)) for curve in curves]
+
+
+def _third_differences(y: Floats) -> Floats:
+    """Zero for parabolas, whatever their unit; of finite neighbours only."""
+    with np.errstate(invalid="ignore"):
+        found = np.diff(np.where(np.isfinite(y), y, np.nan), n=3)
+    return found[np.isfinite(found)]
+
+
+def _spikes_out(y: Floats, least: float) -> Floats:
+    """NaN for a finite point that is above both of its finite neighbours by more than `least`."""
+    if len(y) < 3:
+        return y
+    sides = np.maximum(y[:-2], y[2:])
+    out = y.copy()
+    out[1:-1][np.isfinite(sides) & np.isfinite(y[1:-1]) & (y[1:-1] > sides + least)] = np.nan
+    return out
