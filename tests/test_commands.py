@@ -110,7 +110,7 @@ def test_import_report_and_their_faults(tmp_path: Path, mutransfer: Command) -> 
     (tmp_path / "bad.csv").write_text("width,loss\n1,2\n")
     bad = mutransfer("import", "bad.csv", "--out", "bad")
     assert bad.returncode == 2
-    assert "bad.csv: the columns optimizer" in bad.stderr
+    assert "bad.csv: the columns learning_rate" in bad.stderr
     assert not (tmp_path / "bad").exists()
     export = mutransfer("export", "paper", "--width", "8192", "--depth", "4")
     assert export.returncode == 2

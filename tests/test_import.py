@@ -1,12 +1,15 @@
 """Measurements from elsewhere: the same report, every fault named with its row."""
 
+import gzip
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import Command
 
 from mutransfer.results.sources.fault import ImportFault
-from mutransfer.results.sources.importing import read_measurements
+from mutransfer.results.sources.importing import read_measurements, understand
 
 HEADER = "optimizer,parametrization,width,depth,learning_rate,loss\n"
 
@@ -52,7 +55,7 @@ def test_the_same_row_is_the_same_measurement(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("width,loss\n1,2\n", "the columns optimizer, parametrization, depth, learning_rate are missing"),
+        ("width,loss\n1,2\n", "the columns learning_rate are missing; it has width, loss; name theirs with"),
         (HEADER, "holds no measurements"),
         (HEADER + "adamw,sp,wide,2,0.1,3\n", "row 2: width 'wide' is not a number"),
         (HEADER + "adamw,sp,16,2,0.1,3\nadamw,sp,16,2,-1,3\n", "row 3: learning_rate must be positive"),
@@ -62,6 +65,9 @@ def test_the_same_row_is_the_same_measurement(tmp_path: Path) -> None:
         (HEADER + ",sp,16,2,0.1,3\n", "row 2: optimizer is empty"),
         (HEADER + "adamw,sp,16.5,2,0.1,3\n", "row 2: width must be an integer"),
         (HEADER + 'adamw,sp,16,2,0.1,3\n"adamw', "is neither CSV nor Parquet that can be read"),
+        (HEADER + "adamw,sp,16,2,0.1,3,4\n", "line 2 has 7 cells under 6 columns; quote what holds a ','"),
+        ("# from a paper\n\n" + HEADER + "\nadamw,sp,wide,2,0.1,3\n", "row 5: width 'wide' is not a number"),
+        ("lr,learning rate,loss\n1,2,3\n", "both lr and learning rate may be learning_rate; say which with"),
         ("", "is neither CSV nor Parquet that can be read"),
     ],
 )
@@ -86,3 +92,94 @@ def test_many_faults_are_cut_short(tmp_path: Path) -> None:
     path = write(tmp_path, HEADER + "adamw,sp,wide,2,0.1,3\n" * 30)
     with pytest.raises(ImportFault, match="and 20 more"):
         read_measurements(path)
+
+
+def found(
+    tmp_path: Path, text: str | bytes, name: str = "losses.csv"
+) -> tuple[list[dict[str, object]], dict[str, str]]:
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    read = understand(path)
+    columns = ["width", "depth", "learning_rate", "loss"]
+    return read.table.select(columns).to_pylist(), dict(read.found)
+
+
+PLAIN = [{"width": 64, "depth": 2, "learning_rate": 0.25, "loss": 3.5}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n_embd,n_layer,lr,val_loss\n64,2,0.25,3.5\n",
+        "d_model;layers;Max LR;Valid-Loss\n64;2;0,25;3,5\n",
+        "hidden_size\tnum_layers\tlog2 lr\tloss\n64\t2\t-2\t3.5\n",
+        "\ufeff# a comment\nwidth,depth,lr,loss,\n64,2,0.25,3.5,\n",
+        gzip.compress(b"width,depth,lr,loss\n64,2,0.25,3.5\n"),
+        "width,depth,lr,loss\n64,2,0.25,3.5\n".encode("utf-16"),
+    ],
+)
+def test_what_people_have_is_understood(tmp_path: Path, text: str | bytes) -> None:
+    assert found(tmp_path, text)[0] == PLAIN
+
+
+def test_what_a_column_was_taken_for_is_said(tmp_path: Path) -> None:
+    _, names = found(tmp_path, "n_embd,depth,log2_lr,val_loss\n64,2,-2,3.5\n")
+    assert names == {"learning_rate": "2^log2_lr", "loss": "val_loss", "width": "n_embd"}
+
+
+def test_a_column_for_each_learning_rate(tmp_path: Path) -> None:
+    rows, names = found(tmp_path, "width,depth,2^-3,2^-2,0.5\n64,2,3.6,3.5,diverged\n128,2,3.2,3.1,>10\n")
+    assert [row["learning_rate"] for row in rows if row["width"] == 64] == [0.125, 0.25, 0.5]
+    assert [row["loss"] for row in rows if row["width"] == 128] == [3.2, 3.1, None]
+    assert names["learning_rate"] == "the names of 3 columns"
+
+
+@pytest.mark.parametrize("word", ["diverged", "-", "—", "NaN", ">10", "≥ 12.5", "inf"])
+def test_words_for_divergence(tmp_path: Path, word: str) -> None:
+    rows, _ = found(tmp_path, f"width,depth,lr,loss\n64,2,0.25,{word}\n64,2,0.5,3\n")
+    assert [row["loss"] for row in rows] == [None, 3.0]
+
+
+LAW = "N,D,bs,lr,loss\n" + "".join(
+    f"{n},{d},{bs},{2.0**x},{2 + 500 / n + 0.1 * (x + 8 + n / 400) ** 2 + 0.05 * (bs == 64)}\n"
+    for n in (100, 200, 400, 800) for d in (1e9, 2e9) for bs in (32, 64) for x in range(-12, -4)
+)  # fmt: skip
+
+
+def test_any_column_is_a_scale(tmp_path: Path, mutransfer: Command) -> None:
+    (tmp_path / "law.csv").write_text(LAW)
+    dry = mutransfer("import", "law.csv", "--out", "law", "--dry-run")
+    assert "learning_rate: lr\nbatch_size: bs\n128 measurements; nothing was made" in dry.stdout
+    assert not (tmp_path / "law").exists()
+    assert mutransfer("import", "law.csv", "--out", "law").returncode == 0
+    held = ("--hold", "D=1e9", "--hold", "batch_size=32")
+    told = mutransfer("report", "law", "--axis", "N", *held, "-f", "json")
+    assert "averaged" not in told.stderr, told.stderr
+    (entry,) = json.loads(told.stdout)["comparisons"]
+    assert entry["axis"] == "N" and [optimum["scale"] for optimum in entry["optima"]] == [100, 200, 400, 800]
+    assert entry["optima"][0]["log2_optimum"] == pytest.approx(-8.25, abs=0.05)
+
+
+def test_what_is_averaged_silently_is_said(tmp_path: Path, mutransfer: Command) -> None:
+    (tmp_path / "law.csv").write_text(LAW.replace(",bs,", ",rows,"))
+    mutransfer("import", "law.csv", "--out", "law")
+    mixed = mutransfer("report", "law", "--axis", "N", "--hold", "D=1e9")
+    assert "64 trials that differ in rows alone are averaged; --hold rows=VALUE" in mixed.stderr
+    meant = mutransfer("report", "law", "--axis", "N", "--hold", "D=1e9", "--pool", "rows")
+    assert "averaged" not in meant.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--axis", "M"), "M: is no column of these measurements; there are D, N,"),
+        (("--hold", "D=3"), "--hold D=3: no trial has this value"),
+    ],
+)
+def test_a_view_of_nothing_is_named(
+    tmp_path: Path, mutransfer: Command, words: tuple[str, str], message: str
+) -> None:
+    (tmp_path / "law.csv").write_text(LAW)
+    mutransfer("import", "law.csv", "--out", "law")
+    refused = mutransfer("report", "law", *words)
+    assert refused.returncode == 2 and message in refused.stderr

@@ -1,6 +1,7 @@
 """`report`, `import` and `export`: what the losses say, and what to hand to the large run."""
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -49,8 +50,23 @@ def report(
             help="And what share of what a doubling of the scale brings. Default: the sweep's, or 0.25.",
         ),
     ] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The scale: any numeric column. Default: what varies."),
+    ] = None,
+    hold: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only trials with this value.")
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(min=0.0, metavar="SCALE", help="What it says of the large run's scale, too."),
+    ] = None,
+    pool: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Average over this column without a warning.")
+    ] = None,
 ) -> None:
     """Say whether the optimum is stable across scale; write report.html, pictures and report.md."""
+    from ...results.questions.view import View
     from ...results.report.contract import report_object
     from ...results.report.markdown import markdown
     from ...results.report.page import write_report
@@ -58,15 +74,18 @@ def report(
     from ..evidence.gather import asked, gather
     from ..run.progress import warn
 
-    evidence = gather(directories, asked(directories, tolerance, tolerance_doublings))
+    view = View(axis, _pairs("--hold", hold), tuple(pool or ()))
+    evidence = gather(directories, asked(directories, tolerance, tolerance_doublings), view)
     for problem in evidence.problems:
         warn(problem)
-    content = evidence.content
+    content = replace(evidence.content, target=target or None)
     if not content.comparisons and not content.searches:
         raise typer.Exit(NOTHING_TO_REPORT)
     match format_:
         case ReportFormat.json:
-            told = report_object(content.comparisons, content.joint, content.searches, content.options)
+            told = report_object(
+                content.comparisons, content.joint, content.searches, content.options, content.target
+            )
             print(json.dumps(told, indent=1, allow_nan=False))
         case ReportFormat.markdown:
             print(markdown(content), end="")
@@ -137,14 +156,23 @@ def import_(
         typer.Option(metavar="FIELD=VALUE", help="What all rows have: optimizer=adamw."),
     ] = None,
     study: Annotated[str | None, typer.Option(help="Which Optuna study, where there are several.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what each column was taken for, and make nothing."),
+    ] = False,
 ) -> None:
     """Bring losses measured elsewhere into a sweep directory, for the same report."""
-    from ...results.sources.importing import Reading, read_measurements
+    from ...results.sources.importing import Reading, understand
     from ..evidence.gather import store_import
 
     reading = Reading(_pairs("--map", map_), _pairs("--fill", fill), study)
-    table = read_measurements(source, reading)
-    count = store_import(table, Path(source), out)
+    found = understand(source, reading)
+    for ours, theirs in found.found.items():
+        print(f"{ours}: {theirs}")
+    if dry_run:
+        print(f"{found.table.num_rows} measurements; nothing was made")
+        return
+    count = store_import(found.table, Path(source), out)
     print(f"imported {count} measurements into {out}; next: mutransfer report {out}")
 
 

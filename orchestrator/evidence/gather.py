@@ -19,6 +19,7 @@ from ...results.questions.facts import Facts, facts_of
 from ...results.questions.options import option_shifts
 from ...results.questions.plane import joint
 from ...results.questions.searched import best_of_searches
+from ...results.questions.view import View
 from ...results.report.content import Content
 from ...results.statistics.tolerance import Tolerance
 from ...results.store.schema import coordinate_names
@@ -43,7 +44,9 @@ class Evidence:
     problems: tuple[str, ...]
 
 
-def gather(directories: Sequence[Path], tolerance: Tolerance | None = None) -> Evidence:
+def gather(
+    directories: Sequence[Path], tolerance: Tolerance | None = None, view: View | None = None
+) -> Evidence:
     """Reads the directories; a tolerance of None is that of the first sweep file that gives one.
 
     Raises DirectoryError for one that is no sweep; broken files are named.
@@ -84,9 +87,15 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None) -> E
     rows = rows.drop_duplicates("trial_id", ignore_index=True)
     if rows.empty:
         problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
+    else:
+        view = view or View()
+        rows = view.of(rows)
+        problems += view.pooled(rows, coordinates)
     facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
     tolerance = tolerance or next(filter(None, map(asked_tolerance, directories)), None)
-    content = _content(rows, coordinates, searches, of_grids, checks, facts, tolerance)
+    content = _content(
+        rows, coordinates, searches, of_grids, checks, facts, tolerance, view.axis if view else None
+    )
     return Evidence(rows, content, tuple(problems))
 
 
@@ -98,11 +107,12 @@ def _content(
     checks: Sequence[Check],
     facts: Facts,
     tolerance: Tolerance | None,
+    axis: str | None,
 ) -> Content:
     """What the rows say: comparisons of the grids, and the best of each search."""
     searched = {trial for _, ids in searches for trial in ids} - of_grids
     grid = rows[~rows["trial_id"].isin(searched)]
-    comparisons = compare(grid, coordinates, tolerance) if len(grid) else []
+    comparisons = compare(grid, coordinates, tolerance, axis) if len(grid) else []
     best = [
         entry
         for space, ids in searches

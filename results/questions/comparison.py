@@ -43,17 +43,22 @@ class Comparison:
 
 
 def compare(
-    rows: pd.DataFrame, known_columns: Sequence[str], tolerance: Tolerance | None = None
+    rows: pd.DataFrame,
+    known_columns: Sequence[str],
+    tolerance: Tolerance | None = None,
+    along: str | None = None,
 ) -> list[Comparison]:
     """All comparisons that the rows support; `known_columns` are those that may tell trials apart.
 
-    Further columns that an import brought along are kept in the store but never split a curve.
+    Further columns that an import brought along are kept in the store but never split a curve. `along` is the
+    scale, any numeric column; by default every scale axis that varies.
     """
     found: list[Comparison] = []
+    known_columns = [*known_columns, along] if along and along not in known_columns else known_columns
     for entry in family_rows(rows, known_columns):
         members = entry.members
         axes = [axis for axis in SCALE_AXES if axis in entry.varying and members[axis].nunique() > 1]
-        for axis in axes or ["width"]:
+        for axis in [along] if along else axes or ["width"]:
             for hyperparameter in _leading(members, swept(members)):
                 found += _scaling(
                     [

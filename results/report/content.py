@@ -22,6 +22,8 @@ class Content:
     searches: tuple[Searched, ...]
     checks: tuple[Check, ...]
     facts: Facts
+    target: float | None = None
+    """The scale of the large run, where the user names one."""
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from ..questions.plane import Joint
 from ..questions.searched import Searched
 from ..statistics.drift import ScaleOptimum
 from ..statistics.interval import Estimate, Interval
+from ..statistics.prediction import predict
 from ..statistics.scaling import Metrics
 from ..statistics.verdict import Question
 
@@ -23,10 +24,14 @@ def report_object(
     joint: Sequence[Joint] = (),
     searches: Sequence[Searched] = (),
     options: Sequence[OptionShift] = (),
+    target: float | None = None,
 ) -> dict[str, Any]:
     return {
         "schema": REPORT_SCHEMA,
-        "comparisons": [comparison_object(c) for c in comparisons],
+        "comparisons": [
+            comparison_object(c) if target is None else {**comparison_object(c), **_at_target(c, target)}
+            for c in comparisons
+        ],
         "joint": [_joint_object(entry) for entry in joint],
         "searches": [_search_object(entry) for entry in searches],
         "options": [_option_object(entry) for entry in options],
@@ -155,6 +160,19 @@ def _estimate(estimate: Estimate | None, value: str, interval: str) -> dict[str,
     if estimate is None:
         return {value: None, interval: None}
     return {value: _number(estimate.value), interval: _interval(estimate.interval)}
+
+
+def _at_target(comparison: Comparison, target: float) -> dict[str, Any]:
+    found = predict(comparison.drift, target)
+    return {
+        "target": _scale(target),
+        **_estimate(
+            None if found is None else found.log2_optimum, "log2_at_target", "log2_at_target_interval"
+        ),
+        **_estimate(
+            None if found is None else found.penalty, "penalty_at_target", "penalty_at_target_interval"
+        ),
+    }
 
 
 def _question(question: Question) -> dict[str, Any]:

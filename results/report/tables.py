@@ -9,6 +9,7 @@ from ..questions.options import SHIFT_TOLERANCE, OptionShift
 from ..questions.plane import Joint
 from ..questions.searched import Searched
 from ..statistics.interval import Estimate
+from ..statistics.prediction import predict
 from . import words
 from .content import Content
 
@@ -32,6 +33,8 @@ def tables(content: Content, brief: bool = False) -> Iterator[Table]:
         family = [c for c in content.comparisons if (c.axis, c.hyperparameter) == (axis, hyperparameter)]
         yield verdict_table(family, axis, hyperparameter)
         yield optimum_table(family, axis)
+        if content.target is not None:
+            yield target_table(family, axis, content.target)
         if not brief and any(c.drift.metrics is not None for c in family):
             yield metric_table(family, axis)
         if not brief and any(c.accuracy for c in family):
@@ -73,6 +76,27 @@ def optimum_table(family: Sequence[Comparison], axis: str) -> Table:
         f"Optimum by {words.readable(axis)}, and the loss against the values tried",
         ["what", *map(words.scale_name, scales)],
         rows,
+    )
+
+
+def target_table(family: Sequence[Comparison], axis: str, target: float) -> Table:
+    """What the lines say of the large run."""
+    rows = []
+    for comparison in family:
+        found = predict(comparison.drift, target)
+        cells = ["–", "–"]
+        if found is not None:
+            ends = found.log2_optimum.interval
+            cells = [
+                f"{words.power_of_two(found.log2_optimum.value)} {words.interval(ends)}",
+                " ".join(words.penalty(found.penalty)).strip(),
+            ]
+        rows.append([words.label(comparison), *cells])
+    return Table(
+        f"At {words.readable(axis)} {words.scale_name(target)}, if the optimum goes on as it did",
+        ["what", "log2 of the optimum", "transferring costs"],
+        rows,
+        "Costs: with the valley of the largest scale that was trained.",
     )
 
 

@@ -88,7 +88,7 @@ def label(comparison: Comparison) -> str:
 
 def family_label(family: Family, fixed: Mapping[str, object]) -> str:
     told = ", ".join(f"{name} {told_value(value)}" for name, value in fixed.items())
-    return f"{family.title} ({told})" if told else family.title
+    return f"{family.title} ({told})".strip() if told else family.title or "all trials"
 
 
 def option_family(entry: OptionShift) -> str:

@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from ..store.schema import METADATA, ROWS
 from .fault import ImportFault
 from .mlflow import read_mlflow
-from .table import read_table
+from .names import understood
+from .table import LINES, read_table
 from .wandb import read_wandb
 
-REQUIRED = ("optimizer", "parametrization", "width", "depth", "learning_rate", "loss")
+REQUIRED = ("learning_rate", "loss")
+USUAL = ("optimizer", "parametrization", "width", "depth")
+"""Not needed, but where a column is there no cell of it is empty."""
 POSITIVE = ("width", "depth", "learning_rate", "batch_size", "steps", "sequence_length")
 MAX_FAULTS = 10
 LARGEST = 1e15
@@ -31,30 +35,50 @@ class Reading:
     study: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """The rows in the store's schema, and which of the source's columns was taken for which field."""
+
+    table: pa.Table
+    found: Mapping[str, str]
+
+
 def read_measurements(source: str | Path, reading: Reading = Reading()) -> pa.Table:
+    """The rows of `understand`."""
+    return understand(source, reading).table
+
+
+def understand(source: str | Path, reading: Reading = Reading()) -> Measurements:
     """Rows of a source in the store's schema; an empty loss means diverged.
 
     The kind is told by the source: CSV or Parquet; JSON, JSON lines or offline runs of Weights & Biases; an
     Optuna storage; MLflow's file store. Columns, after renaming and filling in: `source?, architecture?,
-    optimizer, parametrization, width, depth, learning_rate, weight_decay?, seed?, loss`; others are kept.
+    optimizer?, parametrization?, width?, depth?, learning_rate, weight_decay?, seed?, loss`, or what people
+    call them (names.py); others are kept.
     Raises ImportFault with everything that is wrong.
     """
     path, source = Path(source), str(source)
-    frame = _renamed(_read(source, reading), source, reading)
+    frame, found = understood(_renamed(_read(source, reading), source, reading), source)
+    found |= {**reading.columns, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise ImportFault(
-            f"{path}: the columns {', '.join(missing)} are missing; required: {', '.join(REQUIRED)}; "
-            "name theirs with --map learning_rate=lr, fill in with --fill optimizer=adamw"
+            f"{path}: the columns {', '.join(missing)} are missing; it has "
+            f"{', '.join(map(str, frame.columns))}; name theirs with --map {missing[0]}=COLUMN"
         )
     if frame.empty:
         raise ImportFault(f"{path}: holds no measurements")
     faults = [fault for name in frame.columns if name in _NUMERIC for fault in _numeric_faults(frame, name)]
-    faults += [f"row {row}: {name} is empty" for name in REQUIRED[:2] for row in _rows(frame[name].isna())]
+    faults += [
+        f"row {row}: {name} is empty"
+        for name in USUAL[:2]
+        if name in frame.columns
+        for row in _rows(frame, frame[name].isna())
+    ]
     if faults:
         more = f"\n{path}: and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
         raise ImportFault("\n".join(f"{path}: {fault}" for fault in faults[:MAX_FAULTS]) + more)
-    return _table(frame, path)
+    return Measurements(_table(frame, path), found)
 
 
 _NUMERIC = {field.name: field.type for field in ROWS if pa.types.is_integer(field.type)
@@ -83,7 +107,9 @@ def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame
         )
     found = {ours: frame[theirs] for ours, theirs in reading.columns.items()}
     rest = frame.drop(columns=[name for name in frame.columns if name in {*found, *reading.columns.values()}])
-    return rest.assign(**found, **dict(reading.fill))
+    named = rest.assign(**found, **dict(reading.fill))
+    named.attrs.update(frame.attrs)
+    return named
 
 
 def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
@@ -92,23 +118,29 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
     except OverflowError:
         return [f"{name} holds a number that is too large"]
     wrong = values.isna() & frame[name].notna()
-    faults = [f"row {row}: {name} {frame[name].iloc[row - 2]!r} is not a number" for row in _rows(wrong)]
+    faults = [
+        f"row {row}: {name} {cell!r} is not a number"
+        for row, cell in zip(_rows(frame, wrong), frame[name][wrong], strict=True)
+    ]
     if name != "loss":
-        faults += [f"row {row}: {name} is not finite or too large" for row in _rows(values.abs() > LARGEST)]
-    if name in REQUIRED and name != "loss":
-        faults += [f"row {row}: {name} is empty" for row in _rows(frame[name].isna())]
+        large = values.abs() > LARGEST
+        faults += [f"row {row}: {name} is not finite or too large" for row in _rows(frame, large)]
+    if name in (*REQUIRED, *USUAL) and name != "loss":
+        faults += [f"row {row}: {name} is empty" for row in _rows(frame, frame[name].isna())]
     if name in POSITIVE:
-        faults += [f"row {row}: {name} must be positive" for row in _rows(values <= 0)]
+        faults += [f"row {row}: {name} must be positive" for row in _rows(frame, values <= 0)]
     if pa.types.is_integer(_NUMERIC[name]):
-        faults += [
-            f"row {row}: {name} must be an integer" for row in _rows(values.notna() & (values % 1 != 0))
-        ]
+        broken = values.notna() & (values % 1 != 0)
+        faults += [f"row {row}: {name} must be an integer" for row in _rows(frame, broken)]
     return faults
 
 
-def _rows(mask: pd.Series) -> list[int]:
-    """Line numbers as a spreadsheet shows them: the header is line 1."""
-    return [int(index) + 2 for index in mask.reset_index(drop=True).index[mask.to_numpy()]]
+def _rows(frame: pd.DataFrame, mask: pd.Series) -> list[int]:
+    """Lines of the file where it has lines; elsewhere as a spreadsheet shows them: the header is line 1."""
+    lines = frame.attrs.get(LINES)
+    if lines is None or len(lines) != len(frame):
+        lines = range(2, len(frame) + 2)
+    return [lines[index] for index in np.flatnonzero(mask.to_numpy(dtype=bool))]
 
 
 def _table(frame: pd.DataFrame, path: Path) -> pa.Table:

@@ -1,5 +1,9 @@
-"""CSV and Parquet files."""
+"""CSV and Parquet files: whatever separates their columns, and whatever stands before their header."""
 
+import csv
+import gzip
+import io
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -7,14 +11,70 @@ import pyarrow as pa
 
 from .fault import ImportFault
 
+SEPARATORS = (",", ";", "\t", "|")
+GZIP = b"\x1f\x8b"
+LINES = "lines"
+"""The attribute of a frame that holds the line of each row in the file, for messages."""
+DECIMAL_COMMA = re.compile(r"^-?\d+,\d+([eE][-+]?\d+)?$")
+
 
 def read_table(path: Path) -> pd.DataFrame:
+    """Comma, semicolon, tab or bar; decimal commas; gzip; a byte-order mark; lines that begin with #."""
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, compression=None)
+            return _with_index(pd.read_parquet(path))
+        return _read_text(path)
     except OSError as error:
         raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, pa.ArrowException) as error:
+    except (ValueError, csv.Error, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ImportFault(f"{path}: is neither CSV nor Parquet that can be read ({reason})") from None
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """What a frame was indexed by is a column as well."""
+    return frame.reset_index() if any(frame.index.names) else frame
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    content = path.read_bytes()
+    content = gzip.decompress(content) if content.startswith(GZIP) else content
+    text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    numbered = [(number, line) for number, line in enumerate(text.splitlines(keepends=True), start=1)
+                if line.strip() and not line.startswith("#")]  # fmt: skip
+    if not numbered:
+        raise ValueError("no columns to parse from file")
+    separator = max(SEPARATORS, key=lambda one: numbered[0][1].count(one))
+    rows, lines = _split(numbered, separator)
+    head, *rest = rows
+    for line, row in zip(lines[1:], rest, strict=True):
+        if any(cell.strip() for cell in row[len(head) :]):
+            more = f"line {line} has {len(row)} cells under {len(head)} columns"
+            raise ImportFault(f"{path}: {more}; quote what holds a {separator!r}")
+    cells = [cell.strip() for row in rest for cell in row]
+    decimal = "," if separator != "," and any(map(DECIMAL_COMMA.match, cells)) else "."
+    # Through pandas once more, for its reading of types; every row has as many cells as the header.
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow([name.strip() for name in head])
+    for row in rest:
+        filled = [*row, *[""] * len(head)][: len(head)]
+        writer.writerow([_number(cell.strip(), decimal) for cell in filled])
+    frame = pd.read_csv(io.StringIO(out.getvalue()), skipinitialspace=True)
+    frame.attrs[LINES] = lines[1:]
+    return frame
+
+
+def _split(numbered: list[tuple[int, str]], separator: str) -> tuple[list[list[str]], list[int]]:
+    """Rows of cells and the line where each begins: a quoted cell may hold line ends."""
+    reader = csv.reader((line for _, line in numbered), delimiter=separator, strict=True)
+    rows, lines, before = [], [], 0
+    for row in reader:
+        rows.append(row)
+        lines.append(numbered[before][0])
+        before = reader.line_num
+    return rows, lines
+
+
+def _number(cell: str, decimal: str) -> str:
+    return cell.replace(",", ".") if decimal == "," and DECIMAL_COMMA.match(cell) else cell

@@ -31,6 +31,14 @@ class Slope:
     estimate: Estimate
     slope_R: Floats
     scatter: float
+    point: "_Line"
+    drawn: "_Line"
+
+    def at(self, scale: float) -> tuple[float, Floats]:
+        """log2 of the optimum that the line gives at a scale, and draws of it, with the scatter of a scale."""
+        place = np.array([np.log2(scale)])
+        own_R = self.scatter * np.random.default_rng(8).standard_normal(len(self.slope_R))
+        return float(self.point.at(place)[0, 0]), self.drawn.at(place)[:, 0] + own_R
 
 
 def slope_of(fits: Sequence[Fit]) -> Slope | None:
@@ -52,13 +60,14 @@ def slope_of(fits: Sequence[Fit]) -> Slope | None:
     error_S = np.concatenate([error_S, np.full(len(bounded), np.median(error_S))])
     scatter = _scatter(point_S, beyond, scale, error_S, len(known))
     weight = 1 / (error_S**2 + scatter**2)
-    slope = float(_line(point_S[None], beyond, scale, weight).slope_R[0])
+    point = _line(point_S[None], beyond, scale, weight)
+    slope = float(point.slope_R[0])
     edges_RS = np.broadcast_to(point_S[len(known) :], (len(drawn_RS), len(bounded)))
     own_RS = scatter * _heavy(len(drawn_RS), len(known))
     beyond_RS = np.broadcast_to(beyond[len(known) :], edges_RS.shape)
     beyond_RS = np.concatenate([_at_ends(known, drawn_RS), beyond_RS], axis=1)
     drawn = _line(np.concatenate([drawn_RS + own_RS, edges_RS], axis=1), beyond_RS, scale, weight)
-    return Slope(Estimate(slope, percentiles(drawn.slope_R, slope)), drawn.slope_R, scatter)
+    return Slope(Estimate(slope, percentiles(drawn.slope_R, slope)), drawn.slope_R, scatter, point, drawn)
 
 
 def _at_ends(known: Sequence[Fit], drawn_RS: Floats) -> Floats:

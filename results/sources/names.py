@@ -1,0 +1,99 @@
+"""What people call the fields of a measurement, and how they write losses and learning rates."""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from .fault import ImportFault
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "learning_rate": ("lr", "max_lr", "peak_lr", "base_lr", "init_lr", "learning rate", "eta"),
+    "loss": ("val_loss", "valid_loss", "validation_loss", "eval_loss", "test_loss", "final_loss", "val loss"),
+    "width": ("n_embd", "d_model", "hidden_size", "hidden_dim", "embed_dim", "model_dim", "dim"),
+    "depth": ("n_layer", "n_layers", "num_layers", "num_hidden_layers", "layers"),
+    "batch_size": ("bs", "batch", "global_batch_size"),
+    "sequence_length": ("seq_len", "seq_length", "context_length", "block_size", "n_ctx"),
+    "weight_decay": ("wd",),
+    "steps": ("n_steps", "num_steps", "max_steps", "train_steps", "iterations", "iters"),
+    "seed": ("random_seed",),
+    "optimizer": ("optim", "opt"),
+    "parametrization": ("parameterization", "parametrisation", "parameterisation"),
+}
+POWERS = {"log2": 2.0, "log10": 10.0}
+DIVERGED = {"diverged", "div", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf", "oom"}
+NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+$")
+POWER = re.compile(r"^(2|10)\s*(?:\^|\*\*)\s*\(?([-−]?[\d.]+)\)?$")
+
+
+def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The frame with our names, and what was found: our name by theirs, in the words of a message.
+
+    Raises ImportFault where two columns would both be one field.
+    """
+    found: dict[str, str] = {}
+    rates = {_plain(one) for one in ("learning_rate", *ALIASES["learning_rate"])}
+    if not rates & {_plain(name) for name in frame.columns}:
+        frame, found = _long(frame)
+    for ours, theirs in ALIASES.items():
+        if ours in frame.columns:
+            continue
+        names = [name for name in frame.columns if _plain(name) in {_plain(ours), *map(_plain, theirs)}]
+        powers = {
+            name: base
+            for name in frame.columns
+            for prefix, base in POWERS.items()
+            if _plain(name) in {f"{prefix}_{_plain(one)}" for one in (ours, *theirs)}
+            or _plain(name) in {f"{prefix}{_plain(one)}" for one in (ours, *theirs)}
+        }
+        if len(names) + len(powers) > 1:
+            both = " and ".join(map(str, [*names, *powers]))
+            raise ImportFault(f"{source}: both {both} may be {ours}; say which with --map {ours}=COLUMN")
+        for name in names:
+            frame = frame.rename(columns={name: ours})
+            found[ours] = str(name)
+        for name, base in powers.items():
+            values = base ** pd.to_numeric(frame[name], errors="coerce")
+            frame = frame.drop(columns=name).assign(**{ours: values})
+            found[ours] = f"{base:g}^{name}"
+    if "loss" in frame.columns:
+        frame = frame.assign(loss=frame["loss"].map(_loss))
+    return frame, found
+
+
+def _plain(name: object) -> str:
+    """Lower case, words joined by underscores, without the folder that trackers put before a name."""
+    text = str(name).strip().lower()
+    for folder in ("config.", "config/", "params.", "params/", "summary.", "summary/", "metrics."):
+        text = text.removeprefix(folder)
+    return re.sub(r"[\s\-/.]+", "_", text)
+
+
+def _loss(value: object) -> object:
+    """Words for divergence, and losses that are only known to be above something, as not a number."""
+    text = str(value).strip().lower()
+    return np.nan if text in DIVERGED or NOT_BELOW.match(text) else value
+
+
+def _long(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A table with a column for each learning rate, as a row for each training."""
+    rates = {name: rate for name in frame.columns if (rate := _rate(name)) is not None}
+    if len(rates) < 3:
+        return frame, {}
+    kept = [name for name in frame.columns if name not in rates]
+    long = frame.melt(id_vars=kept, value_vars=list(rates), var_name="learning_rate", value_name="loss")
+    long["learning_rate"] = long["learning_rate"].map(rates)
+    return long, {"learning_rate": f"the names of {len(rates)} columns", "loss": "their cells"}
+
+
+def _rate(name: object) -> float | None:
+    """A positive number, or a power of two or ten, as the name of a column."""
+    text = str(name).strip().lower().removeprefix("lr=").removeprefix("lr_").replace("−", "-")
+    if power := POWER.match(text):
+        return float(float(power[1]) ** float(power[2]))
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < np.inf else None
