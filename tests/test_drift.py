@@ -15,6 +15,7 @@ from mutransfer.results.statistics.curve import Curve, curve_of
 from mutransfer.results.statistics.drift import judge
 from mutransfer.results.statistics.optimum import Fit, fit_family
 from mutransfer.results.statistics.penalty import _lost
+from mutransfer.results.statistics.prediction import predict
 from mutransfer.results.store.schema import ROWS
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -171,6 +172,17 @@ def test_too_few_points() -> None:
 def test_two_values_beside_divergence_enclose_an_optimum() -> None:
     fit = fit_optimum(curve(np.array([2.1, 2.0, np.inf]), x=GRID[:3]))
     assert fit.status == "ok" and fit.vertex is not None and GRID[0] < fit.vertex < GRID[2]
+
+
+def test_what_follows_at_the_large_runs_scale() -> None:
+    """Centers -4 to -5.5 at 16 to 128, half an octave per doubling: -7 at 1024, 2.75 octaves below what the
+    small half says."""
+    found = predict(judge(family([-4, -4.5, -5, -5.5])), 1024)
+    assert found is not None and found.penalty is not None
+    assert found.log2_optimum.value == pytest.approx(-7, abs=0.05)
+    assert found.penalty.value == pytest.approx(0.1 * 2.75**2, abs=0.03)
+    low, high = found.log2_optimum.interval
+    assert low is not None and high is not None and low <= -7 <= high and high - low < 0.5
 
 
 def test_moving_far_at_little_cost_shifts() -> None:

@@ -35,7 +35,7 @@ class Slope:
     drawn: "_Line"
 
     def at(self, scale: float) -> tuple[float, Floats]:
-        """log2 of the optimum that the line gives at a scale, and draws of it, with the scatter of a scale."""
+        """log2 of the optimum that the line gives at a scale, and draws of it with a scale's own scatter."""
         place = np.array([np.log2(scale)])
         own_R = self.scatter * np.random.default_rng(8).standard_normal(len(self.slope_R))
         return float(self.point.at(place)[0, 0]), self.drawn.at(place)[:, 0] + own_R
