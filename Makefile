@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test test-all test-here test-ray test-slurm check
+.PHONY: quickstart test test-all test-slurm test-others check
 
 quickstart: $(VENV)/installed
 	$(BIN)/mutransfer run quickstart
@@ -14,19 +14,17 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --ignore tests/cluster -m "not slow"
 
-# Tests on Slurm mostly wait, so they run beside the others, whose output comes when they are done. Ray's nodes
-# give up starting on a machine that is full, so they have it to themselves.
-test-all: $(VENV)/installed-test test-ray
-	$(MAKE) --jobs 2 --output-sync=target test-here test-slurm
-
-test-here:
-	$(BIN)/python -m pytest --ignore tests/cluster
-
-test-ray: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 0 tests/cluster/test_ray.py
+# Tests on Slurm mostly wait, so they run beside the others; each part's output comes when it is done. Ray's
+# nodes give up starting on a machine that is full, so they come before what fills it.
+test-all: $(VENV)/installed-test
+	$(MAKE) --jobs 2 --output-sync=target test-slurm test-others
 
 test-slurm:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_slurm.py
+
+test-others:
+	$(BIN)/python -m pytest -n 0 tests/cluster/test_ray.py
+	$(BIN)/python -m pytest --ignore tests/cluster
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
