@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test test-all test-slurm test-others check
+.PHONY: quickstart test test-all everything test-slurm test-others check-and-others check
 
 quickstart: $(VENV)/installed
 	$(BIN)/mutransfer run quickstart
@@ -18,6 +18,14 @@ test: $(VENV)/installed-test
 # nodes give up starting on a machine that is full, so they come before what fills it.
 test-all: $(VENV)/installed-test
 	$(MAKE) --jobs 2 --output-sync=target test-slurm test-others
+
+# What .ci/run calls.
+everything: $(VENV)/installed-test
+	$(MAKE) --jobs 2 --output-sync=target test-slurm check-and-others
+
+check-and-others:
+	$(MAKE) check
+	$(MAKE) test-others
 
 test-slurm:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_slurm.py
