@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
+# The tests run side by side, on small matrices: NumPy's own threads would only stand in each other's way.
+export OPENBLAS_NUM_THREADS := 1
+
 .PHONY: quickstart test test-all everything test-slurm test-others check-and-others check
 
 quickstart: $(VENV)/installed

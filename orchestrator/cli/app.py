@@ -4,6 +4,7 @@ Nothing heavy is imported here: each command imports what it needs when it is ca
 `mutransfer --help` answers at once.
 """
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -63,6 +64,8 @@ def _common(
 def main() -> None:
     """Runs a command; a known fault is one clear message on stderr and its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # The fits' matrices are small: threads of NumPy's own, read when it is loaded, cost more than they save.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app()
     except OSError as error:
