@@ -9,7 +9,7 @@ import pytest
 from conftest import Command
 
 from mutransfer.results.sources.fault import ImportFault
-from mutransfer.results.sources.importing import read_measurements, understand
+from mutransfer.results.sources.importing import Reading, read_measurements, understand
 
 HEADER = "optimizer,parametrization,width,depth,learning_rate,loss\n"
 
@@ -65,6 +65,10 @@ def test_the_same_row_is_the_same_measurement(tmp_path: Path) -> None:
         (HEADER + ",sp,16,2,0.1,3\n", "row 2: optimizer is empty"),
         (HEADER + "adamw,sp,16.5,2,0.1,3\n", "row 2: width must be an integer"),
         (HEADER + 'adamw,sp,16,2,0.1,3\n"adamw', "is neither CSV nor Parquet that can be read"),
+        ("width,0.1,0.2,0.3\n32,3,2,1\n64,3,oops,1\n", "row 3: loss 'oops' is not a number"),
+        ("width,log2_lr,loss\n32,abc,2\n", "log2_lr 'abc' is not a number"),
+        ("lr,lr,loss\n0.1,0.2,3\n", "has several columns lr; keep one of each"),
+        ("lr,loss\n0.1,1e200\n", "row 2: loss is too large"),
         (HEADER + "adamw,sp,16,2,0.1,3,4\n", "line 2 has 7 cells under 6 columns; quote what holds a ','"),
         ("# from a paper\n\n" + HEADER + "\nadamw,sp,wide,2,0.1,3\n", "row 5: width 'wide' is not a number"),
         ("lr,learning rate,loss\n1,2,3\n", "both lr and learning rate may be learning_rate; say which with"),
@@ -134,7 +138,7 @@ def test_a_column_for_each_learning_rate(tmp_path: Path) -> None:
     assert names["learning_rate"] == "the names of 3 columns"
 
 
-@pytest.mark.parametrize("word", ["diverged", "-", "—", "NaN", ">10", "≥ 12.5", "inf"])
+@pytest.mark.parametrize("word", ["diverged", "-", "—", "NaN", ">10", "≥ 12.5", ">1e3", "inf"])
 def test_words_for_divergence(tmp_path: Path, word: str) -> None:
     rows, _ = found(tmp_path, f"width,depth,lr,loss\n64,2,0.25,{word}\n64,2,0.5,3\n")
     assert [row["loss"] for row in rows] == [None, 3.0]
@@ -164,7 +168,7 @@ def test_what_is_averaged_silently_is_said(tmp_path: Path, mutransfer: Command) 
     (tmp_path / "law.csv").write_text(LAW.replace(",bs,", ",rows,"))
     mutransfer("import", "law.csv", "--out", "law")
     mixed = mutransfer("report", "law", "--axis", "N", "--hold", "D=1e9")
-    assert "64 trials that differ in rows alone are averaged; --hold rows=VALUE" in mixed.stderr
+    assert "64 trials that differ in rows are averaged; --hold rows=VALUE" in mixed.stderr
     meant = mutransfer("report", "law", "--axis", "N", "--hold", "D=1e9", "--pool", "rows")
     assert "averaged" not in meant.stderr
 
@@ -172,7 +176,10 @@ def test_what_is_averaged_silently_is_said(tmp_path: Path, mutransfer: Command) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--axis", "M"), "M: is no column of these measurements; there are D, N,"),
+        (("--axis", "M"), "--axis M: is no column of these measurements; there are D, N,"),
+        (("--axis", "loss"), "--axis loss: is measured or tuned, no scale"),
+        (("--target", "inf"), "--target inf: give a positive number"),
+        (("--target", "0"), "--target 0: give a positive number"),
         (("--hold", "D=3"), "--hold D=3: no trial has this value"),
     ],
 )
@@ -183,3 +190,35 @@ def test_a_view_of_nothing_is_named(
     mutransfer("import", "law.csv", "--out", "law")
     refused = mutransfer("report", "law", *words)
     assert refused.returncode == 2 and message in refused.stderr
+
+
+def test_tokens_that_differ_are_said(tmp_path: Path, mutransfer: Command) -> None:
+    rows = [f"{2.0**x},{3 + 0.1 * (x + 5) ** 2 + tokens / 1000},{width},{tokens}"
+            for width in (16, 32, 64) for tokens in (100, 200) for x in range(-8, -2)]  # fmt: skip
+    (tmp_path / "mixed.csv").write_text("lr,loss,width,tokens\n" + "\n".join(rows))
+    mutransfer("import", "mixed.csv", "--out", "mixed")
+    assert "trials that differ in tokens are averaged" in mutransfer("report", "mixed").stderr
+    assert "averaged" not in mutransfer("report", "mixed", "--hold", "tokens=100").stderr
+
+
+def test_rows_without_a_scale_have_no_comparison(tmp_path: Path, mutransfer: Command) -> None:
+    rows = [
+        f"{2.0**x},{3 + 0.1 * (x + 5) ** 2 + decay},{decay}" for decay in (0.1, 0.2) for x in range(-8, -2)
+    ]
+    (tmp_path / "flat.csv").write_text("lr,loss,weight_decay\n" + "\n".join(rows))
+    mutransfer("import", "flat.csv", "--out", "flat")
+    nothing = mutransfer("report", "flat")
+    assert nothing.returncode == 4 and "--axis COLUMN" in nothing.stderr
+
+
+@pytest.mark.parametrize("content", [gzip.compress(b"lr,loss\n0.1,3\n")[:20], b"\x1f\x8bgarbage"])
+def test_a_broken_archive_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "losses.csv").write_bytes(content)
+    with pytest.raises(ImportFault, match="is neither CSV nor Parquet"):
+        read_measurements(tmp_path / "losses.csv")
+
+
+def test_mapped_and_filled_is_a_fault(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER + "adamw,sp,16,2,0.1,3\n")
+    with pytest.raises(ImportFault, match="width is both mapped and filled in"):
+        read_measurements(path, Reading({"width": "width"}, {"width": "7"}))

@@ -1,6 +1,7 @@
 """`report`, `import` and `export`: what the losses say, and what to hand to the large run."""
 
 import json
+import math
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ...models.recipe.fault import NOTHING_TO_REPORT
+from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
 from .options import DirectoryArgument
 
 
@@ -74,12 +75,16 @@ def report(
     from ..evidence.gather import asked, gather
     from ..run.progress import warn
 
+    if target is not None and not 0 < target < math.inf:
+        raise Fault(f"--target {target:g}: give a positive number, the scale of the large run")
     view = View(axis, _pairs("--hold", hold), tuple(pool or ()))
     evidence = gather(directories, asked(directories, tolerance, tolerance_doublings), view)
     for problem in evidence.problems:
         warn(problem)
-    content = replace(evidence.content, target=target or None)
+    content = replace(evidence.content, target=target)
     if not content.comparisons and not content.searches:
+        if len(evidence.rows):
+            warn("nothing to compare: no trial has a width; say what was scaled with --axis COLUMN")
         raise typer.Exit(NOTHING_TO_REPORT)
     match format_:
         case ReportFormat.json:

@@ -1,7 +1,7 @@
 """From rows to comparisons: which trials belong on one curve, and the judgement of each family."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -59,11 +59,14 @@ def compare(
         members = entry.members
         axes = [axis for axis in SCALE_AXES if axis in entry.varying and members[axis].nunique() > 1]
         for axis in [along] if along else axes or ["width"]:
-            for hyperparameter in _leading(members, swept(members)):
+            scaled = entry.scaled(axis)
+            if scaled.members.empty:
+                continue
+            for hyperparameter in _leading(scaled.members, swept(scaled.members)):
                 found += _scaling(
                     [
                         _judged(entry.family, axis, hyperparameter, fixed, group, judge(curves, tolerance))
-                        for fixed, group in split(entry, (axis,), hyperparameter)
+                        for fixed, group in split(scaled, (axis,), hyperparameter)
                         if (curves := curves_along(group, axis, hyperparameter))
                     ]
                 )
@@ -77,6 +80,11 @@ class FamilyRows:
     family: Family
     members: pd.DataFrame
     varying: tuple[str, ...]
+
+    def scaled(self, axis: str) -> Self:
+        """Those rows that have a place on the axis."""
+        scale = self.members[axis].to_numpy(dtype=float)
+        return replace(self, members=self.members[np.isfinite(scale) & (scale > 0)])
 
 
 def family_rows(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[FamilyRows]:
@@ -180,7 +188,7 @@ def curves_along(group: pd.DataFrame, axis: str, hyperparameter: str) -> list[Cu
     """One curve per value of the axis, ascending. Values of zero have no place on a log axis."""
     runs = Runs.of(group, hyperparameter)
     scale = group[axis].to_numpy(dtype=float)
-    there = (runs.value > 0) & (scale > 0)
+    there = (runs.value > 0) & (scale > 0) & np.isfinite(scale)
     return [runs.curve(float(value), scale == value) for value in np.unique(scale[there])]
 
 

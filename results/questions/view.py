@@ -8,10 +8,14 @@ import pandas as pd
 
 from ...models.recipe.fault import Fault
 from ..store.schema import ROWS
-from .comparison import NOT_COORDINATES
+from .comparison import HYPERPARAMETERS
 
 MEASURED = {"trial_id", "job_id", "sweep", "source", "status", "loss", "accuracy", "train_loss", "seconds",
-            "initial_loss", "diverged_step", "device", "tokens", "flops", "parameters"}  # fmt: skip
+            "initial_loss", "diverged_step", "device"}  # fmt: skip
+BUDGETS = {"tokens", "parameters", "flops"}
+"""Follow from the rest for trials of our own; where others measured, they may be what tells trials apart."""
+NEARLY_ALL = 0.9
+"""A column with another value in nearly every row is a measurement."""
 
 
 class ViewFault(Fault):
@@ -29,44 +33,58 @@ class View:
 
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows that are looked at, the axis as numbers. Raises ViewFault."""
-        for name in (*self.hold, *([self.axis] if self.axis else []), *self.pool):
+        asked = [
+            *((f"--hold {name}", name) for name in self.hold),
+            *((f"--pool {name}", name) for name in self.pool),
+        ]
+        asked += [(f"--axis {self.axis}", self.axis)] if self.axis else []
+        for option, name in asked:
             if name not in rows.columns:
                 there = ", ".join(sorted(str(name) for name in rows.columns if rows[name].notna().any()))
-                raise ViewFault(f"{name}: is no column of these measurements; there are {there}")
+                raise ViewFault(f"{option}: is no column of these measurements; there are {there}")
         for name, value in self.hold.items():
             rows = rows[_equal(rows[name], value)]
             if rows.empty:
                 raise ViewFault(f"--hold {name}={value}: no trial has this value")
-        if self.axis is None:
-            return rows
-        numbers = pd.to_numeric(rows[self.axis], errors="coerce")
-        if numbers[rows[self.axis].notna()].isna().any() or not (numbers > 0).any():
-            raise ViewFault(f"--axis {self.axis}: holds what is no positive number")
-        return rows.assign(**{self.axis: numbers})
+        return rows if self.axis is None else self._scaled(rows, self.axis)
+
+    def _scaled(self, rows: pd.DataFrame, axis: str) -> pd.DataFrame:
+        if axis in MEASURED or axis in HYPERPARAMETERS:
+            raise ViewFault(f"--axis {axis}: is measured or tuned, no scale; give what models differ in")
+        numbers = pd.to_numeric(rows[axis], errors="coerce")
+        there = rows[axis].notna()
+        if not (np.isfinite(numbers[there]) & (numbers[there] > 0)).all() or not there.any():
+            raise ViewFault(f"--axis {axis}: holds what is no positive number")
+        return rows.assign(**{axis: numbers})
 
     def pooled(self, rows: pd.DataFrame, known_columns: Sequence[str]) -> list[str]:
-        """A line for each column that tells trials apart which are averaged all the same."""
-        known = [name for name in known_columns if name in rows and name not in MEASURED]
-        known = [name for name in {*known, *([self.axis] if self.axis else [])} if rows[name].notna().any()]
+        """A line where trials are averaged that a column tells apart which no comparison knows."""
+        known = {name for name in known_columns if name in rows and name not in MEASURED | BUDGETS}
+        known |= {self.axis} if self.axis else set()
+        known = {name for name in known if rows[name].notna().any()}
         others = [
             str(name)
             for name in rows.columns
-            if name not in {*known, *MEASURED, *NOT_COORDINATES, *ROWS.names, *self.pool}
+            if name not in known | MEASURED | {*self.pool} and (name not in ROWS.names or name in BUDGETS)
+            if rows[name].nunique() <= NEARLY_ALL * len(rows)
         ]
-        if not known:
+        if not known or not others:
             return []
-        groups = rows.groupby(known, dropna=False)
-        several = groups["loss"].transform(lambda loss: loss.nunique() > 1).to_numpy(dtype=bool)
-        found = []
-        for name in others:
-            differ = groups[name].transform("nunique").to_numpy() > 1
-            count = int(np.sum(several & differ))
-            if count:
-                found.append(
-                    f"{count} trials that differ in {name} alone are averaged; --hold {name}=VALUE keeps one "
-                    f"value, --map takes it for a field, --pool {name} says that this is meant"
-                )
-        return found
+        coded = pd.DataFrame({name: pd.factorize(rows[name], use_na_sentinel=False)[0] for name in others})
+        coded = coded.assign(outcome=rows["loss"].fillna(np.inf).to_numpy())
+        groups = coded.groupby([rows[name].to_numpy() for name in sorted(known)], dropna=False)
+        several = groups["outcome"].transform("nunique").to_numpy() > 1
+        if not several.any():
+            return []
+        apart = {name: several & (groups[name].transform("nunique").to_numpy() > 1) for name in others}
+        telling = [name for name, mask in apart.items() if mask.any()]
+        if not telling:
+            return []
+        count, first = int(np.logical_or.reduce([apart[name] for name in telling]).sum()), telling[0]
+        return [
+            f"{count} trials that differ in {', '.join(telling)} are averaged; --hold {first}=VALUE keeps one "
+            f"value, import --map takes a column for a field, --pool {first} says that this is meant"
+        ]
 
 
 def _equal(column: pd.Series, value: str) -> pd.Series:

@@ -23,7 +23,7 @@ USUAL = ("optimizer", "parametrization", "width", "depth")
 """Not needed, but where a column is there no cell of it is empty."""
 POSITIVE = ("width", "depth", "learning_rate", "batch_size", "steps", "sequence_length")
 MAX_FAULTS = 10
-LARGEST = 1e15
+LARGEST, LARGEST_LOSS = 1e15, 1e100
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,8 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
 
 def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame:
     """Their columns under our names. A column that is in the way of a renamed one is dropped."""
+    if both := sorted({*reading.columns} & {*reading.fill}):
+        raise ImportFault(f"{source}: {', '.join(both)} is both mapped and filled in; keep one of the two")
     unknown = [theirs for theirs in reading.columns.values() if theirs not in frame.columns]
     if unknown:
         raise ImportFault(
@@ -122,8 +124,10 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
         f"row {row}: {name} {cell!r} is not a number"
         for row, cell in zip(_rows(frame, wrong), frame[name][wrong], strict=True)
     ]
-    if name != "loss":
-        large = values.abs() > LARGEST
+    large = values.abs() > (LARGEST_LOSS if name == "loss" else LARGEST)
+    if name == "loss":
+        faults += [f"row {row}: {name} is too large" for row in _rows(frame, large & np.isfinite(values))]
+    else:
         faults += [f"row {row}: {name} is not finite or too large" for row in _rows(frame, large)]
     if name in (*REQUIRED, *USUAL) and name != "loss":
         faults += [f"row {row}: {name} is empty" for row in _rows(frame, frame[name].isna())]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .fault import ImportFault
+from .table import LINES
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("lr", "max_lr", "peak_lr", "base_lr", "init_lr", "learning rate", "eta"),
@@ -23,7 +24,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 POWERS = {"log2": 2.0, "log10": 10.0}
 DIVERGED = {"diverged", "div", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf", "oom"}
-NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+$")
+NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+(e[-+]?\d+)?$")
 POWER = re.compile(r"^(2|10)\s*(?:\^|\*\*)\s*\(?([-−]?[\d.]+)\)?$")
 
 
@@ -34,7 +35,8 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
     """
     found: dict[str, str] = {}
     rates = {_plain(one) for one in ("learning_rate", *ALIASES["learning_rate"])}
-    if not rates & {_plain(name) for name in frame.columns}:
+    losses = {_plain(one) for one in ("loss", *ALIASES["loss"])}
+    if not (rates | losses) & {_plain(name) for name in frame.columns}:
         frame, found = _long(frame)
     for ours, theirs in ALIASES.items():
         if ours in frame.columns:
@@ -54,12 +56,21 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
             frame = frame.rename(columns={name: ours})
             found[ours] = str(name)
         for name, base in powers.items():
-            values = base ** pd.to_numeric(frame[name], errors="coerce")
+            values = base ** _numbers(frame[name], source)
             frame = frame.drop(columns=name).assign(**{ours: values})
             found[ours] = f"{base:g}^{name}"
     if "loss" in frame.columns:
         frame = frame.assign(loss=frame["loss"].map(_loss))
     return frame, found
+
+
+def _numbers(column: pd.Series, source: str) -> pd.Series:
+    """Raises ImportFault for a cell that is neither empty nor a number."""
+    text = column.map(lambda cell: str(cell).replace("−", "-"), na_action="ignore")
+    numbers = pd.to_numeric(text, errors="coerce")
+    if wrong := list(column[numbers.isna() & column.notna()]):
+        raise ImportFault(f"{source}: {column.name} {wrong[0]!r} is not a number")
+    return numbers
 
 
 def _plain(name: object) -> str:
@@ -84,16 +95,16 @@ def _long(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     kept = [name for name in frame.columns if name not in rates]
     long = frame.melt(id_vars=kept, value_vars=list(rates), var_name="learning_rate", value_name="loss")
     long["learning_rate"] = long["learning_rate"].map(rates)
+    long.attrs[LINES] = list(frame.attrs.get(LINES, ())) * len(rates)
     return long, {"learning_rate": f"the names of {len(rates)} columns", "loss": "their cells"}
 
 
 def _rate(name: object) -> float | None:
     """A positive number, or a power of two or ten, as the name of a column."""
     text = str(name).strip().lower().removeprefix("lr=").removeprefix("lr_").replace("−", "-")
-    if power := POWER.match(text):
-        return float(float(power[1]) ** float(power[2]))
     try:
-        value = float(text)
-    except ValueError:
+        power = POWER.match(text)
+        value = float(power[1]) ** float(power[2]) if power else float(text)
+    except (ValueError, OverflowError):
         return None
-    return value if 0 < value < np.inf else None
+    return float(value) if 0 < value < np.inf else None

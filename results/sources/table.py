@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +27,7 @@ def read_table(path: Path) -> pd.DataFrame:
         return _read_text(path)
     except OSError as error:
         raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, csv.Error, pa.ArrowException) as error:
+    except (ValueError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ImportFault(f"{path}: is neither CSV nor Parquet that can be read ({reason})") from None
 
@@ -47,6 +48,9 @@ def _read_text(path: Path) -> pd.DataFrame:
     separator = max(SEPARATORS, key=lambda one: numbered[0][1].count(one))
     rows, lines = _split(numbered, separator)
     head, *rest = rows
+    names = [name.strip() for name in head]
+    if doubled := sorted({name for name in names if name and names.count(name) > 1}):
+        raise ImportFault(f"{path}: has several columns {', '.join(doubled)}; keep one of each")
     for line, row in zip(lines[1:], rest, strict=True):
         if any(cell.strip() for cell in row[len(head) :]):
             more = f"line {line} has {len(row)} cells under {len(head)} columns"
@@ -56,7 +60,7 @@ def _read_text(path: Path) -> pd.DataFrame:
     # Through pandas once more, for its reading of types; every row has as many cells as the header.
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow([name.strip() for name in head])
+    writer.writerow(names)
     for row in rest:
         filled = [*row, *[""] * len(head)][: len(head)]
         writer.writerow([_number(cell.strip(), decimal) for cell in filled])

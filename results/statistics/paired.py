@@ -18,7 +18,7 @@ from .valley import DRAWS, minima
 
 REACH_OCTAVES = 2.0
 """The difference is a parabola this near to the minima."""
-MIN_FREEDOM = 3
+MIN_VALUES, MIN_FREEDOM = 3, 3
 ROUNDING = 1e-9
 """Noise of a difference is never taken as a smaller share of the losses: equal trainings have equal ones."""
 NEAR = 1e-9
@@ -85,7 +85,7 @@ def _fitted_difference(one: Fit, two: Fit) -> Difference | None:
     if one.valley is None or not (_holds(one, two) and _holds(two, one)):
         return None
     x, delta_SP = _shared(one, two)
-    if delta_SP.shape[0] * (len(x) - 1) - 2 < MIN_FREEDOM:
+    if len(x) < MIN_VALUES or delta_SP.shape[0] * (len(x) - 1) - 2 < MIN_FREEDOM:
         return None
     assert one.vertex is not None
     t, place_F = x - one.vertex, one.valley.place_F - one.vertex

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .curve import Floats
-from .interval import Interval
+from .interval import Interval, percentiles
 from .optimum import Fit
 
 LEAST, MOST = 0.02, 4.0
 """Exponents are looked for between these; an interval that reaches one of them is open there."""
-COARSE, NARROWINGS = 40, 30
+COARSE, NARROWINGS, EDGE = 40, 30, 1.2
 MIN_SCALES = 3
 LAW_THINNING = 8
 """An eighth of the draws is enough for the law's intervals, which are wide."""
@@ -75,21 +75,24 @@ def _left_out_error(t: Floats, optimum: Floats) -> float:
     return float(np.sqrt(np.mean((residual / (1 - np.diag(hat))) ** 2)))
 
 
-def _law(fits: Sequence[Fit]) -> Law:
+def _law(fits: Sequence[Fit]) -> Law | None:
+    """None where the best loss does not fall with the scale: any exponent fits that."""
     scale = np.array([fit.curve.scale for fit in fits])
     loss_RS = np.array([[fit.loss for fit in fits]], dtype=float)
     drawn_RS = np.stack([fit.loss_R[::LAW_THINNING] for fit in fits], axis=1)
     exponent, (asymptote, amplitude, misfit) = _fitted(scale / scale[0], loss_RS)
+    if amplitude[0] <= 0:
+        return None
     exponent_R, (asymptote_R, _, _) = _fitted(scale / scale[0], drawn_RS)
-    low, high = np.percentile(exponent_R, [2.5, 97.5])
+    low, high = percentiles(exponent_R, float(exponent[0]))
     return Law(
         asymptote=float(asymptote[0]),
-        asymptote_interval=(float(np.percentile(asymptote_R, 2.5)), float(np.percentile(asymptote_R, 97.5))),
+        asymptote_interval=percentiles(asymptote_R, float(asymptote[0])),
         amplitude=float(amplitude[0]),
         exponent=float(exponent[0]),
         exponent_interval=(
-            None if low < LEAST * 1.01 else float(low),
-            None if high > MOST / 1.01 else float(high),
+            None if low < LEAST * EDGE else low,
+            None if high > MOST / EDGE else high,
         ),
         misfit_nats=float(misfit[0]),
     )
