@@ -82,8 +82,8 @@ class View:
             return []
         count, first = int(np.logical_or.reduce([apart[name] for name in telling]).sum()), telling[0]
         return [
-            f"{count} trials that differ in {', '.join(telling)} are averaged; --hold {first}=VALUE keeps one "
-            f"value, import --map takes a column for a field, --pool {first} says that this is meant"
+            f"{count} trials that differ in {', '.join(telling)} are averaged; --hold {first}=VALUE keeps "
+            f"one, import --map takes a column for a field, --pool {first} says that this is meant"
         ]
 
 
