@@ -118,7 +118,7 @@ PLAIN = [{"width": 64, "depth": 2, "learning_rate": 0.25, "loss": 3.5}]
         "d_model;layers;Max LR;Valid-Loss\n64;2;0,25;3,5\n",
         "hidden_size\tnum_layers\tlog2 lr\tloss\n64\t2\t-2\t3.5\n",
         "\ufeff# a comment\nwidth,depth,lr,loss,\n64,2,0.25,3.5,\n",
-        gzip.compress(b"width,depth,lr,loss\n64,2,0.25,3.5\n"),
+        gzip.compress(b"width,depth,lr,loss\n64,2,0.25,3.5\n", mtime=0),
         "width,depth,lr,loss\n64,2,0.25,3.5\n".encode("utf-16"),
     ],
 )
@@ -211,7 +211,7 @@ def test_rows_without_a_scale_have_no_comparison(tmp_path: Path, mutransfer: Com
     assert nothing.returncode == 4 and "--axis COLUMN" in nothing.stderr
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"lr,loss\n0.1,3\n")[:20], b"\x1f\x8bgarbage"])
+@pytest.mark.parametrize("content", [gzip.compress(b"lr,loss\n0.1,3\n", mtime=0)[:20], b"\x1f\x8bgarbage"])
 def test_a_broken_archive_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "losses.csv").write_bytes(content)
     with pytest.raises(ImportFault, match="is neither CSV nor Parquet"):
