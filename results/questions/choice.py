@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
 from ..statistics.drift import ScaleOptimum
-from ..statistics.interval import Interval
-from ..statistics.optimum import POSITION_OCTAVES
+from ..statistics.interval import POSITION_OCTAVES, Interval
 from .comparison import Comparison
 
 

@@ -13,8 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..statistics.curve import Floats
-from ..statistics.interval import Estimate, percentiles
-from ..statistics.optimum import POSITION_OCTAVES
+from ..statistics.interval import POSITION_OCTAVES, Estimate, percentiles
 from ..statistics.paired import Difference, difference
 from ..store.schema import BEFORE
 from .comparison import HYPERPARAMETERS, SCALE_AXES, Comparison

@@ -13,11 +13,14 @@ import pandas as pd
 
 from ...models.recipe.family import Family
 from ..statistics.curve import Curve
-from ..statistics.interval import Estimate, inflation, percentiles
-from ..statistics.optimum import POSITION_OCTAVES, Fit, fit_family
+from ..statistics.interval import Estimate
+from ..statistics.optimum import fit_family
 from ..statistics.penalty import smaller_half, transfer_penalty
+from ..statistics.power_law import power_law
+from ..statistics.slope import optima_of
 from .comparison import Runs, family_rows, split, swept
 
+AXES = ("width", "depth")
 MIN_CELLS = 4
 
 
@@ -58,12 +61,12 @@ def joint(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Joint]:
     """The planes of all families that vary width and depth, neither as a function of the other."""
     found = []
     for entry in family_rows(rows, known_columns):
-        if not {"width", "depth"} <= {*entry.varying}:
+        if not {*AXES} <= {*entry.varying}:
             continue
         for hyperparameter in swept(entry.members):
-            for fixed, group in split(entry, ("width", "depth"), hyperparameter):
+            for fixed, group in split(entry, AXES, hyperparameter):
                 runs = Runs.of(group, hyperparameter)
-                sizes = group[["width", "depth"]].fillna(0).to_numpy(dtype=int)
+                sizes = group[[*AXES]].fillna(0).to_numpy(dtype=int)
                 curves = {
                     (int(width), int(depth)): runs.curve(float(width), (sizes == (width, depth)).all(axis=1))
                     for width, depth in np.unique(sizes[(runs.value > 0) & (sizes > 0).all(axis=1)], axis=0)
@@ -77,39 +80,15 @@ def joint(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Joint]:
 def fit_plane(curves: Mapping[tuple[int, int], Curve]) -> Plane | None:
     """The plane of curves by (width, depth); None where the cells do not span one."""
     sizes = sorted(curves, key=lambda size: (size[0] ** 2 * size[1], size))
-    fitted = fit_family([curves[size] for size in sizes])
-    usable = [(size, fit) for size, fit in zip(sizes, fitted.fits, strict=True) if fit.usable]
-    if not _spans([size for size, _ in usable]):
+    fits = fit_family([curves[size] for size in sizes]).fits
+    if sum(fit.usable for fit in fits) < MIN_CELLS:
         return None
-    slopes, misfit = _slopes([size for size, _ in usable], [fit for _, fit in usable])
-    widest, deepest = max(width for width, _ in sizes), max(depth for _, depth in sizes)
-    has_largest = sizes[-1] == (widest, deepest)
-    transfer = transfer_penalty(fitted.fits, smaller_half(fitted.fits)) if has_largest else None
-    cells = [Cell(*size, fit.vertex) for size, fit in usable if fit.vertex is not None]
-    return Plane(slopes, misfit, None if transfer is None else transfer.estimate, tuple(cells))
-
-
-def _spans(sizes: Sequence[tuple[int, int]]) -> bool:
-    if len(sizes) < MIN_CELLS:
-        return False
-    design = np.log2(np.array(sizes, dtype=float))
-    return int(np.linalg.matrix_rank(design - design.mean(axis=0), tol=1e-6)) == 2
-
-
-def _slopes(sizes: Sequence[tuple[int, int]], fits: Sequence[Fit]) -> tuple[dict[str, Estimate], float]:
-    """Weighted least squares on all draws."""
-    optimum = np.array([fit.vertex for fit in fits])
-    drawn_RS = np.stack([fit.vertex_R for fit in fits if fit.vertex_R is not None], axis=1)
-    error = np.maximum(drawn_RS.std(axis=0), POSITION_OCTAVES)
-    design = np.column_stack([np.ones(len(sizes)), np.log2(np.array(sizes, dtype=float))])
-    solve = np.linalg.pinv(design / error[:, None]) / error
-    coefficients, drawn_RC = solve @ optimum, drawn_RS @ solve.T
-    residual = optimum - design @ coefficients
-    degrees = len(sizes) - 3
-    wider = inflation(float(np.sum((residual / error) ** 2)), degrees)
-    slopes = {}
-    for column, axis in enumerate(("width", "depth"), start=1):
-        value = float(coefficients[column])
-        spread_R = value + (drawn_RC[:, column] - value) * wider
-        slopes[axis] = Estimate(value, percentiles(spread_R, value))
-    return slopes, float(np.sqrt(np.mean(residual**2)))
+    law = power_law(AXES, optima_of(fits, np.log2(np.array(sizes, dtype=float))))
+    if law is None:
+        return None
+    has_largest = sizes[-1] == (max(width for width, _ in sizes), max(depth for _, depth in sizes))
+    transfer = transfer_penalty(fits, smaller_half(fits)) if has_largest else None
+    usable = [(size, fit.vertex) for size, fit in zip(sizes, fits, strict=True) if fit.usable]
+    cells = [Cell(*size, vertex) for size, vertex in usable if vertex is not None]
+    slopes = dict(zip(AXES, law.exponents, strict=True))
+    return Plane(slopes, law.misfit, None if transfer is None else transfer.estimate, tuple(cells))

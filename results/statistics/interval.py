@@ -10,6 +10,9 @@ from .curve import Floats
 Interval = tuple[float | None, float | None]
 """A side that the measurements do not bound is None."""
 
+POSITION_OCTAVES = 0.02
+"""No optimum is known nearer than this standard deviation."""
+
 BEYOND_CHANCE = 0.01
 """Scatter that errors alone would exceed this rarely is believed, and widens the interval."""
 

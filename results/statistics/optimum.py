@@ -13,15 +13,13 @@ from typing import Literal
 import numpy as np
 
 from .curve import Curve, Floats
-from .interval import Interval
+from .interval import POSITION_OCTAVES, Interval
 from .outliers import cleaned
 from .valley import Points, Valley, valleys
 
 Status = Literal["ok", "at_edge", "all_diverged", "too_few"]
 
 MIN_POINTS = 3
-POSITION_OCTAVES = 0.02
-"""An optimum's interval is never narrower than this standard deviation: none is known nearer."""
 TIE_SIGMAS = 2.5
 """Losses within so many standard deviations of the lowest may be the minimum."""
 

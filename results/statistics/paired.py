@@ -14,7 +14,8 @@ import numpy as np
 
 from .curve import Floats
 from .optimum import Fit
-from .valley import DRAWS, minima
+from .process import DRAWS
+from .valley import minima
 
 REACH_OCTAVES = 2.0
 """The difference is a parabola this near to the minima."""

@@ -11,7 +11,7 @@ import numpy as np
 from .curve import Curve, Floats
 from .interval import Estimate
 from .optimum import Fit
-from .valley import DRAWS
+from .process import DRAWS
 
 CHOICE_OCTAVES = 0.1
 """Optima that are known better than this count alike when one value is chosen from several."""
