@@ -14,7 +14,7 @@ import typer
 
 from ... import __version__
 from ...models.recipe.fault import USAGE, Fault
-from . import checking, files, probing, reporting, running, upkeep, watching
+from . import checking, files, laws, probing, reporting, running, upkeep, watching
 
 app = typer.Typer(
     name="mutransfer",
@@ -34,6 +34,7 @@ app.command("logs")(watching.logs)
 app.command("cancel")(running.cancel)
 app.command("retry")(running.retry)
 app.command("report")(reporting.report)
+app.command("law")(laws.law)
 app.command("compare")(reporting.compare)
 app.command("rules")(files.rules)
 app.command("coordcheck")(checking.coordcheck)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ...models.recipe.fault import Fault
 from ..backends.registry import BACKENDS
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a preset.")]
@@ -18,6 +19,29 @@ WorkersOption = Annotated[
     int | None,
     typer.Option("-j", "--jobs", "--max-concurrent", min=1, help="Jobs at a time. Default: what fits."),
 ]
+
+
+class ReportFormat(StrEnum):
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
+DirectoriesArgument = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Sweep directories.")]
+HoldOption = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only trials with this value.")
+]
+PoolOption = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN", help="Average over this column without a warning.")
+]
+
+
+def pairs(option: str, words: list[str] | None) -> dict[str, str]:
+    """Raises Fault for what is not NAME=VALUE."""
+    parts = [word.partition("=") for word in words or []]
+    if wrong := [word for word, part in zip(words or [], parts, strict=True) if not all(part)]:
+        raise Fault(f"{option} {wrong[0]}: write NAME=VALUE")
+    return {name: value for name, _, value in parts}
 
 
 class DeviceChoice(StrEnum):

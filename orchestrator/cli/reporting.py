@@ -10,13 +10,7 @@ from typing import Annotated
 import typer
 
 from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
-from .options import DirectoryArgument
-
-
-class ReportFormat(StrEnum):
-    table = "table"
-    json = "json"
-    markdown = "markdown"
+from .options import DirectoriesArgument, DirectoryArgument, HoldOption, PoolOption, ReportFormat, pairs
 
 
 class ExportFormat(StrEnum):
@@ -25,9 +19,6 @@ class ExportFormat(StrEnum):
     torchtitan = "torchtitan"
     megatron = "megatron"
     huggingface = "huggingface"
-
-
-DirectoriesArgument = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Sweep directories.")]
 
 
 def report(
@@ -55,16 +46,16 @@ def report(
         str | None,
         typer.Option(metavar="COLUMN", help="The scale: any numeric column. Default: what varies."),
     ] = None,
-    hold: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only trials with this value.")
+    hyperparameter: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="What was tuned: any numeric column. Default: what was swept."),
     ] = None,
+    hold: HoldOption = None,
     target: Annotated[
         float | None,
         typer.Option(min=0.0, metavar="SCALE", help="What it says of the large run's scale, too."),
     ] = None,
-    pool: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="Average over this column without a warning.")
-    ] = None,
+    pool: PoolOption = None,
 ) -> None:
     """Say whether the optimum is stable across scale; write report.html, pictures and report.md."""
     from ...results.questions.view import View
@@ -77,7 +68,8 @@ def report(
 
     if target is not None and not 0 < target < math.inf:
         raise Fault(f"--target {target:g}: give a positive number, the scale of the large run")
-    view = View(axis, _pairs("--hold", hold), tuple(pool or ()))
+    scales, tuned = ((name,) if name else () for name in (axis, hyperparameter))
+    view = View(scales, tuned, pairs("--hold", hold), tuple(pool or ()))
     evidence = gather(directories, asked(directories, tolerance, tolerance_doublings), view)
     for problem in evidence.problems:
         warn(problem)
@@ -170,7 +162,7 @@ def import_(
     from ...results.sources.importing import Reading, understand
     from ..evidence.gather import store_import
 
-    reading = Reading(_pairs("--map", map_), _pairs("--fill", fill), study)
+    reading = Reading(pairs("--map", map_), pairs("--fill", fill), study)
     found = understand(source, reading)
     for ours, theirs in found.found.items():
         print(f"{ours}: {theirs}")
@@ -179,13 +171,6 @@ def import_(
         return
     count = store_import(found.table, Path(source), out)
     print(f"imported {count} measurements into {out}; next: mutransfer report {out}")
-
-
-def _pairs(option: str, words: list[str] | None) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words or []]
-    if wrong := [name for name, equals, value in pairs if not (name and equals and value)]:
-        raise typer.BadParameter(f"{option} {wrong[0]}: write FIELD=VALUE")
-    return {name: value for name, _, value in pairs}
 
 
 def trials(

@@ -13,13 +13,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ...results.checks.coordinates import Check, checks_from_object
-from ...results.questions.comparison import compare
+from ...results.questions.comparison import SCALE_AXES, compare
 from ...results.questions.contrast import contrasts
 from ...results.questions.facts import Facts, facts_of
 from ...results.questions.options import option_shifts
 from ...results.questions.plane import joint
 from ...results.questions.searched import best_of_searches
-from ...results.questions.view import View
+from ...results.questions.view import ALL, View, collinear
 from ...results.report.content import Content
 from ...results.statistics.tolerance import Tolerance
 from ...results.store.schema import coordinate_names
@@ -36,6 +36,21 @@ Search = tuple[list[str], set[str]]
 
 
 @dataclass(frozen=True, slots=True)
+class Measurements:
+    """The rows that are looked at, the columns that may tell trials apart, and what stands in the way.
+
+    `searches` are the fields that a directory searches and the ids of its trials, `of_grids` all other ids.
+    """
+
+    rows: pd.DataFrame
+    coordinates: Sequence[str]
+    facts: Facts
+    searches: Sequence[Search]
+    of_grids: set[str]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Rows, what they say, and what stands in the way."""
 
@@ -44,15 +59,9 @@ class Evidence:
     problems: tuple[str, ...]
 
 
-def gather(
-    directories: Sequence[Path], tolerance: Tolerance | None = None, view: View | None = None
-) -> Evidence:
-    """Reads the directories; a tolerance of None is that of the first sweep file that gives one.
-
-    Raises DirectoryError for one that is no sweep; broken files are named.
-    """
+def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
+    """Reads the directories. Raises DirectoryError for one that is no sweep; broken files are named."""
     tables, problems, names, runs = [], [], [], []
-    checks: list[Check] = []
     of_grids: set[str] = set()
     searches: list[Search] = []
     failures, lost_seconds = Counter[str](), 0.0
@@ -77,45 +86,56 @@ def gather(
         failures.update(history.failures)
         lost_seconds += history.lost_seconds
         problems += _unfinished(directory, table)
+    whole = pa.concat_tables(tables, promote_options="permissive")
+    coordinates = coordinate_names(whole)
+    rows = whole.to_pandas().drop_duplicates("trial_id", ignore_index=True)
+    if rows.empty:
+        problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
+    else:
+        rows = view.of(rows)
+        problems += view.pooled(rows, coordinates)
+    facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
+    return Measurements(rows, coordinates, facts, searches, of_grids, tuple(problems))
+
+
+def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view: View = ALL) -> Evidence:
+    """What the directories say; a tolerance of None is that of the first sweep file that gives one.
+
+    Raises DirectoryError and ViewFault.
+    """
+    found = measurements(directories, view)
+    tolerance = tolerance or next(filter(None, map(asked_tolerance, directories)), None)
+    checks: list[Check] = []
+    problems = list(found.problems)
+    for path in directories:
         try:
             checks += _checks(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"{path / CHECK}: is no coordinate check, left out ({error})")
-    whole = pa.concat_tables(tables, promote_options="permissive")
-    coordinates = coordinate_names(whole)
-    rows = whole.to_pandas()
-    rows = rows.drop_duplicates("trial_id", ignore_index=True)
-    if rows.empty:
-        problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
-    else:
-        view = view or View()
-        rows = view.of(rows)
-        problems += view.pooled(rows, coordinates)
-    facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
-    tolerance = tolerance or next(filter(None, map(asked_tolerance, directories)), None)
-    content = _content(
-        rows, coordinates, searches, of_grids, checks, facts, tolerance, view.axis if view else None
-    )
-    return Evidence(rows, content, tuple(problems))
+    if len(found.rows):
+        problems += _together(found.rows)
+    return Evidence(found.rows, _content(found, checks, tolerance, view), tuple(problems))
+
+
+def _together(rows: pd.DataFrame) -> list[str]:
+    """A line where scales that vary cannot be told apart."""
+    varying = [name for name in SCALE_AXES if name in rows and rows[name].nunique() > 1]
+    told = collinear(rows, varying)
+    return [] if told is None else [f"{told}; what is said of one is said of all"]
 
 
 def _content(
-    rows: pd.DataFrame,
-    coordinates: Sequence[str],
-    searches: Sequence[Search],
-    of_grids: set[str],
-    checks: Sequence[Check],
-    facts: Facts,
-    tolerance: Tolerance | None,
-    axis: str | None,
+    found: Measurements, checks: Sequence[Check], tolerance: Tolerance | None, view: View
 ) -> Content:
     """What the rows say: comparisons of the grids, and the best of each search."""
-    searched = {trial for _, ids in searches for trial in ids} - of_grids
+    rows, coordinates = found.rows, found.coordinates
+    searched = {trial for _, ids in found.searches for trial in ids} - found.of_grids
     grid = rows[~rows["trial_id"].isin(searched)]
-    comparisons = compare(grid, coordinates, tolerance, axis) if len(grid) else []
+    asked = (next(iter(view.axes), None), next(iter(view.hyperparameters), None))
+    comparisons = compare(grid, coordinates, tolerance, *asked) if len(grid) else []
     best = [
         entry
-        for space, ids in searches
+        for space, ids in found.searches
         for entry in best_of_searches(rows[rows["trial_id"].isin(ids)], space, coordinates)
     ]
     return Content(
@@ -125,7 +145,7 @@ def _content(
         joint=tuple(joint(grid, coordinates) if len(grid) else []),
         searches=tuple(best),
         checks=tuple(checks),
-        facts=facts,
+        facts=found.facts,
     )
 
 

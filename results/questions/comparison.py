@@ -47,22 +47,25 @@ def compare(
     known_columns: Sequence[str],
     tolerance: Tolerance | None = None,
     along: str | None = None,
+    tuned: str | None = None,
 ) -> list[Comparison]:
     """All comparisons that the rows support; `known_columns` are those that may tell trials apart.
 
-    Further columns that an import brought along are kept in the store but never split a curve. `along` is the
-    scale, any numeric column; by default every scale axis that varies.
+    Further columns that an import brought along are kept in the store but never split a curve. `along` is
+    the scale and `tuned` the hyperparameter, columns of positive numbers; by default every scale axis that
+    varies, and every hyperparameter that was swept.
     """
     found: list[Comparison] = []
-    known_columns = [*known_columns, along] if along and along not in known_columns else known_columns
+    known_columns = list(dict.fromkeys([*known_columns, *filter(None, (along, tuned))]))
     for entry in family_rows(rows, known_columns):
         members = entry.members
         axes = [axis for axis in SCALE_AXES if axis in entry.varying and members[axis].nunique() > 1]
+        axes = [axis for axis in axes if axis != tuned]
         for axis in [along] if along else axes or ["width"]:
             scaled = entry.scaled(axis)
             if scaled.members.empty:
                 continue
-            for hyperparameter in _leading(scaled.members, swept(scaled.members)):
+            for hyperparameter in [tuned] if tuned else _leading(scaled.members, swept(scaled.members)):
                 found += _scaling(
                     [
                         _judged(entry.family, axis, hyperparameter, fixed, group, judge(curves, tolerance))
@@ -101,14 +104,14 @@ def filled(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def split(
-    found: FamilyRows, axes: Sequence[str], hyperparameter: str
+    found: FamilyRows, axes: Sequence[str], *hyperparameters: str
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """The rows by what else varies: what is the same in each group, and the group."""
     members = found.members
     fixed_names = [
         name
         for name in found.varying
-        if name not in (*axes, hyperparameter) and not _follows(members, name, axes, hyperparameter)
+        if name not in (*axes, *hyperparameters) and not _follows(members, name, axes, hyperparameters)
     ]
     groups = members.groupby(fixed_names, dropna=False, sort=True) if fixed_names else [((), members)]
     for key, group in groups:
@@ -168,11 +171,11 @@ def _leading(members: pd.DataFrame, names: Sequence[str]) -> list[str]:
     return kept
 
 
-def _follows(members: pd.DataFrame, name: str, axes: Sequence[str], hyperparameter: str) -> bool:
-    """Whether `name` is a function of the axes, or zipped with the hyperparameter: neither splits a curve."""
+def _follows(members: pd.DataFrame, name: str, axes: Sequence[str], hyperparameters: Sequence[str]) -> bool:
+    """Whether `name` is a function of the axes, or zipped with a hyperparameter: neither splits a curve."""
     if int(members.groupby(list(axes))[name].nunique(dropna=False).max()) == 1:
         return True
-    return name in HYPERPARAMETERS and _zipped(members, name, hyperparameter)
+    return name in HYPERPARAMETERS and any(_zipped(members, name, other) for other in hyperparameters)
 
 
 def _zipped(members: pd.DataFrame, name: str, other: str) -> bool:

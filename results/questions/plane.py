@@ -17,7 +17,8 @@ from ..statistics.interval import Estimate
 from ..statistics.optimum import fit_family
 from ..statistics.penalty import smaller_half, transfer_penalty
 from ..statistics.power_law import power_law
-from ..statistics.slope import optima_of
+from ..statistics.regression import optima_at
+from ..statistics.slope import located
 from .comparison import Runs, family_rows, split, swept
 
 AXES = ("width", "depth")
@@ -83,7 +84,7 @@ def fit_plane(curves: Mapping[tuple[int, int], Curve]) -> Plane | None:
     fits = fit_family([curves[size] for size in sizes]).fits
     if sum(fit.usable for fit in fits) < MIN_CELLS:
         return None
-    law = power_law(AXES, optima_of(fits, np.log2(np.array(sizes, dtype=float))))
+    law = power_law(AXES, optima_at([located(fit) for fit in fits], np.log2(np.array(sizes, dtype=float))))
     if law is None:
         return None
     has_largest = sizes[-1] == (max(width for width, _ in sizes), max(depth for _, depth in sizes))

@@ -1,5 +1,6 @@
 """Which rows a report looks at, and along which column: what the rows themselves do not say."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,10 @@ BUDGETS = {"tokens", "parameters", "flops"}
 """Follow from the rest for trials of our own; where others measured, they may be what tells trials apart."""
 NEARLY_ALL = 0.9
 """A column with another value in nearly every row is a measurement."""
+SAME_SHARE, DERIVED_SHARE = 1e-9, 0.05
+"""A value is held to within this share of it; what follows from other columns is rarely round."""
+APART_OCTAVES = 0.1
+"""Columns that leave a line by less than this go together."""
 
 
 class ViewFault(Fault):
@@ -24,43 +29,48 @@ class ViewFault(Fault):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`axis` is the scale, any numeric column; `hold` keeps the rows with these values; columns of `pool` may
-    differ among trials that are averaged."""
+    """`axes` are the scales and `hyperparameters` what is tuned, any columns of positive numbers; `hold`
+    keeps the rows with these values; columns of `pool` may differ among trials that are averaged.
 
-    axis: str | None = None
+    A name may also be a product or quotient of columns, `tokens/parameters` or `tokens_per_parameter`.
+    """
+
+    axes: Sequence[str] = ()
+    hyperparameters: Sequence[str] = ()
     hold: Mapping[str, str] = field(default_factory=dict)
     pool: Sequence[str] = ()
 
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows that are looked at, the axis as numbers. Raises ViewFault."""
-        asked = [
-            *((f"--hold {name}", name) for name in self.hold),
-            *((f"--pool {name}", name) for name in self.pool),
-        ]
-        asked += [(f"--axis {self.axis}", self.axis)] if self.axis else []
-        for option, name in asked:
+        """The rows that are looked at, with axes and hyperparameters as numbers. Raises ViewFault."""
+        options = {
+            "--axis": self.axes,
+            "--hyperparameter": self.hyperparameters,
+            "--hold": self.hold,
+            "--pool": self.pool,
+        }
+        derived: dict[str, pd.Series] = {}
+        for option, name in ((option, name) for option, names in options.items() for name in names):
             if name not in rows.columns:
-                there = ", ".join(sorted(str(name) for name in rows.columns if rows[name].notna().any()))
-                raise ViewFault(f"{option}: is no column of these measurements; there are {there}")
+                derived[name] = _derived(rows, option, name)
+        rows = rows.assign(**derived)
         for name, value in self.hold.items():
-            rows = rows[_equal(rows[name], value)]
+            rows = rows[_equal(rows[name], value, DERIVED_SHARE if name in derived else SAME_SHARE)]
             if rows.empty:
                 raise ViewFault(f"--hold {name}={value}: no trial has this value")
-        return rows if self.axis is None else self._scaled(rows, self.axis)
-
-    def _scaled(self, rows: pd.DataFrame, axis: str) -> pd.DataFrame:
-        if axis in MEASURED or axis in HYPERPARAMETERS:
-            raise ViewFault(f"--axis {axis}: is measured or tuned, no scale; give what models differ in")
-        numbers = pd.to_numeric(rows[axis], errors="coerce")
-        there = rows[axis].notna()
-        if not (np.isfinite(numbers[there]) & (numbers[there] > 0)).all() or not there.any():
-            raise ViewFault(f"--axis {axis}: holds what is no positive number")
-        return rows.assign(**{axis: numbers})
+        for name in self.axes:
+            if name in MEASURED or name in (self.hyperparameters or HYPERPARAMETERS):
+                raise ViewFault(f"--axis {name}: is measured or tuned, no scale; give what models differ in")
+            rows = _numeric(rows, "--axis", name)
+        for name in self.hyperparameters:
+            if name in MEASURED:
+                raise ViewFault(f"--hyperparameter {name}: is measured, not chosen; give what was tuned")
+            rows = _numeric(rows, "--hyperparameter", name)
+        return rows
 
     def pooled(self, rows: pd.DataFrame, known_columns: Sequence[str]) -> list[str]:
         """A line where trials are averaged that a column tells apart which no comparison knows."""
         known = {name for name in known_columns if name in rows and name not in MEASURED | BUDGETS}
-        known |= {self.axis} if self.axis else set()
+        known |= {*self.axes, *self.hyperparameters}
         known = {name for name in known if rows[name].notna().any()}
         others = [
             str(name)
@@ -87,10 +97,57 @@ class View:
         ]
 
 
-def _equal(column: pd.Series, value: str) -> pd.Series:
+ALL = View()
+
+
+def collinear(rows: pd.DataFrame, columns: Sequence[str]) -> str | None:
+    """In words, what of these columns follows from the others, so that no trial tells them apart."""
+    places = rows[[*columns]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    places = places[np.isfinite(places).all(axis=1) & (places > 0).all(axis=1)]
+    log2_SC = np.log2(np.unique(places, axis=0))
+    if len(columns) < 2 or len(log2_SC) < 2:
+        return None
+    centered_SC = log2_SC - log2_SC.mean(axis=0)
+    for index, name in reversed([*enumerate(columns)]):
+        others = [other for other in columns if other != name]
+        rest_SC = np.delete(centered_SC, index, axis=1)
+        left_S = centered_SC[:, index] - rest_SC @ np.linalg.pinv(rest_SC) @ centered_SC[:, index]
+        if float(np.abs(left_S).max()) < APART_OCTAVES:
+            return f"{name} goes with {' and '.join(others)}: no trial tells them apart"
+    return None
+
+
+def _numeric(rows: pd.DataFrame, option: str, name: str) -> pd.DataFrame:
+    numbers = pd.to_numeric(rows[name], errors="coerce")
+    there = rows[name].notna()
+    positive = np.isfinite(numbers[there]) & (numbers[there] >= 0)
+    if not positive.all() or not there.any() or (option == "--axis" and (numbers[there] == 0).any()):
+        raise ViewFault(f"{option} {name}: holds what is no positive number")
+    return rows.assign(**{name: numbers})
+
+
+def _derived(rows: pd.DataFrame, option: str, name: str) -> pd.Series:
+    """The product or quotient that a name says."""
+    per = name.partition("_per_")
+    if per[1]:
+        plain = [next((c for c in (word, f"{word}s") if c in rows.columns), word) for word in per[::2]]
+        parts = ["", plain[0], "/", plain[1]]
+    else:
+        parts = ["", *re.split(r"\s*([*/])\s*", name)]
+    if len(parts) < 4 or not {*parts[1::2]} <= {*rows.columns}:
+        there = ", ".join(sorted(str(name) for name in rows.columns if rows[name].notna().any()))
+        raise ViewFault(f"{option} {name}: is no column of these measurements; there are {there}")
+    found = pd.Series(1.0, index=rows.index)
+    for sign, column in zip(parts[::2], parts[1::2], strict=True):
+        numbers = pd.to_numeric(rows[column], errors="coerce")
+        found = found / numbers if sign == "/" else found * numbers
+    return found
+
+
+def _equal(column: pd.Series, value: str, share: float) -> pd.Series:
     """As numbers where both are, else as text."""
     numbers = pd.to_numeric(column, errors="coerce")
     try:
-        return pd.Series(np.isclose(numbers, float(value), rtol=1e-9), index=column.index)
+        return pd.Series(np.isclose(numbers, float(value), rtol=share, atol=0.0), index=column.index)
     except ValueError:
         return column.astype(str) == value

@@ -49,11 +49,11 @@ def _option_object(entry: OptionShift) -> dict[str, Any]:
         "hyperparameter": one.hyperparameter,
         "fixed": entry.fixed,
         "shifts": [
-            {"scale": _scale(scale), **_estimate(shift, "octaves", "interval")}
+            {"scale": _scale(scale), **estimate_object(shift, "octaves", "interval")}
             for scale, shift in entry.shifts
         ],
-        **_estimate(entry.shift, "shift", "shift_interval"),
-        **_estimate(entry.loss, "loss_difference", "loss_interval"),
+        **estimate_object(entry.shift, "shift", "shift_interval"),
+        **estimate_object(entry.loss, "loss_difference", "loss_interval"),
         "verdict": entry.verdict,
     }
 
@@ -71,13 +71,13 @@ def _joint_object(entry: Joint) -> dict[str, Any]:
         "hyperparameter": entry.hyperparameter,
         "fixed": entry.fixed,
         "slopes": {
-            axis: _estimate(slope, "slope_per_doubling", "slope_interval")
+            axis: estimate_object(slope, "slope_per_doubling", "slope_interval")
             for axis, slope in plane.slopes.items()
         },
-        "misfit": _number(plane.misfit),
-        **_estimate(plane.penalty, "transfer_penalty", "transfer_penalty_interval"),
+        "misfit": number(plane.misfit),
+        **estimate_object(plane.penalty, "transfer_penalty", "transfer_penalty_interval"),
         "cells": [
-            {"width": cell.width, "depth": cell.depth, "log2_optimum": _number(cell.log2_optimum)}
+            {"width": cell.width, "depth": cell.depth, "log2_optimum": number(cell.log2_optimum)}
             for cell in plane.cells
         ],
     }
@@ -95,12 +95,12 @@ def _contrast_object(entry: Contrast) -> dict[str, Any]:
         "differs": list(entry.differs),
         "axis": entry.first.axis,
         "hyperparameter": entry.first.hyperparameter,
-        **_estimate(entry.drift, "slope_size_difference", "slope_size_interval"),
-        **_estimate(entry.penalty, "penalty_difference", "penalty_interval"),
+        **estimate_object(entry.drift, "slope_size_difference", "slope_size_interval"),
+        **estimate_object(entry.penalty, "penalty_difference", "penalty_interval"),
         "losses": [
             {
                 "scale": _scale(loss.scale),
-                **_estimate(loss.difference, "difference", "interval"),
+                **estimate_object(loss.difference, "difference", "interval"),
                 "pairs": loss.pairs,
             }
             for loss in entry.losses
@@ -122,19 +122,19 @@ def comparison_object(comparison: Comparison) -> dict[str, Any]:
         "hyperparameter": comparison.hyperparameter,
         "fixed": comparison.fixed,
         "optima": [
-            {**_optimum_object(optimum), "accuracy": _number(comparison.accuracy.get(optimum.scale))}
+            {**_optimum_object(optimum), "accuracy": number(comparison.accuracy.get(optimum.scale))}
             for optimum in drift.optima
         ],
-        **_estimate(drift.slope, "slope_per_doubling", "slope_interval"),
-        **_estimate(drift.shift, "total_shift", "total_shift_interval"),
-        **_estimate(drift.penalty, "transfer_penalty", "transfer_penalty_interval"),
-        **_estimate(drift.smallest_penalty, "penalty_from_smallest", "penalty_from_smallest_interval"),
-        "noise_nats": _number(drift.noise),
+        **estimate_object(drift.slope, "slope_per_doubling", "slope_interval"),
+        **estimate_object(drift.shift, "total_shift", "total_shift_interval"),
+        **estimate_object(drift.penalty, "transfer_penalty", "transfer_penalty_interval"),
+        **estimate_object(drift.smallest_penalty, "penalty_from_smallest", "penalty_from_smallest_interval"),
+        "noise_nats": number(drift.noise),
         "metrics": _metrics(drift.metrics),
         "verdict": drift.verdict,
         "moves": _question(drift.questions["moves"]),
         "costs": _question(drift.questions["costs"]),
-        "tolerance": {"loss": _number(drift.allowed.loss), "doubling": _number(drift.allowed.doubling)},
+        "tolerance": {"loss": number(drift.allowed.loss), "doubling": number(drift.allowed.doubling)},
         "reasons": list(drift.reasons),
     }
 
@@ -143,9 +143,9 @@ def _optimum_object(optimum: ScaleOptimum) -> dict[str, Any]:
     return {
         "scale": _scale(optimum.scale),
         "status": optimum.status,
-        "log2_optimum": _number(optimum.log2_optimum),
+        "log2_optimum": number(optimum.log2_optimum),
         "interval": _interval(optimum.interval),
-        "loss": _number(optimum.loss),
+        "loss": number(optimum.loss),
         "at_edge": optimum.at_edge,
         "trials": optimum.trials,
         "diverged": optimum.diverged,
@@ -156,27 +156,27 @@ def _scale(scale: float) -> float | int:
     return int(scale) if float(scale).is_integer() else scale
 
 
-def _estimate(estimate: Estimate | None, value: str, interval: str) -> dict[str, Any]:
+def estimate_object(estimate: Estimate | None, value: str, interval: str) -> dict[str, Any]:
     if estimate is None:
         return {value: None, interval: None}
-    return {value: _number(estimate.value), interval: _interval(estimate.interval)}
+    return {value: number(estimate.value), interval: _interval(estimate.interval)}
 
 
 def _at_target(comparison: Comparison, target: float) -> dict[str, Any]:
     found = predict(comparison.drift, target)
     return {
         "target": _scale(target),
-        **_estimate(
+        **estimate_object(
             None if found is None else found.log2_optimum, "log2_at_target", "log2_at_target_interval"
         ),
-        **_estimate(
+        **estimate_object(
             None if found is None else found.penalty, "penalty_at_target", "penalty_at_target_interval"
         ),
     }
 
 
 def _question(question: Question) -> dict[str, Any]:
-    return {"answer": question.answer, "probability": _number(question.probability)}
+    return {"answer": question.answer, "probability": number(question.probability)}
 
 
 def _metrics(metrics: Metrics | None) -> dict[str, Any] | None:
@@ -184,24 +184,24 @@ def _metrics(metrics: Metrics | None) -> dict[str, Any] | None:
         return None
     law = metrics.law
     return {
-        "fit_error": _number(metrics.fit_error),
-        "robustness_exponent": _number(metrics.robustness),
+        "fit_error": number(metrics.fit_error),
+        "robustness_exponent": number(metrics.robustness),
         "robustness_interval": _interval(metrics.robustness_interval),
         "loss_law": law
         and {
-            "asymptote": _number(law.asymptote),
+            "asymptote": number(law.asymptote),
             "asymptote_interval": _interval(law.asymptote_interval),
-            "amplitude": _number(law.amplitude),
-            "exponent": _number(law.exponent),
+            "amplitude": number(law.amplitude),
+            "exponent": number(law.exponent),
             "exponent_interval": _interval(law.exponent_interval),
-            "misfit_nats": _number(law.misfit_nats),
+            "misfit_nats": number(law.misfit_nats),
         },
     }
 
 
 def _interval(interval: Interval | None) -> list[float | None] | None:
-    return None if interval is None else [_number(end) for end in interval]
+    return None if interval is None else [number(end) for end in interval]
 
 
-def _number(value: float | None) -> float | None:
+def number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, 6)

@@ -11,6 +11,7 @@ from ..statistics.drift import ScaleOptimum
 from ..statistics.interval import Estimate, Interval
 
 MINUS = "−"
+ALL_TRIALS = "all trials"
 
 
 def signed(value: float | None, digits: int = 2) -> str:
@@ -88,7 +89,7 @@ def label(comparison: Comparison) -> str:
 
 def family_label(family: Family, fixed: Mapping[str, object]) -> str:
     told = ", ".join(f"{name} {told_value(value)}" for name, value in fixed.items())
-    return f"{family.title} ({told})".strip() if told else family.title or "all trials"
+    return f"{family.title} ({told})".strip() if told else family.title or ALL_TRIALS
 
 
 def option_family(entry: OptionShift) -> str:

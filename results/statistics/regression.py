@@ -34,10 +34,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """log2 of the grid's end, beyond which the optimum is: `beyond` is 1 above it, -1 below."""
+    """log2 of the grid's end, where the lowest loss is: `beyond` is 1 for the upper end, -1 for the lower.
+
+    The optimum is beyond, or as far inside as its draws are.
+    """
 
     end: float
     beyond: float
+    optimum_R: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,17 @@ class Regression:
         return float(self.level + self.slope_C @ from_middle), drawn_R
 
 
+def optima_at(located: Sequence[Known | Bound | None], place_SC: Floats) -> Optima:
+    """Of scales at places [S, C]; None is left out."""
+    inside, outside = (np.array([isinstance(one, kind) for one in located]) for kind in (Known, Bound))
+    return Optima(
+        [one for one in located if isinstance(one, Known)],
+        place_SC[inside],
+        [one for one in located if isinstance(one, Bound)],
+        place_SC[outside],
+    )
+
+
 def regression(optima: Optima) -> Regression:
     """Through optima that tell every coefficient.
 
@@ -102,17 +117,20 @@ def regression(optima: Optima) -> Regression:
     """
     known, bounds = optima.known, optima.bounds
     place_SC = np.concatenate([optima.known_SC, optima.bounds_SC])
-    point_S = np.array([*(one.optimum for one in known), *(one.end for one in bounds)])
+    point_S = np.array(
+        [*(one.optimum for one in known), *(float(np.median(one.optimum_R)) for one in bounds)]
+    )
     beyond_S = np.array([0.0] * len(known) + [one.beyond for one in bounds])
     drawn_RS = np.stack([one.optimum_R for one in known], axis=1)
     error_S = np.maximum(drawn_RS.std(axis=0), POSITION_OCTAVES)
-    error_S = np.concatenate([error_S, np.full(len(bounds), np.median(error_S))])
+    of_bounds = [max(float(np.median(error_S)), float(one.optimum_R.std())) for one in bounds]
+    error_S = np.concatenate([error_S, of_bounds])
     scatter = _scatter(point_S, beyond_S, place_SC, error_S, len(known))
     weight = 1 / (error_S**2 + scatter**2)
     point = _fit(point_S[None], beyond_S, place_SC, weight)
     freedom = len(known) - place_SC.shape[1] - 1
     own_RS = scatter * _heavy(len(drawn_RS), len(known), freedom)
-    ends_RS = np.broadcast_to(point_S[len(known) :], (len(drawn_RS), len(bounds)))
+    ends_RS = np.array([one.optimum_R for one in bounds]).reshape(len(bounds), len(drawn_RS)).T
     beyond_RS = np.broadcast_to(beyond_S[len(known) :], ends_RS.shape)
     beyond_RS = np.concatenate([_at_ends(known, drawn_RS), beyond_RS], axis=1)
     drawn = _fit(np.concatenate([drawn_RS + own_RS, ends_RS], axis=1), beyond_RS, place_SC, weight)

@@ -1,4 +1,4 @@
-"""How the optimum moves with scale: a line through the optima, log2 against log2, bounded ones included.
+"""How the optimum moves with scale: a line through the optima_at, log2 against log2, bounded ones included.
 
 R draws
 """
@@ -11,7 +11,8 @@ import numpy as np
 from .curve import Floats
 from .interval import Estimate, percentiles
 from .optimum import Fit
-from .regression import Bound, Known, Optima, Regression, regression
+from .process import DRAWS
+from .regression import Bound, Known, Regression, optima_at, regression
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +32,17 @@ def slope_of(fits: Sequence[Fit]) -> Slope | None:
     """The line through the optima of one family, ascending in scale; None with fewer than two."""
     if sum(fit.usable for fit in fits) < 2:
         return None
-    line = regression(optima_of(fits, np.log2([[fit.curve.scale] for fit in fits])))
+    places = np.log2([[fit.curve.scale] for fit in fits])
+    line = regression(optima_at([located(fit) for fit in fits], places))
     slope, slope_R = float(line.slope_C[0]), line.slope_RC[:, 0]
     return Slope(Estimate(slope, percentiles(slope_R, slope)), slope_R, line)
 
 
-def optima_of(fits: Sequence[Fit], place_SC: Floats) -> Optima:
-    """Those inside their grids, and those at the edge as bounds, at the fits' places [S, C]."""
-    inside, outside = (np.array([fit.status == told for fit in fits]) for told in ("ok", "at_edge"))
-    return Optima(
-        [_known(fit) for fit in fits if fit.usable],
-        place_SC[inside],
-        [_bound(fit) for fit in fits if fit.status == "at_edge"],
-        place_SC[outside],
-    )
-
-
-def _known(fit: Fit) -> Known:
-    assert fit.vertex is not None and fit.vertex_R is not None
-    return Known(fit.vertex, fit.vertex_R, float(fit.curve.x[0]), float(fit.curve.x[-1]))
-
-
-def _bound(fit: Fit) -> Bound:
-    assert fit.vertex is not None
-    return Bound(fit.vertex, 1.0 if fit.edge == "high" else -1.0)
+def located(fit: Fit) -> Known | Bound | None:
+    """Where a scale's optimum is; None where its curve does not tell."""
+    if fit.usable and fit.vertex is not None and fit.vertex_R is not None:
+        return Known(fit.vertex, fit.vertex_R, float(fit.curve.x[0]), float(fit.curve.x[-1]))
+    if fit.status == "at_edge" and fit.vertex is not None:
+        drawn_R = np.full(DRAWS, fit.vertex) if fit.vertex_R is None else fit.vertex_R
+        return Bound(fit.vertex, 1.0 if fit.edge == "high" else -1.0, drawn_R)
+    return None

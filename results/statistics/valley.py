@@ -143,7 +143,8 @@ def minima(place_F: Floats, height_RF: Floats) -> Floats:
     row = np.arange(len(height_RF))
     left, middle, right = (height_RF[row, inner + step] for step in (-1, 0, 1))
     bend = left - 2 * middle + right
-    offset = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
+    bent = (bend > 0) & np.isfinite(bend)
+    offset = np.where(bent, 0.5 * (np.where(bent, left - right, 0.0)) / np.where(bent, bend, 1.0), 0.0)
     offset = np.where(lowest == inner, np.clip(offset, -0.5, 0.5), 0.0)
     vertex_R: Floats = place_F[lowest] + offset * (place_F[1] - place_F[0])
     return vertex_R
