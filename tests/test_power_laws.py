@@ -171,7 +171,7 @@ def test_names_of_columns_may_be_products_and_quotients() -> None:
         ("--axis K", "--axis K: is no column of these measurements; there are"),
         ("--axis N --at N=big", "--at N=big: give a positive number for each of N"),
         ("--axis N --axis D --at N=1e9", "--at: gives no D; the law needs all of N, D"),
-        ("--axis N --at D", "--at D: write NAME=VALUE"),
+        ("--axis N --at D", "--at D: write COLUMN=VALUE"),
         ("--axis loss", "--axis loss: is measured or tuned, no scale"),
         ("--hyperparameter word --axis N", "--hyperparameter word: holds what is no positive number"),
         (

@@ -14,7 +14,7 @@ import typer
 
 from ... import __version__
 from ...models.recipe.fault import USAGE, Fault
-from . import checking, files, laws, probing, reporting, running, upkeep, watching
+from . import checking, exchange, files, laws, probing, reporting, running, upkeep, watching
 
 app = typer.Typer(
     name="mutransfer",
@@ -39,9 +39,9 @@ app.command("compare")(reporting.compare)
 app.command("rules")(files.rules)
 app.command("coordcheck")(checking.coordcheck)
 app.add_typer(probing.app, name="probe")
-app.command("import")(reporting.import_)
-app.command("trials")(reporting.trials)
-app.command("export")(reporting.export)
+app.command("import")(exchange.import_)
+app.command("trials")(exchange.trials)
+app.command("export")(exchange.export)
 app.command("doctor")(upkeep.doctor)
 app.command("gc")(upkeep.gc)
 

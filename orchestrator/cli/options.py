@@ -28,6 +28,13 @@ class ReportFormat(StrEnum):
 
 
 DirectoriesArgument = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Sweep directories.")]
+AxisOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The scale: any numeric column. Default: what varies.")
+]
+HyperparameterOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="What was tuned: any numeric column. Default: what was swept."),
+]
 HoldOption = Annotated[
     list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only trials with this value.")
 ]
@@ -36,11 +43,11 @@ PoolOption = Annotated[
 ]
 
 
-def pairs(option: str, words: list[str] | None) -> dict[str, str]:
-    """Raises Fault for what is not NAME=VALUE."""
+def pairs(option: str, words: list[str] | None, kind: str = "COLUMN") -> dict[str, str]:
+    """By name. Raises Fault for what is not KIND=VALUE."""
     parts = [word.partition("=") for word in words or []]
     if wrong := [word for word, part in zip(words or [], parts, strict=True) if not all(part)]:
-        raise Fault(f"{option} {wrong[0]}: write NAME=VALUE")
+        raise Fault(f"{option} {wrong[0]}: write {kind}=VALUE")
     return {name: value for name, _, value in parts}
 
 

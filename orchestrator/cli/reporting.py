@@ -1,24 +1,24 @@
-"""`report`, `import` and `export`: what the losses say, and what to hand to the large run."""
+"""`report` and `compare`: what the losses say."""
 
 import json
 import math
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
-from .options import DirectoriesArgument, DirectoryArgument, HoldOption, PoolOption, ReportFormat, pairs
-
-
-class ExportFormat(StrEnum):
-    yaml = "yaml"
-    json = "json"
-    torchtitan = "torchtitan"
-    megatron = "megatron"
-    huggingface = "huggingface"
+from .options import (
+    AxisOption,
+    DirectoriesArgument,
+    DirectoryArgument,
+    HoldOption,
+    HyperparameterOption,
+    PoolOption,
+    ReportFormat,
+    pairs,
+)
 
 
 def report(
@@ -26,7 +26,9 @@ def report(
     format_: Annotated[ReportFormat, typer.Option("-f", "--format")] = ReportFormat.table,
     suggest: Annotated[
         Path | None,
-        typer.Option(help="Write a sweep file with the trials that would settle what is inconclusive."),
+        typer.Option(
+            help="Write the trials that would settle what is inconclusive: a sweep file, or FILE.csv."
+        ),
     ] = None,
     tolerance: Annotated[
         float | None,
@@ -42,14 +44,8 @@ def report(
             help="And what share of what a doubling of the scale brings. Default: the sweep's, or 0.25.",
         ),
     ] = None,
-    axis: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="The scale: any numeric column. Default: what varies."),
-    ] = None,
-    hyperparameter: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="What was tuned: any numeric column. Default: what was swept."),
-    ] = None,
+    axis: AxisOption = None,
+    hyperparameter: HyperparameterOption = None,
     hold: HoldOption = None,
     target: Annotated[
         float | None,
@@ -68,8 +64,7 @@ def report(
 
     if target is not None and not 0 < target < math.inf:
         raise Fault(f"--target {target:g}: give a positive number, the scale of the large run")
-    scales, tuned = ((name,) if name else () for name in (axis, hyperparameter))
-    view = View(scales, tuned, pairs("--hold", hold), tuple(pool or ()))
+    view = View.along(axis, hyperparameter, pairs("--hold", hold), pool or ())
     evidence = gather(directories, asked(directories, tolerance, tolerance_doublings), view)
     for problem in evidence.problems:
         warn(problem)
@@ -91,14 +86,16 @@ def report(
     written = write_report(content, directories[0] / "report")
     warn(f"wrote {written[0]} and {len(written) - 1} files beside it")
     if suggest is not None:
-        from ..evidence.suggestion import suggested_sweep
+        from ..evidence.suggestion import suggested
 
-        text = suggested_sweep(directories, content.comparisons)
+        text = suggested(directories, evidence, suggest)
         if text is None:
             warn("nothing to suggest: no verdict is open that further trials would settle")
         else:
             suggest.write_text(text)
-            warn(f"wrote {suggest}; next: mutransfer run {suggest}")
+            table = suggest.suffix == ".csv"
+            then = "train these, fill in the losses and import it" if table else f"mutransfer run {suggest}"
+            warn(f"wrote {suggest}; next: {then}")
 
 
 def compare(
@@ -133,93 +130,3 @@ def compare(
             print(markdown_table(contrast_table(found)))
         case ReportFormat.table:
             stdout(PLAIN_WIDTH).print(rich_table(contrast_table(found)))
-
-
-def import_(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="CSV, Parquet; Weights & Biases runs (JSON, folder); an Optuna storage; MLflow's mlruns.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="The sweep directory to create.")],
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="FIELD=COLUMN", help="What a column is: learning_rate=config.lr."),
-    ] = None,
-    fill: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIELD=VALUE", help="What all rows have: optimizer=adamw."),
-    ] = None,
-    study: Annotated[str | None, typer.Option(help="Which Optuna study, where there are several.")] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print what each column was taken for, and make nothing."),
-    ] = False,
-) -> None:
-    """Bring losses measured elsewhere into a sweep directory, for the same report."""
-    from ...results.sources.importing import Reading, understand
-    from ..evidence.gather import store_import
-
-    reading = Reading(pairs("--map", map_), pairs("--fill", fill), study)
-    found = understand(source, reading)
-    for ours, theirs in found.found.items():
-        print(f"{ours}: {theirs}")
-    if dry_run:
-        print(f"{found.table.num_rows} measurements; nothing was made")
-        return
-    count = store_import(found.table, Path(source), out)
-    print(f"imported {count} measurements into {out}; next: mutransfer report {out}")
-
-
-def trials(
-    directories: DirectoriesArgument,
-    out: Annotated[Path, typer.Option(help="A .csv or .parquet file.")],
-) -> None:
-    """Write all trials of sweeps as one table."""
-    from ..evidence.gather import all_trials
-
-    count = all_trials(directories, out)
-    print(f"wrote {count} trials to {out}")
-
-
-def export(
-    directory: DirectoryArgument,
-    width: Annotated[int, typer.Option(min=1, max=10_000_000, help="Width of the large model.")],
-    depth: Annotated[int, typer.Option(min=1, max=100_000, help="Residual blocks of the large model.")],
-    batch: Annotated[
-        int | None,
-        typer.Option(min=1, max=10**9, help="Sequences per batch of the large run. Default: the sweep's."),
-    ] = None,
-    tokens: Annotated[
-        int | None,
-        typer.Option(min=1, max=10**18, help="Tokens the large run trains on. Default: the sweep's steps."),
-    ] = None,
-    architecture: Annotated[str | None, typer.Option()] = None,
-    optimizer: Annotated[str | None, typer.Option()] = None,
-    parametrization: Annotated[str | None, typer.Option()] = None,
-    format_: Annotated[ExportFormat, typer.Option("-f", "--format")] = ExportFormat.yaml,
-    out: Annotated[Path | None, typer.Option(help="Write to a file instead of stdout.")] = None,
-) -> None:
-    """Print the tuned base hyperparameters and what they become at the large model's size."""
-    from ...results.questions.choice import choose
-    from ..evidence.gather import gather
-    from ..handover.export import Target, export_object
-    from ..handover.export_texts import export_text
-    from ..run.progress import warn
-
-    evidence = gather([directory])
-    if not evidence.content.comparisons:
-        raise typer.Exit(NOTHING_TO_REPORT)
-    wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
-    chosen = choose(evidence.content.comparisons, **wanted)
-    target = Target(width, depth, batch, tokens)
-    handed = export_object(chosen, evidence.rows, target, evidence.content.comparisons)
-    for warning in handed["warnings"]:
-        warn(f"warning: {warning}")
-    text = export_text(handed, format_.value)
-    if out is None:
-        print(text, end="")
-    else:
-        out.write_text(text)

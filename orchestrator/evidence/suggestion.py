@@ -1,36 +1,73 @@
-"""`report --suggest`: the trials that could settle what is inconclusive, as a sweep file to run."""
+"""`report --suggest`: the trials that could settle what is inconclusive, as a sweep file or a table."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from ruamel.yaml import YAML
 
-from ...results.questions.comparison import Comparison
-from ...results.questions.refinement import suggestion
+from ...results.questions.comparison import rows_behind
+from ...results.questions.refinement import Wanted, suggestion
+from ...results.questions.view import BUDGETS, MEASURED
 from ...results.report import words
 from ...sweeps.load import load_sweep, resolved
 from ...sweeps.trial import Trial
 from ..record.directory import DirectoryError, SweepDirectory
 from ..run.rounds import new_trials
+from .gather import Evidence
 
 GRID = {"name", "fixed", "axes", "zip", "exclude", "search", "refine"}
 """What a suggestion says anew; all other sections of a sweep file stay as they are."""
 
 
-def suggested_sweep(directories: Sequence[Path], comparisons: Sequence[Comparison]) -> str | None:
-    """The sweep file's text; None where nothing is inconclusive. Its trials go to a directory of their own.
+def suggested(directories: Sequence[Path], evidence: Evidence, out: Path) -> str | None:
+    """The text of a sweep file, or of a table where `out` ends in .csv; None where nothing is inconclusive.
 
-    Raises DirectoryError for measurements that were imported: there is no sweep to add to.
+    Raises DirectoryError where a sweep file is asked for measurements that were all imported: there is no
+    sweep to add to.
     """
-    wanted = suggestion(comparisons)
+    wanted = suggestion(evidence.content.comparisons)
     if not wanted:
         return None
+    return _table(evidence.rows, wanted) if out.suffix == ".csv" else _sweep(directories, wanted)
+
+
+def _table(rows: pd.DataFrame, wanted: Sequence[Wanted]) -> str:
+    """A row for each trial, as `import` reads it once the losses are filled in.
+
+    At a scale that is new, what goes with the scale is left empty, too.
+    """
+    own = rows["job_id"].notna().any()  # of trials of our own, budgets follow from the rest
+    left_out = MEASURED | (BUDGETS if own else set())
+    kept = [name for name in rows.columns if name not in left_out and rows[name].notna().any()]
+    found = [row for entry in wanted for row in _copies(rows_behind(entry.comparison, rows)[kept], entry)]
+    return str(pd.concat(found).drop_duplicates().assign(loss=None).to_csv(index=False))
+
+
+def _copies(members: pd.DataFrame, wanted: Wanted) -> Iterator[pd.DataFrame]:
+    """Trials like those of a scale, at each value that is wanted."""
+    axis, hyperparameter = wanted.comparison.axis, wanted.comparison.hyperparameter
+    trials = members[members[axis] == wanted.like].drop(columns=hyperparameter).drop_duplicates()
+    if wanted.scale != wanted.like:
+        values = members.drop(columns=[axis, hyperparameter]).groupby(members[axis]).nunique(dropna=False)
+        moving = [name for name in values if values[name].max() == 1 and members[name].nunique() > 1]
+        scale = int(wanted.scale) if wanted.scale.is_integer() else wanted.scale
+        trials = trials.assign(**dict.fromkeys(moving), **{axis: scale})
+    if wanted.new_seed:
+        last = int(trials["seed"].max()) if "seed" in trials else 0
+        trials = trials.assign(seed=last + 1).drop_duplicates()
+    for log2 in wanted.log2_values:
+        yield trials.assign(**{hyperparameter: 2.0**log2})
+
+
+def _sweep(directories: Sequence[Path], wanted: Sequence[Wanted]) -> str | None:
     trained = [SweepDirectory(path) for path in directories if SweepDirectory(path).wanted_trials()]
     if not trained:
         raise DirectoryError(
-            f"{directories[0]}: holds imported measurements; --suggest needs a sweep that was trained here"
+            f"{directories[0]}: holds imported measurements, no sweep to add to; --suggest FILE.csv writes a "
+            "table"
         )
     sweep = load_sweep(str(trained[0].path / "sweep.yaml"))
     known = [trial for directory in trained for job in directory.read_plan() for trial in job.trials]

@@ -24,7 +24,7 @@ from ...models.recipe.identity import unread_fields
 from ...models.recipe.recipe import FIELDS, Recipe, recipe_from_point
 from ...models.recipe.role import Role
 from ...results.questions.choice import tuned_log2, usable_optima
-from ...results.questions.comparison import Comparison, filled
+from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
 from ...results.store.schema import BEFORE, POINT
 from ...sweeps.spec import GIVEN, check_value
@@ -63,7 +63,7 @@ def export_object(
     Raises ExportError when the rows do not say how they were trained, or the target is impossible.
     """
     log2_rate, interval = tuned_log2(comparison)
-    family = _family_rows(comparison, rows)
+    family = rows_behind(comparison, rows)
     measured = _recipe_behind(comparison, family)
     large = _at_target(measured, target)
     moved, unmeasured = adjustments(comparison, others, measured, large)
@@ -129,14 +129,6 @@ def _at_target(measured: Recipe, target: Target) -> Recipe:
     return replace(measured, shape=shape, batch_size=batch, steps=steps)
 
 
-def _family_rows(comparison: Comparison, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows behind a comparison."""
-    members = filled(rows)
-    for name, value in {**comparison.family._asdict(), **comparison.fixed}.items():
-        members = members[members[name].isna() if value is None else members[name] == value]
-    return members
-
-
 def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
     """The recipe of the best trial of the comparison's largest usable scale."""
     largest = family[comparison.axis] == usable_optima(comparison)[-1].scale
@@ -151,7 +143,7 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
     if missing:
         raise ExportError(
             f"the measurements do not say how they were trained ({', '.join(missing)} missing), so the "
-            "values of each parameter cannot be derived; export works on sweeps that mutransfer ran"
+            "values of each parameter cannot be derived; --target SCALE hands over the value alone"
         )
     foreign = [
         f"{name} {reason}"

@@ -19,15 +19,18 @@ class NothingTunedError(Fault):
     exit_code = NOTHING_TO_REPORT
 
 
-def choose(comparisons: Sequence[Comparison], **wanted: str | None) -> Comparison:
-    """The learning-rate comparison to hand over from: of one family, the one with the lowest loss.
+def choose(
+    comparisons: Sequence[Comparison], hyperparameter: str = "learning_rate", **wanted: str | None
+) -> Comparison:
+    """The comparison to hand over from: of one family, the one with the lowest loss.
 
     `wanted` names an architecture, optimizer or parametrization; None takes the only one. Raises
     ChoiceError and NothingTunedError.
     """
-    swept = [c for c in comparisons if c.hyperparameter == "learning_rate"]
+    swept = [c for c in comparisons if c.hyperparameter == hyperparameter]
     if not swept:
-        raise ChoiceError("no learning rate was swept here; an export needs one with at least 3 values")
+        readable = hyperparameter.replace("_", " ")
+        raise ChoiceError(f"no {readable} was swept here; an export needs one with at least 3 values")
     asked = {name: value for name, value in wanted.items() if value is not None}
     fitting = [c for c in swept if asked.items() <= c.family._asdict().items()]
     families = _families(fitting)

@@ -103,6 +103,14 @@ def filled(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: rows[name].fillna(old) for name, old in BEFORE.items() if name in rows})
 
 
+def rows_behind(comparison: Comparison, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a comparison was made of."""
+    members = filled(rows)
+    for name, value in {**comparison.family._asdict(), **comparison.fixed}.items():
+        members = members[members[name].isna() if value is None else members[name] == value]
+    return members
+
+
 def split(
     found: FamilyRows, axes: Sequence[str], *hyperparameters: str
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

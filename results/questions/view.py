@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,13 @@ class View:
     hyperparameters: Sequence[str] = ()
     hold: Mapping[str, str] = field(default_factory=dict)
     pool: Sequence[str] = ()
+
+    @classmethod
+    def along(
+        cls, axis: str | None, hyperparameter: str | None, hold: Mapping[str, str], pool: Sequence[str]
+    ) -> Self:
+        """Of one scale and one hyperparameter, None where the trials say which."""
+        return cls([axis] if axis else [], [hyperparameter] if hyperparameter else [], hold, pool)
 
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows that are looked at, with axes and hyperparameters as numbers. Raises ViewFault."""

@@ -1,0 +1,136 @@
+"""`import`, `trials` and `export`: losses from elsewhere, and what goes to the large run."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
+from .options import AxisOption, DirectoriesArgument, HoldOption, HyperparameterOption, PoolOption, pairs
+
+
+class ExportFormat(StrEnum):
+    yaml = "yaml"
+    json = "json"
+    torchtitan = "torchtitan"
+    megatron = "megatron"
+    huggingface = "huggingface"
+
+
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="CSV, Parquet; Weights & Biases runs (JSON, folder); an Optuna storage; MLflow's mlruns.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The sweep directory to create.")],
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="FIELD=COLUMN", help="What a column is: learning_rate=config.lr."),
+    ] = None,
+    fill: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE", help="What all rows have: optimizer=adamw."),
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Which Optuna study, where there are several.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what each column was taken for, and make nothing."),
+    ] = False,
+) -> None:
+    """Bring losses measured elsewhere into a sweep directory, for the same report."""
+    from ...results.sources.importing import Reading, understand
+    from ..evidence.gather import store_import
+
+    reading = Reading(pairs("--map", map_, "FIELD"), pairs("--fill", fill, "FIELD"), study)
+    found = understand(source, reading)
+    for ours, theirs in found.found.items():
+        print(f"{ours}: {theirs}")
+    if dry_run:
+        print(f"{found.table.num_rows} measurements; nothing was made")
+        return
+    count = store_import(found.table, Path(source), out)
+    print(f"imported {count} measurements into {out}; next: mutransfer report {out}")
+
+
+def trials(
+    directories: DirectoriesArgument,
+    out: Annotated[Path, typer.Option(help="A .csv or .parquet file.")],
+) -> None:
+    """Write all trials of sweeps as one table."""
+    from ..evidence.gather import all_trials
+
+    count = all_trials(directories, out)
+    print(f"wrote {count} trials to {out}")
+
+
+def export(
+    directories: DirectoriesArgument,
+    width: Annotated[
+        int | None, typer.Option(min=1, max=10_000_000, help="Width of the large model.")
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Residual blocks of the large model.")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, max=10**9, help="Sequences per batch of the large run. Default: the sweep's."),
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(min=1, max=10**18, help="Tokens the large run trains on. Default: the sweep's steps."),
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, metavar="SCALE", help="Instead of a shape: the value alone, at this scale of the axis."
+        ),
+    ] = None,
+    axis: AxisOption = None,
+    hyperparameter: HyperparameterOption = None,
+    hold: HoldOption = None,
+    pool: PoolOption = None,
+    architecture: Annotated[str | None, typer.Option()] = None,
+    optimizer: Annotated[str | None, typer.Option()] = None,
+    parametrization: Annotated[str | None, typer.Option()] = None,
+    format_: Annotated[ExportFormat, typer.Option("-f", "--format")] = ExportFormat.yaml,
+    out: Annotated[Path | None, typer.Option(help="Write to a file instead of stdout.")] = None,
+) -> None:
+    """Print the tuned base hyperparameters and what they become at the large model's size."""
+    from ...results.questions.choice import choose
+    from ...results.questions.view import View
+    from ..evidence.gather import gather
+    from ..handover.export import Target, export_object
+    from ..handover.export_texts import export_text
+    from ..handover.value import value_object
+    from ..run.progress import warn
+
+    shape = {"--width": width, "--depth": depth, "--batch": batch, "--tokens": tokens}
+    given = [name for name, value in shape.items() if value is not None]
+    if target is not None and (given or format_ not in (ExportFormat.yaml, ExportFormat.json)):
+        out_of_place = ", ".join(given or ["-f"])
+        raise Fault(f"--target: hands over a value alone, as yaml or json; leave out {out_of_place}")
+    evidence = gather(directories, view=View.along(axis, hyperparameter, pairs("--hold", hold), pool or ()))
+    for problem in evidence.problems:
+        warn(problem)
+    if not evidence.content.comparisons:
+        raise typer.Exit(NOTHING_TO_REPORT)
+    wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
+    chosen = choose(evidence.content.comparisons, hyperparameter or "learning_rate", **wanted)
+    if target is not None:
+        handed = value_object(chosen, target)
+    elif width is None or depth is None:
+        raise Fault("--width, --depth: give the large model's, or --target SCALE for the value alone")
+    else:
+        large = Target(width, depth, batch, tokens)
+        handed = export_object(chosen, evidence.rows, large, evidence.content.comparisons)
+    for warning in handed["warnings"]:
+        warn(f"warning: {warning}")
+    text = export_text(handed, format_.value)
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text)

@@ -1,0 +1,42 @@
+"""The hand-over of a value alone: of measurements that do not say how each parameter was trained."""
+
+from typing import Any
+
+from ...results.questions.choice import tuned_log2, usable_optima
+from ...results.questions.comparison import Comparison
+from ...results.report.contract import comparison_object
+from ...results.statistics.prediction import predict
+from .export import EXPORT_SCHEMA, MAX_SCALE_RATIO
+
+
+def value_object(comparison: Comparison, target: float) -> dict[str, Any]:
+    """The tuned hyperparameter at a scale of the comparison's axis: where the optimum is stable the mean over
+    the scales, else what the line through the optima says."""
+    predicted = predict(comparison.drift, target)
+    if comparison.drift.verdict == "stable" or predicted is None:
+        log2, interval = tuned_log2(comparison)
+    else:
+        log2, interval = predicted.log2_optimum.value, predicted.log2_optimum.interval
+    name = comparison.hyperparameter
+    return {
+        "schema": EXPORT_SCHEMA,
+        **comparison.family._asdict(),
+        "target": {comparison.axis: target},
+        "hyperparameters": {
+            name: 2.0**log2,
+            f"{name}_interval": [None if end is None else 2.0**end for end in interval],
+        },
+        "evidence": {"comparison": comparison_object(comparison)},
+        "warnings": _warnings(comparison, target),
+    }
+
+
+def _warnings(comparison: Comparison, target: float) -> list[str]:
+    verdict, largest = comparison.drift.verdict, usable_optima(comparison)[-1].scale
+    warnings = ["the value alone: what each parameter gets from it is for you to say"]
+    if verdict != "stable":
+        warnings.append(f"the verdict is {verdict}, so the optimum at the target may be another")
+    if target > MAX_SCALE_RATIO * largest:
+        ratio = target / largest
+        warnings.append(f"{comparison.axis} {target:g} is {ratio:g} times the largest measured, {largest:g}")
+    return warnings

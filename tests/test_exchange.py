@@ -1,0 +1,85 @@
+"""What goes out again from measurements made elsewhere: the value alone, and the trials that are lacking."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command
+
+GRID = 2.0 ** np.arange(-10.0, -2.0)
+
+
+def write(path: Path, widths: tuple[int, ...], slope: float = 0.0) -> None:
+    """Losses of valleys whose optimum moves by `slope` octaves per doubling."""
+    rows = []
+    for width in widths:
+        away = np.log2(GRID * (width / 64) ** -slope) + 6
+        losses = 2 + 50 / width + 0.1 * away**2
+        rows += [f"{width},{4 * width},{rate},{loss}" for rate, loss in zip(GRID, losses, strict=True)]
+    path.write_text("\n".join(["width,heads,lr,loss", *rows]))
+
+
+def test_a_value_alone_is_handed_over_from_several_imports(mutransfer: Command, tmp_path: Path) -> None:
+    for name, widths in (("small", (64, 128)), ("large", (256, 512))):
+        write(tmp_path / f"{name}.csv", widths, slope=-1.0)
+        mutransfer("import", f"{name}.csv", "--out", name)
+    words = ("--target", "4096", "-f", "json")
+    handed = json.loads(mutransfer("export", "small", "large", *words).stdout)
+    assert handed["target"] == {"width": 4096}
+    assert np.log2(handed["hyperparameters"]["learning_rate"]) == pytest.approx(-12, abs=0.1)
+    low, high = handed["hyperparameters"]["learning_rate_interval"]
+    assert low <= 2.0**-12 <= high
+    assert handed["evidence"]["comparison"]["verdict"] == "drifts"
+    assert any("verdict is drifts" in warning for warning in handed["warnings"])
+    held = json.loads(mutransfer("export", "small", "large", "--axis", "heads", *words).stdout)
+    assert held["target"] == {"heads": 4096}
+
+
+def test_a_stable_value_is_the_mean(mutransfer: Command, tmp_path: Path) -> None:
+    write(tmp_path / "flat.csv", (64, 128, 256, 512))
+    mutransfer("import", "flat.csv", "--out", "flat")
+    handed = json.loads(mutransfer("export", "flat", "--target", "1e6", "-f", "json").stdout)
+    assert np.log2(handed["hyperparameters"]["learning_rate"]) == pytest.approx(-6, abs=0.05)
+    assert any("1953" in warning and "times the largest" in warning for warning in handed["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("", "--width, --depth: give the large model's, or --target SCALE for the value alone"),
+        ("--target 9 --width 8", "--target: hands over a value alone, as yaml or json; leave out --width"),
+        ("--target 9 -f megatron", "--target: hands over a value alone, as yaml or json; leave out -f"),
+        ("--width 9 --depth 2", "the measurements do not say how they were trained"),
+    ],
+)
+def test_what_cannot_be_handed_over(words: str, told: str, mutransfer: Command, tmp_path: Path) -> None:
+    write(tmp_path / "flat.csv", (64, 128, 256))
+    mutransfer("import", "flat.csv", "--out", "flat")
+    refused = mutransfer("export", "flat", *words.split())
+    assert refused.returncode == 2 and told in refused.stderr
+
+
+def test_suggestions_for_imports_are_a_table_to_train(mutransfer: Command, tmp_path: Path) -> None:
+    """At a new scale what goes with the scale is left for its owner to say."""
+    write(tmp_path / "two.csv", (64, 128))
+    mutransfer("import", "two.csv", "--out", "two")
+    refused = mutransfer("report", "two", "--suggest", "more.yaml")
+    assert refused.returncode == 2 and "--suggest FILE.csv writes a table" in refused.stderr
+    assert mutransfer("report", "two", "--suggest", "more.csv").returncode == 0
+    with (tmp_path / "more.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["width"] for row in rows} == {"32"}
+    assert {row["heads"] for row in rows} == {""} and {row["loss"] for row in rows} == {""}
+    assert sorted(float(row["learning_rate"]) for row in rows) == pytest.approx(list(GRID))
+    for row in rows:
+        rate = np.log2(float(row["learning_rate"]))
+        row |= {"heads": "128", "loss": str(2 + 50 / 32 + 0.1 * (rate + 6) ** 2)}
+    with (tmp_path / "more.csv").open("w") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert mutransfer("import", "more.csv", "--out", "more").returncode == 0
+    (entry,) = json.loads(mutransfer("report", "two", "more", "-f", "json").stdout)["comparisons"]
+    assert (len(entry["optima"]), entry["verdict"]) == (3, "stable")
