@@ -1,6 +1,7 @@
-"""The report's pictures as Vega-Lite: loss against the hyperparameter, and the optimum against scale.
+"""The report's pictures as Vega-Lite: which there are, and loss against the hyperparameter.
 
-The further ones are in `scale_charts`. Where a report holds many comparisons only the first are drawn.
+The others are in `optimum_chart` and `scale_charts`. Where a report holds many comparisons only the first are
+drawn.
 """
 
 from collections.abc import Sequence
@@ -12,15 +13,8 @@ import pandas as pd
 
 from ..questions.comparison import Comparison
 from . import words
-from .drawing import (
-    INK,
-    PANEL_HEIGHT,
-    PANEL_WIDTH,
-    PARAMETRIZATION_COLORS,
-    SCALES,
-    configured,
-    log2_axis,
-)
+from .drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, SCALES, configured, log2_axis
+from .optimum_chart import optimum_chart, optimum_rows
 from .scale_charts import best_loss_chart, diverged_chart
 
 THINNED = 3
@@ -32,21 +26,20 @@ the top: what matters happens near the minimum."""
 MAX_PANELS = 8
 """Comparisons that one picture draws; the tables hold all."""
 
-SHIFT = 0.07  # octaves of the scale
 
-
-def charts(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
-    """Every picture of the report, by file stem, as a Vega-Lite specification."""
+def charts(comparisons: Sequence[Comparison], target: float | None = None) -> dict[str, dict[str, Any]]:
+    """Every picture of the report, by file stem, as a Vega-Lite specification; `target` is the large run's
+    scale."""
     found: dict[str, dict[str, Any]] = {}
     for axis, hyperparameter in dict.fromkeys((c.axis, c.hyperparameter) for c in comparisons):
         family = [c for c in comparisons if (c.axis, c.hyperparameter) == (axis, hyperparameter)][:MAX_PANELS]
         stem = f"{hyperparameter}-across-{axis}"
         optima = [optimum for c in family for optimum in c.drift.optima]
         if any(optimum.status in ("ok", "at_edge") for optimum in optima):
-            found[f"optimum-{stem}"] = configured(_optimum_chart(family, axis, hyperparameter))
+            found[f"optimum-{stem}"] = configured(optimum_chart(family, axis, hyperparameter, target))
         found[f"loss-{stem}"] = configured(_loss_chart(family, axis, hyperparameter))
         if any(optimum.status == "ok" for optimum in optima) and len({o.scale for o in optima}) > 1:
-            found[f"best-{stem}"] = configured(best_loss_chart(family, axis))
+            found[f"best-{stem}"] = configured(best_loss_chart(family, axis, target))
         if any(optimum.diverged for optimum in optima):
             found[f"diverged-{stem}"] = configured(diverged_chart(family, axis, hyperparameter))
     return found
@@ -54,7 +47,7 @@ def charts(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
 
 def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) -> alt.TopLevelMixin:
     curves = pd.DataFrame([row for c in family for row in _curve_rows(c)])
-    optima = pd.DataFrame([row for c in family for row in _optimum_rows(c)])
+    optima = pd.DataFrame([row for c in family for row in optimum_rows(c)])
     low, high = _loss_range(family)
     curves["above"] = curves["loss"].where(curves["loss"].isna() | (curves["loss"] > high)).notna()
     curves["top"] = high
@@ -144,71 +137,6 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
     )
 
 
-def _optimum_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) -> alt.TopLevelMixin:
-    optima = pd.DataFrame([row for c in family for row in _optimum_rows(c)])
-    names = list(dict.fromkeys(optima["parametrization"]))
-    ends = [*optima["low"].dropna(), *optima["high"].dropna(), *optima["x"]]
-    bottom, top = min(ends) - 0.5, max(ends) + 0.5
-    # An interval that is open on a side reaches to the edge of the picture, and ends in an arrow.
-    optima["from"], optima["to"] = optima["low"].fillna(bottom), optima["high"].fillna(top)
-    optima["open_low"], optima["open_high"] = optima["low"].isna(), optima["high"].isna()
-    # Side by side, so that the intervals of one scale do not hide each other.
-    shift = {name: (index - (len(names) - 1) / 2) * SHIFT for index, name in enumerate(names)}
-    optima["place"] = optima["log2_scale"] + optima["parametrization"].map(shift)
-    margin = alt.Scale(domain=[optima["place"].min() - SHIFT, optima["place"].max() + SHIFT], nice=False)
-    x = alt.X("place:Q", title=words.readable(axis), axis=_scale_axis(optima), scale=margin)
-    y_scale = alt.Scale(domain=[bottom, top], nice=False)
-    y = alt.Y(
-        "x:Q", title=f"best {words.readable(hyperparameter)}", axis=log2_axis(pd.Series(ends)), scale=y_scale
-    )
-    color = alt.Color(
-        "parametrization:N",
-        title=None,
-        scale=alt.Scale(domain=names, range=PARAMETRIZATION_COLORS[: len(names)]),
-    )
-    tooltip = [
-        alt.Tooltip("label:N", title="trials"),
-        alt.Tooltip("scale:O", title=words.readable(axis)),
-        alt.Tooltip("value:Q", title="optimum", format=".4g"),
-        alt.Tooltip("low:Q", title="log2, low", format=".2f"),
-        alt.Tooltip("high:Q", title="log2, high", format=".2f"),
-        alt.Tooltip("status:N"),
-    ]
-    detail = alt.Detail("label:N")
-    layers = (
-        alt.Chart().mark_line(strokeWidth=2).encode(x=x, y=y, color=color, detail=detail),
-        alt.Chart().mark_rule(strokeWidth=1.6).encode(x=x, y=alt.Y("from:Q"), y2="to:Q", color=color),
-        alt.Chart()
-        .mark_point(size=70, filled=True, opacity=1)
-        .encode(
-            x=x, y=y, color=color, tooltip=tooltip,
-            shape=alt.Shape("status:N", title=None,
-                            scale=alt.Scale(domain=["ok", "at_edge"], range=["circle", "triangle-up"]),
-                            legend=None),
-        ),
-    )  # fmt: skip
-    arrows = {
-        side: alt.Chart()
-        .mark_point(shape=shape, size=60, filled=True, opacity=1)
-        .encode(x=x, y=alt.Y(f"{end}:Q"), color=color)
-        for side, shape, end in (("open_low", "triangle-down", "from"), ("open_high", "triangle-up", "to"))
-    }
-    panels = [
-        alt.layer(
-            *(layer.transform_filter(alt.datum.group == group) for layer in layers),
-            *(
-                arrow.transform_filter((alt.datum.group == group) & alt.datum[side])
-                for side, arrow in arrows.items()
-                if (optima[side] & (optima["group"] == group)).any()  # nothing to draw makes Vega warn
-            ),
-            data=optima,
-            title=group,
-        ).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
-        for group in optima["group"].unique()
-    ]
-    return alt.concat(*panels, columns=2, title="Optimum by scale, with 95 % intervals; arrows: open there")
-
-
 def _loss_range(family: Sequence[Comparison]) -> tuple[float, float]:
     """From below the lowest loss to where the valleys' walls stand."""
     curves = [curve for c in family for curve in c.drift.curves if curve.usable.any()]
@@ -259,29 +187,3 @@ def _fitted_rows(comparison: Comparison) -> list[dict[str, Any]]:
             row = {"panel": words.label(comparison), "scale": fit.curve.scale, "x": round(float(x), 4)}
             rows.append({**row, "loss": round(float(loss), 5)})
     return rows
-
-
-def _optimum_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    return [
-        {
-            "panel": words.label(comparison),
-            "label": words.label(comparison),
-            "group": words.group(comparison),
-            "parametrization": comparison.family.parametrization or "–",
-            "scale": optimum.scale,
-            "log2_scale": float(np.log2(optimum.scale)),
-            "x": optimum.log2_optimum,
-            "value": 2.0**optimum.log2_optimum,
-            "low": optimum.interval[0] if optimum.interval else None,
-            "high": optimum.interval[1] if optimum.interval else None,
-            "loss": optimum.loss,
-            "status": optimum.status,
-        }
-        for optimum in comparison.drift.optima
-        if optimum.log2_optimum is not None
-    ]
-
-
-def _scale_axis(optima: pd.DataFrame) -> alt.Axis:
-    values = sorted(optima["log2_scale"].unique())
-    return alt.Axis(values=values, labelExpr="format(pow(2, datum.value), '~g')", grid=False)

@@ -27,7 +27,7 @@ MAX_CARDS = 12
 
 def write_report(content: Content, folder: Path) -> list[Path]:
     """Writes report.html, report.md and the pictures; returns the paths, the page first."""
-    own = {**charts(content.comparisons), **option_charts(content.options)}
+    own = {**charts(content.comparisons, content.target), **option_charts(content.options)}
     checks = check_figures(content.checks)
     written = write_page(folder, "report.html", render_page(content, own, checks), {**own, **checks})
     (folder / "report.md").write_text(markdown(content), encoding="utf-8")

@@ -15,10 +15,11 @@ LAW_PLACES = 40
 LAW_COLUMNS = ["label", "parametrization", "group", "scale", "loss"]
 
 
-def best_loss_chart(family: Sequence[Comparison], axis: str) -> alt.TopLevelMixin:
-    """The loss at each scale's optimum; lines are the fitted laws, to one doubling beyond."""
+def best_loss_chart(family: Sequence[Comparison], axis: str, target: float | None) -> alt.TopLevelMixin:
+    """The loss at each scale's optimum; lines are the fitted laws, to one doubling beyond or the large run's
+    scale."""
     points = pd.DataFrame([row for c in family for row in _point_rows(c)])
-    laws = pd.DataFrame([row for c in family for row in _law_rows(c)], columns=LAW_COLUMNS)
+    laws = pd.DataFrame([row for c in family for row in _law_rows(c, target)], columns=LAW_COLUMNS)
     names = list(dict.fromkeys(points["parametrization"]))
     color = alt.Color(
         "parametrization:N",
@@ -100,13 +101,13 @@ def _point_rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _law_rows(comparison: Comparison) -> list[dict[str, Any]]:
+def _law_rows(comparison: Comparison, target: float | None) -> list[dict[str, Any]]:
     metrics = comparison.drift.metrics
     if metrics is None or metrics.law is None:
         return []
     law = metrics.law
     usable = [optimum.scale for optimum in comparison.drift.optima if optimum.status == "ok"]
-    scales = np.geomspace(usable[0], usable[-1] * 2, LAW_PLACES)
+    scales = np.geomspace(usable[0], max(usable[-1] * 2, target or 0.0), LAW_PLACES)
     losses = law.asymptote + law.amplitude * (scales / usable[0]) ** -law.exponent
     pairs = zip(scales, losses, strict=True)
     return [{**_names(comparison), "scale": float(s), "loss": round(float(y), 5)} for s, y in pairs]
