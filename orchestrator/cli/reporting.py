@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -57,7 +58,6 @@ def report(
     from ...results.questions.view import View
     from ...results.report.contract import report_object
     from ...results.report.markdown import markdown
-    from ...results.report.page import write_report
     from ...results.report.terminal import print_report
     from ..evidence.gather import asked, gather
     from ..run.progress import warn
@@ -83,6 +83,10 @@ def report(
             print(markdown(content), end="")
         case ReportFormat.table:
             print_report(content)
+    sys.stdout.flush()
+    # Drawing takes most of the time, its imports included: the answer comes first.
+    from ...results.report.page import write_report
+
     written = write_report(content, directories[0] / "report")
     warn(f"wrote {written[0]} and {len(written) - 1} files beside it")
     if suggest is not None:
