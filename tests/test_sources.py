@@ -2,7 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -81,7 +84,7 @@ def test_optuna_studies(kind: str, tmp_path: Path) -> None:
         params={"width": 64, "lr": 0.9}, distributions=space, state=optuna.trial.TrialState.FAIL
     )
     study.add_trial(failed)
-    check(path, Reading({"learning_rate": "lr"}, FILL))
+    check(path, Reading({"learning_rate": "lr"}, FILL, include=["failed"]))
     optuna.create_study(study_name="two", storage=storage)
     with pytest.raises(ImportFault, match="choose one with --study: one, two"):
         read_measurements(path, Reading({"learning_rate": "lr"}, FILL))
@@ -102,6 +105,160 @@ def test_mlflow_runs(tmp_path: Path) -> None:
             (run / "metrics" / "eval").mkdir()
             (run / "metrics" / "eval" / "loss").write_text(f"1 9.5 0\n2 {loss!r} 1\n")
     check(tmp_path / "mlruns", Reading({"learning_rate": "lr", "loss": "eval/loss"}, FILL))
+
+
+def write_mlruns(folder: Path, runs: Sequence[tuple[str, float, str]]) -> None:
+    """A file store of runs: name, learning rate, the lines of meta.yaml."""
+    for name, rate, meta in runs:
+        for kind, key, text in (("params", "lr", str(rate)), ("metrics", "loss", f"1 {3 + rate} 0\n")):
+            (folder / "1" / name / kind).mkdir(parents=True)
+            (folder / "1" / name / kind / key).write_text(text)
+        (folder / "1" / name / "meta.yaml").write_text(meta)
+
+
+STATES = (
+    ("a", 0.1, "lifecycle_stage: active\nstatus: 3\n"),
+    ("b", 0.2, "lifecycle_stage: deleted\nstatus: 3\n"),
+    ("c", 0.3, "lifecycle_stage: active\nstatus: 1\n"),
+    ("d", 0.4, "lifecycle_stage: active\nstatus: 4\n"),
+    ("e", 0.5, "lifecycle_stage: active\nstatus: 5\n"),
+)
+
+
+def rates(source: Path, *include: str) -> list[float]:
+    return sorted(read_measurements(source, Reading(include=include)).column("learning_rate").to_pylist())
+
+
+def test_runs_that_have_not_finished_are_left_out_and_said(tmp_path: Path, mutransfer: Command) -> None:
+    write_mlruns(tmp_path / "mlruns", STATES)
+    told = mutransfer("import", "mlruns", "--out", "taken")
+    assert "1 deleted, 1 failed, 1 killed, 1 running left out; --include deleted takes them" in told.stdout
+    assert rates(tmp_path / "mlruns") == [0.1]
+    assert rates(tmp_path / "mlruns", "running", "deleted") == [0.1, 0.2, 0.3]
+    with pytest.raises(ImportFault, match="--include crashed: no run is crashed; there are deleted, failed"):
+        rates(tmp_path / "mlruns", "crashed")
+    write_mlruns(tmp_path / "none", STATES[1:3])
+    with pytest.raises(ImportFault, match="no run has finished: 1 deleted, 1 running left out"):
+        rates(tmp_path / "none")
+
+
+def test_weights_and_biases_states(tmp_path: Path) -> None:
+    states = ("finished", "running", "crashed", "failed", "killed", None)
+    runs = [
+        {"config": {"lr": 0.1 * (index + 1)}, "summary": {"loss": 3.0}, **({"state": state} if state else {})}
+        for index, state in enumerate(states)
+    ]
+    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    assert rates(tmp_path / "runs.json") == pytest.approx([0.1, 0.6])
+    assert rates(tmp_path / "runs.json", "crashed") == pytest.approx([0.1, 0.3, 0.6])
+
+
+def test_a_configuration_called_like_a_metric_hides_nothing(tmp_path: Path) -> None:
+    run = {"config": {"loss": "cross entropy", "lr": 0.1, "steps": 7}, "summary": {"loss": 3.0, "steps": 9}}
+    path = tmp_path / "runs.json"
+    path.write_text(json.dumps([run]))
+    (row,) = read_measurements(path).to_pylist()
+    assert (row["loss"], row["steps"], row["config.loss"]) == (3.0, 7, "cross entropy")
+    reading = Reading({"steps": "summary.steps", "learning_rate": "config.lr", "loss": "summary.loss"})
+    (row,) = read_measurements(path, reading).to_pylist()
+    assert (row["loss"], row["steps"], row["learning_rate"]) == (3.0, 9, 0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_database_of_mlflow_itself(tmp_path: Path) -> None:
+    """Read as it stands, and not a byte of it changed."""
+    import mlflow
+
+    path = tmp_path / "ml flow?.db"
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/made.db")
+    for index, state in enumerate(("FINISHED", "FINISHED", "FAILED", "RUNNING", "FINISHED")):
+        run = client.create_run("0").info.run_id
+        client.log_param(run, "lr", 0.1 * (index + 1))
+        for step, loss in enumerate((5.0, float("nan") if index == 1 else 3.0)):
+            client.log_metric(run, "loss", loss, step=step, timestamp=step)
+        if state != "RUNNING":
+            client.set_terminated(run, state)
+        if index == 4:
+            client.delete_run(run)
+    shutil.copy(tmp_path / "made.db", path)
+    before = path.read_bytes()
+    rows = read_measurements(path).to_pylist()
+    assert [(row["learning_rate"], row["loss"]) for row in rows] == [(0.1, 3.0), (0.2, None)]
+    assert rates(path, "deleted", "failed", "running") == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert path.read_bytes() == before and not list(tmp_path.glob("ml flow*-*"))
+
+
+@pytest.mark.parametrize("name", ["other.db", "other.sqlite", "odd?name.db", "other"])
+def test_a_database_of_somebody_else_is_only_looked_at(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE runs(id text)")
+        database.commit()
+    before = path.read_bytes()
+    with pytest.raises(ImportFault, match=r"is a database of neither Optuna nor MLflow; its tables: runs"):
+        read_measurements(path)
+    with pytest.raises(ImportFault, match="is a database of neither"):
+        read_measurements(f"sqlite:///{path}")
+    assert path.read_bytes() == before and {entry.name for entry in tmp_path.iterdir()} == {name}
+
+
+def test_an_optuna_study_is_only_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite"
+    study = optuna.create_study(study_name="one", storage=f"sqlite:///{path}")
+    study.add_trial(optuna.trial.create_trial(value=3.0, user_attrs={"lr": 0.1}))
+    pruned = optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, user_attrs={"lr": 0.2})
+    study.add_trial(pruned)
+    before = path.read_bytes()
+    path.chmod(0o444)
+    assert rates(path) == [0.1] and rates(path, "pruned") == [0.1, 0.2]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["nullable", "arrow"])
+def test_columns_of_nullable_types(kind: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"width": [64, 64, 128], "learning_rate": [0.1, 0.2, 0.1], "loss": [3.0, None, 2.5],
+                          "batch_size": [8, None, 8], "flag": [True, None, False]})  # fmt: skip
+    backend = "pyarrow" if kind == "arrow" else "numpy_nullable"
+    frame.convert_dtypes(dtype_backend=backend).set_index(["width", "learning_rate"]).to_parquet(
+        tmp_path / "losses.parquet"
+    )
+    rows = read_measurements(tmp_path / "losses.parquet").to_pylist()
+    assert [(row["width"], row["loss"], row["batch_size"], row["flag"]) for row in rows] == [
+        (64, 3.0, 8, "True"), (64, None, None, None), (128, 2.5, 8, "False")
+    ]  # fmt: skip
+
+
+def test_columns_with_levels_are_named(tmp_path: Path) -> None:
+    frame = pd.DataFrame([[1.0, 2.0]], columns=pd.MultiIndex.from_tuples([("lr", "a"), ("loss", "b")]))
+    frame.to_parquet(tmp_path / "losses.parquet")
+    with pytest.raises(ImportFault, match=r"columns have 2 levels \(lr and a\); join their names"):
+        read_measurements(tmp_path / "losses.parquet")
+
+
+def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
+    for index in range(2):
+        (tmp_path / "parts" / f"{index}").mkdir(parents=True)
+        part = pd.DataFrame({"lr": [0.1 * (index + 1)], "loss": [3.0]})
+        part.to_parquet(tmp_path / "parts" / f"{index}" / "part.parquet")
+    assert rates(tmp_path / "parts") == [0.1, 0.2]
+    (tmp_path / "parts" / "sweep.yaml").write_text("name: x\n")
+    with pytest.raises(ImportFault, match="is a sweep directory already; next: mutransfer report"):
+        rates(tmp_path / "parts")
+
+
+def test_two_spellings_of_a_name_are_one_family(tmp_path: Path, mutransfer: Command) -> None:
+    (tmp_path / "losses.csv").write_text("optimizer,lr,loss\nAdamW,0.1,3\nadamw,0.2,2\nLion,0.1,3\n")
+    told = mutransfer("import", "losses.csv", "--out", "taken")
+    assert "optimizer: AdamW and adamw are one" in told.stdout
+    rows = read_measurements(tmp_path / "losses.csv").column("optimizer").to_pylist()
+    assert rows == ["adamw", "adamw", "Lion"]
+
+
+def test_rows_of_separators_alone_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "losses.csv").write_text("lr,loss\n0.1,3\n,\n\n0.2,2\n,wide\n")
+    with pytest.raises(ImportFault, match="row 6: loss 'wide' is not a number"):
+        read_measurements(tmp_path / "losses.csv")
 
 
 @pytest.mark.parametrize("name", ["empty.json", "broken.json", "empty.db", "nothing"])

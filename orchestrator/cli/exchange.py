@@ -23,7 +23,7 @@ def import_(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="CSV, Parquet; Weights & Biases runs (JSON, folder); an Optuna storage; MLflow's mlruns.",
+            help="CSV, Parquet; Weights & Biases runs (JSON, folder); an Optuna storage; MLflow's.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The sweep directory to create.")],
@@ -36,6 +36,10 @@ def import_(
         typer.Option(metavar="FIELD=VALUE", help="What all rows have: optimizer=adamw."),
     ] = None,
     study: Annotated[str | None, typer.Option(help="Which Optuna study, where there are several.")] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STATE", help="Take runs that have not finished, too: failed, killed, running."),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print what each column was taken for, and make nothing."),
@@ -45,10 +49,12 @@ def import_(
     from ...results.sources.importing import Reading, understand
     from ..evidence.gather import store_import
 
-    reading = Reading(pairs("--map", map_, "FIELD"), pairs("--fill", fill, "FIELD"), study)
+    reading = Reading(pairs("--map", map_, "FIELD"), pairs("--fill", fill, "FIELD"), study, include or ())
     found = understand(source, reading)
     for ours, theirs in found.found.items():
         print(f"{ours}: {theirs}")
+    for note in found.notes:
+        print(note)
     if dry_run:
         print(f"{found.table.num_rows} measurements; nothing was made")
         return

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +14,12 @@ import pyarrow as pa
 from ..store.schema import METADATA, ROWS
 from .fault import ImportFault
 from .mlflow import read_mlflow
-from .names import understood
-from .table import LINES, read_table
-from .wandb import read_wandb
+from .names import one_spelling, understood
+from .runs import LEFT_OUT, told
+from .table import LINES, read_table, read_tables, starts_with
+from .wandb import FOLDERS, read_wandb
 
+MAGIC = b"SQLite format 3\0"
 REQUIRED = ("learning_rate", "loss")
 USUAL = ("optimizer", "parametrization", "width", "depth")
 """Not needed, but where a column is there no cell of it is empty."""
@@ -33,14 +35,18 @@ class Reading:
     columns: Mapping[str, str] = field(default_factory=dict)  # our name: theirs
     fill: Mapping[str, str] = field(default_factory=dict)
     study: str | None = None
+    include: Collection[str] = ()
+    """States of runs that are taken although they have not finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """The rows in the store's schema, and which of the source's columns was taken for which field."""
+    """The rows in the store's schema, which of the source's columns was taken for which field, and what else
+    is to be said of how they were read."""
 
     table: pa.Table
     found: Mapping[str, str]
+    notes: tuple[str, ...]
 
 
 def read_measurements(source: str | Path, reading: Reading = Reading()) -> pa.Table:
@@ -52,13 +58,17 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     """Rows of a source in the store's schema; an empty loss means diverged.
 
     The kind is told by the source: CSV or Parquet; JSON, JSON lines or offline runs of Weights & Biases; an
-    Optuna storage; MLflow's file store. Columns, after renaming and filling in: `source?, architecture?,
-    optimizer?, parametrization?, width?, depth?, learning_rate, weight_decay?, seed?, loss`, or what people
-    call them (names.py); others are kept.
+    Optuna storage; MLflow's file store or database. Sources are only read. Columns, after renaming and
+    filling in: `source?, architecture?, optimizer?, parametrization?, width?, depth?, learning_rate,
+    weight_decay?, seed?, loss`, or what people call them (names.py); others are kept.
     Raises ImportFault with everything that is wrong.
     """
     path, source = Path(source), str(source)
-    frame, found = understood(_renamed(_read(source, reading), source, reading), source)
+    raw = _read(source, reading)
+    notes = [told(raw.attrs[LEFT_OUT])] if raw.attrs.get(LEFT_OUT) else []
+    frame, found = understood(_renamed(raw, source, reading), source)
+    frame, spelled = one_spelling(frame)
+    notes += spelled
     found |= {**reading.columns, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
@@ -78,7 +88,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     if faults:
         more = f"\n{path}: and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
         raise ImportFault("\n".join(f"{path}: {fault}" for fault in faults[:MAX_FAULTS]) + more)
-    return Measurements(_table(frame, path), found)
+    return Measurements(_table(frame, path), found, tuple(notes))
 
 
 _NUMERIC = {field.name: field.type for field in ROWS if pa.types.is_integer(field.type)
@@ -86,29 +96,52 @@ _NUMERIC = {field.name: field.type for field in ROWS if pa.types.is_integer(fiel
 
 
 def _read(source: str, reading: Reading) -> pd.DataFrame:
-    path = Path(source)
-    if "://" in source or path.suffix in (".db", ".sqlite3", ".log", ".journal"):
+    """By what the source holds, not by what it is called."""
+    path = Path(source.removeprefix("sqlite:///") if source.startswith("sqlite:///") else source)
+    if "://" in source and not source.startswith("sqlite:///"):
         from .optuna import read_optuna
 
-        return read_optuna(source, reading.study)
+        return read_optuna(source, reading.study, reading.include, source)
     if path.is_dir():
-        if any(path.glob("**/files/config.yaml")):
-            return read_wandb(path)
-        return read_mlflow(path)
-    return read_wandb(path) if path.suffix in (".json", ".jsonl") else read_table(path)
+        return _read_folder(path, reading)
+    if not path.exists():
+        raise ImportFault(f"{path}: cannot be read (there is no such file)")
+    if path.suffix in (".json", ".jsonl"):
+        return read_wandb(path, reading.include)
+    if path.suffix in (".log", ".journal"):
+        from .optuna import read_optuna
+
+        return read_optuna(str(path), reading.study, reading.include, str(path))
+    if starts_with(path, MAGIC):
+        from .database import read_database
+
+        return read_database(path, reading.study, reading.include)
+    return read_table(path)
+
+
+def _read_folder(path: Path, reading: Reading) -> pd.DataFrame:
+    if (path / "sweep.yaml").exists():
+        raise ImportFault(f"{path}: is a sweep directory already; next: mutransfer report {path}")
+    if any(path.glob("**/files/config.yaml")):
+        return read_wandb(path, reading.include)
+    if any(path.glob("**/*.parquet")):
+        return read_tables(path)
+    return read_mlflow(path, reading.include)
 
 
 def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame:
     """Their columns under our names. A column that is in the way of a renamed one is dropped."""
     if both := sorted({*reading.columns} & {*reading.fill}):
         raise ImportFault(f"{source}: {', '.join(both)} is both mapped and filled in; keep one of the two")
-    unknown = [theirs for theirs in reading.columns.values() if theirs not in frame.columns]
+    folders: Mapping[str, str] = frame.attrs.get(FOLDERS, {})
+    columns = {ours: folders.get(theirs, theirs) for ours, theirs in reading.columns.items()}
+    unknown = [theirs for theirs in columns.values() if theirs not in frame.columns]
     if unknown:
         raise ImportFault(
             f"{source}: has no column {', '.join(unknown)}; it has {', '.join(map(str, frame.columns))}"
         )
-    found = {ours: frame[theirs] for ours, theirs in reading.columns.items()}
-    rest = frame.drop(columns=[name for name in frame.columns if name in {*found, *reading.columns.values()}])
+    found = {ours: frame[theirs] for ours, theirs in columns.items()}
+    rest = frame.drop(columns=[name for name in frame.columns if name in {*found, *columns.values()}])
     named = rest.assign(**found, **dict(reading.fill))
     named.attrs.update(frame.attrs)
     return named

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ...models.recipe.family import Family
 from .fault import ImportFault
 from .table import LINES
 
@@ -49,6 +50,10 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
             if _plain(name) in {f"{prefix}_{_plain(one)}" for one in (ours, *theirs)}
             or _plain(name) in {f"{prefix}{_plain(one)}" for one in (ours, *theirs)}
         }
+        if len(names) > 1:  # a tracker's folders tell: losses are measured, all else is configured
+            folder = "summary" if ours == "loss" else "config"
+            told = [name for name in names if str(name).startswith((f"{folder}.", f"{folder}/"))]
+            names = told if len(told) == 1 else names
         if len(names) + len(powers) > 1:
             both = " and ".join(map(str, [*names, *powers]))
             raise ImportFault(f"{source}: both {both} may be {ours}; say which with --map {ours}=COLUMN")
@@ -62,6 +67,24 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
     if "loss" in frame.columns:
         frame = frame.assign(loss=frame["loss"].map(_loss))
     return frame, found
+
+
+def one_spelling(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The frame with names of a family that differ in capitals alone written in one way, and what to say."""
+    notes = []
+    for name in Family._fields:
+        if name not in frame.columns:
+            continue
+        spelled = frame[name].dropna().astype(str)
+        by_word: dict[str, list[str]] = {}
+        for word in spelled.unique():
+            by_word.setdefault(word.strip().lower(), []).append(word)
+        several = {lower: words for lower, words in by_word.items() if len(words) > 1}
+        if several:
+            notes += [f"{name}: {' and '.join(words)} are one" for words in several.values()]
+            one = {word: lower for lower, words in several.items() for word in words}
+            frame = frame.assign(**{name: frame[name].map(lambda cell, one=one: one.get(str(cell), cell))})
+    return frame, notes
 
 
 def _numbers(column: pd.Series, source: str) -> pd.Series:

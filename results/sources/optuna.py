@@ -1,21 +1,25 @@
 """Optuna studies: parameters, user attributes and the value of every trial, from a storage."""
 
-import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from .fault import ImportFault
+from .runs import FINISHED, frame_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
 
-def read_optuna(storage: str, study: str | None) -> pd.DataFrame:
-    """One row per trial that ended; one that failed or was pruned has no loss.
+def read_optuna(storage: str, study: str | None, include: Collection[str], source: str) -> pd.DataFrame:
+    """One row per completed trial; failed and pruned ones are included as diverged.
 
-    `storage` is a URL, a SQLite file or a journal file. Raises ImportFault, naming the studies where
-    there are several and none is chosen.
+    Optuna fails a trial whose loss is not a number, and one whose program broke. `storage` is a URL or a
+    journal file; nothing is written to either. Raises ImportFault, naming the studies where there are several
+    and none is chosen.
     """
     import optuna
 
@@ -28,35 +32,32 @@ def read_optuna(storage: str, study: str | None) -> pd.DataFrame:
         if study not in names:
             asked = f"has no study {study}; " if study else ""
             held = ", ".join(names) or "it holds none"
-            raise ImportFault(f"{storage}: {asked}choose one with --study: {held}")
+            raise ImportFault(f"{source}: {asked}choose one with --study: {held}")
         loaded = optuna.load_study(study_name=study, storage=opened)
         if loaded.directions != [optuna.study.StudyDirection.MINIMIZE]:
-            raise ImportFault(f"{storage}: the study {study} does not minimise one loss")
+            raise ImportFault(f"{source}: the study {study} does not minimise one loss")
         trials = loaded.get_trials(deepcopy=False)
     except ImportFault:
         raise
     except Exception as error:  # the storages' libraries raise their own
-        raise ImportFault(f"{storage}: is no Optuna storage ({str(error).splitlines()[0]})") from None
-    done = optuna.trial.TrialState
-    rows = [
-        {**trial.user_attrs, **trial.params, "loss": trial.value if trial.state == done.COMPLETE else None}
-        for trial in trials
-        if trial.state in (done.COMPLETE, done.FAIL, done.PRUNED)
-    ]
-    if not rows:
-        raise ImportFault(f"{storage}: the study {study} has no trial that ended")
-    return pd.DataFrame(rows)
+        raise ImportFault(f"{source}: is no Optuna storage ({str(error).splitlines()[0]})") from None
+    if not trials:
+        raise ImportFault(f"{source}: the study {study} has no trial that ended")
+    return frame_of(_runs(trials), include, source)
 
 
-def _storage(storage: str) -> "str | BaseStorage":
-    from optuna.storages import JournalStorage
+def _runs(trials: "Collection[FrozenTrial]") -> Iterator[tuple[str, dict[str, object]]]:
+    for trial in trials:
+        complete = trial.state.name == "COMPLETE"
+        state = FINISHED if complete else {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
+        yield state, {**trial.user_attrs, **trial.params, "loss": trial.value if complete else None}
+
+
+def _storage(storage: str) -> "BaseStorage":
+    from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
-    if storage.startswith("sqlite:///") and not os.path.exists(storage.removeprefix("sqlite:///")):
-        raise FileNotFoundError(f"there is no {storage.removeprefix('sqlite:///')}")  # it would be made
     if "://" in storage:
-        return storage
-    with open(storage, "rb") as file:
-        if file.read(6) == b"SQLite":
-            return f"sqlite:///{storage}"
-    return JournalStorage(JournalFileBackend(storage))
+        return RDBStorage(storage, skip_table_creation=True)
+    with Path(storage).open("rb"):  # a journal that is not there would be made
+        return JournalStorage(JournalFileBackend(storage))

@@ -13,18 +13,17 @@ import pyarrow as pa
 from .fault import ImportFault
 
 SEPARATORS = (",", ";", "\t", "|")
-GZIP = b"\x1f\x8b"
+GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 LINES = "lines"
 """The attribute of a frame that holds the line of each row in the file, for messages."""
 DECIMAL_COMMA = re.compile(r"^-?\d+,\d+([eE][-+]?\d+)?$")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Comma, semicolon, tab or bar; decimal commas; gzip; a byte-order mark; lines that begin with #."""
+    """Parquet; or comma, semicolon, tab or bar, decimal commas, gzip, a byte-order mark, lines that begin
+    with #."""
     try:
-        if path.suffix == ".parquet":
-            return _with_index(pd.read_parquet(path))
-        return _read_text(path)
+        return _plain(pd.read_parquet(path), path) if starts_with(path, PARQUET) else _read_text(path)
     except OSError as error:
         raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
@@ -32,9 +31,37 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ImportFault(f"{path}: is neither CSV nor Parquet that can be read ({reason})") from None
 
 
-def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """What a frame was indexed by is a column as well."""
-    return frame.reset_index() if any(frame.index.names) else frame
+def read_tables(folder: Path) -> pd.DataFrame:
+    """All Parquet files of a folder as one table."""
+    return pd.concat([read_table(path) for path in sorted(folder.glob("**/*.parquet"))], ignore_index=True)
+
+
+def starts_with(path: Path, magic: bytes) -> bool:
+    """Raises ImportFault for a file that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError as error:
+        raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _plain(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Indices become columns, and types NumPy's: nullable ones have no arithmetic with gaps."""
+    if frame.columns.nlevels > 1:
+        first = " and ".join(map(str, frame.columns[0]))
+        raise ImportFault(f"{path}: columns have {frame.columns.nlevels} levels ({first}); join their names")
+    frame = frame.reset_index() if any(frame.index.names) else frame
+    return frame.assign(**{name: _numpy(frame[name]) for name in frame.columns})
+
+
+def _numpy(column: pd.Series) -> pd.Series:
+    if not isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
+        return column
+    if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
+        return column.astype(object).where(column.notna(), None)
+    if column.isna().any():
+        return pd.Series(column.to_numpy(dtype=float, na_value=float("nan")), index=column.index)
+    return pd.Series(column.to_numpy(), index=column.index)
 
 
 def _read_text(path: Path) -> pd.DataFrame:
@@ -51,7 +78,9 @@ def _read_text(path: Path) -> pd.DataFrame:
     names = [name.strip() for name in head]
     if doubled := sorted({name for name in names if name and names.count(name) > 1}):
         raise ImportFault(f"{path}: has several columns {', '.join(doubled)}; keep one of each")
-    for line, row in zip(lines[1:], rest, strict=True):
+    filled = [(line, row) for line, row in zip(lines[1:], rest, strict=True) if any(map(str.strip, row))]
+    lines, rest = [line for line, _ in filled], [row for _, row in filled]
+    for line, row in filled:
         if any(cell.strip() for cell in row[len(head) :]):
             more = f"line {line} has {len(row)} cells under {len(head)} columns"
             raise ImportFault(f"{path}: {more}; quote what holds a {separator!r}")
@@ -62,10 +91,10 @@ def _read_text(path: Path) -> pd.DataFrame:
     writer = csv.writer(out)
     writer.writerow(names)
     for row in rest:
-        filled = [*row, *[""] * len(head)][: len(head)]
-        writer.writerow([_number(cell.strip(), decimal) for cell in filled])
+        cells = [*row, *[""] * len(head)][: len(head)]
+        writer.writerow([_number(cell.strip(), decimal) for cell in cells])
     frame = pd.read_csv(io.StringIO(out.getvalue()), skipinitialspace=True)
-    frame.attrs[LINES] = lines[1:]
+    frame.attrs[LINES] = lines
     return frame
 
 
