@@ -15,6 +15,7 @@ from .problem import Problem, Where
 from .section import Section
 from .slurm import SlurmSpec
 
+EXPONENT_DIGITS = 9
 MAX_AXIS_VALUES = 10_000
 LARGEST_INTEGER = 2**53  # exact in JSON and Parquet, whoever reads them
 LARGEST_NUMBER = 1e30
@@ -146,7 +147,8 @@ def _log_range(value: Mapping[Any, Any]) -> tuple[list[float], str | None]:
     count = math.floor(steps) + 1
     base = 2.0 if bases[0] == "log2" else 10.0
     try:
-        return [base ** (low + index * step) for index in range(count)], None
+        # Rounded, so that a value does not depend on where the range begins.
+        return [base ** round(low + index * step, EXPONENT_DIGITS) for index in range(count)], None
     except OverflowError:
         return [], f"{bases[0]}: {high} is beyond what a float can hold"
 

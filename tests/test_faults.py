@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import noop
+import pyarrow.parquet as pq
 import pytest
 from conftest import trial_ids, wait_until
 from many_jobs import Sweep, assert_complete, many
 
 from mutransfer.orchestrator.record.lease import holder
+from mutransfer.results.store.store import link_table
 
 pytestmark = pytest.mark.slow
 
@@ -134,9 +136,25 @@ def test_a_damaged_result_is_named_and_run_again(tmp_path: Path, damage: Callabl
     assert f"{victim}: unreadable, left out" in report.stderr
     assert "Traceback" not in report.stderr
     done = last_run(sweep)
-    assert f"{victim}: unreadable" in done.stderr
+    assert f"{victim}: damaged" in done.stderr
     assert len([line for line in noop.lines(sweep.noop) if line.startswith("done")]) == 5 + 1
     assert_complete(sweep, 20)
+
+
+def test_a_result_that_may_be_whole_stays_where_it_is(tmp_path: Path) -> None:
+    """Written by a newer version: nothing is moved, hidden or trained again."""
+    sweep = many(tmp_path, range(1, 4))
+    last_run(sweep)
+    victim = sorted((sweep.directory / "results").iterdir())[0]
+    table = pq.read_table(victim)
+    victim.unlink()
+    link_table(table.replace_schema_metadata({b"mutransfer.schema": b"99"}), victim)
+    held, lines = victim.read_bytes(), noop.lines(sweep.noop)
+    for refused in (sweep.run(*LOCAL), sweep.ask("retry")):
+        assert refused.returncode == 2, refused.stderr
+        assert f"{victim}: cannot be read (written with schema 99 by a newer mutransfer" in refused.stderr
+    assert victim.read_bytes() == held and noop.lines(sweep.noop) == lines
+    assert not list((sweep.directory / "results").glob(".*"))
 
 
 @pytest.fixture

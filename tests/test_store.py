@@ -1,5 +1,7 @@
 """The Parquet store: atomic, first attempt wins, tolerant of broken files, never NaN."""
 
+import errno
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +10,7 @@ import pytest
 
 from mutransfer.results.store.schema import CURVES, ROWS, SCHEMA_VERSION
 from mutransfer.results.store.store import (
+    diverged_trials,
     finished_trials,
     publish,
     publish_table,
@@ -142,3 +145,33 @@ def test_a_table_of_something_else_is_named(tmp_path: Path) -> None:
     table, (item,) = read_rows(tmp_path)
     assert table.num_rows == 1
     assert (Path(item.path).name, item.reason) == ("foreign.parquet", "has no column status, trial_id")
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_what_cannot_be_read_now_is_not_damaged(
+    error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stale handle or somebody else's permissions say nothing of the file."""
+    publish(tmp_path, "job", [row("a")], [])
+    path = tmp_path / "results" / "job.parquet"
+    before = path.read_bytes()
+
+    def refused(self: Path) -> bytes:
+        raise OSError(error, os.strerror(error), str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    _, (broken,) = finished_trials(tmp_path)
+    assert (broken.damaged, broken.reason) == (False, os.strerror(error))
+    with pytest.raises(OSError, match=os.strerror(error)):
+        diverged_trials(tmp_path, "job")
+    monkeypatch.undo()
+    assert path.read_bytes() == before and [entry.name for entry in path.parent.iterdir()] == ["job.parquet"]
+
+
+def test_what_its_bytes_show_is_damaged(tmp_path: Path) -> None:
+    publish(tmp_path, "job", [row("a")], [])
+    path = tmp_path / "results" / "job.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    _, (broken,) = finished_trials(tmp_path)
+    assert broken.damaged
+    assert diverged_trials(tmp_path, "job") is None and not path.exists()

@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 
 from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.orchestrator.planning.plan import Job
+from mutransfer.orchestrator.record.directory import SweepDirectory
+from mutransfer.orchestrator.run.reconcile import as_recorded
 from mutransfer.sweeps.load import Sweep, load_sweep, preset_names, resolved
 from mutransfer.sweeps.problem import SpecError
 from mutransfer.sweeps.proxy import recipe_of
+from mutransfer.sweeps.trial import trial_of
 
 
 def with_changes(path: Path, *changes: tuple[str, str]) -> str:
@@ -52,6 +56,38 @@ def test_axes_multiply(sweep_file: Path) -> None:
 def test_numbers_and_log_ranges(sweep_file: Path, written: str, meant: list[float]) -> None:
     path = with_changes(sweep_file, ("{log2: [-8, -4], step: 2}", written))
     assert values(load_sweep(path), "learning_rate") == pytest.approx(meant)
+
+
+@pytest.mark.parametrize(("base", "step"), [("log10", 0.2), ("log10", 0.1), ("log10", 0.3), ("log2", 0.1)])
+def test_a_value_of_a_range_does_not_depend_on_where_it_begins(
+    sweep_file: Path, base: str, step: float
+) -> None:
+    """A range that is extended below trains what is new."""
+    range_, found = "{log2: [-8, -4], step: 2}", []
+    for low in (-3, -6):
+        longer = f"{{{base}: [{low}, 0], step: {step}}}"
+        found.append(values(load_sweep(with_changes(sweep_file, (range_, longer))), "learning_rate"))
+        range_ = longer
+    short, long = found
+    assert {*short} <= {*long} and len(long) > len(short)
+
+
+def test_trials_of_ranges_as_they_were_made_keep_their_results(sweep_file: Path, tmp_path: Path) -> None:
+    """Version 0.1 made 10 ** (-3 + 0.2 * 11), which differs from 10 ** -0.8 in its last digit."""
+    written = "{log10: [-3, 0], step: 0.2}"
+    sweep = load_sweep(with_changes(sweep_file, ("{log2: [-8, -4], step: 2}", written)))
+    older = {10.0 ** round(-3 + 0.2 * i, 9): 10.0 ** (-3 + 0.2 * i) for i in range(16)}
+    assert any(new != old for new, old in older.items())
+    programs = [trial.program for trial in sweep.expansion.trials]
+    before = [
+        trial_of(program.at({"learning_rate": older[recipe_of(trial).learning_rate]}))
+        for trial, program in zip(sweep.expansion.trials, programs, strict=True)
+    ]
+    directory = SweepDirectory(tmp_path / "old")
+    job = Job("job", tuple(before), 1.0)
+    directory.write_plan([job], before, new=[job])
+    assert [trial.id for trial in as_recorded(sweep.expansion.trials, directory)] == [t.id for t in before]
+    assert as_recorded(sweep.expansion.trials, SweepDirectory(tmp_path / "new")) == sweep.expansion.trials
 
 
 def test_log_ranges_of_integers_are_integers(sweep_file: Path) -> None:

@@ -7,13 +7,14 @@ Nothing heavy is imported here: each command imports what it needs when it is ca
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from types import FrameType
 from typing import Annotated
 
 import typer
 
 from ... import __version__
-from ...models.recipe.fault import USAGE, Fault
+from ...models.recipe.fault import BROKEN_PIPE, USAGE, Fault
 from . import checking, exchange, files, laws, probing, reporting, running, upkeep, watching
 
 app = typer.Typer(
@@ -65,10 +66,16 @@ def _common(
 def main() -> None:
     """Runs a command; a known fault is one clear message on stderr and its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may know few characters
+            stream.reconfigure(errors="replace")
     # The fits' matrices are small: threads of NumPy's own, read when it is loaded, cost more than they save.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app()
+    except BrokenPipeError:  # whoever read the output has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
     except OSError as error:
         if error.filename is None:
             raise

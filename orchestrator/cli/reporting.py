@@ -25,6 +25,9 @@ from .options import (
 def report(
     directories: DirectoriesArgument,
     format_: Annotated[ReportFormat, typer.Option("-f", "--format")] = ReportFormat.table,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the page and its pictures go. Default: DIR/report.")
+    ] = None,
     suggest: Annotated[
         Path | None,
         typer.Option(
@@ -73,22 +76,31 @@ def report(
         if len(evidence.rows):
             warn("nothing to compare: no trial has a width; say what was scaled with --axis COLUMN")
         raise typer.Exit(NOTHING_TO_REPORT)
-    match format_:
-        case ReportFormat.json:
-            told = report_object(
-                content.comparisons, content.joint, content.searches, content.options, content.target
-            )
-            print(json.dumps(told, indent=1, allow_nan=False))
-        case ReportFormat.markdown:
-            print(markdown(content), end="")
-        case ReportFormat.table:
-            print_report(content)
-    sys.stdout.flush()
+    broken: BrokenPipeError | None = None
+    try:
+        match format_:
+            case ReportFormat.json:
+                told = report_object(
+                    content.comparisons, content.joint, content.searches, content.options, content.target
+                )
+                print(json.dumps(told, indent=1, allow_nan=False))
+            case ReportFormat.markdown:
+                print(markdown(content), end="")
+            case ReportFormat.table:
+                print_report(content)
+        sys.stdout.flush()
+    except BrokenPipeError as error:  # the page is written all the same
+        broken = error
     # Drawing takes most of the time, its imports included: the answer comes first.
     from ...results.report.page import write_report
 
-    written = write_report(content, directories[0] / "report")
-    warn(f"wrote {written[0]} and {len(written) - 1} files beside it")
+    try:
+        written = write_report(content, out or directories[0] / "report")
+        warn(f"wrote {written[0]} and {len(written) - 1} files beside it")
+    except OSError as error:
+        if out is not None:
+            raise
+        warn(f"wrote no page: {error.filename}: {error.strerror}; --out DIR puts it elsewhere")
     if suggest is not None:
         from ..evidence.suggestion import suggested
 
@@ -100,6 +112,8 @@ def report(
             table = suggest.suffix == ".csv"
             then = "train these, fill in the losses and import it" if table else f"mutransfer run {suggest}"
             warn(f"wrote {suggest}; next: {then}")
+    if broken is not None:
+        raise broken
 
 
 def compare(

@@ -5,7 +5,6 @@ Everything that is replaced is written beside and renamed; results are published
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,10 @@ BEFORE_THE_NAME = {"lease", "journal.jsonl", "driver.log"}
 
 class DirectoryError(Fault):
     """A directory that is not a usable sweep; the message names it and the remedy."""
+
+
+class UnreadableError(DirectoryError):
+    """A record that cannot be read here and now, and may be whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +183,18 @@ class SweepDirectory:
         replace_json(self.path / "plan.json", {"format": FORMAT, "wanted": asked, "jobs": listed})
 
     def read_plan(self) -> list[Job]:
-        """The jobs as first planned, but for those whose files are damaged; none before the first plan."""
+        """The jobs as first planned, but for those whose files are damaged; none before the first plan.
+
+        Raises UnreadableError for one that may be whole.
+        """
         jobs = []
         for job_id, seconds, _ in self._plan():
-            with suppress(DirectoryError):
+            try:
                 jobs.append(Job(job_id, self.read_job(job_id)[0], seconds))
+            except UnreadableError:
+                raise
+            except DirectoryError:
+                continue
         return jobs
 
     def planned(self) -> dict[str, list[str]]:
@@ -261,7 +271,10 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (ValueError, OSError, RecursionError) as error:
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UnreadableError(f"{path}: cannot be read ({reason}); it may be whole: try again") from None
+    except (ValueError, RecursionError) as error:
         raise DirectoryError(
             f"{path}: cannot be read ({error}); restore it or start in another --out"
         ) from None

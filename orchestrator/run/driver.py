@@ -6,6 +6,7 @@ The same on every backend. All state is in the sweep directory; a driver that di
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -155,7 +156,9 @@ class Driver:
         if end.kind == "finished" and not there:
             return replace(end, kind="no-result", reason="the job says it is done, but left no result")
         if end.kind != "finished" and there:
-            diverged = diverged_trials(self._directory.path, end.job)
+            diverged = None
+            with suppress(OSError):  # not readable just now: the next attempt finds it there
+                diverged = diverged_trials(self._directory.path, end.job)
             if diverged is not None:
                 return replace(end, kind="finished", diverged=diverged, requeued=False)
         return end

@@ -4,6 +4,7 @@ Running a sweep again is its resume: finished trials are kept, everything else i
 """
 
 import io
+import json
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from ...sweeps.load import Sweep, resolved
 from ...sweeps.trial import Trial
 from ..planning.plan import Device, Job, plan_jobs
 from ..record.attempt import BEAT_SECONDS, End, latest_attempt, record_lost
-from ..record.directory import SweepDirectory
+from ..record.directory import DirectoryError, SweepDirectory
 from ..record.processes import kill
 
 QUIET_SECONDS = 2 * BEAT_SECONDS
@@ -59,8 +60,11 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: in
     directory.write_sweep(sweep.spec.name, _yaml_text(sweep))
     directory.write_data(materialise(sweep.corpus, directory.data))
     done, broken = finished_trials(directory.path)
+    if unread := [item for item in broken if not item.damaged]:
+        told = "\n".join(f"{item.path}: cannot be read ({item.reason})" for item in unread)
+        raise DirectoryError(f"{told}; it may be whole: nothing is trained until it can be, or is taken away")
     quarantine(broken)
-    notes = [f"{b.path}: unreadable ({b.reason}); moved aside, its trials run again" for b in broken]
+    notes = [f"{b.path}: damaged ({b.reason}); moved aside, its trials run again" for b in broken]
     recorded = _unsplit(directory)
     whole = {job.id for job in recorded}
     notes += [
@@ -71,6 +75,24 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: in
     work = reconcile(sweep.expansion.trials, recorded, done, device, at_once)
     directory.write_plan(work.jobs, work.wanted, new=work.jobs[len(recorded) :])
     return work, notes
+
+
+def as_recorded(trials: Sequence[Trial], directory: SweepDirectory) -> tuple[Trial, ...]:
+    """The trials, each as it was planned before if its values differ from that in their last digits alone.
+
+    Versions up to 0.1 made the values of a range from where it began.
+    """
+    planned = {trial for ids in directory.planned().values() for trial in ids}
+    if not planned or all(trial.id in planned for trial in trials):
+        return tuple(trials)
+    before = {_rounded(trial): trial for job in directory.read_plan() for trial in job.trials}
+    return tuple(trial if trial.id in planned else before.get(_rounded(trial), trial) for trial in trials)
+
+
+def _rounded(trial: Trial) -> str:
+    identity = trial.program.identity()
+    rounded = {name: f"{v:.12g}" if isinstance(v, float) else v for name, v in identity.items()}
+    return json.dumps(rounded, sort_keys=True, default=str)
 
 
 def end_orphans(directory: SweepDirectory, jobs: Sequence[Job], adopted: set[str]) -> list[End]:

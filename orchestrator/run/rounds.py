@@ -25,6 +25,7 @@ from ..record.attempt import End
 from ..record.directory import SweepDirectory
 from .driver import Watcher
 from .options import RunOptions
+from .reconcile import as_recorded
 from .session import run_sweep
 
 
@@ -36,7 +37,8 @@ def run_rounds(
     only: Collection[str] | None = None,
 ) -> dict[str, End]:
     """`run_sweep`, and again for what its results ask for, until they ask for nothing more."""
-    rounds = Rounds(sweep)
+    trials = as_recorded(sweep.expansion.trials, directory)
+    rounds = Rounds(replace(sweep, expansion=Expansion(trials, sweep.expansion.collapsed)))
     while True:
         rounds.catch_up(_rows(directory) if directory.path.exists() else pd.DataFrame())
         known = replace(sweep, expansion=Expansion(tuple(rounds.trials), sweep.expansion.collapsed))

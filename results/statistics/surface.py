@@ -109,6 +109,8 @@ def _joint(process: Process, index: int, cell: Grid, losses: Losses) -> JointOpt
     places = [np.linspace(x_P.min(), x_P.max(), PLACES) for x_P in x_PD.T]
     place_FD = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, 2)
     inside = Delaunay(x_PD).find_simplex(place_FD, tol=1e-9) >= 0
+    if inside.sum() < PLACES:  # points in a band too narrow to look at
+        return JointOptimum((None, None), None)
     drawn = process.draw(index, place_FD[inside], np.random.default_rng([4, index]))
     height_RF = np.full((len(drawn.height_RF), len(place_FD)), np.inf)
     height_RF[:, inside] = drawn.height_RF

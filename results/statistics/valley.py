@@ -142,9 +142,11 @@ def minima(place_F: Floats, height_RF: Floats) -> Floats:
     inner = np.clip(lowest, 1, len(place_F) - 2)
     row = np.arange(len(height_RF))
     left, middle, right = (height_RF[row, inner + step] for step in (-1, 0, 1))
+    # A surface is infinite where it was not looked at.
+    told = np.isfinite(left) & np.isfinite(middle) & np.isfinite(right)
+    left, middle, right = (np.where(told, side, 0.0) for side in (left, middle, right))
     bend = left - 2 * middle + right
-    bent = (bend > 0) & np.isfinite(bend)
-    offset = np.where(bent, 0.5 * (np.where(bent, left - right, 0.0)) / np.where(bent, bend, 1.0), 0.0)
+    offset = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
     offset = np.where(lowest == inner, np.clip(offset, -0.5, 0.5), 0.0)
     vertex_R: Floats = place_F[lowest] + offset * (place_F[1] - place_F[0])
     return vertex_R

@@ -28,10 +28,15 @@ REPLACES = b"mutransfer.replaces"
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A file of the store that cannot be read, and why."""
+    """A file of the store that cannot be read, and why.
+
+    `damaged` where its own bytes show it; otherwise it may be whole, and only cannot be read here and now: a
+    stale handle, somebody else's permissions, a newer schema.
+    """
 
     path: str
     reason: str
+    damaged: bool
 
 
 def publish(
@@ -76,13 +81,15 @@ def finished_trials(directory: Path) -> tuple[set[str], list[Broken]]:
 def diverged_trials(directory: Path, job_id: str) -> int | None:
     """How many trials of a published job diverged; None before it is published.
 
-    A file that cannot be read is moved aside: the job may be published again.
+    A damaged file is moved aside: the job may be published again. Raises OSError for one that may be whole.
     """
     path = directory / "results" / f"{job_id}.parquet"
     if not path.is_file():
         return None
     table = read_file(path, ROWS)
     if isinstance(table, Broken):
+        if not table.damaged:
+            raise OSError(f"{path}: {table.reason}")
         quarantine([table])
         return None
     statuses: list[str] = table.column("status").to_pylist()
@@ -105,7 +112,7 @@ def published_jobs(directory: Path) -> set[str]:
 
 
 def quarantine(broken: Sequence[Broken]) -> None:
-    """Moves unreadable files aside, so that their jobs can publish again; nothing is deleted."""
+    """Moves damaged files aside, so that their jobs can publish again; nothing is deleted."""
     for item in broken:
         path = Path(item.path)
         # The leading dot hides it from everything that reads the folder as a data set.
@@ -202,16 +209,20 @@ def read_file(path: Path, schema: pa.Schema) -> pa.Table | Broken:
     required = {field.name for field in schema if not field.nullable}
     try:
         data = path.read_bytes()
+    except OSError as error:
+        return Broken(str(path), error.strerror or str(error), damaged=False)
+    try:
         if not is_intact(data):
-            raise OSError("not as it was written: its digest differs")
+            raise ValueError("not as it was written: its digest differs")
         # ParquetFile, not read_table: the latter guesses partitions from the path.
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             table = file.read()
         version = int((table.schema.metadata or {}).get(b"mutransfer.schema", b"1"))
-        if version > SCHEMA_VERSION:
-            raise OSError(f"written with schema {version} by a newer mutransfer; upgrade to read it")
-        if missing := required - {*table.column_names}:
-            raise OSError(f"has no column {', '.join(sorted(missing))}")
-        return table.replace_schema_metadata(None)
     except (pa.ArrowException, OSError, ValueError) as error:
-        return Broken(str(path), str(error).splitlines()[0])
+        return Broken(str(path), str(error).splitlines()[0], damaged=True)
+    if version > SCHEMA_VERSION:
+        newer = f"written with schema {version} by a newer mutransfer; upgrade to read it"
+        return Broken(str(path), newer, damaged=False)
+    if missing := required - {*table.column_names}:
+        return Broken(str(path), f"has no column {', '.join(sorted(missing))}", damaged=False)
+    return table.replace_schema_metadata(None)
