@@ -23,6 +23,8 @@ NOT_COORDINATES = {
 }  # fmt: skip
 INTEGERS = {column.name for column in POINT if pa.types.is_integer(column.type)}
 MIN_SWEPT = 3
+WAITING = "waiting"
+"""Status of a row that has no measurement yet: it says what else there is to train."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class Comparison:
     drift: Drift
     accuracy: Mapping[float, float] = field(default_factory=dict)
     """By scale: the mean accuracy at the value with the lowest loss, where labels are classes."""
+    waiting: Mapping[float, tuple[float, ...]] = field(default_factory=dict)
+    """By scale: log2 of the hyperparameter's values whose trials wait to be asked for, ascending."""
+    flops: Mapping[float, float] = field(default_factory=dict)
+    """By scale: the operations of one trial, where rows say."""
 
     @property
     def title(self) -> str:
@@ -55,7 +61,30 @@ def compare(
     the scale and `tuned` the hyperparameter, columns of positive numbers; by default every scale axis that
     varies, and every hyperparameter that was swept.
     """
-    found: list[Comparison] = []
+    found = [
+        _judged(group, curves, tolerance)
+        for group in grouped(rows, known_columns, along, tuned)
+        if (curves := curves_along(_measured(group.members), group.axis, group.hyperparameter))
+    ]
+    return sorted(found, key=_order)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rows of one comparison."""
+
+    family: Family
+    axis: str
+    hyperparameter: str
+    fixed: dict[str, Any]
+    members: pd.DataFrame
+
+
+def grouped(
+    rows: pd.DataFrame, known_columns: Sequence[str], along: str | None = None, tuned: str | None = None
+) -> list[Group]:
+    """The rows by the comparisons that they are for; arguments are those of `compare`."""
+    found: list[Group] = []
     known_columns = list(dict.fromkeys([*known_columns, *filter(None, (along, tuned))]))
     for entry in family_rows(rows, known_columns):
         members = entry.members
@@ -68,12 +97,16 @@ def compare(
             for hyperparameter in [tuned] if tuned else _leading(scaled.members, swept(scaled.members)):
                 found += _scaling(
                     [
-                        _judged(entry.family, axis, hyperparameter, fixed, group, judge(curves, tolerance))
+                        Group(entry.family, axis, hyperparameter, fixed, group)
                         for fixed, group in split(scaled, (axis,), hyperparameter)
-                        if (curves := curves_along(group, axis, hyperparameter))
+                        if (group[hyperparameter] > 0).any()
                     ]
                 )
-    return sorted(found, key=_order)
+    return found
+
+
+def _measured(members: pd.DataFrame) -> pd.DataFrame:
+    return members[members["status"] != WAITING]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +159,30 @@ def split(
         yield {name: _cell(name, value) for name, value in zip(fixed_names, key, strict=True)}, group
 
 
-def _judged(
-    family: Family,
-    axis: str,
-    hyperparameter: str,
-    fixed: dict[str, Any],
-    group: pd.DataFrame,
-    drift: Drift,
-) -> Comparison:
-    accuracy = _accuracies(group, axis, hyperparameter)
-    return Comparison(family, axis, hyperparameter, fixed, drift, accuracy)
+def _judged(group: Group, curves: Sequence[Curve], tolerance: Tolerance | None) -> Comparison:
+    return Comparison(
+        group.family,
+        group.axis,
+        group.hyperparameter,
+        group.fixed,
+        judge(curves, tolerance),
+        _accuracies(group.members, group.axis, group.hyperparameter),
+        _waiting(group),
+        _flops(group),
+    )
+
+
+def _waiting(group: Group) -> dict[float, tuple[float, ...]]:
+    members = group.members[group.members["status"] == WAITING]
+    values = members[members[group.hyperparameter] > 0].groupby(group.axis)[group.hyperparameter].unique()
+    return {float(scale): tuple(_places(np.sort(found)).tolist()) for scale, found in values.items()}
+
+
+def _flops(group: Group) -> dict[float, float]:
+    if "flops" not in group.members:
+        return {}
+    means = group.members.groupby(group.axis)["flops"].mean().dropna()
+    return {float(scale): float(value) for scale, value in means.items()}
 
 
 def _accuracies(group: pd.DataFrame, axis: str, hyperparameter: str) -> dict[float, float]:
@@ -158,10 +205,10 @@ def _order(comparison: Comparison) -> tuple[object, ...]:
     )
 
 
-def _scaling(comparisons: list[Comparison]) -> list[Comparison]:
+def _scaling(groups: list[Group]) -> list[Group]:
     """Without those of a single scale, unless there are no others: several axes need not be crossed."""
-    several = [c for c in comparisons if len(c.drift.optima) > 1]
-    return several or comparisons
+    several = [group for group in groups if group.members[group.axis].nunique() > 1]
+    return several or groups
 
 
 def swept(members: pd.DataFrame) -> list[str]:
@@ -225,8 +272,7 @@ class Runs:
     def curve(self, scale: float, chosen: Truths) -> Curve:
         """The curve of the chosen rows, in log2 of their positive values."""
         chosen = chosen & (self.value > 0)
-        # Rounded, so that a value which went through a logarithm and back is still the same value.
-        x: Floats = np.log2(self.value[chosen]).round(9)
+        x = _places(self.value[chosen])
         grid, column = np.unique(x, return_inverse=True)
         seeds, row = np.unique(self.seed[chosen], return_inverse=True)
         loss, finished = self.loss[chosen], self.finished[chosen]
@@ -238,6 +284,12 @@ class Runs:
         np.add.at(diverged_SP, (row[~finished], column[~finished]), 1)
         losses_SP = np.where(count_SP > 0, total_SP / np.maximum(count_SP, 1), np.nan)
         return curve_of(scale, grid, seeds, losses_SP, (diverged_SP > 0) & (count_SP == 0))
+
+
+def _places(values: Floats) -> Floats:
+    """log2, rounded, so that a value which went through a logarithm and back is still the same value."""
+    found: Floats = np.log2(values.astype(float)).round(9)
+    return found
 
 
 def _cell(name: str, value: Any) -> Any:  # noqa: ANN401 - a cell of any column
