@@ -1,8 +1,8 @@
 """What a refined sweep saves: replayed on full grids, whose every point was trained.
 
-`benchmarks/refinement/*.yaml` are two sweeps on a factor-sqrt(2) grid, the parquet files beside them their
-rows. A refined sweep starts from every fourth value of that grid and adds the points it asks for; it is
-compared with the full grid's verdicts, optima and trial-steps. Run: python benchmarks/refinement.py
+`benchmarks/refinement/*.yaml` are sweeps on a factor-sqrt(2) grid, the parquet files beside them their rows.
+The grid of a refined sweep is every fourth of these values, and it may ask for all of them; it is compared
+with the full grid's verdicts, optima, trial-steps and operations. Run: python benchmarks/refinement.py
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mutransfer.results.questions.comparison import Comparison, compare
-from mutransfer.results.questions.refinement import refinement
+from mutransfer.results.questions.comparison import WAITING, Comparison, compare
+from mutransfer.results.questions.refinement import refinement, smallest
 from mutransfer.results.store.schema import ROWS
 from mutransfer.sweeps.adaptive import RefineSpec
 
 FOLDER = Path(__file__).parent / "refinement"
-COARSE_STEP = 2.0  # octaves
+COARSE_STEP, FINEST_STEP = 2.0, 0.5  # octaves
 
 
 @dataclass(frozen=True)
@@ -29,33 +29,41 @@ class Replay:
     refined: list[Comparison]
     full_steps: int
     refined_steps: int
+    flops_share: float
     rounds: int
 
 
 def replay(path: Path, refine: RefineSpec) -> Replay:
-    """Adds what `refinement` asks for, round by round, until it asks for nothing more."""
+    """Asks `refinement` round by round, until it asks for nothing more."""
     rows = pd.read_parquet(path)
     rows["x"] = np.log2(rows["learning_rate"])
-    taken = ((rows["x"] - rows["x"].min()) % COARSE_STEP).abs() < 1e-6
-    rounds = 0
-    while rounds < refine.rounds:
-        wanted = refinement(compare(rows[taken], ROWS.names), refine.target, refine.finest)
-        asked = pd.Series(False, index=rows.index)
+    coarse = ((rows["x"] - rows["x"].min()) % COARSE_STEP).abs() < 1e-6
+    asked = coarse & smallest(rows[coarse], ROWS.names).reindex(rows.index, fill_value=False)
+    rounds = tightened = 0
+    while True:
+        known = rows[coarse | asked]
+        known = known.assign(status=known["status"].where(asked[known.index], WAITING))
+        wanted = refinement(compare(known, ROWS.names), refine.target, refine.finest)
+        begins = any(entry.begins for entry in wanted)
+        if tightened >= refine.rounds:
+            wanted = [entry for entry in wanted if entry.begins]
+        new = pd.Series(False, index=rows.index)
         for entry in wanted:
             family = rows["parametrization"] == entry.comparison.family.parametrization
             near = np.isclose(rows["x"].to_numpy()[:, None], entry.log2_values).any(axis=1)
-            asked |= family & (rows["width"] == entry.scale) & near
-        if not (asked & ~taken).any():
+            new |= family & (rows["width"] == entry.scale) & near
+        if not (new & ~asked).any():
             break
-        taken |= asked
-        rounds += 1
-    steps = rows["steps"]
+        asked |= new
+        rounds, tightened = rounds + 1, tightened + (not begins)
+    steps, flops = rows["steps"], rows["flops"]
     return Replay(
         path.stem,
         compare(rows, ROWS.names),
-        compare(rows[taken], ROWS.names),
+        compare(rows[asked], ROWS.names),
         int(steps.sum()),
-        int(steps[taken].sum()),
+        int(steps[asked].sum()),
+        float(flops[asked].sum() / flops.sum()),
         rounds,
     )
 
@@ -71,15 +79,19 @@ def largest_difference(replayed: Replay) -> float:
 
 
 def main() -> None:
-    print("| sweep | trial-steps, full | refined | rounds | verdicts, full | refined | largest difference |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| sweep | trial-steps, full | refined | operations | rounds "
+        "| verdicts, full | refined | largest difference |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for path in sorted(FOLDER.glob("*.parquet")):
-        found = replay(path, RefineSpec())
+        found = replay(path, RefineSpec(finest=FINEST_STEP))
         share = found.refined_steps / found.full_steps
         verdicts = [", ".join(c.drift.verdict for c in group) for group in (found.full, found.refined)]
         print(
-            f"| {found.name} | {found.full_steps:,} | {found.refined_steps:,} ({share:.0%}) | {found.rounds} "
-            f"| {verdicts[0]} | {verdicts[1]} | {largest_difference(found):.2f} octaves |"
+            f"| {found.name} | {found.full_steps:,} | {found.refined_steps:,} ({share:.0%}) "
+            f"| {found.flops_share:.0%} | {found.rounds} | {verdicts[0]} | {verdicts[1]} "
+            f"| {largest_difference(found):.2f} octaves |"
         )
 
 

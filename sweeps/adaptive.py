@@ -60,8 +60,11 @@ class SearchSpec(Section):
 
 
 class RefineSpec(Section):
-    """After the grid, points around each optimum until its interval is within `target` octaves."""
+    """The smallest scale trains its grid, larger ones begin with a few of their values where the smaller
+    ones predict the optimum. Then come points, in at most `rounds` rounds, until the verdict is settled and
+    each optimum known within `target` octaves.
+    """
 
-    target: float = Field(default=0.3, gt=0)
+    target: float = Field(default=0.5, gt=0)
     finest: float = Field(default=0.25, gt=0)
-    rounds: int = Field(default=6, ge=1, le=50)
+    rounds: int = Field(default=12, ge=1, le=50)

@@ -130,12 +130,69 @@ def bowl(point: dict[str, float]) -> float | None:
 
 
 def test_a_refinement_homes_in_and_stops(sweep: Callable[[str], Path]) -> None:
+    """The smallest width trains its grid, larger ones begin around its optimum, points come beside it."""
     rounds = Rounds(load_sweep(str(sweep(REFINE))))
     asked = whole(rounds)
-    assert len(asked[0]) == 30
-    added = [recipe_of(trial).learning_rate for trial in rounds.trials[len(asked[0]) :]]
-    assert 0 < len(added) <= 20
-    assert all(2.0**-7 <= rate <= 2.0**-3 for rate in added)
+    assert [recipe_of(trial).shape.width for trial in rounds.trials[:10]] == [8] * 10
+    assert len(asked[0]) == 10 and len(rounds.trials) <= 40
+    assert {recipe_of(trial).shape.width for trial in rounds.trials} == {8, 16, 32}
+    grid = {trial.id for trial in rounds.sweep.expansion.trials}
+    added = [recipe_of(trial).learning_rate for trial in rounds.trials if trial.id not in grid]
+    assert added and all(2.0**-7 <= rate <= 2.0**-3 for rate in added)
+
+
+def test_a_refinement_trains_trials_of_the_grid_first(sweep: Callable[[str], Path]) -> None:
+    loaded = load_sweep(str(sweep(REFINE)))
+    grid = {trial.id for trial in loaded.expansion.trials}
+    asked = whole(Rounds(loaded))
+    assert {*asked[0]} <= grid and grid & {*asked[1]}
+
+
+def test_an_interrupted_refinement_asks_for_the_same_trials(sweep: Callable[[str], Path]) -> None:
+    """Whatever else the store holds: results of later rounds do not change earlier ones."""
+    loaded = load_sweep(str(sweep(REFINE)))
+    asked = whole(Rounds(loaded))
+    everything = made_up([*after(loaded, len(asked)).trials, *loaded.expansion.trials])
+    for stop in (0, len(asked) // 2, len(asked) - 1):
+        known = {id_ for round_ in asked[: stop + 1] for id_ in round_}
+        later = {id_ for round_ in asked[stop + 2 :] for id_ in round_[:1]}
+        again = Rounds(loaded)
+        again.catch_up(everything[everything["trial_id"].isin(known | later)])
+        assert [trial.id for trial in again.trials] == [id_ for round_ in asked[: stop + 2] for id_ in round_]
+
+
+def test_every_scale_begins_however_few_rounds_there_are(sweep: Callable[[str], Path]) -> None:
+    text = REFINE.replace("rounds: 3", "rounds: 1, target: 0.01").replace("target: 0.3, ", "")
+    rounds = Rounds(load_sweep(str(sweep(text.replace("[8, 16, 32]", "[8, 16, 32, 64, 128]")))))
+    whole(rounds)
+    assert {recipe_of(trial).shape.width for trial in rounds.trials} == {8, 16, 32, 64, 128}
+
+
+@pytest.mark.parametrize(
+    ("axes", "first"),
+    [
+        ("depth: [1, 2, 4]", 10),
+        ("width: [8, 16], depth: [1, 2]", 10),
+        ("width: [8, 16, 32], seed: [0, 1]", 20),
+        ("width: [8, 16, 32], mlp_ratio: [1, 2, 4]", 10),
+        ("schedule: [constant, cosine]", 20),
+    ],
+)
+def test_other_axes_begin_small_too(axes: str, first: int, sweep: Callable[[str], Path]) -> None:
+    """Depth, two axes crossed, seeds, two axes that advance together, and none that is a scale."""
+    text = REFINE.replace("width: [8, 16, 32]", axes).replace("depth: 1, head_dim", "head_dim")
+    given = "".join(f"{name}: {value}, " for name, value in (("depth", 1), ("width", 8)) if name not in axes)
+    text = text.replace("fixed: {", "fixed: {" + given)
+    text += "zip: [[width, mlp_ratio]]\n" if "mlp_ratio" in axes else ""
+    loaded = load_sweep(str(sweep(text)))
+    rounds = Rounds(loaded)
+    asked = whole(rounds)
+    assert len(asked[0]) == first
+    shapes = [
+        {(recipe_of(trial).shape.width, recipe_of(trial).shape.depth) for trial in trials}
+        for trials in (rounds.trials, loaded.expansion.trials)
+    ]
+    assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize(
@@ -147,11 +204,17 @@ def test_a_refinement_homes_in_and_stops(sweep: Callable[[str], Path]) -> None:
         ("search: {trials: 4, space: {}}", "search.space"),
         ("search: {trials: 4, space: {weight_decay: {log10: [-3, 0]}}}\nrefine: {}", "keep one of the two"),
         ("refine: {target: -1}", "refine.target"),
+        (
+            "refine: {}\nzip: [[learning_rate, weight_decay]]",
+            "learning_rate and weight_decay advance together",
+        ),
     ],
 )
 def test_faults_are_named(change: str, message: str, sweep: Callable[[str], Path]) -> None:
     text = REFINE.replace("refine: {target: 0.3, rounds: 3}", change)
-    if "learning_rate" in change:
+    if "zip" in change:
+        text = text.replace("step: 2}}", "step: 2}, weight_decay: [0.1, 0.2, 0.3, 0.4, 0.5]}")
+    elif "learning_rate" in change:
         text = text.replace(", learning_rate: {log2: [-8, 0], step: 2}", "")
     with pytest.raises(SpecError) as error:
         load_sweep(str(sweep(text)))
@@ -177,10 +240,10 @@ def test_real_runs_search_refine_report_and_suggest(
     assert [(s["parametrization"], s["points"]) for s in searches] == [("sp", 9), ("mup", 9)]
     assert all({*s["best"]} == {"learning_rate", "init_scale"} for s in searches)
 
-    path = str(sweep(REFINE))
+    path = str(sweep(REFINE.replace("rounds: 3", "rounds: 1")))
     refined = mutransfer("run", path)
     assert refined.returncode == 0, refined.stderr
-    assert "where optima are not known well enough" in refined.stderr
+    assert "width 16 begins" in refined.stderr
     more = mutransfer("report", "runs/refined", "--suggest", "more.yaml", "-f", "json")
     verdicts = {c["verdict"] for c in json.loads(more.stdout)["comparisons"]}
     assert "inconclusive" in verdicts  # 5 steps decide nothing

@@ -124,7 +124,10 @@ def _tell_rounds(sweep: "Sweep") -> None:
     if search is not None:
         warn(f"this is the first round; each of its trials starts a search of {search.trials}")
     if refine is not None:
-        warn(f"this is the grid; at most {refine.rounds} rounds of points around its optima follow")
+        warn(
+            "this is the whole grid; scales above the smallest begin with a few of their values, "
+            f"and at most {refine.rounds} rounds of points follow"
+        )
 
 
 def retry(

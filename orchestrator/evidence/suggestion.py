@@ -9,8 +9,9 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from ...results.questions.comparison import rows_behind
-from ...results.questions.refinement import Wanted, suggestion
+from ...results.questions.suggestion import suggestion
 from ...results.questions.view import BUDGETS, MEASURED
+from ...results.questions.wanted import Wanted
 from ...results.report import words
 from ...sweeps.load import load_sweep, resolved
 from ...sweeps.trial import Trial
@@ -71,7 +72,7 @@ def _sweep(directories: Sequence[Path], wanted: Sequence[Wanted]) -> str | None:
         )
     sweep = load_sweep(str(trained[0].path / "sweep.yaml"))
     known = [trial for directory in trained for job in directory.read_plan() for trial in job.trials]
-    trials = new_trials(known, wanted)
+    trials = new_trials(known, wanted, {trial.id for trial in known})
     if not trials:
         return None
     values = resolved(sweep.spec)

@@ -11,9 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from ...results.questions.comparison import compare
-from ...results.questions.refinement import Wanted, refinement
-from ...results.store.schema import ROWS
+from ...models.recipe.recipe import FIELDS
+from ...results.questions.comparison import WAITING, compare
+from ...results.questions.refinement import refinement, smallest
+from ...results.questions.wanted import Wanted
+from ...results.statistics.tolerance import Tolerance
 from ...results.store.store import read_rows
 from ...sweeps.adaptive import RefineSpec, SearchSpec
 from ...sweeps.grid import Expansion
@@ -27,6 +29,9 @@ from .driver import Watcher
 from .options import RunOptions
 from .reconcile import as_recorded
 from .session import run_sweep
+
+OUTCOME = ("status", "loss", "flops")
+"""Columns of what came of a trial that decide on further ones."""
 
 
 def run_rounds(
@@ -60,12 +65,16 @@ class Rounds:
     trials: list[Trial] = field(init=False)
     number: int = 0
     why: str = ""
+    _tightened: int = 0
+    """Rounds that began no scale."""
     _cells: list["Cell"] = field(init=False)
 
     def __post_init__(self) -> None:
         self.trials = list(self.sweep.expansion.trials)
-        search = self.sweep.spec.search
+        search, refine = self.sweep.spec.search, self.sweep.spec.refine
         self._cells = cells(self.trials, search) if search is not None else []
+        if refine is not None:
+            self.trials = _first(self.trials)
 
     def catch_up(self, rows: pd.DataFrame) -> None:
         """Takes all rounds whose predecessors are finished; the last one is what is left to train."""
@@ -82,10 +91,21 @@ class Rounds:
         if spec.search is not None:
             self.why = f"suggested by {spec.search.sampler}"
             return [trial for cell in self._cells for trial in cell.next_batch(spec.search, rows)]
-        if spec.refine is not None and self.number < spec.refine.rounds:
-            self.why = "where optima are not known well enough"
-            return _refined(self.trials, rows, spec.refine)
-        return []
+        return [] if spec.refine is None else self._refined(rows, spec.refine)
+
+    def _refined(self, rows: pd.DataFrame, refine: RefineSpec) -> list[Trial]:
+        """New trials of the grid, and around the optima, by the rows of those that were asked for."""
+        asked = {trial.id for trial in self.trials}
+        every = list({trial.id: trial for trial in (*self.sweep.expansion.trials, *self.trials)}.values())
+        table = _table(every, rows[rows["trial_id"].isin(asked)])
+        tolerance = self.sweep.spec.tolerance
+        judged = compare(table, list(table), None if tolerance is None else Tolerance(**dict(tolerance)))
+        wanted = refinement(judged, refine.target, refine.finest)
+        if self._tightened >= refine.rounds:
+            wanted = [entry for entry in wanted if entry.begins]
+        self._tightened += not any(entry.begins for entry in wanted)
+        self.why = "; ".join(dict.fromkeys(entry.why for entry in wanted))
+        return new_trials(every, wanted, asked)
 
 
 @dataclass(slots=True)
@@ -127,17 +147,26 @@ def cells(trials: Sequence[Trial], search: SearchSpec) -> list[Cell]:
     return cells
 
 
-def _refined(trials: Sequence[Trial], rows: pd.DataFrame, refine: RefineSpec) -> list[Trial]:
-    """New trials around the optima of the rows of these trials."""
-    own = rows[rows["trial_id"].isin({trial.id for trial in trials})]
-    coordinates = [name for name in own.columns if name in ROWS.names or name in trials[0].program.point()]
-    wanted = refinement(compare(own, coordinates), refine.target, refine.finest)
-    return new_trials(trials, wanted)
+def _first(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that train before anything is known: no comparison has a smaller scale."""
+    table = _table(trials, pd.DataFrame(columns=["trial_id"]))
+    first = smallest(table, list(table))
+    return [trial for trial, begins in zip(trials, first, strict=True) if begins]
 
 
-def new_trials(trials: Sequence[Trial], wanted: Sequence[Wanted]) -> list[Trial]:
-    """The trials that make the wanted points: copies of those at the same scale, at the new values."""
-    known = {trial.id for trial in trials}
+def _table(trials: Sequence[Trial], rows: pd.DataFrame) -> pd.DataFrame:
+    """The points of all trials, in their order, with what was measured; the others wait."""
+    points = pd.DataFrame([{**trial.program.point(), "trial_id": trial.id} for trial in trials])
+    points = points.reindex(columns=list(dict.fromkeys([*points, *FIELDS])))
+    outcome = rows.reindex(columns=["trial_id", *OUTCOME]).drop_duplicates("trial_id")
+    table = points.merge(outcome, on="trial_id", how="left")
+    status = table["status"].astype(object)
+    return table.assign(status=status.where(status.notna(), WAITING))
+
+
+def new_trials(trials: Sequence[Trial], wanted: Sequence[Wanted], known: Collection[str]) -> list[Trial]:
+    """The trials that make the wanted points and are not known: copies of those at the same scale, at the new
+    values."""
     found = {trial.id: trial for entry in wanted for trial in _copies(trials, entry)}
     return [trial for id_, trial in found.items() if id_ not in known]
 

@@ -1,4 +1,8 @@
-"""Which further points would say more: around each optimum, beyond an edge, other seeds, another scale.
+"""The trials that a refined sweep asks for next: few at large scales, and those that tell most per cost.
+
+The smallest scale trains its grid. Each larger one begins with a few of its values around what the smaller
+ones predict. Then points are added where they are expected to tell most for what they cost: of the questions
+that are open, and when none is, of the optima that are not known well enough.
 
 Pure: what is asked for depends on the measurements alone, so that a refinement that was interrupted asks
 for the same points again.
@@ -6,131 +10,183 @@ for the same points again.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 
-from ..statistics.drift import ScaleOptimum
+from ..statistics.curve import Floats
+from ..statistics.drift import Drift, ScaleOptimum
+from ..statistics.information import expected_gain
+from ..statistics.interval import percentiles
 from ..statistics.optimum import Fit
 from ..statistics.verdict import MIN_SCALES
-from .comparison import Comparison
+from .comparison import Comparison, grouped
+from .wanted import Wanted, divisible, enclosing, outwards, reach
 
-FINEST_OCTAVES = 0.25
-"""Points nearer than this to their neighbours say little that another seed would not say better."""
-NEAR_OCTAVES = 2.0
-"""One more seed is trained this near to an optimum."""
-SETTLED_OCTAVES = 0.15
-"""Half an interval narrower than this does not keep a verdict open."""
+DRIFT_OCTAVES = 1.0
+"""With one optimum known, another is looked for as far away as if it moved so much per doubling: learning
+rates that are inversely proportional to the scale are the fastest that theory knows."""
+AROUND_OCTAVES = 2.0
+"""A scale begins with values so far to either side of what is predicted, and so far from each other."""
+MIN_BEGUN = 3
+AT_ONCE, WORTH = 2, 0.5
+"""Points of one comparison in a round, and what the second must be worth, as a share of the first."""
+LOOSE = 2.0
+"""Where the line tells an optimum, its own interval may be so many times wider."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Points of one comparison at one scale: log2 of the hyperparameter, for all its seeds or one more.
-
-    `like` is the scale whose trials are copied, another than `scale` where that one is new.
-    """
-
-    comparison: Comparison
-    scale: float
-    log2_values: tuple[float, ...]
-    why: str
-    like: float
-    new_seed: bool = False
+def smallest(rows: pd.DataFrame, known_columns: Sequence[str]) -> pd.Series:
+    """By row: whether no comparison has a smaller scale. These rows need no prediction to begin with."""
+    first = pd.Series(True, index=rows.index)
+    for group in grouped(rows, known_columns):
+        scale = group.members[group.axis]
+        first[group.members.index[scale > scale.min()]] = False
+    return first
 
 
 def refinement(comparisons: Sequence[Comparison], target: float, finest: float) -> list[Wanted]:
-    """The next points towards intervals of at most `target` octaves to either side; none when all are."""
-    return [wanted for comparison in comparisons for wanted in _finer(comparison, target, finest)]
-
-
-def suggestion(comparisons: Sequence[Comparison]) -> list[Wanted]:
-    """The cheapest trials that could settle each inconclusive comparison, the cheapest first.
-
-    Points where optima are not known well, then a further scale where there are too few, then one more
-    seed near every optimum: what a verdict lacks comes in this order of price.
-    """
+    """The next points; none when nothing is open and each optimum is known within `target` octaves."""
     found: list[Wanted] = []
     for comparison in comparisons:
-        if comparison.drift.verdict != "inconclusive":
-            continue
+        found += _enclosing(comparison, finest)
         found += (
-            list(_finer(comparison, SETTLED_OCTAVES, FINEST_OCTAVES))
-            or list(_further_scales(comparison))
-            or list(_further_seed(comparison))
+            list(_beginning(comparison))
+            or list(_transferred(comparison, finest))
+            or list(_telling(comparison, target, finest))
         )
-    return sorted(found, key=lambda wanted: wanted.scale)
+    return found
 
 
-def _finer(comparison: Comparison, target: float, finest: float) -> Iterator[Wanted]:
+def _enclosing(comparison: Comparison, finest: float) -> Iterator[Wanted]:
     drift = comparison.drift
     for fit, optimum in zip(drift.fitted.fits, drift.optima, strict=True):
-        values, why = _points(fit, optimum, target, finest)
+        scale = fit.curve.scale
+        values, why = enclosing(fit, optimum, finest, comparison.waiting.get(scale, ()))
         if values:
-            yield Wanted(comparison, fit.curve.scale, tuple(sorted(values)), why, fit.curve.scale)
+            yield Wanted(comparison, scale, tuple(sorted(values)), why, scale)
 
 
-def _points(fit: Fit, optimum: ScaleOptimum, target: float, finest: float) -> tuple[list[float], str]:
-    """Values that this scale lacks, and why they are wanted."""
-    x = fit.curve.x
-    spacing = float(np.min(np.diff(x))) if len(x) > 1 else 1.0
-    match fit.status:
-        case "all_diverged":
-            return [float(x[0]) - spacing], "every trial diverged"
-        case "at_edge":
-            outwards = float(x[0]) - spacing if fit.edge == "low" else float(x[-1]) + spacing
-            return [outwards], "the optimum is at the edge"
-        case "too_few":
-            return _halved(fit, optimum, finest), "too few points around the minimum"
-        case "ok":
-            if _reach(optimum) <= target:
-                return [], ""
-            return _halved(fit, optimum, finest), f"the optimum is known within {_reach(optimum):.2f} octaves"
+def _beginning(comparison: Comparison) -> Iterator[Wanted]:
+    """The smallest scale that waits whole; one a round, as it tells where to look at the next."""
+    begun = {curve.scale for curve in comparison.drift.curves}
+    untouched = sorted(scale for scale in comparison.waiting if scale not in begun)
+    span = _predicted(comparison.drift, untouched[0]) if untouched else None
+    if span is not None:
+        scale = untouched[0]
+        values = _spread(np.array(comparison.waiting[scale]), *span)
+        yield Wanted(comparison, scale, values, f"{comparison.axis} {scale:g} begins", scale, begins=True)
 
 
-def _reach(optimum: ScaleOptimum) -> float:
-    """The wider side of the interval."""
-    if optimum.interval is None or optimum.log2_optimum is None or None in optimum.interval:
-        return math.inf
-    low, high = optimum.interval
-    assert low is not None and high is not None
-    return max(high - optimum.log2_optimum, optimum.log2_optimum - low)
+def _predicted(drift: Drift, scale: float) -> tuple[float, float] | None:
+    """log2 of where the optimum of a further scale is looked for; None where none is known."""
+    if drift.line is not None:
+        value, drawn_R = drift.line.at(scale)
+        low, high = percentiles(drawn_R, value)
+    else:
+        known = [optimum for optimum in drift.optima if optimum.log2_optimum is not None]
+        if not known:
+            return None
+        nearest = min(known, key=lambda optimum: abs(math.log2(scale / optimum.scale)))
+        away = DRIFT_OCTAVES * abs(math.log2(scale / nearest.scale))
+        assert nearest.log2_optimum is not None
+        value = nearest.log2_optimum
+        ends = nearest.interval or (value, value)
+        low = -math.inf if ends[0] is None else ends[0] - away
+        high = math.inf if ends[1] is None else ends[1] + away
+    return min(low, value - AROUND_OCTAVES), max(high, value + AROUND_OCTAVES)
 
 
-def _halved(fit: Fit, optimum: ScaleOptimum, finest: float) -> list[float]:
-    """The middles of two gaps that may hold the optimum: those beside the best point first, then the widest.
-
-    Gaps that are fine enough are left alone.
-    """
-    x = fit.curve.x
-    best = int(np.argmin(np.where(fit.curve.usable, fit.curve.y, np.inf)))
-    low, high = optimum.interval or (None, None)
-    low, high = x[0] if low is None else low, x[-1] if high is None else high
-    near = float(x[best]) if optimum.log2_optimum is None else optimum.log2_optimum
-    gaps = [
-        (float(left), float(right), index in (best - 1, best))
-        for index, (left, right) in enumerate(pairwise(x))
-        if right - left >= 2 * finest - 1e-9 and (index in (best - 1, best) or (left < high and right > low))
-    ]
-    gaps.sort(key=lambda gap: (not gap[2], gap[0] - gap[1], abs((gap[0] + gap[1]) / 2 - near)))
-    return [(left + right) / 2 for left, right, _ in gaps[:2]]
+def _spread(values: Floats, low: float, high: float) -> tuple[float, ...]:
+    """Of ascending values those nearest to evenly spaced places from low to high, and at least three."""
+    low, high = np.clip([low, high], values[0], values[-1])
+    places = np.linspace(low, high, math.ceil((high - low) / AROUND_OCTAVES - 1e-9) + 1)
+    chosen = {float(values[np.abs(values - place).argmin()]) for place in places}
+    for value in sorted(values.tolist(), key=lambda value: abs(value - (low + high) / 2)):
+        if len(chosen) < MIN_BEGUN:
+            chosen.add(value)
+    return tuple(sorted(chosen))
 
 
-def _further_scales(comparison: Comparison) -> Iterator[Wanted]:
-    """Half of the smallest scale's doublings below it: the cheapest model that has not been measured."""
-    drift = comparison.drift
-    fits = [fit for fit in drift.fitted.fits if fit.usable]
-    if len(fits) >= MIN_SCALES or not fits:
+def _transferred(comparison: Comparison, finest: float) -> Iterator[Wanted]:
+    """A value nearer to the transferred one, where the largest scale's loss there was not measured."""
+    drift, transfer = comparison.drift, comparison.drift.transfer
+    fit = drift.fitted.fits[-1]
+    if transfer is None or not fit.usable or np.isfinite(transfer.most_R).any():
         return
-    smallest = fits[0].curve
-    wanted = smallest.scale / 2 if smallest.scale >= 16 else drift.fitted.fits[-1].curve.scale * 2
-    values = tuple(float(x) for x in smallest.x[smallest.usable])
-    yield Wanted(comparison, wanted, values, f"{len(fits)} usable scales", smallest.scale)
+    if drift.verdict != "inconclusive" or drift.questions["costs"].answer != "open":
+        return
+    scale, x = fit.curve.scale, fit.curve.x
+    waiting = comparison.waiting.get(scale, ())
+    if not x[0] <= transfer.chosen <= x[-1]:
+        values = [outwards(fit, waiting, low=transfer.chosen < x[0])]
+    else:
+        right = int(np.searchsorted(x, transfer.chosen))
+        values = list(_inside(float(x[right - 1]), float(x[right]), waiting, finest))
+    if values:
+        yield Wanted(comparison, scale, tuple(values), "the loss at the transferred value", scale)
 
 
-def _further_seed(comparison: Comparison) -> Iterator[Wanted]:
-    for fit in comparison.drift.fitted.fits:
-        if fit.usable and fit.vertex is not None:
-            x = fit.curve.x[fit.curve.usable]
-            values = tuple(float(value) for value in x[np.abs(x - fit.vertex) <= NEAR_OCTAVES])
-            yield Wanted(comparison, fit.curve.scale, values, "noise", fit.curve.scale, new_seed=True)
+def _telling(comparison: Comparison, target: float, finest: float) -> Iterator[Wanted]:
+    """The points that are expected to tell most for what they cost, each at another scale."""
+    drift = comparison.drift
+    open_ = _open(drift)
+    found = []
+    for fit, optimum in zip(drift.fitted.fits, drift.optima, strict=True):
+        scale = fit.curve.scale
+        if not fit.usable or fit.vertex_R is None or (not open_ and _known(drift, optimum, target)):
+            continue
+        asked = open_ or [fit.vertex_R]
+        gains = [
+            (sum(expected_gain(fit, x, asked_R) for asked_R in asked), x)
+            for x in _between(fit, comparison.waiting.get(scale, ()), finest)
+        ]
+        if gains:
+            gain, x = max(gains)
+            # A trial costs its operations and its place in a round, which counts the same at every scale.
+            found.append((gain / math.sqrt(comparison.flops.get(scale, 1.0)), scale, x))
+    found.sort(reverse=True)
+    why = "what the verdict leaves open" if open_ else "the optimum is not known well enough"
+    for worth, scale, x in found[:AT_ONCE]:
+        if worth >= WORTH * found[0][0]:
+            yield Wanted(comparison, scale, (x,), why, scale)
+
+
+def _between(fit: Fit, waiting: Sequence[float], finest: float) -> Iterator[float]:
+    """Values of the grid that lie among those that were tried, and the middles of gaps without any."""
+    for left, right in pairwise(fit.curve.x.tolist()):
+        yield from _inside(left, right, waiting, finest)
+
+
+def _inside(left: float, right: float, waiting: Sequence[float], finest: float) -> Sequence[float]:
+    """The values that wait in a gap; its middle where there are none."""
+    inside = [value for value in waiting if left < value < right]
+    return inside or ([(left + right) / 2] if divisible(right - left, finest) else [])
+
+
+def _open(drift: Drift) -> list[Floats]:
+    """Draws of what decides the questions that are open, in their standard deviations."""
+    if drift.verdict != "inconclusive":
+        return []
+    asked: list[Floats] = []
+    if drift.questions["moves"].answer == "open" and drift.line is not None:
+        asked.append(drift.line.slope_R)
+    if drift.questions["costs"].answer == "open" and drift.transfer is not None:
+        # What lies far above the allowed loss is all the same.
+        asked.append(np.minimum(drift.transfer.most_R, 2 * drift.allowed.loss))
+    return [draws / draws.std() for draws in asked if draws.std() > 0]
+
+
+def _known(drift: Drift, optimum: ScaleOptimum, target: float) -> bool:
+    """Whether an optimum is known by its own points, or more loosely by them and by the line through all."""
+    own = reach(optimum)
+    return own <= target or (own <= LOOSE * target and _line_reach(drift, optimum.scale) <= target)
+
+
+def _line_reach(drift: Drift, scale: float) -> float:
+    """How far to either side the line through the optima leaves this scale's own."""
+    if drift.line is None or sum(fit.usable for fit in drift.fitted.fits) < MIN_SCALES:
+        return math.inf
+    value, drawn_R = drift.line.at(scale)
+    low, high = percentiles(drawn_R, value)
+    return max(high - value, value - low)
