@@ -192,6 +192,12 @@ def _adaptive_problems(spec: SweepSpec) -> list[Problem]:
         problems.append(
             Problem(("refine",), "needs a coarse grid: a hyperparameter with at least 3 values under axes")
         )
+    if spec.refine is not None:
+        problems += [
+            Problem(("zip", index), f"{' and '.join(tuned)} advance together, which refine cannot")
+            for index, names in enumerate(spec.zip)
+            if len(tuned := [name for name in names if name in TUNED]) > 1
+        ]
     return problems
 
 
