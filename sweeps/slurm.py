@@ -1,5 +1,7 @@
 """`slurm:` of a sweep file: what is asked of the cluster, whatever the trials."""
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -7,6 +9,7 @@ from pydantic import Field, field_validator
 from .section import Section
 
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$", max_length=1000)]
+_GPU = re.compile(r"\s*(gres/)?gpu([:=]|\s*$)")
 
 
 class SlurmSpec(Section):
@@ -26,6 +29,8 @@ class SlurmSpec(Section):
     gpus_per_task: int | None = Field(default=None, ge=1)
     cpus_per_task: int | None = Field(default=None, ge=1)
     mem: Line | None = None
+    mem_per_cpu: Line | None = None
+    mem_per_gpu: Line | None = None
     time: int | None = Field(default=None, ge=1)
     exclusive: bool | None = None
     comment: Line | None = None
@@ -42,3 +47,18 @@ class SlurmSpec(Section):
         if value and {"job_name", "job-name", "array"} & {*value}:
             raise ValueError("job_name and array are ours: jobs are found by them")
         return value
+
+
+def named_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of `sbatch`, further ones among them, with underscores."""
+    every = {**options, **(options.get("additional_parameters") or {})}
+    return {name.replace("-", "_"): value for name, value in every.items()}
+
+
+def asks_gpus(options: Mapping[str, Any]) -> bool:
+    """Whether a job of these options holds GPUs; generic resources are not always some."""
+    named = named_options(options)
+    if any(named.get(name) for name in ("gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket")):
+        return True
+    resources = [str(named[name]) for name in ("gres", "tres_per_node", "tres_per_task") if named.get(name)]
+    return any(_GPU.match(part) for one in resources for part in one.split(","))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from mutransfer.results.questions.comparison import compare
 from mutransfer.results.questions.contrast import contrasts
 from mutransfer.results.questions.laws import laws
-from mutransfer.results.questions.refinement import refinement, suggestion
+from mutransfer.results.questions.refinement import refinement
+from mutransfer.results.questions.suggestion import suggestion
 from mutransfer.results.report.charts import charts
 from mutransfer.results.report.contract import compare_object, report_object
 from mutransfer.results.report.law_contract import law_object

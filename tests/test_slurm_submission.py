@@ -1,25 +1,29 @@
 """What Slurm is asked for, and what its answers mean, without a Slurm."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import proxy_trial
+from conftest import Command, proxy_trial
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.orchestrator.backends.backend import BackendError
 from mutransfer.orchestrator.backends.slurm import submission as module
+from mutransfer.orchestrator.backends.slurm.declaration import slurm_device
 from mutransfer.orchestrator.backends.slurm.submission import (
     FullError,
     Resources,
     UnclearError,
     parameters_of,
     resources_of,
+    submission_text,
     submit_array,
 )
 from mutransfer.orchestrator.planning.plan import Job
+from mutransfer.orchestrator.run.options import RunOptions
 
 REFUSED = "sbatch: error: Batch job submission failed: "
 
@@ -111,3 +115,81 @@ def test_the_sweep_files_options_win() -> None:
     assert "gpus_per_node" not in parameters(Resources(30, 8, 1), gres="gpu:a100:1")
     assert parameters(Resources(30, 8, 0, "n7"), exclude="n1")["exclude"] == "n1,n7"
     assert "gpus_per_node" not in parameters(Resources(30, 2, 0))
+
+
+def lines(options: dict[str, Any], name: str, gpus: int = 0) -> list[str]:
+    """What sbatch is told that begins with a name."""
+    text = submission_text(parameters_of("x", Resources(30, 8, gpus), options, 10))
+    told = (line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH --"))
+    return [line for line in told if line.startswith(name)]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "mem=8GB"),
+        ({"mem": "4G"}, "mem=4G"),
+        ({"mem_per_cpu": "2G"}, "mem-per-cpu=2G"),
+        ({"mem_per_gpu": "16G", "gpus_per_node": 1}, "mem-per-gpu=16G"),
+        ({"additional_parameters": {"mem_per_gpu": "16G"}, "gpus_per_node": 1}, "mem-per-gpu=16G"),
+        ({"additional_parameters": {"mem-per-cpu": "2G"}}, "mem-per-cpu=2G"),
+        ({"additional_parameters": {"mem": "3G"}}, "mem=3G"),
+    ],
+)
+def test_memory_is_asked_for_once(options: dict[str, Any], told: str) -> None:
+    assert lines(options, "mem") == [told]
+
+
+def test_no_wckey_is_made_up() -> None:
+    assert lines({}, "wckey") == [] and lines({"wckey": "ours"}, "wckey") == ["wckey=ours"]
+
+
+@pytest.mark.parametrize(
+    ("options", "some"),
+    [
+        ({"gres": "gpu:1"}, True), ({"gres": "gpu"}, True), ({"gres": "lscratch:10,gpu:a100:2"}, True),
+        ({"gres": "gres/gpu:2"}, True), ({"gres": "lscratch:10"}, False), ({"gres": "gpumem:4"}, False),
+        ({"gpus_per_task": 1}, True), ({"additional_parameters": {"gpus": 1}}, True),
+        ({"additional_parameters": {"gpus-per-node": "a100:1"}}, True),
+        ({"additional_parameters": {"tres_per_task": "gres/gpu=1"}}, True),
+        ({"additional_parameters": {"licenses": "matlab"}}, False), ({}, False),
+    ],
+)  # fmt: skip
+def test_what_holds_gpus(options: dict[str, Any], some: bool) -> None:
+    """Where they ask for some, none are asked for besides."""
+    assert slurm_device(RunOptions(), options).kind == ("cuda" if some else "cpu")
+    more = lines(options, "gpus-per-node", gpus=1) != lines(options, "gpus-per-node")
+    assert more == (not some)
+
+
+def test_what_a_site_says_by_variables_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for what the job's own lines say, which variables would win over, and what jobs are found by."""
+    said = {
+        "SBATCH_PARTITION": "debug", "SBATCH_ACCOUNT": "lab", "SBATCH_TIMELIMIT": "1",
+        "SBATCH_MEM_PER_NODE": "1", "SBATCH_JOB_NAME": "mine", "SLURM_STEP_ID": "3",
+    }  # fmt: skip
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+
+    def seen(options: dict[str, Any]) -> dict[str, str]:
+        with module._own_environment(parameters_of("x", Resources(30, 8, 0), options, 10)):
+            every = dict(os.environ)
+        return {name: value for name, value in every.items() if name.startswith(("SBATCH", "SLURM_S"))}
+
+    assert seen({}) == {"SBATCH_PARTITION": "debug", "SBATCH_ACCOUNT": "lab"}
+    assert seen({"partition": "gpu"}) == {"SBATCH_ACCOUNT": "lab"}
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert seen({}) == {}
+    assert {name: os.environ[name] for name in said} == said
+
+
+def test_doctor_prints_what_a_job_is_submitted_with(sweep_file: Path, mutransfer: Command) -> None:
+    asks = "slurm: {partition: debug, additional_parameters: {gpus: 1}, mem_per_cpu: 2G}\n"
+    sweep_file.write_text(sweep_file.read_text() + asks)
+    told = mutransfer("doctor", "--backend", "slurm", str(sweep_file)).stdout
+    asked = {line.removeprefix("#SBATCH --") for line in told.splitlines() if line.startswith("#SBATCH --")}
+    assert {"partition=debug", "gpus=1", "mem-per-cpu=2G", "job-name=mutransfer-tiny"} <= asked
+    assert not any(line.startswith(("mem=", "wckey", "gpus-per-node")) for line in asked)
+    alone = mutransfer("doctor", str(sweep_file))
+    assert alone.returncode == 2 and "--backend says what its jobs would be submitted to" in alone.stderr

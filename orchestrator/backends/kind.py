@@ -47,7 +47,8 @@ class BackendKind:
     """`told`: its name for people. `open` raises BackendError where it is not there, and PreflightError.
 
     `planned_for`: the device that a run with these options would plan for, and how many jobs it would run at
-    once. `examine`: what `doctor` finds, given the address of a cluster to look at.
+    once. `examine`: what `doctor` finds, given the address of a cluster to look at. `submission`: what the
+    longest job of a sweep is submitted with, as text, where it is submitted with any.
     `outlives`: its jobs go on when their driver ends, until `end_named` ends those of some submissions.
     `shares_gpus`: several jobs may share a GPU. `leftovers`: files in the sweep directory, a glob, that are
     of no use once all jobs are finished.
@@ -57,6 +58,7 @@ class BackendKind:
     open: Callable[[Opening], Stage]
     planned_for: "Callable[[Sweep, RunOptions], tuple[Device, int]]"
     examine: "Callable[[str | None], Iterator[Finding]]"
+    submission: "Callable[[Sweep, RunOptions], str] | None" = None
     outlives: bool = False
     end_named: Callable[[Iterable[str]], None] = _nothing_left
     shares_gpus: bool = True

@@ -67,12 +67,12 @@ DeviceOption = Annotated[
 ]
 
 
-def _known(backend: str) -> str:
-    if backend not in BACKENDS:
+def known_backend(backend: str | None) -> str | None:
+    if backend is not None and backend not in BACKENDS:
         raise typer.BadParameter(f"{backend!r} is not one of {', '.join(map(repr, BACKENDS))}.")
     return backend
 
 
 BackendOption = Annotated[
-    str, typer.Option(metavar=f"<{'|'.join(BACKENDS)}>", callback=_known, help="Who runs the jobs.")
+    str, typer.Option(metavar=f"<{'|'.join(BACKENDS)}>", callback=known_backend, help="Who runs the jobs.")
 ]

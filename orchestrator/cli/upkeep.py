@@ -1,16 +1,30 @@
 """`doctor` and `gc`: whether sweeps can run here, and what a finished one no longer needs."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ...models.recipe.fault import DONE, PREFLIGHT
-from .options import DirectoryArgument, TableOrJson
+from ...models.recipe.fault import DONE, PREFLIGHT, Fault
+from ..backends.registry import BACKENDS
+from ..upkeep.finding import Finding
+from .options import DirectoryArgument, TableOrJson, known_backend
 
 
 def doctor(
+    spec: Annotated[
+        str | None, typer.Argument(metavar="[SPEC]", help="With --backend: whose jobs. Default: quickstart.")
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar=f"<{'|'.join(BACKENDS)}>",
+            callback=known_backend,
+            help="Look at this one alone, and print what a job would be submitted with.",
+        ),
+    ] = None,
     place: Annotated[Path, typer.Option("--out", help="Where sweeps would be written.")] = Path("runs"),
     ray_address: Annotated[
         str | None, typer.Option(help="A Ray cluster to look at, HOST:PORT, or local.")
@@ -22,7 +36,9 @@ def doctor(
 
     from ..upkeep.doctor import examine
 
-    findings = list(examine(place, ray_address))
+    if spec is not None and backend is None:
+        raise Fault(f"{spec}: --backend says what its jobs would be submitted to")
+    findings = list(examine(place, ray_address) if backend is None else _of(backend, spec, ray_address))
     if format_ is TableOrJson.json:
         print(json.dumps({"schema": 1, "findings": [asdict(finding) for finding in findings]}, indent=1))
     else:
@@ -31,6 +47,18 @@ def doctor(
             print(f"{finding.status:5}  {finding.subject:16}  {finding.found}{remedy}")
     faulty = any(finding.status == "fault" for finding in findings)
     raise typer.Exit(PREFLIGHT if faulty else DONE)
+
+
+def _of(backend: str, spec: str | None, ray_address: str | None) -> Iterator[Finding]:
+    """What is found of one backend, and what it would be given for a job of a sweep."""
+    kind = BACKENDS[backend]
+    yield from kind.examine(ray_address)
+    if kind.submission is not None:
+        from ...sweeps.load import load_sweep
+        from ..run.options import RunOptions
+
+        text = kind.submission(load_sweep(spec or "quickstart"), RunOptions())
+        yield Finding(f"{backend} job", "ok", text)
 
 
 def gc(

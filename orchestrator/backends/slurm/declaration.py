@@ -18,10 +18,10 @@ CLUSTER_JOBS = 64
 
 def slurm_device(options: "RunOptions", asked: Mapping[str, object]) -> "Device":
     """GPUs where the sweep file's `slurm:` asks for some, or the user does."""
+    from ....sweeps.slurm import asks_gpus
     from ...planning.plan import Device
 
-    asks = any(name in asked for name in ("gres", "gpus_per_node", "gpus_per_task"))
-    kind = options.device if options.device != "auto" else ("cuda" if asks else "cpu")
+    kind = options.device if options.device != "auto" else ("cuda" if asks_gpus(asked) else "cpu")
     count = options.max_concurrent or CLUSTER_JOBS
     return Device("cuda", count, cluster_memory(options)) if kind == "cuda" else Device("cpu", count)
 
@@ -50,6 +50,17 @@ def _planned_for(sweep: "Sweep", options: "RunOptions") -> "tuple[Device, int]":
     return device, device.count
 
 
+def _submission(sweep: "Sweep", options: "RunOptions") -> str:
+    from ...planning.plan import plan_jobs
+    from .submission import parameters_of, resources_of, submission_text
+
+    asked = _asked(sweep)
+    device = slurm_device(options, asked)
+    job = max(plan_jobs(sweep.expansion.trials, device, device.count), key=lambda one: one.seconds)
+    resources = resources_of(job, float(device.kind == "cuda"), 0, 0, "")
+    return submission_text(parameters_of(f"mutransfer-{sweep.spec.name}", resources, asked, device.count))
+
+
 def _end_named(names: Iterable[str]) -> None:
     from .backend import end_named
 
@@ -67,6 +78,7 @@ SLURM = BackendKind(
     open=_open,
     planned_for=_planned_for,
     examine=_examine,
+    submission=_submission,
     outlives=True,
     end_named=_end_named,
     shares_gpus=False,

@@ -13,7 +13,9 @@ from typing import Any
 from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import clean_env
+from submitit.slurm.slurm import _make_sbatch_string
 
+from ....sweeps.slurm import asks_gpus, named_options
 from ...planning.plan import Job
 from ..backend import BackendError
 from .task import SlurmTask
@@ -27,6 +29,11 @@ ALLOWANCE = 1.5
 
 HOST_GB, GPU_HOST_GB = 1.0, 8.0
 """What a process needs in host memory beside its trials, without and with CUDA."""
+
+_VARIABLES = {"TIME": "TIMELIMIT", "MEM": "MEM_PER_NODE"}
+"""Options whose variable has another name."""
+_OURS = {"ARRAY_INX", "JOB_NAME", "OPEN_MODE", "OUTPUT", "ERROR", "REQUEUE", "NO_REQUEUE", "SIGNAL", "WAIT"}
+"""What jobs are found and followed by, or that we decide ourselves."""
 
 _FULL = re.compile(r"SubmitJob|job submit limit|temporarily unable|Resource temporarily unavailable")
 _UNCLEAR = re.compile(r"[Uu]nable to contact|timed out|[Cc]onnection|Zero Bytes|[Cc]ommunication|socket")
@@ -64,14 +71,17 @@ def resources_of(job: Job, gpus: float, longer: int, larger: int, exclude: str) 
 
 def parameters_of(name: str, resources: Resources, options: Mapping[str, Any], most: int) -> dict[str, Any]:
     """submitit's parameters; the sweep file's options win, and `most` tasks of an array run at once."""
+    named = {*named_options(options)}
     asked: dict[str, Any] = {
         "time": resources.minutes,
-        "mem": f"{resources.memory_gb}GB",
         "cpus_per_task": 1,
         "array_parallelism": most,
+        "wckey": None,  # which submitit would make one of its own
         **options,
     }
-    if resources.gpus and not {"gres", "gpus_per_node", "gpus_per_task"} & {*options}:
+    if not {"mem", "mem_per_cpu", "mem_per_gpu"} & named:  # Slurm takes one of the three
+        asked["mem"] = f"{resources.memory_gb}GB"
+    if resources.gpus and not asks_gpus(options):
         asked["gpus_per_node"] = resources.gpus
     if resources.exclude:
         asked["exclude"] = ",".join(filter(None, [asked.get("exclude"), resources.exclude]))
@@ -83,13 +93,18 @@ def parameters_of(name: str, resources: Resources, options: Mapping[str, Any], m
     return {**asked, "job_name": name}
 
 
+def submission_text(parameters: Mapping[str, Any]) -> str:
+    """What sbatch is given for one job."""
+    return str(_make_sbatch_string(command="COMMAND", folder="FOLDER", **parameters))
+
+
 def submit_array(folder: Path, tasks: Sequence[SlurmTask], parameters: Mapping[str, Any]) -> str:
     """Slurm's id of the array, or of the job where there is one task.
 
     Raises FullError, UnclearError, and BackendError for what Slurm refuses for good.
     """
     try:
-        with _own_environment():
+        with _own_environment(parameters):
             # Our own policy decides how often a job may run out of time, so submitit's never does.
             executor = SlurmExecutor(folder, max_num_timeout=1_000_000)
             executor.update_parameters(**parameters)
@@ -108,11 +123,28 @@ def submit_array(folder: Path, tasks: Sequence[SlurmTask], parameters: Mapping[s
 
 
 @contextmanager
-def _own_environment() -> Iterator[None]:
-    """Without the variables of a Slurm job that the driver itself may run in."""
-    conf = os.environ.get("SLURM_CONF")
+def _own_environment(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Without the variables of a Slurm job that the driver itself may run in, and with what the user or the
+    site says to sbatch by variables, but for what the job is asked for with."""
+    kept = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
+    if "SLURM_JOB_ID" not in os.environ:
+        kept |= site_variables(parameters)
     # sbatch's words come back in its exception; submitit repeats them on stderr.
     with clean_env(), redirect_stderr(io.StringIO()):
-        if conf is not None:
-            os.environ["SLURM_CONF"] = conf
-        yield
+        os.environ.update(kept)
+        try:
+            yield
+        finally:
+            for name in kept:
+                os.environ.pop(name, None)
+
+
+def site_variables(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of sbatch that do not say what the job's own lines say: they would win over these."""
+    said = {name.upper() for name, value in named_options(parameters).items() if value is not None}
+    said |= {_VARIABLES[name] for name in said & {*_VARIABLES}} | _OURS
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("SBATCH_") and name.removeprefix("SBATCH_") not in said
+    }
