@@ -180,6 +180,29 @@ def test_a_framework_without_the_optimizer_is_refused(style: str, recipe: Callab
         export_text(handed, style)
 
 
+@pytest.mark.parametrize(("init", "std"), [("fan-in", 8**-0.5), ("gpt2", 0.02)])
+def test_megatron_is_given_the_flags_that_it_has(
+    init: str, std: float, recipe: Callable[..., Recipe]
+) -> None:
+    """Of its main branch of August 2026: the base's standard deviation, and the head that its logits had."""
+    frame = rows(recipe, [-4, -4, -4], init=init)
+    (comparison,) = compared(frame)
+    handed = export_object(comparison, frame, Target(64, 2))
+    lines = export_text(handed, "megatron").splitlines()
+    flags = dict(line[2:].partition(" ")[::2] for line in lines if line.startswith("--"))
+    told = {name: value for name, value in flags.items() if name.startswith(("use-", "mup-", "scaling-"))}
+    assert told == {"use-mup": "", "mup-base-hidden-size": "8", "mup-base-head-dim": "8"}
+    assert float(flags["init-method-std"]) == pytest.approx(std)
+
+
+def test_megatron_has_no_depth_mup(recipe: Callable[..., Recipe]) -> None:
+    frame = rows(recipe, [-4, -4, -4], parametrization="depth-mup")
+    (comparison,) = compared(frame)
+    handed = export_object(comparison, frame, Target(32, 2))
+    with pytest.raises(ExportError, match=r"megatron has no depth-mup \(known: sp, mup\)"):
+        export_text(handed, "megatron")
+
+
 def test_measured_batch_slopes_correct_the_rate(recipe: Callable[..., Recipe]) -> None:
     """The optimum was seen to rise by half an octave per doubling of the batch."""
     width = rows(recipe, [-5, -5, -5])

@@ -82,6 +82,7 @@ def export_object(
         "target": {
             "width": target.width,
             "depth": target.depth,
+            "head_size": large.shape.head_size,
             "batch_size": large.batch_size,
             "sequence_length": large.shape.sequence_length,
             "steps": large.steps,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -72,9 +73,17 @@ def _torchtitan(handed: Handed) -> str:
 
 
 def _megatron(handed: Handed) -> str:
-    """Megatron-LM arguments, one per line. With --scaling-recipe mup Megatron scales matrices by itself."""
-    values, base, target = handed["hyperparameters"], handed["base"], handed["target"]
+    """Megatron-LM arguments, one per line. With --use-mup Megatron scales matrices by itself.
+
+    Raises ExportError for a parametrization that it does not have.
+    """
+    values, target = handed["hyperparameters"], handed["target"]
     name = _named(handed, "megatron")
+    if handed["parametrization"] not in ("sp", "mup"):
+        raise ExportError(
+            f"megatron has no {handed['parametrization']} (known: sp, mup); export yaml or json, which hold "
+            "every value"
+        )
     arguments = {
         "hidden-size": target["width"],
         "num-layers": target["depth"],
@@ -93,10 +102,24 @@ def _megatron(handed: Handed) -> str:
         **({f"{name}-momentum": values["momentum"]} if "momentum" in values else {}),
     }
     lines = [*_heading(handed), *(f"--{name} {value}" for name, value in arguments.items())]
-    if handed["parametrization"] != "sp":
-        lines += ["--scaling-recipe mup", f"--scaling-base-hidden-size {base['width']}"]
-        lines += ["# what Megatron scales by itself, compare with the values of each role above"]
+    lines += [f"--{name} {value}".rstrip() for name, value in _megatron_mup(handed).items()]
     return "\n".join(lines) + "\n"
+
+
+def _megatron_mup(handed: Handed) -> dict[str, Any]:
+    """What Megatron scales matrices by: their standard deviation at the base, and the base.
+
+    Its muP divides attention logits by the head's dimension and multiplies them by the base head's root; it
+    divides the standard deviation of hidden matrices by the root of the width over the base's.
+    """
+    base, target, hidden = handed["base"], handed["target"], handed["roles"]["hidden"]
+    std = hidden["init_gain"] / (math.sqrt(target["width"]) if hidden["init"] == "fan-in" else 1.0)
+    if handed["parametrization"] == "sp":
+        return {"init-method-std": std}
+    logits = handed["multipliers"].get("attention logits")
+    heads = {} if logits is None else {"mup-base-head-dim": round((logits * target["head_size"]) ** 2)}
+    std *= math.sqrt(target["width"] / base["width"])
+    return {"use-mup": "", "mup-base-hidden-size": base["width"], **heads, "init-method-std": std}
 
 
 def _megatron_schedule(values: Mapping[str, Any], steps: int) -> dict[str, Any]:
