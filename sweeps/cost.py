@@ -1,5 +1,7 @@
 """What a training costs: operations counted from the shape, and rough times from measured rates."""
 
+from functools import lru_cache
+
 from ..models.architectures.architecture import Mixing
 from ..models.architectures.registry import ARCHITECTURES
 from ..models.optimizers.registry import BESIDE, OPTIMIZERS
@@ -30,6 +32,7 @@ def training_tokens(recipe: Recipe) -> int:
     return recipe.steps * recipe.batch_size * recipe.shape.sequence_length
 
 
+@lru_cache(maxsize=1024)
 def forward_flops_per_token(shape: Shape) -> float:
     """Matrix products only, two operations per multiply-add; causal attention counted at half."""
     matrices = sum(p.size for p in parameters(shape) if len(p.shape) == 2 and p.role is not Role.INPUT)
@@ -82,6 +85,7 @@ def trial_bytes(recipe: Recipe) -> int:
     return weights + recipe.batch_size * shape.sequence_length * per_token
 
 
+@lru_cache(maxsize=1024)
 def _mixing(shape: Shape) -> Mixing:
     return ARCHITECTURES[shape.architecture].mixing(shape)
 

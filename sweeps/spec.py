@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ..models.parametrization.registry import PARAMETRIZATIONS
+from ..models.recipe.aliases import ALIASES
 from ..models.recipe.field import Field as Declared
 from ..models.recipe.recipe import FIELDS
 from .adaptive import TUNED, RefineSpec, SearchSpec
@@ -238,7 +239,8 @@ def _unknown(name: str) -> str:
         return f"is decided by {FIELDS[name].setting.decided_by}; remove it here"
     import difflib
 
-    close = difflib.get_close_matches(name, GIVEN, n=1)
+    meant = [field for field, others in ALIASES.items() if name.lower() in others and field in GIVEN]
+    close = meant or difflib.get_close_matches(name, GIVEN, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(sorted(GIVEN))}"
     return f"is not a field of a trial; {hint}"
 

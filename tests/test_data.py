@@ -126,3 +126,19 @@ def test_a_wrong_token_file_is_refused(tmp_path: Path, content: bytes, vocab_siz
 def test_a_missing_token_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"gone\.bin: cannot be read \(No such file or directory\)"):
         token_file(str(tmp_path / "gone.bin"), "uint16", 512, Reading())
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"\x93NUMPY\x01\x00", r"a NumPy file; write its array with array.tofile"),
+        (np.int32(20240520).tobytes(), "a file of llm.c with a header of 1,024 bytes"),
+        (b"MMIDIDX\x00\x00", r"an index of Megatron; give the \.bin beside it"),
+        (b"PAR1", "Parquet; name it as parquet:"),
+        (b"\x1f\x8b\x08\x00", "compressed; unpack it first"),
+    ],
+)
+def test_files_with_headers_are_no_flat_tokens(start: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "tokens.bin").write_bytes(start + bytes(2000 - len(start)))
+    with pytest.raises(CorpusError, match=f"tokens.bin: is {told}"):
+        token_file(str(tmp_path / "tokens.bin"), "uint16", 50304, Reading())

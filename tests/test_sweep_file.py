@@ -90,6 +90,14 @@ def test_trials_of_ranges_as_they_were_made_keep_their_results(sweep_file: Path,
     assert as_recorded(sweep.expansion.trials, SweepDirectory(tmp_path / "new")) == sweep.expansion.trials
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("lr", "learning_rate"), ("bs", "batch_size"), ("wd", "weight_decay")]
+)
+def test_what_people_call_a_field_names_it(sweep_file: Path, theirs: str, ours: str) -> None:
+    (found,) = faults(with_changes(sweep_file, ("learning_rate: {", f"{theirs}: [0.5]\n  learning_rate: {{")))
+    assert f"axes.{theirs}: is not a field of a trial; did you mean {ours}?" in found
+
+
 def test_log_ranges_of_integers_are_integers(sweep_file: Path) -> None:
     path = with_changes(sweep_file, ("width: [8, 16]", "width: {log2: [3, 5]}"))
     widths = values(load_sweep(path), "width")

@@ -20,6 +20,18 @@ from .token_file import Order, Task, TokenFile, TokenType
 from .tokenizer import BYTES, Tokenizer
 
 READ_BYTES = 1 << 24
+LLM_C = "a file of llm.c with a header of 1,024 bytes; write what follows it to a file"
+HEADERS = {
+    b"\x93NUMPY": "a NumPy file; write its array with array.tofile(PATH)",
+    np.int32(20240520).tobytes(): LLM_C,
+    np.int32(20240801).tobytes(): LLM_C,
+    b"MMIDIDX": "an index of Megatron; give the .bin beside it",
+    b"PAR1": "Parquet; name it as parquet:",
+    b"\x1f\x8b\x08": "compressed; unpack it first",
+    b"PK\x03\x04": "compressed; unpack it first",
+    b"(\xb5/\xfd": "compressed; unpack it first",
+}
+"""How files begin that are no flat tokens."""
 CACHED = ".tokens"
 
 
@@ -72,6 +84,7 @@ def token_file(pattern: str, dtype: TokenType, vocab_size: int, reading: Reading
     width, digests, size = np.dtype(dtype).itemsize, [], 0
     for path in paths or [pattern]:
         try:
+            _refuse_headers(path)
             held = os.path.getsize(path)
             if held == 0 or held % width:
                 raise CorpusError(
@@ -89,6 +102,14 @@ def token_file(pattern: str, dtype: TokenType, vocab_size: int, reading: Reading
     whole = tuple(os.path.abspath(path) for path in paths)
     content = digests[0] if len(digests) == 1 else _short(" ".join(digests))
     return Corpus(_described(whole, dtype, size // width, vocab_size, content, reading))
+
+
+def _refuse_headers(path: str) -> None:
+    with open(path, "rb") as file:
+        start = file.read(max(map(len, HEADERS)))
+    for header, told in HEADERS.items():
+        if start.startswith(header):
+            raise CorpusError(f"{path}: is {told}")
 
 
 def recall(pairs: int, vocab_size: int) -> Corpus:

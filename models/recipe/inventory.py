@@ -1,11 +1,14 @@
 """All parameters of a shape: its architecture's own, and the learnable multipliers on them."""
 
+from functools import lru_cache
+
 from ..architectures.registry import ARCHITECTURES
 from .placement import learnable_multipliers
 from .role import Parameter
 from .shape import Shape
 
 
+@lru_cache(maxsize=1024)  # asked for by every trial, of which many have one shape
 def parameters(shape: Shape) -> tuple[Parameter, ...]:
     """All parameters of a proxy of this shape, in forward order, learnable multipliers after them."""
     own = plain_parameters(shape)

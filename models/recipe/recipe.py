@@ -1,7 +1,7 @@
 """The recipe of one training: all that decides its result, as one frozen value."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from ..architectures.registry import ARCHITECTURES
@@ -238,8 +238,8 @@ class Recipe:
 
     def point(self) -> dict[str, Any]:
         """All fields side by side, the shape's among them."""
-        values = asdict(self)
-        return {**values.pop("shape"), **values}
+        values = {name: getattr(self.shape, name) for name in SHAPE_FIELDS}
+        return values | {name: getattr(self, name) for name in RECIPE_FIELDS}
 
 
 RECIPE_FIELDS = declared_fields(Recipe)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ..run.options import RunOptions
 
 
+MANY_TRIALS = 20_000
+"""Planning so many takes seconds, and says so."""
+
+
 def plan(
     spec: SpecArgument,
     set_: SetOption = None,
@@ -41,8 +45,11 @@ def plan(
     from ...sweeps.load import load_sweep
     from ..planning.device import find_device
     from ..planning.estimate import estimate, estimate_object, print_estimate
+    from ..run.progress import warn
 
     sweep = load_sweep(spec, set_ or [])
+    if len(sweep.expansion.trials) >= MANY_TRIALS:
+        warn(f"planning {len(sweep.expansion.trials):,} trials")
     found = find_device(device.value)
     measured = None
     if calibrate:

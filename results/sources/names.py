@@ -1,28 +1,15 @@
 """What people call the fields of a measurement, and how they write losses and learning rates."""
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
+from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
 from .fault import ImportFault
 from .table import LINES
 
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "learning_rate": ("lr", "max_lr", "peak_lr", "base_lr", "init_lr", "learning rate", "eta"),
-    "loss": ("val_loss", "valid_loss", "validation_loss", "eval_loss", "test_loss", "final_loss", "val loss"),
-    "width": ("n_embd", "d_model", "hidden_size", "hidden_dim", "embed_dim", "model_dim", "dim"),
-    "depth": ("n_layer", "n_layers", "num_layers", "num_hidden_layers", "layers"),
-    "batch_size": ("bs", "batch", "global_batch_size"),
-    "sequence_length": ("seq_len", "seq_length", "context_length", "block_size", "n_ctx"),
-    "weight_decay": ("wd",),
-    "steps": ("n_steps", "num_steps", "max_steps", "train_steps", "iterations", "iters"),
-    "seed": ("random_seed",),
-    "optimizer": ("optim", "opt"),
-    "parametrization": ("parameterization", "parametrisation", "parameterisation"),
-}
 POWERS = {"log2": 2.0, "log10": 10.0}
 DIVERGED = {"diverged", "div", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf", "oom"}
 NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+(e[-+]?\d+)?$")
