@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mutransfer.models.training import checkpoint
-from mutransfer.orchestrator.record.failures import MAX_FAILURES, FailureKind, decide, failure_of
+from mutransfer.orchestrator.record.failures import MAX_FAILURES, MAX_UNBEGUN, FailureKind, decide, failure_of
 
 
 class OutOfMemoryError(RuntimeError):
@@ -61,6 +61,15 @@ def test_policy(
 ) -> None:
     decision = decide(kind, failures, progressed, trials, more_parts)
     assert (decision.action, decision.failures) == (action, count)
+
+
+@pytest.mark.parametrize(
+    ("unbegun", "action"), [(1, "retry"), (MAX_UNBEGUN - 1, "retry"), (MAX_UNBEGUN, "give up")]
+)
+def test_deaths_before_the_start_are_the_machines(unbegun: int, action: str) -> None:
+    """They cost the job no attempt, but where nothing ever begins it is given up."""
+    decision = decide("unbegun", MAX_FAILURES - 1, False, 4, True, unbegun)
+    assert (decision.action, decision.failures) == (action, MAX_FAILURES - 1)
 
 
 def test_a_disk_that_is_full_under_a_checkpoint_is_known(

@@ -89,6 +89,22 @@ def test_kills_of_workers(tmp_path: Path) -> None:
     assert resumed
 
 
+def test_workers_killed_before_they_begin_cost_no_attempt(tmp_path: Path) -> None:
+    """Six times, twice what a job's own failures may be: a loaded machine does so."""
+    sweep = many(tmp_path, range(90, 91))
+    killed: set[int] = set()
+    with sweep.start(*LOCAL) as driver:
+        while len(killed) < 6:
+            wait_until(lambda: {*workers(sweep)} - killed)
+            for pid in {*workers(sweep)} - killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+        _, said = driver.communicate(timeout=120)
+    assert driver.returncode == 0, said
+    assert sweep.ends().count("unbegun") >= 4
+    assert_complete(sweep, 4)
+
+
 DRIVER_POINTS = [
     "replace sweep.json", "replace sweep.yaml", "replace data.json", "replace job.json", "replace plan.json",
     "replace options.json", "replace provenance.json", "journal run", "journal submitted", "journal ended",

@@ -13,6 +13,7 @@ FailureKind = Literal[
     "pre-empted",  # the scheduler wanted the place: goes on, and costs no attempt
     "node-failure",  # the machine went away: goes on elsewhere
     "killed",  # the process ended without a word
+    "unbegun",  # the process was killed before it began: the machine's doing
     "hung",  # no step for too long
     "disk-full",  # nothing can be saved: the whole run stops
     "no-result",  # the process says done, but there is no result
@@ -25,6 +26,9 @@ EndKind = Literal["finished"] | FailureKind
 
 MAX_FAILURES = 3
 """Failures in a row without a new checkpoint, after which a job is given up."""
+MAX_UNBEGUN = 20
+"""Processes in a row that were killed before they began. None of them is the job's doing, but where each is,
+nothing will ever begin."""
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
 
@@ -37,12 +41,17 @@ class Decision:
     failures: int
 
 
-def decide(kind: FailureKind, failures: int, progressed: bool, trials: int, more_parts: bool) -> Decision:
+def decide(
+    kind: FailureKind, failures: int, progressed: bool, trials: int, more_parts: bool, unbegun: int = 0
+) -> Decision:
     """`failures` so far in a row, whether the checkpoint has `progressed` since the last of them.
 
-    `more_parts`: the batch can still be cut into smaller micro-batches.
+    `more_parts`: the batch can still be cut into smaller micro-batches. `unbegun`: processes in a row that
+    were killed before they began, this one among them.
     """
     match kind:
+        case "unbegun":
+            return Decision("retry" if unbegun < MAX_UNBEGUN else "give up", failures)
         case "pre-empted":
             return Decision("retry", failures)
         case "time-out" | "node-failure" | "killed" | "hung" | "superseded":

@@ -76,6 +76,7 @@ class Driver:
         self._running = {job.id for job in work.remaining if job.id in adopted}
         self._waiting = deque(job.id for job in work.remaining if job.id not in adopted)
         self._failures: dict[str, int] = {}
+        self._unbegun: dict[str, int] = {}
         self._checkpoint: dict[str, int] = {}
         self._failed: dict[str, End] = {}
         self._stalled = _Stalled(directory, policy.hang_seconds)
@@ -170,7 +171,9 @@ class Driver:
         self._checkpoint[job.id] = step
         _, parts = self._directory.read_job(job.id)
         more_parts = 2 * parts <= job.trials[0].program.most_parts
-        decision = decide(end.kind, self._failures.get(job.id, 0), progressed, len(job.trials), more_parts)
+        self._unbegun[job.id] = self._unbegun.get(job.id, 0) + 1 if end.kind == "unbegun" else 0
+        failures, unbegun = self._failures.get(job.id, 0), self._unbegun[job.id]
+        decision = decide(end.kind, failures, progressed, len(job.trials), more_parts, unbegun)
         self._failures[job.id] = decision.failures
         return decision.action
 

@@ -128,11 +128,12 @@ class LocalBackend:
         """How a job ended whose worker died: by its own last record, or by what the system says."""
         attempt = latest_attempt(self._directory, job)
         if attempt is None or attempt.process.pid != worker.process.pid:
-            return never_started(job, "killed", f"the worker {_words(code)} before it began")
+            kind: EndKind = "unbegun" if code < 0 and not worker.killed else "killed"
+            return never_started(job, kind, f"the worker {_words(code)} before it began")
         recorded = read_end(self._directory.end(job, attempt.number))
         if recorded is not None:
             return recorded
-        kind: EndKind = "hung" if worker.killed else "killed"
+        kind = "hung" if worker.killed else "killed"
         reason = "the worker stood still and was killed" if worker.killed else f"the worker {_words(code)}"
         if code == 0:
             kind = "no-result"
