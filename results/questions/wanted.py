@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
 from ..statistics.drift import ScaleOptimum
 from ..statistics.optimum import Fit
 from .comparison import Comparison
@@ -73,7 +71,7 @@ def halved(fit: Fit, optimum: ScaleOptimum, finest: float) -> list[float]:
     Gaps that are fine enough are left alone.
     """
     x = fit.curve.x
-    best = int(np.argmin(np.where(fit.curve.usable, fit.curve.y, np.inf)))
+    best = fit.curve.lowest
     low, high = optimum.interval or (None, None)
     low, high = x[0] if low is None else low, x[-1] if high is None else high
     near = float(x[best]) if optimum.log2_optimum is None else optimum.log2_optimum

@@ -47,6 +47,11 @@ class Curve:
         return finite
 
     @property
+    def lowest(self) -> int:
+        """Where the lowest usable loss is."""
+        return int(np.argmin(np.where(self.usable, self.y, np.inf)))
+
+    @property
     def spiked(self) -> tuple[float, ...]:
         """log2 of the values that were left out."""
         return tuple(float(x) for x in self.x[np.isnan(self.y)])

@@ -87,9 +87,8 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance | None = None) -> Drift:
     fits = fitted.fits
     usable = [fit for fit in fits if fit.usable]
     line, limit = slope_of(fits), allowed(fits, tolerance or Tolerance())
-    transfer = transfer_penalty(fits, smaller_half(fits))
-    choosing = [index for index, fit in enumerate(fits) if fit.vertex_R is not None]
-    smallest = transfer_penalty(fits, choosing[:1])
+    tuned_on = smaller_half(fits)
+    transfer, smallest = transfer_penalty(fits, tuned_on), transfer_penalty(fits, tuned_on[:1])
     return Drift(
         optima=tuple(_scale_optimum(fit) for fit in fits),
         fitted=fitted,

@@ -93,7 +93,7 @@ def optimum_interval(fit: Fit) -> Interval | None:
         return None
     floor_R = POSITION_OCTAVES * np.random.default_rng(1).standard_normal(len(fit.vertex_R))
     low, high = (float(end) for end in np.percentile(fit.vertex_R + floor_R, [2.5, 97.5]))
-    lowest = _lowest(curve)
+    lowest = curve.lowest
     if fit.loss is not None and curve.y[lowest] <= fit.loss + fit.valley.noise / np.sqrt(curve.runs[lowest]):
         low, high = min(low, float(curve.x[lowest])), max(high, float(curve.x[lowest]))
     there = np.flatnonzero(curve.usable)
@@ -103,10 +103,6 @@ def optimum_interval(fit: Fit) -> Interval | None:
         _first_worse(curve, int(there[0]), tie, False) if open_low else min(low, fit.vertex),
         _first_worse(curve, int(there[-1]), tie, True) if open_high else max(high, fit.vertex),
     )
-
-
-def _lowest(curve: Curve) -> int:
-    return int(np.argmin(np.where(curve.usable, curve.y, np.inf)))
 
 
 def _first_worse(curve: Curve, index: int, tie: float, upwards: bool) -> float | None:
@@ -125,7 +121,7 @@ def _placed(curve: Curve) -> Fit:
     """Where the lowest point of a curve stands, and whether it says where the optimum is."""
     if not curve.usable.any():
         return Fit("all_diverged", curve, None, None)
-    best = _lowest(curve)
+    best = curve.lowest
     x_best, y_best = float(curve.x[best]), float(curve.y[best])
     if best in (0, len(curve.x) - 1) and len(curve.x) > 1:
         return Fit("at_edge", curve, x_best, y_best, "low" if best == 0 else "high")
@@ -157,7 +153,7 @@ def _fitted(fit: Fit, valley: Valley, index: int) -> Fit:
 def _allowed(curve: Curve, loss: float, noise: float) -> float:
     """No lower than noise or a parabola through the lowest point and its neighbours; nor below zero where all
     losses are above."""
-    lowest, there = _lowest(curve), np.flatnonzero(curve.usable)
+    lowest, there = curve.lowest, np.flatnonzero(curve.usable)
     floor = curve.y[lowest] - noise / np.sqrt(curve.runs[lowest])
     at = int(np.flatnonzero(there == lowest)[0])
     if 0 < at < len(there) - 1:

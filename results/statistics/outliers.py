@@ -70,10 +70,9 @@ def _side(curve: Curve, step: int) -> slice:
     """Outwards from the lowest point, which is left out."""
     if not curve.usable.any():
         return slice(0, 0)
-    lowest = int(np.argmin(np.where(curve.usable, curve.y, np.inf)))
     if step > 0:
-        return slice(lowest + 1, None)
-    return slice(lowest - 1, None, -1) if lowest else slice(0, 0)
+        return slice(curve.lowest + 1, None)
+    return slice(curve.lowest - 1, None, -1) if curve.lowest else slice(0, 0)
 
 
 def _height(curve: Curve) -> Floats:
