@@ -1,4 +1,4 @@
-"""`status` and `logs`: how a sweep stands, and what happened in it."""
+"""`status`, `logs` and `watch`: how a sweep stands, and what happened in it."""
 
 import json
 import time
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DirectoryArgument, TableOrJson
+from .options import DirectoriesArgument, DirectoryArgument, TableOrJson
 
 WATCH_SECONDS = 2.0
 
@@ -47,3 +47,17 @@ def logs(
     held.must_exist()
     for text in sweep_events(held, follow) if trial is None else trial_log(held, trial, follow):
         print(text, end="", flush=True)
+
+
+def watch(
+    directories: DirectoriesArgument,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Default: one that is free.")] = 0,
+) -> None:
+    """Serve report and progress as a page on this machine, new as trials end, until Ctrl-C."""
+    from contextlib import suppress
+
+    from ..upkeep.live import HOST, Site, server
+
+    with server(Site(directories), port) as serving, suppress(KeyboardInterrupt):
+        print(f"http://{HOST}:{serving.server_port}/ (Ctrl-C ends it)", flush=True)
+        serving.serve_forever()

@@ -34,6 +34,12 @@ def write_report(content: Content, folder: Path) -> list[Path]:
     return [*written, folder / "report.md"]
 
 
+def page_of(content: Content) -> str:
+    """The page alone."""
+    pictures = {**charts(content.comparisons, content.target), **option_charts(content.options)}
+    return render_page(content, pictures, check_figures(content.checks))
+
+
 def render_page(content: Content, own: Pictures, checks: Pictures) -> str:
     """The whole page: no request leaves it, whatever it is opened with."""
     cards = len(content.comparisons) <= MAX_CARDS
