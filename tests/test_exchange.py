@@ -50,6 +50,9 @@ def test_a_stable_value_is_the_mean(mutransfer: Command, tmp_path: Path) -> None
     [
         ("", "--width, --depth: give the large model's, or --target SCALE for the value alone"),
         ("--target 9 --width 8", "--target: hands over a value alone, as yaml or json; leave out --width"),
+        ("--target 0", "--target 0: give a positive number, the scale of the large run"),
+        ("--target inf", "--target inf: give a positive number"),
+        ("--target 9 --hold width=64 --hold width=128", "--hold width: is given twice"),
         ("--target 9 -f megatron", "--target: hands over a value alone, as yaml or json; leave out -f"),
         ("--width 9 --depth 2", "the measurements do not say how they were trained"),
     ],
@@ -59,6 +62,17 @@ def test_what_cannot_be_handed_over(words: str, told: str, mutransfer: Command, 
     mutransfer("import", "flat.csv", "--out", "flat")
     refused = mutransfer("export", "flat", *words.split())
     assert refused.returncode == 2 and told in refused.stderr
+
+
+def test_one_scale_says_nothing_of_another(mutransfer: Command, tmp_path: Path) -> None:
+    write(tmp_path / "up.csv", (64, 128, 256), slope=1.0)
+    mutransfer("import", "up.csv", "--out", "up")
+    refused = mutransfer("export", "up", "--hold", "width=64", "--target", "4096")
+    assert refused.returncode == 4
+    assert (
+        "only width 64 has an optimum inside its grid; nothing says what it becomes at 4096" in refused.stderr
+    )
+    assert mutransfer("export", "up", "--hold", "width=64", "--target", "64").returncode == 0
 
 
 def test_suggestions_for_imports_are_a_table_to_train(mutransfer: Command, tmp_path: Path) -> None:

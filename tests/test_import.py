@@ -62,7 +62,7 @@ def test_the_same_row_is_the_same_measurement(tmp_path: Path) -> None:
         (HEADER + "adamw,sp,16,2,,3\n", "row 2: learning_rate is empty"),
         (HEADER + "adamw,sp,16,2,inf,3\n", "row 2: learning_rate is not finite or too large"),
         (HEADER.replace("loss", "loss,tied") + "adamw,sp,16,2,0.1,3,maybe\n", "column tied:"),
-        (HEADER + ",sp,16,2,0.1,3\n", "row 2: optimizer is empty"),
+        (HEADER + ",sp,16,2,0.1,3\nadamw,sp,16,2,0.2,3\n", "row 2: optimizer is empty"),
         (HEADER + "adamw,sp,16.5,2,0.1,3\n", "row 2: width must be an integer"),
         (HEADER + 'adamw,sp,16,2,0.1,3\n"adamw', "is neither CSV nor Parquet that can be read"),
         ("width,0.1,0.2,0.3\n32,3,2,1\n64,3,oops,1\n", "row 3: loss 'oops' is not a number"),

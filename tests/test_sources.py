@@ -14,7 +14,7 @@ import pytest
 from conftest import Command
 
 from mutransfer.results.sources.fault import ImportFault
-from mutransfer.results.sources.importing import Reading, read_measurements
+from mutransfer.results.sources.importing import Reading, read_measurements, understand
 
 FILL = {"optimizer": "adamw", "parametrization": "sp", "depth": "2"}
 
@@ -291,3 +291,77 @@ def test_what_no_loss_can_be_read_from_is_named(tmp_path: Path) -> None:
 def test_the_options_are_checked(mutransfer: Command) -> None:
     wrong = mutransfer("import", "x.csv", "--out", "x", "--map", "width")
     assert wrong.returncode == 2 and "--map width: write FIELD=VALUE" in wrong.stderr
+
+
+def test_a_name_in_both_folders_of_mlflow_hides_nothing(tmp_path: Path) -> None:
+    write_mlruns(tmp_path / "mlruns", STATES[:1])
+    (tmp_path / "mlruns" / "1" / "a" / "params" / "loss").write_text("cross entropy")
+    (row,) = read_measurements(tmp_path / "mlruns").to_pylist()
+    assert (row["loss"], row["params.loss"]) == (3.1, "cross entropy")
+    reading = Reading({"loss": "metrics.loss", "learning_rate": "params.lr"})
+    assert read_measurements(tmp_path / "mlruns", reading).to_pylist()[0]["loss"] == 3.1
+
+
+def test_a_metric_is_that_of_the_last_step(tmp_path: Path) -> None:
+    """Not of the last line: a run that went on again writes earlier steps later."""
+    write_mlruns(tmp_path / "mlruns", STATES[:1])
+    (tmp_path / "mlruns" / "1" / "a" / "metrics" / "loss").write_text("5 3.35 10\n9 8.35 1\n6 3.5 9\n")
+    (row,) = read_measurements(tmp_path / "mlruns").to_pylist()
+    assert row["loss"] == 3.35
+
+
+def test_an_infinite_metric_is_divergence_in_a_database(tmp_path: Path) -> None:
+    """As MLflow's tables hold it."""
+    with closing(sqlite3.connect(tmp_path / "m.db")) as database:
+        database.execute("CREATE TABLE runs(run_uuid, status, lifecycle_stage, experiment_id)")
+        database.execute("CREATE TABLE experiments(experiment_id, lifecycle_stage)")
+        database.execute("CREATE TABLE params(key, value, run_uuid)")
+        database.execute("CREATE TABLE latest_metrics(key, value, is_nan, run_uuid)")
+        database.execute("INSERT INTO experiments VALUES (0, 'active')")
+        for run, loss in (("a", 3.0), ("b", 1.7976931348623157e308), ("other", None)):
+            database.execute("INSERT INTO runs VALUES (?, 'FINISHED', 'active', 0)", (run,))
+            if loss is not None:
+                database.execute("INSERT INTO params VALUES ('lr', '0.1', ?)", (run,))
+                database.execute("INSERT INTO latest_metrics VALUES ('loss', ?, 0, ?)", (loss, run))
+        database.commit()
+    found = understand(tmp_path / "m.db")
+    assert found.table.column("loss").to_pylist() == [3.0, None]
+    assert "1 runs without a learning rate left out" in found.notes
+
+
+def test_states_in_a_table_are_read(tmp_path: Path) -> None:
+    """As Weights & Biases exports it."""
+    path = tmp_path / "runs.csv"
+    path.write_text("Name,State,lr,val_loss\na,finished,0.1,3\nb,crashed,0.2,2\nc,running,0.3,1\n")
+    assert rates(path) == [0.1] and rates(path, "crashed") == [0.1, 0.2]
+    assert understand(path).notes == ("1 crashed, 1 running left out; --include crashed takes them",)
+    (tmp_path / "plain.csv").write_text("lr,loss\n0.1,3\n")
+    with pytest.raises(ImportFault, match="--include failed: the table has no states of runs"):
+        rates(tmp_path / "plain.csv", "failed")
+
+
+def test_a_header_behind_a_comment_sign(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("# made by hand\n# width,lr,loss\n64,0.001,3.0\n64,0.002,nan\n")
+    rows = read_measurements(tmp_path / "a.csv").to_pylist()
+    cells = [(row["width"], row["learning_rate"], row["loss"]) for row in rows]
+    assert cells == [(64, 0.001, 3.0), (64, 0.002, None)]
+    (tmp_path / "b.csv").write_text("# no header\n64,0.001,3.0\n64,0.002,3.1\n")
+    with pytest.raises(ImportFault, match="all its columns are named by numbers"):
+        read_measurements(tmp_path / "b.csv")
+
+
+def test_wide_and_partitioned_parquet(tmp_path: Path) -> None:
+    rows = [(64, 0.1, 3.0), (64, 0.2, 2.0), (64, 0.4, 3.0), (128, 0.1, 2.5)]
+    frame = pd.DataFrame(rows, columns=["width", "lr", "loss"])
+    frame[:3].pivot(index="width", columns="lr", values="loss").to_parquet(tmp_path / "wide.parquet")
+    assert rates(tmp_path / "wide.parquet") == [0.1, 0.2, 0.4]
+    frame.to_parquet(tmp_path / "hive", partition_cols=["width"])
+    widths = read_measurements(tmp_path / "hive").column("width").to_pylist()
+    assert sorted(widths) == [64, 64, 64, 128]
+
+
+def test_what_was_taken_for_diverged_is_said(tmp_path: Path) -> None:
+    """A table of suggestions whose losses were not filled in, say."""
+    (tmp_path / "a.csv").write_text("width,depth,lr,loss\n64,,0.1,\n64,,0.2,3\n")
+    found = understand(tmp_path / "a.csv")  # a column without any cell is none
+    assert found.notes == ("1 without a finite loss are taken for diverged",)

@@ -4,6 +4,7 @@ Nothing heavy is imported here: each command imports what it needs when it is ca
 `mutransfer --help` answers at once.
 """
 
+import codecs
 import os
 import signal
 import sys
@@ -48,6 +49,20 @@ app.command("doctor")(upkeep.doctor)
 app.command("gc")(upkeep.gc)
 
 
+PLAIN = "mutransfer.plain"
+"""How characters are written that a terminal does not know."""
+_BARS = dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
+_PLAINLY = {"−": "-", "–": "-", "×": "x", "·": ".", "…": "...", **_BARS}
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_PLAINLY.get(one, "?") for one in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(PLAIN, _plainly)
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         print(__version__)
@@ -69,7 +84,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal may know few characters
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=PLAIN)
     # The fits' matrices are small: threads of NumPy's own, read when it is loaded, cost more than they save.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:

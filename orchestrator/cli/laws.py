@@ -42,12 +42,15 @@ def law(
     tuned = hyperparameter or ["learning_rate"]
     if len({*tuned}) != len(tuned) or len(tuned) > 2:
         raise Fault("--hyperparameter: give one column or two")
-    found = measurements(directories, View(axis or (), tuned, pairs("--hold", hold), tuple(pool or ())))
+    if len({*(axis or ())}) != len(axis or ()):
+        raise Fault(f"--axis {' --axis '.join(axis or ())}: give each column once")
+    held = pairs("--hold", hold)
+    axes = axis or default_axes(measurements(directories, View(hold=held)).rows, tuned)
+    found = measurements(directories, View(axes, tuned, held, tuple(pool or ())))
     for problem in found.problems:
         warn(problem)
     if found.rows.empty:
         raise typer.Exit(NOTHING_TO_REPORT)
-    axes = axis or default_axes(found.rows, tuned)
     if told := collinear(found.rows, axes):
         raise Fault(f"--axis {' --axis '.join(axes)}: {told}; give those that vary by themselves")
     target = _target(at, axes)

@@ -48,6 +48,9 @@ def pairs(option: str, words: list[str] | None, kind: str = "COLUMN") -> dict[st
     parts = [word.partition("=") for word in words or []]
     if wrong := [word for word, part in zip(words or [], parts, strict=True) if not all(part)]:
         raise Fault(f"{option} {wrong[0]}: write {kind}=VALUE")
+    names = [name for name, _, _ in parts]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Fault(f"{option} {twice[0]}: is given twice")
     return {name: value for name, _, value in parts}
 
 

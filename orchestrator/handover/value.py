@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...results.questions.choice import tuned_log2, usable_optima
+from ...results.questions.choice import NothingTunedError, tuned_log2, usable_optima
 from ...results.questions.comparison import Comparison
 from ...results.report.contract import comparison_object
 from ...results.statistics.prediction import predict
@@ -11,8 +11,15 @@ from .export import EXPORT_SCHEMA, MAX_SCALE_RATIO
 
 def value_object(comparison: Comparison, target: float) -> dict[str, Any]:
     """The tuned hyperparameter at a scale of the comparison's axis: where the optimum is stable the mean over
-    the scales, else what the line through the optima says."""
+    the scales, else what the line through the optima says. Raises NothingTunedError where one scale alone
+    has an optimum."""
     predicted = predict(comparison.drift, target)
+    (first, *others) = usable_optima(comparison)
+    if not others and first.scale != target:
+        raise NothingTunedError(
+            f"only {comparison.axis} {first.scale:g} has an optimum inside its grid; nothing says what it "
+            f"becomes at {target:g}"
+        )
     if comparison.drift.verdict == "stable" or predicted is None:
         log2, interval = tuned_log2(comparison)
     else:

@@ -94,7 +94,10 @@ def grouped(
             scaled = entry.scaled(axis)
             if scaled.members.empty:
                 continue
-            for hyperparameter in [tuned] if tuned else _leading(scaled.members, swept(scaled.members)):
+            at_scales = scaled.members.groupby(axis)
+            several = [name for name in swept(scaled.members) if at_scales[name].nunique().max() > 1]
+            leading = _leading(scaled.members, several or ["learning_rate"])
+            for hyperparameter in [tuned] if tuned else leading:
                 found += _scaling(
                     [
                         Group(entry.family, axis, hyperparameter, fixed, group)

@@ -18,8 +18,11 @@ from ..statistics.power_law import PowerLaw, power_law
 from ..statistics.regression import Bound, Known, optima_at
 from ..statistics.slope import located
 from ..statistics.surface import Grid, joint_optima
-from .comparison import SCALE_AXES, Runs, family_rows, split
+from .comparison import HYPERPARAMETERS, SCALE_AXES, Runs, family_rows, split
 from .view import ViewFault
+
+CHOSEN = tuple(name for name in (*SCALE_AXES, *HYPERPARAMETERS) if name not in ("width", "depth"))
+"""What is chosen for a model, rather than what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,10 @@ class Laws:
     over: tuple[str, ...]
     laws: dict[str, PowerLaw | None]
     cells: tuple[CellOptimum, ...]
+    following: tuple[str, ...]
+    """What else is chosen and goes along with the columns: the law holds where it does."""
+    unplaced: int
+    """Trials without a place on every column."""
 
 
 def default_axes(rows: pd.DataFrame, tuned: Sequence[str]) -> list[str]:
@@ -63,7 +70,10 @@ def laws(
             cells = _cells(group, tuned, over)
             if cells:
                 told = {name: _law(cells, index, over) for index, name in enumerate(tuned)}
-                found.append(Laws(entry.family, fixed, tuple(over), told, tuple(cells)))
+                others = {*CHOSEN} & {*entry.varying} - {*over, *tuned, *fixed}
+                following = tuple(sorted(name for name in others if group[name].nunique() > 1))
+                unplaced = len(group) - sum(cell.trials for cell in cells)
+                found.append(Laws(entry.family, fixed, tuple(over), told, tuple(cells), following, unplaced))
     return found
 
 

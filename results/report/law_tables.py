@@ -42,6 +42,14 @@ def law_notes(found: Sequence[Laws]) -> list[str]:
     """Why a law is missing, or what bounds it."""
     notes = []
     for entry in found:
+        label = words.family_label(entry.family, entry.fixed)
+        if entry.following:
+            goes = ", ".join(map(words.readable, entry.following))
+            over = ", ".join(entry.over)
+            notes.append(f"{label}: {goes} goes along with {over}; the law holds where it does")
+        if entry.unplaced:
+            over = " or ".join(entry.over)
+            notes.append(f"{label}: {entry.unplaced} trials have no {over} and are left out")
         for name, law in entry.laws.items():
             what, cells = _what(entry, name), len(entry.cells)
             if law is None:

@@ -15,9 +15,9 @@ from ..store.schema import METADATA, ROWS
 from .fault import ImportFault
 from .mlflow import read_mlflow
 from .names import one_spelling, understood
-from .runs import LEFT_OUT, told
+from .runs import FOLDERS, LEFT_OUT, by_state, told
 from .table import LINES, read_table, read_tables, starts_with
-from .wandb import FOLDERS, read_wandb
+from .wandb import read_wandb
 
 MAGIC = b"SQLite format 3\0"
 REQUIRED = ("learning_rate", "loss")
@@ -69,6 +69,9 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     frame, found = understood(_renamed(raw, source, reading), source)
     frame, spelled = one_spelling(frame)
     notes += spelled
+    frame = frame.drop(columns=[name for name in USUAL if name in frame and frame[name].isna().all()])
+    frame, unplaced = _placed(frame)
+    notes += unplaced
     found |= {**reading.columns, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
@@ -88,7 +91,21 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     if faults:
         more = f"\n{path}: and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
         raise ImportFault("\n".join(f"{path}: {fault}" for fault in faults[:MAX_FAULTS]) + more)
-    return Measurements(_table(frame, path), found, tuple(notes))
+    table = _table(frame, path)
+    if diverged := table.column("status").to_pylist().count("diverged"):
+        notes.append(f"{diverged} without a finite loss are taken for diverged")
+    return Measurements(table, found, tuple(notes))
+
+
+def _placed(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Of a tracker's runs those with a learning rate: others are of something else."""
+    if FOLDERS not in frame.attrs or "learning_rate" not in frame or frame["learning_rate"].isna().all():
+        return frame, []
+    there = frame["learning_rate"].notna()
+    if there.all():
+        return frame, []
+    told = f"{int((~there).sum())} runs without a learning rate left out"
+    return frame[there].reset_index(drop=True), [told]
 
 
 _NUMERIC = {field.name: field.type for field in ROWS if pa.types.is_integer(field.type)
@@ -116,7 +133,7 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
         from .database import read_database
 
         return read_database(path, reading.study, reading.include)
-    return read_table(path)
+    return by_state(read_table(path), reading.include, path)
 
 
 def _read_folder(path: Path, reading: Reading) -> pd.DataFrame:
@@ -125,7 +142,7 @@ def _read_folder(path: Path, reading: Reading) -> pd.DataFrame:
     if any(path.glob("**/files/config.yaml")):
         return read_wandb(path, reading.include)
     if any(path.glob("**/*.parquet")):
-        return read_tables(path)
+        return by_state(read_tables(path), reading.include, path)
     return read_mlflow(path, reading.include)
 
 

@@ -10,34 +10,42 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from .fault import ImportFault
-from .runs import FINISHED, frame_of
+from .runs import FINISHED, named_apart
 
 STATES = {1: "running", 2: "scheduled", 3: FINISHED, 4: "failed", 5: "killed"}
 DELETED = "deleted"
+INFINITE = 1.79e308
+"""How the database holds what is infinite: the largest number that it can."""
 
 
 def read_mlflow(path: Path, include: Collection[str]) -> pd.DataFrame:
     """One row per run: parameters and the last value of every metric."""
     try:
-        runs = [(_state(run), _row(run)) for run in _runs(path)]
+        runs = [(_state(run), {"run": run.name}, *_cells(run)) for run in _runs(path)]
     except (OSError, ValueError, IndexError, YAMLError) as error:
         raise ImportFault(f"{path}: is no MLflow file store ({str(error).splitlines()[0]})") from None
     if not runs:
         raise ImportFault(f"{path}: holds no MLflow runs; give the folder mlruns, or an experiment in it")
-    return frame_of(runs, include, path)
+    return named_apart(runs, ("params", "metrics"), include, path)
 
 
 def read_mlflow_database(database: sqlite3.Connection, path: Path, include: Collection[str]) -> pd.DataFrame:
     """The same of MLflow's tables."""
-    rows: defaultdict[str, dict[str, object]] = defaultdict(dict)
+    parameters: defaultdict[str, dict[str, object]] = defaultdict(dict)
+    metrics: defaultdict[str, dict[str, object]] = defaultdict(dict)
+    for run, name, value in database.execute("SELECT run_uuid, key, value FROM params"):
+        parameters[run][name] = value
     for run, name, value, is_nan in database.execute(
         "SELECT run_uuid, key, value, is_nan FROM latest_metrics"
     ):
-        rows[run][name] = None if is_nan else value
-    for run, name, value in database.execute("SELECT run_uuid, key, value FROM params"):
-        rows[run][name] = value
+        metrics[run][name] = None if is_nan or abs(value) >= INFINITE else value
     runs = [
-        (DELETED if DELETED in (stage, folder) else str(status).lower(), {"run": run, **rows[run]})
+        (
+            DELETED if DELETED in (stage, folder) else str(status).lower(),
+            {"run": run},
+            parameters[run],
+            metrics[run],
+        )
         for run, status, stage, folder in database.execute(
             "SELECT run_uuid, status, runs.lifecycle_stage, experiments.lifecycle_stage FROM runs "
             "LEFT JOIN experiments ON runs.experiment_id = experiments.experiment_id"
@@ -45,7 +53,7 @@ def read_mlflow_database(database: sqlite3.Connection, path: Path, include: Coll
     ]
     if not runs:
         raise ImportFault(f"{path}: holds no MLflow runs")
-    return frame_of(runs, include, path)
+    return named_apart(runs, ("params", "metrics"), include, path)
 
 
 def _runs(path: Path) -> Iterator[Path]:
@@ -63,14 +71,17 @@ def _state(run: Path) -> str:
     return STATES.get(status, str(status).lower())
 
 
-def _row(run: Path) -> dict[str, object]:
-    parameters = {name: file.read_text(encoding="utf-8") for name, file in _files(run / "params")}
-    # A line of a metric is: timestamp value step.
-    metrics = {
-        name: float(file.read_text(encoding="utf-8").split("\n")[-2].split()[1])
-        for name, file in _files(run / "metrics")
-    }
-    return {"run": run.name, **metrics, **parameters}
+def _cells(run: Path) -> tuple[dict[str, object], dict[str, object]]:
+    """Its parameters, and of each metric the value at the last step."""
+    parameters: dict[str, object] = {n: f.read_text(encoding="utf-8") for n, f in _files(run / "params")}
+    return parameters, {name: _last(file) for name, file in _files(run / "metrics")}
+
+
+def _last(file: Path) -> float:
+    """A line of a metric is: timestamp value step. A run that went on again may write earlier steps later."""
+    lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    steps = [(int(step[0]) if step else 0, int(when), float(value)) for when, value, *step in lines]
+    return max(steps, key=lambda one: one[:2])[2]
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

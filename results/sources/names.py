@@ -25,7 +25,7 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
     rates = {_plain(one) for one in ("learning_rate", *ALIASES["learning_rate"])}
     losses = {_plain(one) for one in ("loss", *ALIASES["loss"])}
     if not (rates | losses) & {_plain(name) for name in frame.columns}:
-        frame, found = _long(frame)
+        frame, found = _long(frame, source)
     for ours, theirs in ALIASES.items():
         if ours in frame.columns:
             continue
@@ -38,8 +38,8 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
             or _plain(name) in {f"{prefix}{_plain(one)}" for one in (ours, *theirs)}
         }
         if len(names) > 1:  # a tracker's folders tell: losses are measured, all else is configured
-            folder = "summary" if ours == "loss" else "config"
-            told = [name for name in names if str(name).startswith((f"{folder}.", f"{folder}/"))]
+            folders = ("summary.", "metrics.") if ours == "loss" else ("config.", "params.")
+            told = [name for name in names if str(name).startswith(folders)]
             names = told if len(told) == 1 else names
         if len(names) + len(powers) > 1:
             both = " and ".join(map(str, [*names, *powers]))
@@ -97,12 +97,17 @@ def _loss(value: object) -> object:
     return np.nan if text in DIVERGED or NOT_BELOW.match(text) else value
 
 
-def _long(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """A table with a column for each learning rate, as a row for each training."""
     rates = {name: rate for name in frame.columns if (rate := _rate(name)) is not None}
     if len(rates) < 3:
         return frame, {}
     kept = [name for name in frame.columns if name not in rates]
+    if not kept:
+        raise ImportFault(
+            f"{source}: all its columns are named by numbers, so nothing says what differs between its rows; "
+            "is its header missing?"
+        )
     long = frame.melt(id_vars=kept, value_vars=list(rates), var_name="learning_rate", value_name="loss")
     long["learning_rate"] = long["learning_rate"].map(rates)
     long.attrs[LINES] = list(frame.attrs.get(LINES, ())) * len(rates)

@@ -16,6 +16,9 @@ SEPARATORS = (",", ";", "\t", "|")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 LINES = "lines"
 """The attribute of a frame that holds the line of each row in the file, for messages."""
+Lines = list[tuple[int, str]]
+"""Of a file, with their numbers."""
+NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(nan|inf)$", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"^-?\d+,\d+([eE][-+]?\d+)?$")
 
 
@@ -32,8 +35,13 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_tables(folder: Path) -> pd.DataFrame:
-    """All Parquet files of a folder as one table."""
-    return pd.concat([read_table(path) for path in sorted(folder.glob("**/*.parquet"))], ignore_index=True)
+    """All Parquet files of a folder as one table; folders called `width=64` are columns."""
+    return pd.concat([_part(path, folder) for path in sorted(folder.glob("**/*.parquet"))], ignore_index=True)
+
+
+def _part(path: Path, folder: Path) -> pd.DataFrame:
+    keys = dict(part.split("=", 1) for part in path.relative_to(folder).parts[:-1] if "=" in part)
+    return read_table(path).assign(**keys)
 
 
 def starts_with(path: Path, magic: bytes) -> bool:
@@ -51,6 +59,7 @@ def _plain(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         first = " and ".join(map(str, frame.columns[0]))
         raise ImportFault(f"{path}: columns have {frame.columns.nlevels} levels ({first}); join their names")
     frame = frame.reset_index() if any(frame.index.names) else frame
+    frame.columns = frame.columns.map(str)
     return frame.assign(**{name: _numpy(frame[name]) for name in frame.columns})
 
 
@@ -68,8 +77,10 @@ def _read_text(path: Path) -> pd.DataFrame:
     content = path.read_bytes()
     content = gzip.decompress(content) if content.startswith(GZIP) else content
     text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    numbered = [(number, line) for number, line in enumerate(text.splitlines(keepends=True), start=1)
-                if line.strip() and not line.startswith("#")]  # fmt: skip
+    whole = enumerate(text.splitlines(keepends=True), start=1)
+    every = [(number, line) for number, line in whole if line.strip()]
+    numbered = [(number, line) for number, line in every if not line.startswith("#")]
+    numbered = _commented_header(every, numbered) + numbered
     if not numbered:
         raise ValueError("no columns to parse from file")
     separator = max(SEPARATORS, key=lambda one: numbered[0][1].count(one))
@@ -98,7 +109,21 @@ def _read_text(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _split(numbered: list[tuple[int, str]], separator: str) -> tuple[list[list[str]], list[int]]:
+def _commented_header(every: Lines, rest: Lines) -> Lines:
+    """The header behind a #, as NumPy writes it: before numbers alone, as many names as they are."""
+    first = next((index for index, (_, line) in enumerate(every) if not line.startswith("#")), 0)
+    if not first or not rest:
+        return []
+    number, line = every[first - 1]
+    header = line.lstrip("# ")
+    separator = max(SEPARATORS, key=lambda one: rest[0][1].count(one))
+    cells, names = rest[0][1].split(separator), header.split(separator)
+    numbers = all(NUMBER.match(cell.strip()) for cell in cells)
+    named = len(names) == len(cells) and not any(NUMBER.match(name.strip()) for name in names)
+    return [(number, header)] if numbers and named else []
+
+
+def _split(numbered: Lines, separator: str) -> tuple[list[list[str]], list[int]]:
     """Rows of cells and the line where each begins: a quoted cell may hold line ends."""
     reader = csv.reader((line for _, line in numbered), delimiter=separator, strict=True)
     rows, lines, before = [], [], 0

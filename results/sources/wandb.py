@@ -6,19 +6,16 @@ perhaps `name`, `id` and `state`. A folder holds `run-*/files/config.yaml` and `
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from .fault import ImportFault
-from .runs import FINISHED, frame_of
+from .runs import FINISHED, named_apart
 
-FOLDERS = "folders"
-"""The attribute of a frame that tells the column of a name with its folder."""
 NOT_FINITE = {"NaN": None, "Infinity": None, "-Infinity": None}
 """How Weights & Biases writes what JSON cannot hold."""
 
@@ -26,48 +23,25 @@ NOT_FINITE = {"NaN": None, "Infinity": None, "-Infinity": None}
 def read_wandb(path: Path, include: Collection[str]) -> pd.DataFrame:
     """One row per run: its configuration and summary, nested names joined by dots.
 
-    A name that both have is told apart by its folder, `config.loss` and `summary.loss`; every other name may
-    be given with its folder, too. A run whose state is not told has finished.
+    A run whose state is not told has finished.
     """
     try:
         found = list(_folder_runs(path)) if path.is_dir() else _file_runs(path)
-        runs = [_Run.of(run) for run in found if isinstance(run, Mapping)]
+        runs = [_run(run) for run in found if isinstance(run, Mapping)]
     except (OSError, ValueError, YAMLError, RecursionError) as error:
         raise ImportFault(f"{path}: is no Weights & Biases export ({str(error).splitlines()[0]})") from None
     if not runs:
         raise ImportFault(
             f"{path}: holds no Weights & Biases runs; export them as JSON with config and summary"
         )
-    config, summary = {name for run in runs for name in run.config}, {n for run in runs for n in run.summary}
-    both = config & summary
-    frame = frame_of(((run.state, run.row(both)) for run in runs), include, path)
-    frame.attrs[FOLDERS] = {
-        f"{folder}.{name}": name
-        for folder, names in (("config", config), ("summary", summary))
-        for name in names - both
-    }
-    return frame
+    return named_apart(runs, ("config", "summary"), include, path)
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    state: str
-    named: Mapping[str, Any]
-    config: Mapping[str, Any]
-    summary: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, run: Mapping[str, Any]) -> Self:
-        named = {name: run[name] for name in ("name", "id") if name in run}
-        config, summary = (dict(_flat(_mapping(run, folder))) for folder in ("config", "summary"))
-        return cls(str(run.get("state") or FINISHED), named, config, summary)
-
-    def row(self, both: Collection[str]) -> dict[str, Any]:
-        """Cells by name, those of names that stand in both folders by folder and name."""
-        cells = {**self.named}
-        for folder, values in (("summary", self.summary), ("config", self.config)):
-            cells |= {f"{folder}.{name}" if name in both else name: value for name, value in values.items()}
-        return cells
+def _run(run: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
+    """Its state, its names, its configuration and its summary."""
+    named = {name: run[name] for name in ("name", "id") if name in run}
+    config, summary = (dict(_flat(_mapping(run, folder))) for folder in ("config", "summary"))
+    return str(run.get("state") or FINISHED), named, config, summary
 
 
 def _file_runs(path: Path) -> list[Any]:

@@ -92,7 +92,8 @@ def _held_out(column: str, index: int, optima: Optima) -> HeldOut | None:
     missed, missed_R = zip(*(_missed(fitted, one, place_C) for one, place_C in _cells(out)), strict=True)
     error = float(np.mean(missed))
     interval = percentiles(np.mean(missed_R, axis=0), error)
-    return HeldOut(column, 2.0**largest, len(missed), Estimate(error, interval))
+    value = float(f"{2.0**largest:.12g}")  # as it was before its logarithm
+    return HeldOut(column, value, len(missed), Estimate(error, interval))
 
 
 def _cells(optima: Optima) -> list[tuple[Known, Floats]]:

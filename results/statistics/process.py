@@ -3,15 +3,16 @@
 A height h above a scale's lowest loss is warped to b log(1 + h / b). That moves no minimum, leaves the bottom
 as it is, and makes walls and cliffs as gentle as the valley between them, so that one smoothness serves all
 of a curve (warped Gaussian processes: Snelson, Rasmussen and Ghahramani 2003). The warped curve is a Gaussian
-process (Matérn) of unknown level with white noise. How smooth the curves are, how deep, how sharply they are
-bent and how noisy a run is, is common to the scales of a family; none of it is fixed, all of it is integrated
-over on a grid, by the evidence of the curves and by how the seeds scatter.
+process (Matérn) about a trend of unknown coefficients, a level or a quadratic surface, with white noise. How
+smooth the curves are, how deep, how sharply they are bent and how noisy a run is, is common to the scales of
+a family; none of it is fixed, all of it is integrated over on a grid, by the evidence of the curves and by
+how the seeds scatter.
 
 Heights are told in each scale's own unit, the median height near its lowest point. So nothing here has a
 unit: losses that are multiplied by a number or shifted by one have the same optima.
 
-P points of one scale, D hyperparameters, R draws, F places looked at, M single runs; on the grid L kernels,
-B bends, A amplitudes, N noises, and C two conventions of the noise
+P points of one scale, D hyperparameters, T terms of the trend, R draws, F places looked at, M single runs; on
+the grid L kernels, B bends, A amplitudes, N noises, and C two conventions of the noise
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ USUAL_AMPLITUDE, AMPLITUDE_FACTOR = 5.0, 1.5
 USUAL_NOISE, NOISE_FACTOR = 0.08, 2.0
 """What is likely before the data speak: the middle, and the standard deviation of its logarithm."""
 
+SURFACE_POINTS = 12
+"""A surface of fewer points has a level alone: a quadratic one has six terms."""
 NEAR_OCTAVES = 2.5
 """Points this near to the lowest tell the unit of a scale."""
 DRAWS = 1000
@@ -104,6 +107,7 @@ class Process:
         noise_R = (NOISES[chosen.noise] * (self._common / held.unit) ** (1 - same_R))[:, None]
         error_RP *= noise_R / held.root_P
         all_QD = np.concatenate([held.losses.x_PD, place_FD])
+        trend_FT = _trend(place_FD, held.losses)
         warped_RF = np.empty((DRAWS, places))
         for one in np.unique(chosen.kernel):
             mine = np.flatnonzero(chosen.kernel == one)
@@ -112,16 +116,17 @@ class Process:
             root = np.linalg.cholesky(kernel + 1e-8 * np.eye(len(kernel)))
             before_R = amplitude_R[mine] * (normal_R[mine] @ root.T)
             precision_RP = 1 / (amplitude_R[mine] ** 2 * values_P + noise_R[mine] ** 2)
-            level_P = held.level_LP[one]
+            terms_PT = held.terms_LPT[one]
+            spread_RTT = np.einsum("pt,rp,pu->rtu", terms_PT, precision_RP, terms_PT)
             for sign, rows in ((1, mine), (-1, mine + DRAWS // 2)):
                 missed_RP = held.warped_BP[chosen.bend[mine]]
                 missed_RP = missed_RP - sign * (before_R[:, :count] + error_RP[mine])
                 turned_RP = (missed_RP * held.root_P) @ vectors_PP
-                level_R = (turned_RP * level_P * precision_RP).sum(axis=1)
-                level_R /= (level_P**2 * precision_RP).sum(axis=1)
-                pull_RP = ((turned_RP - level_R[:, None] * level_P) * precision_RP) @ vectors_PP.T
+                told_RT = (turned_RP * precision_RP) @ terms_PT
+                trend_RT = np.linalg.solve(spread_RTT, told_RT[:, :, None])[:, :, 0]
+                pull_RP = ((turned_RP - trend_RT @ terms_PT.T) * precision_RP) @ vectors_PP.T
                 moved_RF = amplitude_R[mine] ** 2 * ((pull_RP * held.root_P) @ kernel[:count, count:])
-                warped_RF[rows] = sign * before_R[:, count:] + level_R[:, None] + moved_RF
+                warped_RF[rows] = sign * before_R[:, count:] + trend_RT @ trend_FT.T + moved_RF
         bends_R = np.tile(BENDS[chosen.bend], 2)[:, None]
         height_RF = bends_R * np.expm1(np.minimum(warped_RF / bends_R, STEEPEST))
         return Drawn(held.unit * height_RF, float(np.mean(noise_R)) * held.unit)
@@ -145,7 +150,7 @@ def _unit(losses: Losses) -> float:
 @dataclass(frozen=True, slots=True)
 class _Held:
     """One scale on the grid: warped heights `warped_BP`; `root_P` of the runs; the kernel's eigenvalues
-    `values_LP` and -vectors `vectors_LPP` between points weighted by it; curve and level in that basis."""
+    `values_LP` and -vectors `vectors_LPP` between points weighted by it; curve and trend in that basis."""
 
     losses: Losses
     unit: float
@@ -154,7 +159,7 @@ class _Held:
     values_LP: Floats
     vectors_LPP: Floats
     curve_LBP: Floats
-    level_LP: Floats
+    terms_LPT: Floats
     scatter: Scatter
 
 
@@ -172,9 +177,22 @@ def _held(losses: Losses, unit: float, lengths_KD: Floats, scatter: Scatter) -> 
         np.maximum(values_LP, 0.0),
         vectors_LPP,
         np.einsum("lpq,bp->lbq", vectors_LPP, warped_BP * root_P),
-        np.einsum("lpq,p->lq", vectors_LPP, root_P),
+        np.einsum("lpq,pt->lqt", vectors_LPP, _trend(losses.x_PD, losses) * root_P[:, None]),
         scatter,
     )
+
+
+def _trend(place_QD: Floats, losses: Losses) -> Floats:
+    """Its terms [Q, T]: a level, and for a surface of points enough all up to squares, in the points' spans.
+
+    Along a valley that is oblique to both hyperparameters a level alone pulls the optimum to the grid.
+    """
+    count, dimensions = losses.x_PD.shape
+    if dimensions == 1 or count < SURFACE_POINTS:
+        return np.ones((len(place_QD), 1))
+    scaled_QD = (place_QD - losses.x_PD.mean(axis=0)) / np.ptp(losses.x_PD, axis=0)
+    first, second = scaled_QD.T
+    return np.stack([np.ones(len(place_QD)), first, second, first**2, first * second, second**2], axis=1)
 
 
 def _kernel(place_QD: Floats, lengths_KD: Floats, one: int) -> Floats:
@@ -195,19 +213,22 @@ def _kernel(place_QD: Floats, lengths_KD: Floats, one: int) -> Floats:
 
 
 def _evidence(held: _Held, common: float) -> Floats:
-    """Log evidence [C, L, B, A, N] of one scale's points and scatter, its level being unknown."""
+    """Log evidence [C, L, B, A, N] of one scale's points and scatter, its trend being unknown."""
     noise_CN = NOISES * (common / held.unit) ** (1 - SAME_NOISE[:, None])
     curve_LAP = AMPLITUDES[:, None] ** 2 * held.values_LP[:, None, :]
     variance = curve_LAP[:, :, None, :] + noise_CN[:, None, None, :, None] ** 2  # [C, L, A, N, P]
     precision = 1 / variance
-    curve_LBP, level_LP = held.curve_LBP, held.level_LP
+    curve_LBP, terms_LPT = held.curve_LBP, held.terms_LPT
     squares = np.einsum("lbp,clanp->clban", curve_LBP**2, precision, optimize=True)
-    across = np.einsum("lbp,clanp->clban", curve_LBP * level_LP[:, None], precision, optimize=True)
-    levels = np.einsum("lp,clanp->clan", level_LP**2, precision, optimize=True)
-    size = np.log(variance).sum(axis=-1) + np.log(levels)
+    crossed_LBPT = curve_LBP[..., None] * terms_LPT[:, None]
+    across = np.einsum("lbpt,clanp->clantb", crossed_LBPT, precision, optimize=True)
+    paired_LPTU = terms_LPT[..., None] * terms_LPT[:, :, None]
+    spread = np.einsum("lptu,clanp->clantu", paired_LPTU, precision, optimize=True)
+    explained = (across * np.linalg.solve(spread, across)).sum(axis=-2)  # [C, L, A, N, B]
+    size = np.log(variance).sum(axis=-1) + np.linalg.slogdet(spread)[1]
     height_P = (held.losses.y_P - held.losses.y_P.min()) / held.unit
     stretch_B = np.log1p(height_P / BENDS[:, None]).sum(axis=1)
-    told = -0.5 * (squares - across**2 / levels[:, :, None] + size[:, :, None])
+    told = -0.5 * (squares - np.moveaxis(explained, -1, 2) + size[:, :, None])
     found: Floats = told - stretch_B[:, None, None] + _scattered(held.scatter, noise_CN)[:, None, :, None, :]
     return found
 

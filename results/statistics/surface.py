@@ -22,8 +22,9 @@ PLACES = 25
 """Along either hyperparameter."""
 MIN_POINTS = 6
 """As many as a quadratic surface has coefficients."""
-HIGHEST_UNITS = 12.0
-"""A surface has points enough near its lowest; what is higher, in units of its own valley, is left out."""
+HIGHEST_UNITS = 2.0
+"""What is higher, in units of its own valley, is left out: there are points enough below, and what is far up
+walls that differ draws the optimum along."""
 
 
 @dataclass(frozen=True, slots=True)
