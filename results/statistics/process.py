@@ -37,6 +37,8 @@ USUAL_NOISE, NOISE_FACTOR = 0.08, 2.0
 
 SURFACE_POINTS = 12
 """A surface of fewer points has a level alone: a quadratic one has six terms."""
+WORST_CONDITION = 1e3
+"""Nor has one whose points do not tell the six apart: two values of a hyperparameter know no curvature."""
 NEAR_OCTAVES = 2.5
 """Points this near to the lowest tell the unit of a scale."""
 DRAWS = 1000
@@ -188,11 +190,18 @@ def _trend(place_QD: Floats, losses: Losses) -> Floats:
     Along a valley that is oblique to both hyperparameters a level alone pulls the optimum to the grid.
     """
     count, dimensions = losses.x_PD.shape
+    level = np.ones((len(place_QD), 1))
     if dimensions == 1 or count < SURFACE_POINTS:
-        return np.ones((len(place_QD), 1))
-    scaled_QD = (place_QD - losses.x_PD.mean(axis=0)) / np.ptp(losses.x_PD, axis=0)
-    first, second = scaled_QD.T
-    return np.stack([np.ones(len(place_QD)), first, second, first**2, first * second, second**2], axis=1)
+        return level
+    middle_D, span_D = losses.x_PD.mean(axis=0), np.ptp(losses.x_PD, axis=0)
+    if np.linalg.cond(_quadratic((losses.x_PD - middle_D) / span_D)) > WORST_CONDITION:
+        return level
+    return _quadratic((place_QD - middle_D) / span_D)
+
+
+def _quadratic(place_QD: Floats) -> Floats:
+    first, second = place_QD.T
+    return np.stack([np.ones(len(first)), first, second, first**2, first * second, second**2], axis=1)
 
 
 def _kernel(place_QD: Floats, lengths_KD: Floats, one: int) -> Floats:
