@@ -8,7 +8,6 @@ NOTHING_TO_REPORT = 4
 OWNED = 5
 PREFLIGHT = 6
 INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 
 class Fault(Exception):

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from ...models.recipe.fault import BROKEN_PIPE, USAGE, Fault
+from ...models.recipe.fault import USAGE, Fault
 from . import checking, exchange, files, laws, probing, reporting, running, upkeep, watching
 
 app = typer.Typer(
@@ -89,9 +89,6 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app()
-    except BrokenPipeError:  # whoever read the output has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
     except OSError as error:
         if error.filename is None:
             raise

@@ -1,6 +1,5 @@
 """`import`, `trials` and `export`: losses from elsewhere, and what goes to the large run."""
 
-import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,15 @@ from typing import Annotated
 import typer
 
 from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
-from .options import AxisOption, DirectoriesArgument, HoldOption, HyperparameterOption, PoolOption, pairs
+from .options import (
+    AxisOption,
+    DirectoriesArgument,
+    HoldOption,
+    HyperparameterOption,
+    PoolOption,
+    check_target,
+    pairs,
+)
 
 
 class ExportFormat(StrEnum):
@@ -120,8 +127,7 @@ def export(
     if target is not None and (given or format_ not in (ExportFormat.yaml, ExportFormat.json)):
         out_of_place = ", ".join(given or ["-f"])
         raise Fault(f"--target: hands over a value alone, as yaml or json; leave out {out_of_place}")
-    if target is not None and not 0 < target < math.inf:
-        raise Fault(f"--target {target:g}: give a positive number, the scale of the large run")
+    check_target(target)
     evidence = gather(directories, view=View.along(axis, hyperparameter, pairs("--hold", hold), pool or ()))
     for problem in evidence.problems:
         warn(problem)

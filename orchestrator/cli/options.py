@@ -1,5 +1,6 @@
 """Arguments and options that several commands take."""
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +53,12 @@ def pairs(option: str, words: list[str] | None, kind: str = "COLUMN") -> dict[st
     if twice := [name for name in names if names.count(name) > 1]:
         raise Fault(f"{option} {twice[0]}: is given twice")
     return {name: value for name, _, value in parts}
+
+
+def check_target(target: float | None) -> None:
+    """Raises Fault for a scale that no model has."""
+    if target is not None and not 0 < target < math.inf:
+        raise Fault(f"--target {target:g}: give a positive number, the scale of the large run")
 
 
 class DeviceChoice(StrEnum):

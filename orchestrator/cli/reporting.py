@@ -1,7 +1,6 @@
 """`report` and `compare`: what the losses say."""
 
 import json
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
+from ...models.recipe.fault import NOTHING_TO_REPORT
 from .options import (
     AxisOption,
     DirectoriesArgument,
@@ -18,6 +17,7 @@ from .options import (
     HyperparameterOption,
     PoolOption,
     ReportFormat,
+    check_target,
     pairs,
 )
 
@@ -65,8 +65,7 @@ def report(
     from ..evidence.gather import asked, gather
     from ..run.progress import warn
 
-    if target is not None and not 0 < target < math.inf:
-        raise Fault(f"--target {target:g}: give a positive number, the scale of the large run")
+    check_target(target)
     view = View.along(axis, hyperparameter, pairs("--hold", hold), pool or ())
     evidence = gather(directories, asked(directories, tolerance, tolerance_doublings), view)
     for problem in evidence.problems:

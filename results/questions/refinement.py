@@ -18,7 +18,6 @@ import pandas as pd
 from ..statistics.curve import Floats
 from ..statistics.drift import Drift, ScaleOptimum
 from ..statistics.information import expected_gain
-from ..statistics.interval import percentiles
 from ..statistics.optimum import Fit
 from ..statistics.verdict import MIN_SCALES
 from .comparison import Comparison, grouped
@@ -81,8 +80,7 @@ def _beginning(comparison: Comparison) -> Iterator[Wanted]:
 def _predicted(drift: Drift, scale: float) -> tuple[float, float] | None:
     """log2 of where the optimum of a further scale is looked for; None where none is known."""
     if drift.line is not None:
-        value, drawn_R = drift.line.at(scale)
-        low, high = percentiles(drawn_R, value)
+        value, low, high = drift.line.band(scale)
     else:
         known = [optimum for optimum in drift.optima if optimum.log2_optimum is not None]
         if not known:
@@ -187,6 +185,5 @@ def _line_reach(drift: Drift, scale: float) -> float:
     """How far to either side the line through the optima leaves this scale's own."""
     if drift.line is None or sum(fit.usable for fit in drift.fitted.fits) < MIN_SCALES:
         return math.inf
-    value, drawn_R = drift.line.at(scale)
-    low, high = percentiles(drawn_R, value)
+    value, low, high = drift.line.band(scale)
     return max(high - value, value - low)

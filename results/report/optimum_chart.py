@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from ..questions.comparison import Comparison
-from ..statistics.interval import percentiles
 from ..statistics.prediction import predict
 from . import words
 from .drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis
@@ -151,8 +150,7 @@ def _band_rows(comparison: Comparison, target: float | None) -> list[dict[str, A
     scales = [optimum.scale for optimum in drift.optima]
     rows = []
     for scale in np.geomspace(scales[0], max(scales[-1], target or 0.0), PLACES):
-        value, drawn_R = drift.line.at(float(scale))
-        low, high = percentiles(drawn_R, value)
+        value, low, high = drift.line.band(float(scale))
         ends = {"line": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
         rows.append({**_names(comparison), "place": float(np.log2(scale)), **ends})
     return rows

@@ -27,8 +27,7 @@ MAX_CARDS = 12
 
 def write_report(content: Content, folder: Path) -> list[Path]:
     """Writes report.html, report.md and the pictures; returns the paths, the page first."""
-    own = {**charts(content.comparisons, content.target), **option_charts(content.options)}
-    checks = check_figures(content.checks)
+    own, checks = _pictures(content)
     written = write_page(folder, "report.html", render_page(content, own, checks), {**own, **checks})
     (folder / "report.md").write_text(markdown(content), encoding="utf-8")
     return [*written, folder / "report.md"]
@@ -36,8 +35,13 @@ def write_report(content: Content, folder: Path) -> list[Path]:
 
 def page_of(content: Content) -> str:
     """The page alone."""
-    pictures = {**charts(content.comparisons, content.target), **option_charts(content.options)}
-    return render_page(content, pictures, check_figures(content.checks))
+    return render_page(content, *_pictures(content))
+
+
+def _pictures(content: Content) -> tuple[Pictures, Pictures]:
+    """Its own, and those of the coordinate checks."""
+    own = {**charts(content.comparisons, content.target), **option_charts(content.options)}
+    return own, check_figures(content.checks)
 
 
 def render_page(content: Content, own: Pictures, checks: Pictures) -> str:

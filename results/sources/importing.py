@@ -104,8 +104,9 @@ def _placed(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     there = frame["learning_rate"].notna()
     if there.all():
         return frame, []
-    told = f"{int((~there).sum())} runs without a learning rate left out"
-    return frame[there].reset_index(drop=True), [told]
+    return frame[there].reset_index(drop=True), [
+        f"{int((~there).sum())} runs without a learning rate left out"
+    ]
 
 
 _NUMERIC = {field.name: field.type for field in ROWS if pa.types.is_integer(field.type)

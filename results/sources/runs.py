@@ -23,23 +23,26 @@ def frame_of(
 
     Raises ImportFault where none is left, or a state that is asked for is no run's.
     """
-    rows, left_out = [], Counter[str]()
-    for state, row in runs:
-        if state == FINISHED or state in include:
-            rows.append(row)
-        else:
-            left_out[state] += 1
-        if state in include:
-            left_out[state] += 0
-    if unknown := sorted({*include} - {*left_out}):
-        there = f"there are {', '.join(sorted(left_out))} runs" if left_out else "all runs have finished"
-        raise ImportFault(f"{source}: --include {unknown[0]}: no run is {unknown[0]}; {there}")
-    left_out += Counter()
-    if not rows and left_out:
-        raise ImportFault(f"{source}: no run has finished: {told(left_out)}")
-    frame = pd.DataFrame(rows)
-    frame.attrs[LEFT_OUT] = dict(left_out)
+    runs = list(runs)
+    taken, left_out = _taken([state for state, _ in runs], include, source)
+    frame = pd.DataFrame([row for (_, row), mine in zip(runs, taken, strict=True) if mine])
+    frame.attrs[LEFT_OUT] = left_out
     return frame
+
+
+def _taken(
+    states: Sequence[str], include: Collection[str], source: object
+) -> tuple[list[bool], dict[str, int]]:
+    """Which runs count, and the others by state. Raises ImportFault."""
+    taken = [state == FINISHED or state in include for state in states]
+    others = {*states} - {FINISHED}
+    if unknown := sorted({*include} - others):
+        there = f"there are {', '.join(sorted(others))} runs" if others else "all runs have finished"
+        raise ImportFault(f"{source}: --include {unknown[0]}: no run is {unknown[0]}; {there}")
+    left_out = dict(Counter(state for state, mine in zip(states, taken, strict=True) if not mine))
+    if left_out and not any(taken):
+        raise ImportFault(f"{source}: no run has finished: {told(left_out)}")
+    return taken, left_out
 
 
 def named_apart(
@@ -85,14 +88,10 @@ def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> p
         if include:
             raise ImportFault(f"{source}: --include {next(iter(include))}: the table has no states of runs")
         return frame
-    state = frame[column].astype(str).str.lower()
-    taken = state.isin({FINISHED, "diverged", *include})
+    state = frame[column].astype(str).str.lower().replace("diverged", FINISHED)  # divergence is a result
+    taken, left_out = _taken(state.tolist(), include, source)
     kept = frame[taken].drop(columns=column).reset_index(drop=True)
-    kept.attrs.update(frame.attrs)
-    lines = frame.attrs.get(LINES)
-    if lines is not None:
+    kept.attrs.update({**frame.attrs, LEFT_OUT: left_out})
+    if (lines := frame.attrs.get(LINES)) is not None:
         kept.attrs[LINES] = [line for line, mine in zip(lines, taken, strict=True) if mine]
-    kept.attrs[LEFT_OUT] = dict(Counter(state[~taken]))
-    if kept.empty:
-        raise ImportFault(f"{source}: no run has finished: {told(kept.attrs[LEFT_OUT])}")
     return kept

@@ -27,6 +27,11 @@ class Slope:
         """log2 of the optimum that the line gives at a scale, and draws of it with a scale's own scatter."""
         return self.line.at(np.log2([scale]))
 
+    def band(self, scale: float) -> tuple[float, float, float]:
+        """That log2, and between which ends 95 % of a scale's optima are expected."""
+        value, drawn_R = self.at(scale)
+        return value, *percentiles(drawn_R, value)
+
 
 def slope_of(fits: Sequence[Fit]) -> Slope | None:
     """The line through the optima of one family, ascending in scale; None with fewer than two."""
