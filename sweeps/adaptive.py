@@ -1,4 +1,4 @@
-"""`search:` and `refine:` of a sweep file: trials that are decided from the results of earlier ones."""
+"""`search:`, `refine:` and `prune:` of a sweep file: trials that are decided from the results of others."""
 
 import math
 from typing import Literal
@@ -68,3 +68,11 @@ class RefineSpec(Section):
     target: float = Field(default=0.5, gt=0)
     finest: float = Field(default=0.25, gt=0)
     rounds: int = Field(default=12, ge=1, le=50)
+
+
+class PruneSpec(Section):
+    """Trials are stopped whose training loss, from the share `after` of their steps on, has fallen by less
+    than the share `progress` of what the best of their curve has (`models.training.pruning`)."""
+
+    after: float = Field(default=0.3, gt=0, lt=1)
+    progress: float = Field(default=0.8, gt=0, lt=1)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, Self
 
 from ..models.data.batches import Source
 from ..models.training.outcome import Outcome, Progress
+from ..models.training.pruning import Pruning
 
 Point = Mapping[str, Any]
 """Coordinates by name: texts, numbers, truths or None."""
@@ -71,6 +72,7 @@ class Setup:
     """What a job is trained with. `data` finds the source of a digest; `report` is told after every step.
 
     The newest checkpoint in `checkpoints` is gone on from, and replaced every `checkpoint_seconds`.
+    `pruning` is by what rule trials are stopped early, if any.
     """
 
     data: Callable[[str], Source]
@@ -79,6 +81,7 @@ class Setup:
     checkpoints: Path
     checkpoint_seconds: float
     micro_batches: int
+    pruning: Pruning | None = None
 
 
 class Train(Protocol):

@@ -75,6 +75,7 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
         setup.report,
         Checkpoints(setup.checkpoints, setup.checkpoint_seconds),
         setup.micro_batches,
+        setup.pruning,
     )
     return outcomes, torch.cuda.get_device_name() if setup.device == "cuda" else "cpu"
 

@@ -10,7 +10,8 @@ from ..models.parametrization.registry import PARAMETRIZATIONS
 from ..models.recipe.aliases import ALIASES
 from ..models.recipe.field import Field as Declared
 from ..models.recipe.recipe import FIELDS
-from .adaptive import TUNED, RefineSpec, SearchSpec
+from ..models.training.pruning import Pruning
+from .adaptive import TUNED, PruneSpec, RefineSpec, SearchSpec
 from .data import DataSpec, data_problems
 from .problem import Problem, Where
 from .section import Section
@@ -54,12 +55,28 @@ class SweepSpec(Section):
     slurm: SlurmSpec = SlurmSpec()
     search: SearchSpec | None = None
     refine: RefineSpec | None = None
+    prune: PruneSpec | None = None
     tolerance: ToleranceSpec | None = None
+
+    @property
+    def pruning(self) -> Pruning | None:
+        """The rule by which trials are stopped: compared along what is searched, or along the first
+        hyperparameter that is swept and what advances with it."""
+        if self.prune is None:
+            return None
+        swept = [name for name in TUNED if len(self.axes.get(name, ())) > 1][:1]
+        together = [name for names in self.zip if {*names} & {*swept} for name in names if name in TUNED]
+        along = [*self.search.space] if self.search is not None else [*swept, *together]
+        return Pruning(tuple(dict.fromkeys(along)), **dict(self.prune))
 
 
 def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]:
     """The spec, or None and everything that is wrong with it."""
-    problems: list[Problem] = []
+    problems = [
+        Problem((name,), "is empty; write {} for its defaults, or take it out")
+        for name in ("refine", "prune", "tolerance")
+        if name in raw and raw[name] is None
+    ]
     resolved = dict(raw)
     for section in ("fixed", "axes"):
         if isinstance(raw.get(section), Mapping):
@@ -193,6 +210,8 @@ def _adaptive_problems(spec: SweepSpec) -> list[Problem]:
         problems.append(
             Problem(("refine",), "needs a coarse grid: a hyperparameter with at least 3 values under axes")
         )
+    if spec.pruning is not None and not spec.pruning.along:
+        problems.append(Problem(("prune",), "compares values of a hyperparameter; give several under axes"))
     if spec.refine is not None:
         problems += [
             Problem(("zip", index), f"{' and '.join(tuned)} advance together, which refine cannot")

@@ -12,6 +12,7 @@ import multipliers
 import mutations
 import operator_norms
 import orchestration
+import pruning
 import pytest
 import refinement
 import reporting
@@ -87,6 +88,20 @@ def test_refinement(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path:
         shutil.copy(ROOT / "benchmarks" / "refinement" / f"transformer-lion.{suffix}", tmp_path)
     monkeypatch.setattr(refinement, "FOLDER", tmp_path)
     assert "| transformer-lion |" in printed(refinement.main)
+
+
+def test_pruning(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On every sweep what is stopped is no neighbour of the lowest loss, moves no optimum by more than 0.05
+    octaves, and no verdict."""
+    shutil.copytree(pruning.FOLDER, tmp_path / "pruning")
+    monkeypatch.setattr(pruning, "FOLDER", tmp_path / "pruning")
+    lines = printed(pruning.main).splitlines()[2:]
+    assert len(lines) == len([*pruning.FOLDER.glob("*.parquet")])
+    for line in lines:
+        _, name, _, stopped, _, height, off, moved, whole, pruned, _ = map(str.strip, line.split("|"))
+        assert int(stopped) == 0 or (float(height.split()[0]) >= 0.3 and int(off) >= 2), name
+        assert float(moved.split()[0]) <= 0.05, name
+        assert whole == pruned, name
 
 
 def test_reporting(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,16 @@ def test_every_trial_is_in_one_job_and_parts_are_even(recipe: Build) -> None:
     assert all(len({recipe_of(t).shape for t in job.trials}) == 1 for job in jobs)
 
 
+def test_jobs_that_compare_their_trials_have_them_from_all_over_the_grid(recipe: Build) -> None:
+    jobs = plan_jobs(trials(recipe, widths=(8,), rates=16), CPU, spread=True)
+    assert [len(job.trials) for job in jobs] == [8] * 4
+    for job in jobs:
+        for parametrization in ("sp", "mup"):
+            recipes = [recipe_of(t) for t in job.trials if recipe_of(t).parametrization == parametrization]
+            assert len(recipes) == 4
+            assert max(r.learning_rate for r in recipes) == 2**12 * min(r.learning_rate for r in recipes)
+
+
 def test_longest_first(recipe: Build) -> None:
     seconds = [job.seconds for job in plan_jobs(trials(recipe), CPU)]
     assert seconds == sorted(seconds, reverse=True)

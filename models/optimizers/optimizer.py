@@ -9,8 +9,8 @@ shape, O fan_out and I fan_in.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +39,15 @@ class Hyperparameters:
     precondition_every: int
     matrix: tuple[int, int] | None = None
     lookup: bool = False
+
+    def only(self, index: "Tensor") -> Self:
+        """Those of the trials at these places."""
+        columns: dict[str, Any] = {
+            field.name: getattr(self, field.name)[index]
+            for field in fields(self)
+            if field.name.endswith("_K1")
+        }
+        return replace(self, **columns)
 
 
 class Init(Protocol):

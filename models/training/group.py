@@ -3,8 +3,10 @@
 K trials, B batch, T time, V outputs.
 """
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -48,6 +50,20 @@ class Group:
         self._forward = ARCHITECTURES[self.one.shape.architecture].forward()
         sites = [forward_multipliers(recipe) for recipe in recipes]
         self._sites = {site: factor_of([trial[site] for trial in sites], device) for site in sites[0]}
+
+    def only(self, places: Sequence[int]) -> Self:
+        """The same program for the trials at these places."""
+        index = torch.tensor(places, device=self.device)
+        fewer = copy.copy(self)
+        fewer.recipes = [self.recipes[place] for place in places]
+        fewer.seeds = [recipe.seed for recipe in fewer.recipes]
+        fewer.layout = self.layout.only(places)
+        fewer.clip_K, fewer.z_K, fewer._drop_K = self.clip_K[index], self.z_K[index], self._drop_K[index]
+        fewer._sites = {
+            site: factor[index] if isinstance(factor, Tensor) else factor
+            for site, factor in self._sites.items()
+        }
+        return fewer
 
     def logits(
         self,

@@ -8,8 +8,10 @@ views [K, *shape].
 K trials, P parameters of one buffer, laid end to end.
 """
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -62,6 +64,15 @@ class Block:
             weight_KP.mul_(1 - self.shrink_K1 * factor_K1)
         weight_KP.addcmul_(direction_KP, self.rate_K1 * factor_K1, value=-1)
 
+    def only(self, index: Tensor) -> Self:
+        """The block of the trials at these places."""
+        return replace(
+            self,
+            hyperparameters=self.hyperparameters.only(index),
+            rate_K1=self.rate_K1[index],
+            shrink_K1=None if self.shrink_K1 is None else self.shrink_K1[index],
+        )
+
 
 class Layout:
     """The buffers of a group, in an order that its recipes decide."""
@@ -85,6 +96,15 @@ class Layout:
     def first_values(self) -> list[Tensor]:
         """The buffers before the first step, as leaves [K, P]."""
         return [self._drawn(block.members).requires_grad_() for block in self.blocks]
+
+    def only(self, places: Sequence[int]) -> Self:
+        """The same buffers of the trials at these places."""
+        index = torch.tensor(places, device=self._device)
+        fewer = copy.copy(self)
+        fewer._recipes = [self._recipes[place] for place in places]
+        fewer._rules = [self._rules[place] for place in places]
+        fewer.blocks = [block.only(index) for block in self.blocks]
+        return fewer
 
     def _drawn(self, members: Sequence[Parameter]) -> Tensor:
         draws: dict[tuple[int, str], np.ndarray] = {}

@@ -4,6 +4,7 @@ K trials, B batch, T time, V outputs.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,6 +19,7 @@ from .checkpoint import Keeper, NoKeeper, State
 from .evaluate import evaluate
 from .group import Group
 from .outcome import Outcome, Progress, outcomes
+from .pruning import Pruning
 from .state import GroupState
 from .step import Placed, advance, scaled_gradients, unscaled
 
@@ -37,25 +39,37 @@ def train(
     report: Callable[[Progress], None] = lambda progress: None,
     keeper: Keeper | None = None,
     micro_batches: int = 1,
+    pruning: Pruning | None = None,
 ) -> list[Outcome]:
     """Trains the trials of one group and returns their outcomes in order.
 
     Raises ValueError for recipes that cannot be one group (`recipe.group`). With a `keeper` the training
     goes on from its last checkpoint. `micro_batches` parts of a batch follow each other where a whole
-    one does not fit; it changes losses by rounding only.
+    one does not fit; it changes losses by rounding only. `pruning` stops trials early; the group goes on
+    without them.
     """
-    return GroupTraining(recipes, batches, device, micro_batches).train(report, keeper or NoKeeper())
+    training = GroupTraining(recipes, batches, device, micro_batches, pruning)
+    return training.train(report, keeper or NoKeeper())
 
 
 class GroupTraining:
     """One group's training: `train` runs it to its end, `step` advances it by one."""
 
     def __init__(
-        self, recipes: Sequence[Recipe], batches: Batches, device: torch.device, micro_batches: int = 1
+        self,
+        recipes: Sequence[Recipe],
+        batches: Batches,
+        device: torch.device,
+        micro_batches: int = 1,
+        pruning: Pruning | None = None,
     ) -> None:
         self._group = Group(recipes, device, micro_batches)
         self._state = GroupState.first(self._group)
-        self._batches, self._one = batches, recipes[0]
+        self._recipes, self._batches, self._one = recipes, batches, recipes[0]
+        self._pruning, self._looks = pruning, pruning.looks(self._one.steps) if pruning else frozenset()
+        self._kept = list(range(len(recipes)))
+        self._pruned: dict[int, int] = {}
+        self._broken: dict[int, int] = {}
         self._records: list[tuple[int, Tensor, Tensor]] = []
         self._evals: dict[int, Tensor] = {}
 
@@ -83,7 +97,9 @@ class GroupTraining:
         for step in range(begin, steps):
             loss_K, norm_K = self.step(step)
             if step % stride == 0 or step == steps - 1:
-                self._records.append((step, loss_K, norm_K))
+                self._records.append((step, self._spread(loss_K), self._spread(norm_K)))
+            if step + 1 in self._looks:
+                self._prune(step + 1)
             every = self._one.eval_every
             if step == steps - 1 or (every and (step + 1) % every == 0):
                 self._evals[step + 1] = self._evaluate()
@@ -101,10 +117,13 @@ class GroupTraining:
             "group": self._state.held(),
             "records": [list(record) for record in self._records],
             "evals": self._evals,
+            "pruned": self._pruned,
+            "broken": self._broken,
         }
 
     def restore(self, state: State) -> int:
         """Puts back what `state` took; returns the step to go on with."""
+        self._leave(state.get("pruned", {}), state.get("broken", {}))  # older ones know nothing of it
         self._state.put_back(state["group"])
         self._records = [(step, loss_K, norm_K) for step, loss_K, norm_K in state["records"]]
         self._evals = dict(state["evals"])
@@ -127,16 +146,54 @@ class GroupTraining:
 
     def _evaluate(self) -> Tensor:
         held = self._placed(self._batches.validation(self._one.eval_sequences))
-        return evaluate(self._group, self.views(), held.inputs, held.labels_KBT)
+        return self._spread(evaluate(self._group, self.views(), held.inputs, held.labels_KBT))
+
+    def _prune(self, done: int) -> None:
+        """Stops the hopeless trials after so many steps; those that broke leave with them."""
+        assert self._pruning is not None
+        broken = {place: step for place, step in enumerate(self._broke()) if step >= 0}
+        losses_NK = torch.stack([loss_K for _, loss_K, _ in self._records]).double().cpu().numpy()
+        losses_NK[:, [*broken]] = math.nan
+        hopeless = self._pruning.hopeless(losses_NK, self._pruning.companions(self._recipes))
+        if hopeless:
+            told = "after step %d: %d of %d trials are far behind, and stopped"
+            LOGGER.info(told, done, len(hopeless), len(self._kept))
+        self._leave(dict.fromkeys(hopeless, done), broken)
+
+    def _leave(self, pruned: Mapping[int, int], broken: Mapping[int, int]) -> None:
+        """The group without these trials, which are stopped after, or broke at, the given steps."""
+        self._pruned, self._broken = {**self._pruned, **pruned}, {**self._broken, **broken}
+        places = [at for at, trial in enumerate(self._kept) if trial not in pruned and trial not in broken]
+        if places and len(places) < len(self._kept):  # where all broke, they stay as they are
+            self._group, self._state = self._group.only(places), self._state.only(places)
+            self._kept = [self._kept[at] for at in places]
+
+    def _spread(self, values_K: Tensor) -> Tensor:
+        """Values of the trials that are left, [..., K], as those of all, NaN for the others."""
+        if len(self._kept) == len(self._recipes):
+            return values_K
+        all_K = values_K.new_full((*values_K.shape[:-1], len(self._recipes)), math.nan)
+        all_K[..., self._kept] = values_K
+        return all_K
+
+    def _broke(self) -> list[int]:
+        """The step at which each trial broke, -1 where it did not."""
+        found = [self._broken.get(trial, -1) for trial in range(len(self._recipes))]
+        for trial, step in zip(self._kept, self._state.broke_K.tolist(), strict=True):
+            found[trial] = step
+        return found
 
     def _diverged_so_far(self) -> int:
         # Reading the device at every step would stall it: a GPU group's count comes with its outcomes.
-        return 0 if self._group.device.type == "cuda" else int((~self._state.alive_K).sum())
+        return (
+            0 if self._group.device.type == "cuda" else len(self._broken) + int((~self._state.alive_K).sum())
+        )
 
     def _outcomes(self, seconds: float) -> list[Outcome]:
         return outcomes(
-            self._group.recipes,
-            self._state.broke_K.tolist(),
+            self._recipes,
+            self._broke(),
+            self._pruned,
             {step: both_2K.tolist() for step, both_2K in self._evals.items()},
             [(step, loss_K.tolist(), norm_K.tolist()) for step, loss_K, norm_K in self._records],
             seconds,

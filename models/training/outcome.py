@@ -26,7 +26,8 @@ class Outcome:
 
     A trial has diverged when its loss or gradient was not finite (its weights are frozen from that
     step on), or when it ended above the loss of the untrained model. `accuracy` is that of the labelled
-    positions of the validation set at the end, None where labels are numbers.
+    positions of the validation set at the end, None where labels are numbers. A trial that was stopped early
+    (`pruning`) has no `loss` either: `pruned_step` says after how many steps.
     """
 
     diverged: bool
@@ -37,6 +38,7 @@ class Outcome:
     train_loss: float | None
     seconds: float
     curve: tuple[CurvePoint, ...]
+    pruned_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +56,54 @@ Records = Sequence[tuple[int, Sequence[float], Sequence[float]]]
 
 
 def outcomes(
-    recipes: Sequence[Recipe], broke: Sequence[int], evals: Evaluations, records: Records, seconds: float
+    recipes: Sequence[Recipe],
+    broke: Sequence[int],
+    pruned: Mapping[int, int],
+    evals: Evaluations,
+    records: Records,
+    seconds: float,
 ) -> list[Outcome]:
     """What became of each trial of a group. `broke` are the steps at which trials broke, -1 where they did
-    not; `seconds` are those of the group."""
+    not; `pruned` are the steps done by those that were stopped early; `seconds` are those of the group."""
+    steps = [pruned.get(index, recipe.steps) for index, recipe in enumerate(recipes)]
     return [
-        _outcome(recipe, index, broke[index], evals, records, seconds / len(recipes))
+        _outcome(
+            recipe,
+            index,
+            broke[index],
+            pruned.get(index),
+            evals,
+            records,
+            seconds * steps[index] / sum(steps),
+        )
         for index, recipe in enumerate(recipes)
     ]
 
 
 def _outcome(
-    recipe: Recipe, index: int, broke: int, evals: Evaluations, records: Records, seconds: float
+    recipe: Recipe,
+    index: int,
+    broke: int,
+    pruned: int | None,
+    evals: Evaluations,
+    records: Records,
+    seconds: float,
 ) -> Outcome:
     initial, final = evals[0][0][index], evals[recipe.steps][0][index]
     accurate = evals[recipe.steps][1][index]
-    diverged = broke >= 0 or not final <= initial
+    diverged = pruned is None and (broke >= 0 or not final <= initial)
+    ended = not diverged and pruned is None
+    end = broke if broke >= 0 else recipe.steps if pruned is None else pruned
     return Outcome(
         diverged=diverged,
-        diverged_step=(broke if broke >= 0 else recipe.steps) if diverged else None,
+        diverged_step=end if diverged else None,
         initial_loss=initial,
-        loss=None if diverged else final,
-        accuracy=None if diverged or math.isnan(accurate) else accurate,
-        train_loss=None if diverged else records[-1][1][index],
+        loss=final if ended else None,
+        accuracy=accurate if ended and not math.isnan(accurate) else None,
+        train_loss=records[-1][1][index] if ended else None,
         seconds=seconds,
-        curve=tuple(
-            _point(recipe, index, record, evals) for record in records if broke < 0 or record[0] < broke
-        ),
+        curve=tuple(_point(recipe, index, record, evals) for record in records if record[0] < end),
+        pruned_step=pruned,
     )
 
 

@@ -3,6 +3,7 @@
 K trials, P parameters of one buffer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -61,6 +62,22 @@ class GroupState:
         """What `held` took. Raises KeyError or ValueError for the state of another group."""
         for field in fields(self):
             _copy(getattr(self, field.name), held[field.name])
+
+    def only(self, places: Sequence[int]) -> Self:
+        """The state of the trials at these places of the group."""
+        index = torch.tensor(places, device=self.alive_K.device)
+        taken = {field.name: _taken(getattr(self, field.name), index) for field in fields(self)}
+        for buffer_KP in taken["buffers_KP"]:
+            buffer_KP.requires_grad_()
+        return type(self)(**taken)
+
+
+def _taken(tree: Tree, index: Tensor) -> Tree:
+    if isinstance(tree, dict):
+        return {name: _taken(part, index) for name, part in tree.items()}
+    if isinstance(tree, list):
+        return [_taken(part, index) for part in tree]
+    return tree.detach().index_select(0, index)
 
 
 def _detached(tree: Tree) -> Tree:

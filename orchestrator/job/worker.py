@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ...models.training.outcome import Outcome, Progress
+from ...models.training.pruning import Pruning
 from ...results.store.schema import rows_schema
 from ...results.store.store import diverged_trials, publish
 from ...sweeps.program import DeviceKind, Setup, Train
@@ -43,9 +44,16 @@ class Task:
     gpus: float
     checkpoint_seconds: float
     hang_seconds: float
+    pruning: Pruning | None = None
 
     def text(self) -> str:
         return json.dumps(asdict(self))
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        held = json.loads(text)
+        rule = held.get("pruning")
+        return cls(**{**held, "pruning": rule and Pruning(**{**rule, "along": tuple(rule["along"])})})
 
 
 def perform(
@@ -54,7 +62,7 @@ def perform(
     begun: Callable[[Attempt], None] = lambda attempt: None,
 ) -> End:
     """An attempt at the task in `text` (`Task.text`). What goes wrong in it is its end, not an exception."""
-    task = Task(**json.loads(text))
+    task = Task.of(text)
     directory = SweepDirectory(Path(task.directory))
     try:
         attempt = Attempt(directory, task.job, task.backend, task.gpus, environment())
@@ -95,6 +103,7 @@ def _published(
         checkpoints=directory.checkpoints(task.job),
         checkpoint_seconds=task.checkpoint_seconds,
         micro_batches=micro_batches,
+        pruning=task.pruning,
     )
     programs = [trial.program for trial in trials]
     schema = rows_schema([program.point() for program in programs])  # before anything is spent
@@ -128,18 +137,21 @@ def _training(kind: str) -> Train:
 
 def _row(trial: Trial, outcome: Outcome) -> dict[str, Any]:
     cost = trial.program.cost()
+    status = "diverged" if outcome.diverged else "finished" if outcome.pruned_step is None else "pruned"
+    done = 1.0 if outcome.pruned_step is None else outcome.pruned_step / trial.program.steps
     return {
         "trial_id": trial.id,
         **trial.program.point(),
-        "status": "diverged" if outcome.diverged else "finished",
+        "status": status,
         "diverged_step": outcome.diverged_step,
+        "pruned_step": outcome.pruned_step,
         "initial_loss": _finite(outcome.initial_loss),
         "loss": outcome.loss,
         "accuracy": outcome.accuracy,
         "train_loss": outcome.train_loss,
         "parameters": cost.parameters,
-        "tokens": cost.tokens,
-        "flops": cost.flops,
+        "tokens": round(done * cost.tokens),
+        "flops": done * cost.flops,
         "seconds": outcome.seconds,
     }
 

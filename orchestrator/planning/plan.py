@@ -37,9 +37,17 @@ class Job:
 
 
 def plan_jobs(
-    trials: Sequence[Trial], device: Device, at_once: int = 1, planned: Collection[str] = ()
+    trials: Sequence[Trial],
+    device: Device,
+    at_once: int = 1,
+    planned: Collection[str] = (),
+    spread: bool = False,
 ) -> list[Job]:
-    """Jobs for the trials that no earlier plan holds, longest first; `at_once` of them can run together."""
+    """Jobs for the trials that no earlier plan holds, longest first; `at_once` of them can run together.
+
+    `spread`: each job of a shape has trials from all over its grid, not those that follow each other, so that
+    what is compared within a job (`prune:`) is worth comparing.
+    """
     groups: dict[Hashable, list[Trial]] = {}
     for trial in trials:
         if trial.id not in planned:
@@ -51,7 +59,9 @@ def plan_jobs(
     jobs = [
         _job(part, device)
         for key, held in groups.items()
-        for part in _parts(held, _balanced(held, fitting[key], device, total / at_once))
+        for part in (_spread if spread else _parts)(
+            held, _balanced(held, fitting[key], device, total / at_once)
+        )
     ]
     return sorted(jobs, key=lambda job: -job.seconds)
 
@@ -111,6 +121,10 @@ def _job(trials: Sequence[Trial], device: Device) -> Job:
 def _job_id(trials: Sequence[Trial]) -> str:
     """Of the trials in their order, which a checkpoint relies on."""
     return hashlib.sha256(" ".join(trial.id for trial in trials).encode()).hexdigest()[:16]
+
+
+def _spread(members: Sequence[Trial], count: int) -> list[list[Trial]]:
+    return [list(members[first::count]) for first in range(count)]
 
 
 def _parts(members: Sequence[Trial], count: int) -> list[list[Trial]]:

@@ -13,7 +13,7 @@ from typing import Self
 from ruamel.yaml import YAML
 
 from ...models.data.corpus import materialise
-from ...results.store.store import finished_trials, quarantine
+from ...results.store.store import finished_trials, pruned_trials, published_jobs, quarantine
 from ...sweeps.load import Sweep, resolved
 from ...sweeps.trial import Trial
 from ..planning.plan import Device, Job, plan_jobs
@@ -42,14 +42,30 @@ class Work:
 
 
 def reconcile(
-    trials: Sequence[Trial], recorded: Sequence[Job], done: set[str], device: Device, at_once: int
+    trials: Sequence[Trial],
+    recorded: Sequence[Job],
+    done: set[str],
+    device: Device,
+    at_once: int,
+    stopped: Collection[str] = (),
+    published: Collection[str] = (),
+    spread: bool = False,
 ) -> Work:
-    """Pure: jobs as first planned, jobs for new trials, and which of them still have work."""
+    """Pure: jobs as first planned, jobs for new trials, and which of them still have work.
+
+    `stopped` trials were stopped early and are to be trained whole: the `published` jobs that stopped them do
+    not count. `spread` is told `plan_jobs`.
+    """
     wanted = {trial.id for trial in trials}
-    planned = {trial.id for job in recorded for trial in job.trials}
-    jobs = [*recorded, *plan_jobs(trials, device, at_once, planned)]
+    left = {
+        job.id: {trial.id for trial in job.trials if job.id not in published or trial.id not in stopped}
+        for job in recorded
+    }
+    jobs = [*recorded, *plan_jobs(trials, device, at_once, set().union(*left.values()), spread)]
     remaining = [
-        job for job in jobs if any(trial.id in wanted and trial.id not in done for trial in job.trials)
+        job
+        for job in jobs
+        if any(id_ in wanted - done for id_ in left.get(job.id, {trial.id for trial in job.trials}))
     ]
     remaining.sort(key=lambda job: -job.seconds)
     return Work(tuple(jobs), tuple(remaining), tuple(trials), len(wanted & done))
@@ -72,7 +88,12 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: in
         for job in directory.planned()
         if job not in whole and not directory.superseded(job)
     ]
-    work = reconcile(sweep.expansion.trials, recorded, done, device, at_once)
+    prunes = sweep.spec.prune is not None
+    stopped = set() if prunes else pruned_trials(directory.path)
+    published = published_jobs(directory.path) if stopped else ()
+    work = reconcile(
+        sweep.expansion.trials, recorded, done - stopped, device, at_once, stopped, published, prunes
+    )
     directory.write_plan(work.jobs, work.wanted, new=work.jobs[len(recorded) :])
     return work, notes
 

@@ -56,7 +56,7 @@ def run_sweep(
             journal.returned(sorted(gone))
         ours = {job: held for job, held in left.items() if job not in gone}
         stage = kind.open(
-            Opening(sweep, directory, journal, options, ours, partial(_task_of, directory, options))
+            Opening(sweep, directory, journal, options, ours, partial(_task_of, sweep, directory, options))
         )
         journal.run(backend=options.backend, pid=os.getpid())
         # A scheduler's jobs go on for the next driver, unless it was decided that they shall not.
@@ -92,7 +92,7 @@ def run_sweep(
                 _record_stopped(directory, journal, ended, why)
 
 
-def _task_of(directory: SweepDirectory, options: RunOptions, device: Device) -> TaskOf:
+def _task_of(sweep: Sweep, directory: SweepDirectory, options: RunOptions, device: Device) -> TaskOf:
     path = str(directory.path.resolve())
     gpus = 1 / options.jobs_per_gpu if device.kind == "cuda" else 0.0
 
@@ -105,6 +105,7 @@ def _task_of(directory: SweepDirectory, options: RunOptions, device: Device) -> 
             gpus=gpus,
             checkpoint_seconds=options.checkpoint_seconds,
             hang_seconds=options.hang_seconds,
+            pruning=sweep.spec.pruning,
         )
 
     return task_of

@@ -94,7 +94,12 @@ def sweep_status(directory: SweepDirectory) -> Status:
     held = holder(directory.path)
     driven = held is not None and _drives(directory, held)
     jobs = _sorted(directory, planned, history, driven)
-    ids = {job: [trial for trial in trials if trial in wanted] for job, trials in planned.items()}
+    # A trial that was stopped early and is wanted whole is in two jobs: the later one is to train it.
+    last = {trial: job for job, trials in planned.items() for trial in trials}
+    ids = {
+        job: [trial for trial in trials if trial in wanted and last[trial] == job]
+        for job, trials in planned.items()
+    }
     counts = Counts(
         wanted=len(wanted),
         finished=_trials(ids, jobs.finished),
@@ -102,7 +107,7 @@ def sweep_status(directory: SweepDirectory) -> Status:
         running=_trials(ids, [running.job for running in jobs.running]),
         waiting=_trials(ids, jobs.waiting),
         failed=_trials(ids, jobs.failed),
-        extra=sum(map(len, planned.values())) - sum(map(len, ids.values())),
+        extra=len(last) - sum(map(len, ids.values())),
     )
     failed = tuple(_failed(directory, history.given_up[job], ids[job]) for job in jobs.failed)
     return Status(

@@ -13,13 +13,13 @@ from ...models.recipe.recipe import FIELDS
 from ..statistics.curve import Curve, Floats, Truths, curve_of
 from ..statistics.drift import Drift, judge
 from ..statistics.tolerance import Tolerance
-from ..store.schema import BEFORE, POINT, UNKNOWN_BEFORE
+from ..store.schema import BEFORE, POINT, PRUNED, UNKNOWN_BEFORE
 
 SCALE_AXES = tuple(name for name, field in FIELDS.items() if field.setting.scale)
 HYPERPARAMETERS = tuple(name for name, field in FIELDS.items() if field.setting.tuned)
 NOT_COORDINATES = {
-    "trial_id", "job_id", "sweep", "seed", "status", "diverged_step", "initial_loss", "loss", "accuracy",
-    "train_loss", "parameters", "tokens", "flops", "seconds", "device", *Family._fields,
+    "trial_id", "job_id", "sweep", "seed", "status", "diverged_step", "pruned_step", "initial_loss", "loss",
+    "accuracy", "train_loss", "parameters", "tokens", "flops", "seconds", "device", *Family._fields,
 }  # fmt: skip
 INTEGERS = {column.name for column in POINT if pa.types.is_integer(column.type)}
 MIN_SWEPT = 3
@@ -184,7 +184,8 @@ def _waiting(group: Group) -> dict[float, tuple[float, ...]]:
 def _flops(group: Group) -> dict[float, float]:
     if "flops" not in group.members:
         return {}
-    means = group.members.groupby(group.axis)["flops"].mean().dropna()
+    whole = group.members[group.members["status"] != PRUNED]
+    means = whole.groupby(group.axis)["flops"].mean().dropna()
     return {float(scale): float(value) for scale, value in means.items()}
 
 
@@ -261,6 +262,7 @@ class Runs:
     seed: Floats
     loss: Floats
     finished: Truths
+    pruned: Truths
 
     @classmethod
     def of(cls, rows: pd.DataFrame, hyperparameter: str) -> Self:
@@ -270,6 +272,7 @@ class Runs:
             seed=rows["seed"].fillna(0).to_numpy(dtype=float) if seeded else np.zeros(len(rows)),
             loss=rows["loss"].to_numpy(dtype=float),
             finished=(rows["status"] == "finished").to_numpy(dtype=bool),
+            pruned=(rows["status"] == PRUNED).to_numpy(dtype=bool),
         )
 
     def curve(self, scale: float, chosen: Truths) -> Curve:
@@ -278,15 +281,17 @@ class Runs:
         x = _places(self.value[chosen])
         grid, column = np.unique(x, return_inverse=True)
         seeds, row = np.unique(self.seed[chosen], return_inverse=True)
-        loss, finished = self.loss[chosen], self.finished[chosen]
+        loss, finished, pruned = self.loss[chosen], self.finished[chosen], self.pruned[chosen]
         there = finished & np.isfinite(loss)
         shape = (len(seeds), len(grid))
-        total_SP, count_SP, diverged_SP = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        total_SP, count_SP, lost_SP, pruned_SP = (np.zeros(shape) for _ in range(4))
         np.add.at(total_SP, (row[there], column[there]), loss[there])
         np.add.at(count_SP, (row[there], column[there]), 1)  # a measurement may have been imported twice
-        np.add.at(diverged_SP, (row[~finished], column[~finished]), 1)
+        np.add.at(lost_SP, (row[~finished], column[~finished]), 1)
+        np.add.at(pruned_SP, (row[pruned], column[pruned]), 1)
         losses_SP = np.where(count_SP > 0, total_SP / np.maximum(count_SP, 1), np.nan)
-        return curve_of(scale, grid, seeds, losses_SP, (diverged_SP > 0) & (count_SP == 0))
+        lost, stopped = (lost_SP > pruned_SP) & (count_SP == 0), (pruned_SP > 0) & (count_SP == 0)
+        return curve_of(scale, grid, seeds, losses_SP, lost, stopped & ~lost)
 
 
 def _places(values: Floats) -> Floats:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..store.schema import PRUNED
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -17,6 +19,7 @@ class Facts:
     names: tuple[str, ...]
     trials: int
     diverged: int
+    pruned: int
     seeds: int
     tokens: int
     flops: float
@@ -38,6 +41,7 @@ def facts_of(
         names=tuple(names),
         trials=len(rows),
         diverged=int((rows["status"] == "diverged").sum()),
+        pruned=int((rows["status"] == PRUNED).sum()),
         seeds=int(rows["seed"].nunique()),
         tokens=int(rows["tokens"].sum()),
         flops=float(rows["flops"].sum()),

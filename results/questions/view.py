@@ -13,7 +13,7 @@ from ..store.schema import ROWS
 from .comparison import HYPERPARAMETERS
 
 MEASURED = {"trial_id", "job_id", "sweep", "source", "status", "loss", "accuracy", "train_loss", "seconds",
-            "initial_loss", "diverged_step", "device"}  # fmt: skip
+            "initial_loss", "diverged_step", "pruned_step", "device"}  # fmt: skip
 BUDGETS = {"tokens", "parameters", "flops"}
 """Follow from the rest for trials of our own; where others measured, they may be what tells trials apart."""
 NEARLY_ALL = 0.9

@@ -2,6 +2,7 @@
 
 import re
 
+from . import words
 from .content import Content
 from .tables import Table, notes, tables
 
@@ -29,7 +30,7 @@ def cite(content: Content) -> str:
     version = run.get("packages", {}).get("mutransfer", "")
     by = f"mutransfer {version}".strip()
     return (
-        f"Measured with {by}: {content.name}, {facts.trials:,} trials ({facts.diverged:,} diverged), "
+        f"Measured with {by}: {content.name}, {facts.trials:,} trials ({words.fates(facts)}), "
         f"{facts.seeds} seed{'' if facts.seeds == 1 else 's'}, {facts.tokens:,} tokens. "
         "Slopes in octaves per doubling, penalties in nats, intervals 95 %."
     )

@@ -106,7 +106,7 @@ def _checks(content: Content, pictures: Pictures) -> str:
 
 def _facts(facts: Facts) -> str:
     entries = [
-        ("trials", f"{facts.trials:,}, of which {facts.diverged:,} diverged"),
+        ("trials", f"{facts.trials:,}, of which {words.fates(facts)}"),
         ("seeds", f"{facts.seeds}"),
         ("tokens trained on", f"{facts.tokens:,}"),
         ("arithmetic", f"{facts.flops / 1e12:,.1f} TFLOPs"),

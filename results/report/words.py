@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from ...models.recipe.family import Family
 from ..questions.comparison import Comparison
+from ..questions.facts import Facts
 from ..questions.options import OptionShift
 from ..statistics.curve import Curve
 from ..statistics.drift import ScaleOptimum
@@ -110,11 +111,12 @@ def group(comparison: Comparison) -> str:
     return named or comparison.title
 
 
-BARS = "▁▂▃▄▅▆▇█"
+BARS, STOPPED = "▁▂▃▄▅▆▇█", "↑"
 
 
 def sparkline(curve: Curve) -> str:
-    """A loss curve in as many characters as it has points: low is good, × diverged, · left out.
+    """A loss curve in as many characters as it has points: low is good, × diverged, ↑ stopped early, · left
+    out.
 
     The bars span one nat above the scale's best loss: what lies higher is as bad as bad can be.
     """
@@ -123,7 +125,16 @@ def sparkline(curve: Curve) -> str:
         return "×" * len(curve.y)
     reach = min(1.0, max(float(finite.max() - finite.min()), 1e-6))
     heights = (curve.y - finite.min()) / reach * (len(BARS) - 1)
-    return "".join(_bar(float(height)) for height in heights)
+    marks = {float(x): STOPPED for x in curve.pruned}
+    return "".join(
+        marks.get(float(x)) or _bar(float(height)) for x, height in zip(curve.x, heights, strict=True)
+    )
+
+
+def fates(facts: Facts) -> str:
+    """How many trials have no loss, and why."""
+    stopped = f", {facts.pruned:,} stopped early" if facts.pruned else ""
+    return f"{facts.diverged:,} diverged{stopped}"
 
 
 def _bar(height: float) -> str:

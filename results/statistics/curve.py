@@ -22,11 +22,12 @@ SWEEPS, SETTLED = 50, 1e-12
 class Curve:
     """Loss against one hyperparameter at one scale, ascending in log2 of it.
 
-    `y` [P] are means over seeds: infinite where at least half of the seeds diverged or blew up, NaN where the
-    value spiked and is left out. `runs` [P] counts the losses behind each mean. `losses_SP` are the single
-    runs' and `scatter_SP` what remains of them after point and seed effects, NaN where there is no run;
-    `seeds` [S] name the rows, `failed` [P] counts the seeds that diverged, `blown` are log2 of the values
-    that blew up although their losses are finite (outliers.py).
+    `y` [P] are means over seeds: infinite where at least half of the seeds diverged, blew up or were stopped
+    early, NaN where the value spiked and is left out. `runs` [P] counts the losses behind each mean.
+    `losses_SP` are the single runs' and `scatter_SP` what remains of them after point and seed effects, NaN
+    where there is no run; `seeds` [S] name the rows, `failed` [P] counts the seeds that diverged. `blown` are
+    log2 of the values that blew up although their losses are finite (outliers.py), `pruned` of those where
+    trials were stopped early: of their losses no more is known than that they were far behind.
     """
 
     scale: float
@@ -40,6 +41,7 @@ class Curve:
     trials: int
     diverged: int
     blown: tuple[float, ...] = ()
+    pruned: tuple[float, ...] = ()
 
     @property
     def usable(self) -> Truths:
@@ -57,8 +59,16 @@ class Curve:
         return tuple(float(x) for x in self.x[np.isnan(self.y)])
 
 
-def curve_of(scale: float, x: Floats, seeds: Floats, losses_SP: Floats, diverged_SP: Truths) -> Curve:
-    """A curve from single runs: NaN where there is none or it diverged, which `diverged_SP` tells apart.
+def curve_of(
+    scale: float,
+    x: Floats,
+    seeds: Floats,
+    losses_SP: Floats,
+    diverged_SP: Truths,
+    pruned_SP: Truths | None = None,
+) -> Curve:
+    """A curve from single runs: NaN where there is none, or it diverged or was stopped early, which
+    `diverged_SP` and `pruned_SP` tell apart.
 
     Seeds are paired (same batches and start for every value), so what a seed shifts all its losses by
     moves no optimum and is taken out. A run far above the other seeds' at its value is left out.
@@ -68,8 +78,10 @@ def curve_of(scale: float, x: Floats, seeds: Floats, losses_SP: Floats, diverged
     runs = there.sum(axis=0).astype(float)
     point_P, seed_S = _effects(losses_SP, there)
     failed = diverged_SP.sum(axis=0)
+    stopped = np.zeros_like(failed) if pruned_SP is None else pruned_SP.sum(axis=0)
     y = np.where(runs > 0, point_P, np.inf)
-    y = np.where(failed >= np.maximum(runs + failed, 1) / 2, np.inf, y)
+    every = np.maximum(runs + failed + stopped, 1)
+    y = np.where(failed + stopped >= every / 2, np.inf, y)
     return Curve(
         scale=scale,
         x=x,
@@ -79,8 +91,9 @@ def curve_of(scale: float, x: Floats, seeds: Floats, losses_SP: Floats, diverged
         losses_SP=losses_SP,
         scatter_SP=losses_SP - point_P - seed_S[:, None],
         failed=failed.astype(float),
-        trials=int(there.sum() + diverged_SP.sum()),
-        diverged=int(diverged_SP.sum()),
+        trials=int(there.sum() + failed.sum() + stopped.sum()),
+        diverged=int(failed.sum()),
+        pruned=tuple(float(place) for place in x[np.isinf(y) & (stopped > 0) & (failed < every / 2)]),
     )
 
 

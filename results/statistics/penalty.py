@@ -91,7 +91,7 @@ class _Place:
 
 def _place(curve: Curve, value: float) -> _Place:
     """Next to divergence the loss is at least the finite neighbour's; beyond the grid, that of its end."""
-    kept = ~np.isnan(curve.y)
+    kept = ~np.isnan(curve.y) & ~np.isin(curve.x, curve.pruned)  # what was stopped early did not diverge
     x, finite = curve.x[kept], np.isfinite(curve.y[kept])
     if not finite.any():
         return _Place(value, True, True)

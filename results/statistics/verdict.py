@@ -104,6 +104,8 @@ def _told(fit: Fit) -> list[str]:
         reasons.append(f"scale {scale}: the loss spikes at {_values(curve.spiked)}; left out")
     if curve.blown:
         reasons.append(f"scale {scale}: blew up at {_values(curve.blown)}; taken for diverged")
+    if curve.pruned:
+        reasons.append(f"scale {scale}: stopped early at {_values(curve.pruned)}, being far behind")
     match fit.status:
         case "ok":
             pass

@@ -28,11 +28,14 @@ POINT = [pa.field(name, ARROW.get(field.kind, pa.string())) for name, field in F
 """Every field of a recipe; what they mean is said where they are declared."""
 POINT_NAMES = frozenset(FIELDS)
 
+PRUNED = "pruned"
+
 OUTCOME = [
-    pa.field("status", pa.string(), nullable=False),  # finished | diverged
+    pa.field("status", pa.string(), nullable=False),  # finished | diverged | pruned
     pa.field("diverged_step", pa.int64()),
+    pa.field("pruned_step", pa.int64()),  # steps done by a trial that was stopped early
     pa.field("initial_loss", pa.float64()),  # validation, untrained
-    pa.field("loss", pa.float64()),  # validation, after the last step; null when diverged
+    pa.field("loss", pa.float64()),  # validation, after the last step; null unless finished
     pa.field("accuracy", pa.float64()),  # validation, of labelled positions; null where labels are numbers
     pa.field("train_loss", pa.float64()),  # of the last batch
 ]

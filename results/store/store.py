@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...models.files.place import claim
-from .schema import CURVES, ROWS, SCHEMA_VERSION
+from .schema import CURVES, PRUNED, ROWS, SCHEMA_VERSION
 from .seal import BLANK, KEY, is_intact, seal
 
 COMPACT = "compact-"
@@ -63,7 +64,7 @@ def publish_table(directory: Path, name: str, table: pa.Table) -> bool:
 def read_rows(directory: Path) -> tuple[pa.Table, list[Broken]]:
     """All rows of a sweep and the files that could not be read."""
     tables, broken = _tables(directory / "results", ROWS)
-    return _concatenated(tables, ROWS), broken
+    return _trained_whole(_concatenated(tables, ROWS)), broken
 
 
 def read_curves(directory: Path) -> tuple[pa.Table, list[Broken]]:
@@ -76,6 +77,20 @@ def finished_trials(directory: Path) -> tuple[set[str], list[Broken]]:
     """Ids of the trials that have rows: what needs no further work."""
     tables, broken = _tables(directory / "results", ROWS)  # read whole: damage anywhere makes a file useless
     return {trial for table in tables for trial in table.column("trial_id").to_pylist()}, broken
+
+
+def pruned_trials(directory: Path) -> set[str]:
+    """Ids of the trials that were stopped early, and not trained whole since."""
+    table, _ = read_rows(directory)
+    return {*table.filter(pc.equal(table.column("status"), PRUNED)).column("trial_id").to_pylist()}
+
+
+def _trained_whole(table: pa.Table) -> pa.Table:
+    """Without the rows of trials that were stopped early and trained whole later."""
+    pruned = pc.equal(table.column("status"), PRUNED)
+    whole = table.filter(pc.invert(pruned)).column("trial_id")
+    again = pc.and_(pruned, pc.is_in(table.column("trial_id"), value_set=whole))
+    return table.filter(pc.invert(again))
 
 
 def diverged_trials(directory: Path, job_id: str) -> int | None:

@@ -1,0 +1,56 @@
+"""Trials that are stopped early because others of their job do far better. Pure, without torch.
+
+N recorded steps, K trials
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..recipe.recipe import Recipe
+
+LOOKS = 10
+"""A training is looked at each time that one part in so many of it is done."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """The rule. A trial is compared with its companions, which differ from it in the fields `along` alone:
+    they start from the same weights and see the same batches.
+
+    From the share `after` of its steps on, a trial is stopped whose training loss has fallen by less than the
+    share `progress` of what the best companion's has. Nothing here has a unit.
+    """
+
+    along: tuple[str, ...]
+    after: float
+    progress: float
+
+    def looks(self, steps: int) -> frozenset[int]:
+        """The numbers of steps done after which trials may be stopped."""
+        parts = (math.ceil(steps * part / LOOKS) for part in range(1, LOOKS))
+        return frozenset(done for done in parts if self.after * steps <= done < steps)
+
+    def companions(self, recipes: Sequence[Recipe]) -> list[list[int]]:
+        """The trials by whom they are compared with."""
+        found: dict[tuple[object, ...], list[int]] = {}
+        for index, recipe in enumerate(recipes):
+            rest = tuple(value for name, value in recipe.point().items() if name not in self.along)
+            found.setdefault(rest, []).append(index)
+        return list(found.values())
+
+    def hopeless(self, losses_NK: Floats, companions: Iterable[Sequence[int]]) -> list[int]:
+        """Who is to be stopped, by the training losses so far; NaN is nobody's loss."""
+        recent = max(1, math.ceil(len(losses_NK) / LOOKS))
+        fallen_K = losses_NK[0] - losses_NK[-recent:].mean(axis=0)
+        found: list[int] = []
+        for members in companions:
+            best = max((fallen_K[index] for index in members if np.isfinite(fallen_K[index])), default=0.0)
+            if best > 0:
+                found += [index for index in members if fallen_K[index] < self.progress * best]
+        return sorted(found)
