@@ -161,7 +161,7 @@ def test_an_optimum_beside_divergence_is_not_known_exactly() -> None:
 def test_too_few_scales_are_inconclusive(count: int) -> None:
     drift = judge(family([-4, -8][:count]))
     assert drift.verdict == "inconclusive"
-    assert drift.reasons[0] == f"{count} usable scales; at least 3 are needed"
+    assert drift.reasons[0] == f"{count} usable scale{'s' * (count > 1)}; at least 3 are needed"
 
 
 def test_too_few_points() -> None:

@@ -97,3 +97,36 @@ def test_suggestions_for_imports_are_a_table_to_train(mutransfer: Command, tmp_p
     assert mutransfer("import", "more.csv", "--out", "more").returncode == 0
     (entry,) = json.loads(mutransfer("report", "two", "more", "-f", "json").stdout)["comparisons"]
     assert (len(entry["optima"]), entry["verdict"]) == (3, "stable")
+
+
+@pytest.mark.slow
+def test_what_was_exported_comes_back_as_it_was(mutransfer: Command) -> None:
+    """Rows of an import, diverged ones among them, as a table and imported again: the same report."""
+    rows = Path(__file__).parent.parent / "benchmarks" / "evidence" / "depth-no-norms.parquet"
+    assert "30 without a finite loss" in mutransfer("import", str(rows), "--out", "first").stdout
+    mutransfer("trials", "first", "--out", "first.csv")
+    mutransfer("import", "first.csv", "--out", "second")
+    first, second = (mutransfer("report", name, "-f", "json").stdout for name in ("first", "second"))
+    assert json.loads(first)["comparisons"] == json.loads(second)["comparisons"] != []
+
+
+def test_pruned_trials_are_no_measurements(mutransfer: Command, tmp_path: Path) -> None:
+    lines = ["width,lr,loss,status", "64,0.1,3.0,finished", "64,0.2,,pruned", "64,0.4,,diverged"]
+    (tmp_path / "runs.csv").write_text("\n".join(lines))
+    told = mutransfer("import", "runs.csv", "--out", "runs").stdout
+    assert "1 pruned left out; --include pruned takes them" in told
+    assert "1 without a finite loss are taken for diverged" in told
+
+
+def test_repeated_rows_are_said(mutransfer: Command, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("width,lr,loss\n64,0.1,3.0\n64,0.1,3.0\n64,0.2,3.1\n")
+    assert (
+        "1 row that repeats another is left out" in mutransfer("import", "runs.csv", "--out", "runs").stdout
+    )
+
+
+def test_a_study_is_one_of_optuna(mutransfer: Command, tmp_path: Path) -> None:
+    write(tmp_path / "flat.csv", (64,))
+    refused = mutransfer("import", "flat.csv", "--study", "mine", "--out", "flat")
+    assert refused.returncode == 2
+    assert "flat.csv: --study mine: this is no Optuna storage; leave it out" in refused.stderr

@@ -32,7 +32,8 @@ LOSSES = st.one_of(
 
 @st.composite
 def sweeps(draw: st.DrawFn) -> pd.DataFrame:
-    """One to seven scales, one to forty values each, one to three seeds; some trials are missing."""
+    """One to seven scales, one to forty values each, one to three seeds; some trials are missing, and some
+    were stopped early."""
     scales = draw(st.integers(1, 7))
     few, step = draw(st.integers(1, 40)), draw(st.sampled_from([0.1, 0.5, 1.0, 2.0]))
     rows = []
@@ -42,13 +43,14 @@ def sweeps(draw: st.DrawFn) -> pd.DataFrame:
             losses = draw(st.lists(LOSSES, min_size=points, max_size=points))
             there = draw(st.lists(st.integers(0, 9), min_size=points, max_size=points))
             rows += [
-                (2.0 ** (5 + scale), 2.0 ** (step * (index - points)), seed, loss)
+                (2.0 ** (5 + scale), 2.0 ** (step * (index - points)), seed, loss, kept == 1)
                 for index, (loss, kept) in enumerate(zip(losses, there, strict=True))
                 if kept
             ]
-    frame = pd.DataFrame(rows or [(32.0, 0.1, 0, 3.0)], columns=["width", "learning_rate", "seed", "loss"])
-    frame["loss"] = frame["loss"].astype(float)
-    status = np.where(frame["loss"].notna(), "finished", "diverged")
+    columns = ["width", "learning_rate", "seed", "loss", "stopped"]
+    frame = pd.DataFrame(rows or [(32.0, 0.1, 0, 3.0, False)], columns=columns)
+    frame["loss"] = frame["loss"].astype(float).mask(frame["stopped"])
+    status = np.where(frame.pop("stopped"), "pruned", np.where(frame["loss"].notna(), "finished", "diverged"))
     return frame.assign(status=status, architecture=None, optimizer="adamw", parametrization="mup")
 
 

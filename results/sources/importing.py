@@ -92,6 +92,9 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
         more = f"\n{path}: and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
         raise ImportFault("\n".join(f"{path}: {fault}" for fault in faults[:MAX_FAULTS]) + more)
     table = _table(frame, path)
+    if twice := len(frame) - table.num_rows:
+        said = "1 row that repeats another is" if twice == 1 else f"{twice} rows that repeat others are"
+        notes.append(f"{said} left out")
     if diverged := table.column("status").to_pylist().count("diverged"):
         notes.append(f"{diverged} without a finite loss are taken for diverged")
     return Measurements(table, found, tuple(notes))
@@ -120,20 +123,22 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
         from .optuna import read_optuna
 
         return read_optuna(source, reading.study, reading.include, source)
-    if path.is_dir():
-        return _read_folder(path, reading)
     if not path.exists():
         raise ImportFault(f"{path}: cannot be read (there is no such file)")
-    if path.suffix in (".json", ".jsonl"):
-        return read_wandb(path, reading.include)
     if path.suffix in (".log", ".journal"):
         from .optuna import read_optuna
 
         return read_optuna(str(path), reading.study, reading.include, str(path))
-    if starts_with(path, MAGIC):
+    if path.is_file() and starts_with(path, MAGIC):
         from .database import read_database
 
         return read_database(path, reading.study, reading.include)
+    if reading.study is not None:
+        raise ImportFault(f"{path}: --study {reading.study}: this is no Optuna storage; leave it out")
+    if path.is_dir():
+        return _read_folder(path, reading)
+    if path.suffix in (".json", ".jsonl"):
+        return read_wandb(path, reading.include)
     return by_state(read_table(path), reading.include, path)
 
 

@@ -9,7 +9,18 @@ from .fault import ImportFault
 from .table import LINES
 
 FINISHED = "finished"
-STATES = {FINISHED, "diverged", "running", "failed", "crashed", "killed", "preempted", "scheduled", "pending"}
+STATES = {
+    FINISHED,
+    "diverged",
+    "running",
+    "failed",
+    "crashed",
+    "killed",
+    "preempted",
+    "pruned",
+    "scheduled",
+    "pending",
+}
 FOLDERS = "folders"
 """The attribute of a frame that tells the column of a name with its folder."""
 LEFT_OUT = "left out"

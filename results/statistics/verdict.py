@@ -46,7 +46,7 @@ def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, al
     if fits and fits[-1].status == "all_diverged":
         speaking += 1
     if speaking < MIN_SCALES:
-        why = f"{speaking} usable scales; at least {MIN_SCALES} are needed"
+        why = f"{speaking} usable scale{'' if speaking == 1 else 's'}; at least {MIN_SCALES} are needed"
         return Judgement("inconclusive", moves, costs, (why, *reasons))
     if costs.answer == "yes":
         return Judgement("drifts", moves, costs, tuple(reasons))
