@@ -13,7 +13,6 @@ from statistics import mean
 
 import torch
 
-from mutransfer.models.data.corpus import materialise
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome
 from mutransfer.orchestrator.studies.probe import Plan, factors, probe_families, usual_placements
@@ -39,7 +38,7 @@ def clipping(sweep: Sweep) -> None:
     print(f"| optimizer | multipliers | gradient norm, first {FIRST_STEPS} steps | final loss |")
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
-        source = materialise(sweep.corpus, Path(scratch))
+        source = sweep.materialised(Path(scratch))
         for trial in sweep.expansion.trials:
             plain = replace(recipe_of(trial), grad_clip=CLIP, frozen_gains="none")
             multiplied = replace(plain, shape=replace(plain.shape, learnable_multipliers="everywhere"))

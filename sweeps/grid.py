@@ -2,13 +2,16 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..models.parametrization.registry import PARAMETRIZATIONS
 from ..models.recipe.shape import SHAPE_FIELDS
+from .command.command import Command
+from .command.spec import definition_of
 from .problem import Problem, ProblemsFound, Where
+from .program import Point, Program
 from .proxy import Proxy
 from .spec import SweepSpec
 from .trial import Trial, trial_of
@@ -24,9 +27,10 @@ class Expansion:
     collapsed: int
 
 
-def expand(spec: SweepSpec, data: Mapping[str, Any]) -> Expansion:
+def expand(spec: SweepSpec, data: Mapping[str, Any], files: Mapping[str, str] | None = None) -> Expansion:
     """All trials of a spec; `data` are the fields that the data decide. Raises ProblemsFound when points are
-    impossible or too many.
+    impossible or too many. `files` are the digests that a program of the user's goes by, in place of those of
+    its files now.
 
     A search starts with the middle of its space in every cell; the rest is decided while it runs.
     """
@@ -45,13 +49,14 @@ def expand(spec: SweepSpec, data: Mapping[str, Any]) -> Expansion:
         common |= {"base_width": spec.base.width, "base_depth": spec.base.depth}
     if spec.search is not None:
         common |= {name: middle(*bounds.ends) for name, bounds in spec.search.space.items()}
+    make = _maker(spec, files)
     trials: dict[str, Trial] = {}
     problems: dict[Where, Problem] = {}
     points = 0
     for point in _points(spec):
         points += 1
         try:
-            trial = trial_of(Proxy.read(_without_base_under_sp({**common, **point})))
+            trial = trial_of(make(_without_base_under_sp({**common, **point})))
         except ValueError as error:
             problem = _point_problem(spec, str(error))
             problems.setdefault((*problem.where, problem.message), problem)
@@ -62,6 +67,16 @@ def expand(spec: SweepSpec, data: Mapping[str, Any]) -> Expansion:
     if problems:
         raise ProblemsFound(list(problems.values()))
     return Expansion(tuple(trials.values()), points - len(trials))
+
+
+def _maker(spec: SweepSpec, files: Mapping[str, str] | None) -> Callable[[Point], Program]:
+    """How programs are made of points: our proxies, or a program of the user's."""
+    if spec.program is None:
+        return Proxy.read
+    shared = definition_of(spec.program, spec.along, None if spec.base is None else spec.base.model_dump())
+    if files is not None and files != shared["files"]:
+        shared = {**shared, "files": dict(files), "files_now": shared["files"]}
+    return lambda point: Command(point, shared).at(point)
 
 
 def middle(low: float, high: float) -> float:
@@ -89,9 +104,10 @@ def _points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
 
 def _without_base_under_sp(point: dict[str, Any]) -> dict[str, Any]:
     """SP does not read the base, so its rows do not name one."""
-    parametrization = PARAMETRIZATIONS.get(point["parametrization"])
-    needs_base = parametrization is None or parametrization.needs_base
-    return point if needs_base else {**point, "base_width": None, "base_depth": None}
+    parametrization = PARAMETRIZATIONS.get(point.get("parametrization", ""))
+    if parametrization is None or parametrization.needs_base or "base_width" not in point:
+        return point
+    return {**point, "base_width": None, "base_depth": None}
 
 
 def _columns(spec: SweepSpec) -> list[tuple[str, ...]]:

@@ -16,8 +16,10 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionStartEvent, Event, NodeEvent, ScalarEvent
 
-from ..models.data.corpus import Corpus
+from ..models.data.batches import Source
+from ..models.data.corpus import Corpus, materialise
 from ..models.data.documents import CorpusError
+from .command.spec import program_problems
 from .data import load_corpus, resolved_data
 from .grid import Expansion, expand
 from .problem import Problem, ProblemsFound, SpecError, Where
@@ -31,21 +33,32 @@ PLAIN_TAGS = {"tag:yaml.org,2002:" + kind for kind in ("str", "int", "float", "b
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A sweep file read, its data identified and its trials expanded."""
+    """A sweep file read, its data identified and its trials expanded. A program of the user's has its own
+    data."""
 
     spec: SweepSpec
-    corpus: Corpus
+    corpus: Corpus | None
     expansion: Expansion
 
+    def materialised(self, folder: Path) -> Source:
+        """The data of proxies, written to a folder where they are not on disk yet. Raises SpecError for a
+        program of the user's, which has its own."""
+        if self.corpus is None:
+            raise SpecError(self.spec.name, [Problem(("program",), "is none of ours, so there are no data")])
+        return materialise(self.corpus, folder)
 
-def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
-    """Reads a sweep file or a preset's name; raises SpecError with every fault at once."""
+
+def load_sweep(path: str, overrides: Sequence[str] = (), files: Mapping[str, str] | None = None) -> Sweep:
+    """Reads a sweep file or a preset's name; raises SpecError with every fault at once. `files` as for
+    `expand`."""
     raw = _read(path)
     overridden = {_override(path, raw, override) for override in overrides}
     try:
         spec, problems = check_spec(_plain({"name": Path(path).stem, **raw}))
         if spec is None:
             raise ProblemsFound(problems)
+        if spec.program is not None:
+            return _with_program(path, spec, files)
         spec = spec.model_copy(update={"data": resolved_data(spec.data, _folder(path))})
         corpus = load_corpus(spec.data)
         expansion = expand(spec, corpus.fields)
@@ -58,9 +71,24 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
         raise SpecError(path, [_located(p, raw, overridden) for p in found.problems]) from None
 
 
+def _with_program(path: str, spec: SweepSpec, files: Mapping[str, str] | None) -> Sweep:
+    assert spec.program is not None
+    whole = os.path.normpath(os.path.join(_folder(path), spec.program.directory))
+    spec = spec.model_copy(update={"program": spec.program.model_copy(update={"directory": whole})})
+    assert spec.program is not None
+    names = [*spec.fixed, *spec.axes, *(spec.search.space if spec.search else ())]
+    names += ["base_width", "base_depth"] if spec.base else []
+    given = {**{name: [value] for name, value in spec.fixed.items()}, **spec.axes}
+    if problems := program_problems(spec.program, names, given.get(spec.along, [])):
+        raise ProblemsFound(problems)
+    return Sweep(spec, None, expand(spec, {}, files))
+
+
 def resolved(spec: SweepSpec) -> dict[str, Any]:
     """The spec as plain values, overrides and log ranges resolved, paths whole: itself a sweep file."""
     values = spec.model_dump(exclude_none=True, exclude_defaults=True)
+    if spec.program is not None:
+        return values
     return {**values, "data": spec.data.model_dump(exclude_none=True, exclude_defaults=True)}
 
 

@@ -35,7 +35,12 @@ class Program(Protocol):
         ...
 
     def point(self) -> dict[str, Any]:
-        """All coordinates: what the store keeps of it, and enough to make it again (`at`)."""
+        """All coordinates: what the store keeps of it."""
+        ...
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        """What it shares with all programs of its sweep, as plain values: with a point enough to make one."""
         ...
 
     def at(self, changes: Point) -> Self:
@@ -72,7 +77,8 @@ class Setup:
     """What a job is trained with. `data` finds the source of a digest; `report` is told after every step.
 
     The newest checkpoint in `checkpoints` is gone on from, and replaced every `checkpoint_seconds`.
-    `pruning` is by what rule trials are stopped early, if any.
+    `pruning` is by what rule trials are stopped early, if any. `ids` are those of the trials, `folder` is the
+    job's own and `attempt` its number.
     """
 
     data: Callable[[str], Source]
@@ -81,7 +87,19 @@ class Setup:
     checkpoints: Path
     checkpoint_seconds: float
     micro_batches: int
+    ids: Sequence[str]
+    folder: Path
+    attempt: int
     pruning: Pruning | None = None
+
+
+class ProgramFailed(Exception):
+    """A training that ended without a result. `kind` is its class of failure
+    (`orchestrator/record/failures.py`); the message says what happened."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        self.kind = kind
+        super().__init__(reason)
 
 
 class Train(Protocol):
@@ -92,7 +110,8 @@ class Train(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProgramKind:
-    """How programs of a kind are made from a point (ValueError for an impossible one), and trained."""
+    """How programs of a kind are made from a point and a definition (ValueError for impossible ones), and
+    trained."""
 
-    read: Callable[[Point], Program]
+    read: Callable[[Point, Mapping[str, Any]], Program]
     train: Train

@@ -1,6 +1,6 @@
 """Our proxies as programs: a recipe, with what it costs and how a group of them is trained."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -31,6 +31,10 @@ class Proxy:
 
     def point(self) -> dict[str, Any]:
         return self.recipe.point()
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {}
 
     def at(self, changes: Point) -> Self:
         return type(self).read({**self.point(), **changes})

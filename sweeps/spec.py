@@ -12,11 +12,18 @@ from ..models.recipe.field import Field as Declared
 from ..models.recipe.recipe import FIELDS
 from ..models.training.pruning import Pruning
 from .adaptive import TUNED, PruneSpec, RefineSpec, SearchSpec
+from .command.spec import ProgramSpec
+from .command.words import GIVEN as PLACEHOLDERS
 from .data import DataSpec, data_problems
 from .problem import Problem, Where
 from .section import Section
 from .slurm import SlurmSpec
 
+MEASURED = {
+    "trial_id", "job_id", "sweep", "source", "status", "diverged_step", "pruned_step", "initial_loss", "loss",
+    "accuracy", "train_loss", "seconds", "device",
+}  # fmt: skip
+"""Columns of the store that say what came of a trial (`results/store/schema.py`)."""
 EXPONENT_DIGITS = 9
 MAX_AXIS_VALUES = 10_000
 LARGEST_INTEGER = 2**53  # exact in JSON and Parquet, whoever reads them
@@ -57,6 +64,16 @@ class SweepSpec(Section):
     refine: RefineSpec | None = None
     prune: PruneSpec | None = None
     tolerance: ToleranceSpec | None = None
+    program: ProgramSpec | None = None
+    scale: str | None = None
+    hyperparameter: str | None = None
+
+    @property
+    def along(self) -> str:
+        """The field across whose values the optimum is to be stable."""
+        given = {**self.fixed, **self.axes}
+        usual = next((name for name in ("width", "depth") if len(self.axes.get(name, ())) > 1), "width")
+        return self.scale or (usual if usual in given else next(iter(self.axes), usual))
 
     @property
     def pruning(self) -> Pruning | None:
@@ -80,14 +97,19 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
     resolved = dict(raw)
     for section in ("fixed", "axes"):
         if isinstance(raw.get(section), Mapping):
-            resolved[section] = _checked_section(section, raw[section], problems)
+            own = raw.get("program") is not None
+            resolved[section] = _checked_section(section, raw[section], problems, own)
     try:
         spec = SweepSpec.model_validate(resolved)
     except ValidationError as error:
         problems += [Problem(tuple(fault["loc"]), _reason(fault)) for fault in error.errors()]
         return None, problems
-    problems += [*_missing(spec), *data_problems(spec.data), *_zip_problems(spec), *_exclude_problems(spec)]
-    problems += _adaptive_problems(spec)
+    problems += [*_missing(spec), *_zip_problems(spec), *_exclude_problems(spec)]
+    if spec.program is None:
+        problems += data_problems(spec.data)
+    elif "data" in raw:
+        problems.append(Problem(("data",), "a program has data of its own; take it out"))
+    problems += _adaptive_problems(spec) + _scale_problems(spec)
     return (None if problems else spec), problems
 
 
@@ -110,19 +132,25 @@ def check_value(name: str, value: object) -> str | None:
     return None
 
 
-def _checked_section(section: str, entries: Mapping[Any, Any], problems: list[Problem]) -> dict[str, Any]:
+def _checked_section(
+    section: str, entries: Mapping[Any, Any], problems: list[Problem], own: bool
+) -> dict[str, Any]:
+    """`own`: a program of the user's has fields of any name beside ours."""
     checked: dict[str, Any] = {}
     for name, value in entries.items():
         where: Where = (section, str(name))
-        if name not in GIVEN:
+        if name not in GIVEN and not (own and name not in FIELDS):
             problems.append(Problem(where, _unknown(str(name))))
             continue
+        if name not in GIVEN and (reason := _unfit(str(name))):
+            problems.append(Problem(where, reason))
+            continue
         values = [value] if section == "fixed" else _axis_values(where, value, problems)
-        if isinstance(value, Mapping) and GIVEN[name].kind is int:
+        if isinstance(value, Mapping) and name in GIVEN and GIVEN[name].kind is int:
             # {log2: [4, 7]} is 16, 32, 64, 128 for a width.
             values = [int(item) if item.is_integer() else item for item in values]
         for index, item in enumerate(values):
-            reason = check_value(name, item)
+            reason = check_value(name, item) if name in GIVEN else _unfit_value(item)
             if reason:
                 problems.append(Problem(where if section == "fixed" else (*where, index), reason))
         checked[name] = value if section == "fixed" else values
@@ -175,13 +203,30 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _unfit(name: str) -> str | None:
+    """Why a field of the user's cannot have this name."""
+    if name in PLACEHOLDERS:
+        return f"is what {{{name}}} of the command stands for; give the field another name"
+    if name in MEASURED:
+        return "is a column of what came of a trial; give the field another name"
+    return None if name.isidentifier() else "cannot name a field; use letters, digits and '_'"
+
+
+def _unfit_value(value: object) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value!r} is not a finite number"
+    if isinstance(value, str | bool | float) or (isinstance(value, int) and abs(value) <= LARGEST_INTEGER):
+        return None
+    return f"{value!r} is no text, number or truth"
+
+
 def _missing(spec: SweepSpec) -> list[Problem]:
     searched = {*spec.search.space} if spec.search else set()
     given = {*spec.fixed, *spec.axes, *searched}
     problems = [
         Problem(("fixed", name), "is missing; give it under fixed, or its values under axes")
         for name, field in GIVEN.items()
-        if field.required and name not in given
+        if field.required and name not in given and spec.program is None
     ]
     both = sorted({*spec.fixed} & {*spec.axes})
     problems += [Problem(("fixed", name), "is under axes too; keep one of the two") for name in both]
@@ -192,6 +237,16 @@ def _missing(spec: SweepSpec) -> list[Problem]:
             Problem(("base",), "is missing; muP needs the base shape, such as {width: 32, depth: 2}")
         )
     return problems
+
+
+def _scale_problems(spec: SweepSpec) -> list[Problem]:
+    for name in ("scale", "hyperparameter"):
+        field = getattr(spec, name)
+        if field is not None and not all(_is_number(value) for value in spec.axes.get(field, [None])):
+            return [Problem((name,), f"{field} has no numbers under axes")]
+    if spec.prune is not None and spec.program is not None:
+        return [Problem(("prune",), "knows no trial of a program of yours while it trains; take it out")]
+    return []
 
 
 def _adaptive_problems(spec: SweepSpec) -> list[Problem]:

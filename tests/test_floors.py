@@ -42,9 +42,9 @@ def test_no_import_runs_up(path: Path) -> None:
 
 
 def test_no_module_imports_the_package_by_name() -> None:
-    named = [path for path in modules() if "import mutransfer" in path.read_text()]
-    named += [path for path in modules() if "from mutransfer" in path.read_text()]
-    assert named == []
+    """But for the one that users may copy beside their script."""
+    named = {path for path in modules() if re.search(r"(from|import) mutransfer", path.read_text())}
+    assert named == {ROOT / "models" / "handover" / "trial.py"}
 
 
 def test_every_folder_with_code_is_packaged() -> None:

@@ -105,8 +105,12 @@ def test_kills_lose_and_repeat_nothing(sweep_file: Path, tmp_path: Path, mutrans
         "--checkpoint-every", "0.2",
     )  # fmt: skip
     for _ in range(5):
+        before = len([*directory.glob("jobs/*/attempts/*.json")])
         driver = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
-        time.sleep(generator.uniform(1.5, 5.0))
+        wait_until(
+            lambda: driver.poll() is not None or len([*directory.glob("jobs/*/attempts/*.json")]) > before  # noqa: B023
+        )
+        time.sleep(generator.uniform(0.2, 2.5))
         if generator.random() < 0.5 and (workers := workers_of(directory)):
             os.kill(generator.choice(workers), signal.SIGKILL)
             time.sleep(generator.uniform(0.0, 1.0))

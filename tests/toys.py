@@ -102,6 +102,10 @@ class Bowl:
     def point(self) -> dict[str, Any]:
         return {"tilt": self.tilt, "size": self.size, "shape": self.shape}
 
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {}
+
     def at(self, changes: Mapping[str, Any]) -> "Bowl":
         return Bowl(**{**self.point(), **changes})
 
@@ -146,4 +150,4 @@ def _rolled(program: Bowl) -> Outcome:
     )  # fmt: skip
 
 
-BOWL = ProgramKind(lambda point: Bowl(**point), roll)
+BOWL = ProgramKind(lambda point, definition: Bowl(**point), roll)

@@ -10,10 +10,12 @@ from .schedule import schedule_factor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """One recorded step of one trial. Losses in nats per token; `eval_loss` where it was evaluated."""
+    """One recorded step of one trial. Losses in nats per token; `eval_loss` where it was evaluated. NaN and
+    None are what a program of the user's did not say.
+    """
 
     step: int
-    tokens: int
+    tokens: int | None
     train_loss: float
     eval_loss: float | None
     learning_rate: float

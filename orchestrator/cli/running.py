@@ -1,7 +1,7 @@
 """`plan`, `run`, `retry` and `cancel`: what a sweep costs, having it trained, and stopping it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +51,9 @@ def plan(
     if len(sweep.expansion.trials) >= MANY_TRIALS:
         warn(f"planning {len(sweep.expansion.trials):,} trials")
     found = find_device(device.value)
+    if sweep.spec.program is not None:
+        _plan_program(sweep, Path("runs") / sweep.spec.name, workers or found.count, format_)
+        return
     measured = None
     if calibrate:
         from ..planning.calibration import measure
@@ -96,12 +99,19 @@ def run(
     hang_after: Annotated[
         float, typer.Option(min=6.0, metavar="SECONDS", help="A job without a step for so long is ended.")
     ] = 1800.0,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Keep trials whose program has changed since; train what is missing."),
+    ] = False,
 ) -> None:
     """Train what is missing of a sweep. Running it again resumes it; Ctrl-C loses nothing finished."""
     from ...sweeps.load import load_sweep
     from ..run.options import RunOptions
 
     sweep = load_sweep(spec, set_ or [])
+    path = out or Path("runs") / sweep.spec.name
+    if sweep.spec.program is not None:
+        sweep = _as_before(sweep, path, keep, lambda files: load_sweep(spec, set_ or [], files))
     options = RunOptions(
         backend=backend,
         device=device.value,
@@ -117,10 +127,42 @@ def run(
         from ..planning.estimate import estimate, print_estimate
 
         planned = BACKENDS[backend].planned_for(sweep, options)
+        if sweep.spec.program is not None:
+            _plan_program(sweep, path, planned[1], TableOrJson.table)
+            return
         print_estimate(estimate(sweep, *planned, backend=backend))
         _tell_rounds(sweep)
         return
-    _carry_out(sweep, out or Path("runs") / sweep.spec.name, options, no_wait, log=log or [])
+    _carry_out(sweep, path, options, no_wait, log=log or [])
+
+
+def _as_before(
+    sweep: "Sweep", path: Path, keep: bool, again: "Callable[[Mapping[str, str]], Sweep]"
+) -> "Sweep":
+    """The sweep, of the program that its directory's trials were trained with if they are to be kept."""
+    from ..planning.program_files import changed
+    from ..record.directory import SweepDirectory
+    from ..run.progress import warn
+
+    found = changed(sweep, SweepDirectory(path)) if path.exists() else None
+    if found is None:
+        return sweep
+    if keep:
+        warn(f"changed since the trials ran, and kept as they are: {', '.join(found.names)}")
+        return again(found.before)
+    warn(found.told)
+    return sweep
+
+
+def _plan_program(sweep: "Sweep", path: Path, at_once: int, format_: TableOrJson) -> None:
+    from ..planning.program_plan import print_program_plan, program_plan, program_plan_object
+
+    found = program_plan(sweep, path, at_once)
+    if format_ is TableOrJson.json:
+        print(json.dumps(program_plan_object(found), indent=1, allow_nan=False))
+    else:
+        print_program_plan(found)
+        _tell_rounds(sweep)
 
 
 def _tell_rounds(sweep: "Sweep") -> None:
@@ -190,6 +232,10 @@ def _carry_out(
 
     directory = SweepDirectory(path)
     directory.check(sweep.spec.name)
+    if sweep.spec.program is not None:
+        from ..planning.program_plan import commands_told
+
+        warn(commands_told(sweep))
     if no_wait:
         from ..run.detach import detach
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -74,6 +75,8 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
             )
         table, broken = read_rows(path)
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]
+        if "program" in _resolved_or_none(path):  # of a changed program only what was asked for last counts
+            table = table.filter(pc.is_in(table.column("trial_id"), pa.array(directory.wanted_trials())))
         tables.append(table)
         ids = {*table.column("trial_id").to_pylist()}
         if space := searched_fields(path):
@@ -103,6 +106,11 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
 
     Raises DirectoryError and ViewFault.
     """
+    view = replace(
+        view,
+        axes=view.axes or asked_field(directories, "scale"),
+        hyperparameters=view.hyperparameters or asked_field(directories, "hyperparameter"),
+    )
     found = measurements(directories, view)
     tolerance = tolerance or next(filter(None, map(asked_tolerance, directories)), None)
     checks: list[Check] = []
@@ -160,6 +168,22 @@ def searched_fields(path: Path) -> list[str]:
         return list(_resolved(path)["search"]["space"])
     except (OSError, YAMLError, KeyError, TypeError):
         return []
+
+
+def _resolved_or_none(path: Path) -> dict[str, Any]:
+    try:
+        held = _resolved(path)
+    except (OSError, YAMLError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def asked_field(directories: Sequence[Path], key: str) -> list[str]:
+    """The scale or hyperparameter of the first sweep file that names one; none where the trials say it."""
+    for path in directories:
+        if name := _resolved_or_none(path).get(key):
+            return [str(name)]
+    return []
 
 
 def asked_tolerance(path: Path) -> Tolerance | None:

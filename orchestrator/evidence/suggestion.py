@@ -10,9 +10,10 @@ from ruamel.yaml import YAML
 
 from ...results.questions.comparison import rows_behind
 from ...results.questions.suggestion import suggestion
-from ...results.questions.view import BUDGETS, MEASURED
+from ...results.questions.view import MEASURED
 from ...results.questions.wanted import Wanted
 from ...results.report import words
+from ...results.store.schema import BUDGETS
 from ...sweeps.load import load_sweep, resolved
 from ...sweeps.trial import Trial
 from ..record.directory import DirectoryError, SweepDirectory

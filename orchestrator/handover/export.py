@@ -1,6 +1,5 @@
 """The hand-over to the large run: tuned base hyperparameters and the values of every parameter there."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,20 +8,12 @@ import pandas as pd
 import pyarrow as pa
 
 from ...models.architectures.registry import ARCHITECTURES
-from ...models.optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
-from ...models.parametrization.registry import PARAMETRIZATIONS
-from ...models.parametrization.rules import (
-    GPT2_STD,
-    ParameterRule,
-    forward_multipliers,
-    ratios,
-    rules_by_pattern,
-)
+from ...models.handover.values import other_hyperparameters, values_of
+from ...models.optimizers.registry import OPTIMIZERS
 from ...models.recipe.family import family_of
 from ...models.recipe.fault import Fault
 from ...models.recipe.identity import unread_fields
 from ...models.recipe.recipe import FIELDS, Recipe, recipe_from_point
-from ...models.recipe.role import Role
 from ...results.questions.choice import tuned_log2, usable_optima
 from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
@@ -31,11 +22,7 @@ from ...sweeps.spec import GIVEN, check_value
 from .horizon import adjustments, widened
 
 EXPORT_SCHEMA = 2
-DECAY = {
-    "coupled": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
-    "independent": "independent: W <- W - learning_rate * update - weight_decay * W",
-}
-GROWING_FAN_IN = {Role.HIDDEN, Role.OUTPUT, Role.NARROW}
+CONVENTIONS = ("learnable_multipliers", "weight_decay_convention", "update_convention")
 
 MAX_SCALE_RATIO = 64.0
 """Beyond this ratio between the target and the largest measured scale the export warns."""
@@ -71,10 +58,7 @@ def export_object(
     interval = widened(interval, moved)
     tuned = replace(measured, learning_rate=2.0**log2_rate)
     large = replace(large, learning_rate=2.0**log2_rate)
-    base, rules = large.base_shape(), rules_by_pattern(large)
-    # Of a role as such: what is frozen or moved apart is told by name.
-    usual = rules_by_pattern(replace(large, frozen_gains="none", norm_scale=1.0))
-    roles = {rule.parameter.role.value: rule for rule in reversed(usual.values())}
+    base, values = large.base_shape(), values_of(large)
     return {
         "schema": EXPORT_SCHEMA,
         **family_of(large)._asdict(),
@@ -91,19 +75,15 @@ def export_object(
         "hyperparameters": {
             "learning_rate": tuned.learning_rate,
             "learning_rate_interval": [None if end is None else 2.0**end for end in interval],
-            **_other_hyperparameters(tuned),
+            **other_hyperparameters(tuned),
         },
-        "learnable_multipliers": tuned.shape.learnable_multipliers,
-        "weight_decay_convention": DECAY[tuned.decay],
-        "update_convention": OPTIMIZERS[tuned.optimizer].convention,
+        **{name: values[name] for name in CONVENTIONS},
         "adjustments": [
             {"axis": a.axis, "measured": a.measured, "target": a.target, "octaves": round(a.octaves, 6),
              "interval": [round(a.octaves - a.reach, 6), round(a.octaves + a.reach, 6)]}
             for a in moved
         ],
-        "multipliers": {site.value: value for site, value in forward_multipliers(large).items()},
-        "roles": {role: _role(rule, large) for role, rule in reversed(roles.items())},
-        "parameters": {pattern: _parameter(rule) for pattern, rule in rules.items()},
+        **{name: value for name, value in values.items() if name not in CONVENTIONS},
         "evidence": {
             "comparison": comparison_object(comparison),
             "steps": tuned.steps,
@@ -157,49 +137,6 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
         return recipe_from_point(point)
     except ValueError as error:
         raise ExportError(f"the measurements are of no training that we know: {error}") from None
-
-
-def _other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
-    names = ["weight_decay", "grad_clip", "schedule", "warmup", "final_lr", "init", "init_scale"]
-    names += sorted(optimizer_reads(tuned.optimizer))
-    names += ["cooldown"] if tuned.schedule == "wsd" else []
-    names += [name for name in ("z_loss", "dropout") if getattr(tuned, name)]
-    if tuned.shape.learnable_multipliers != "none":
-        names += ["multiplier_lr", "multiplier_decay", "clip_multipliers", *sorted(optimizer_reads(BESIDE))]
-    return {name: getattr(tuned, name) for name in dict.fromkeys(names)}
-
-
-def _values(rule: ParameterRule) -> dict[str, Any]:
-    return {
-        "optimizer": rule.optimizer,
-        "learning_rate": rule.learning_rate,
-        "weight_decay": rule.weight_decay,
-        "epsilon": rule.epsilon,
-        "source": rule.source,
-    }
-
-
-def _role(rule: ParameterRule, large: Recipe) -> dict[str, Any]:
-    """What a role gets, for any model: its init_std is init_gain / sqrt(fan_in), or init_gain itself."""
-    role = rule.parameter.role
-    gain = large.init_scale * PARAMETRIZATIONS[large.parametrization].init[role](*ratios(large))
-    if large.init == "gpt2":
-        gain *= GPT2_STD
-    elif role in GROWING_FAN_IN:
-        gain *= math.sqrt(ratios(large)[0])  # the table scales the base's std, which is 1 / sqrt(its fan_in)
-    return {**_values(rule), "init": "fan-in" if large.init == "fan-in" else "constant", "init_gain": gain}
-
-
-def _parameter(rule: ParameterRule) -> dict[str, Any]:
-    parameter = rule.parameter
-    return {
-        "role": parameter.role.value,
-        "shape": list(parameter.shape),
-        "start": parameter.start,
-        "init_std": rule.init_std,
-        **_values(rule),
-        "multiplier": rule.multiplier,
-    }
 
 
 def _warnings(comparison: Comparison, family: pd.DataFrame, target: Recipe) -> list[str]:

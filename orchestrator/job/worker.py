@@ -21,7 +21,7 @@ from ...models.training.outcome import Outcome, Progress
 from ...models.training.pruning import Pruning
 from ...results.store.schema import rows_schema
 from ...results.store.store import diverged_trials, publish
-from ...sweeps.program import DeviceKind, Setup, Train
+from ...sweeps.program import DeviceKind, ProgramFailed, Setup, Train
 from ...sweeps.registry import PROGRAMS
 from ...sweeps.trial import Trial
 from ..record.attempt import Attempt, End, SupersededError, never_started
@@ -83,6 +83,8 @@ def perform(
                 return _published(directory, task, attempt, reported)
             except SupersededError as error:
                 return attempt.end("superseded", str(error))
+            except ProgramFailed as error:
+                return attempt.end(failure_of(error), str(error))
             except Exception as error:
                 end = attempt.end(failure_of(error), f"{type(error).__name__}: {error}")
                 with suppress(OSError):  # of a full disk
@@ -104,6 +106,9 @@ def _published(
         checkpoint_seconds=task.checkpoint_seconds,
         micro_batches=micro_batches,
         pruning=task.pruning,
+        ids=[trial.id for trial in trials],
+        folder=directory.job(task.job),
+        attempt=attempt.number,
     )
     programs = [trial.program for trial in trials]
     schema = rows_schema([program.point() for program in programs])  # before anything is spent
@@ -120,8 +125,8 @@ def _published(
     return attempt.end(
         "finished",
         diverged=sum(outcome.diverged for outcome in outcomes),
-        tokens=sum(row["tokens"] for row in rows),
-        flops=sum(row["flops"] for row in rows),
+        tokens=sum(row["tokens"] or 0 for row in rows),
+        flops=sum(row["flops"] or 0.0 for row in rows),
     )
 
 
@@ -148,10 +153,10 @@ def _row(trial: Trial, outcome: Outcome) -> dict[str, Any]:
         "initial_loss": _finite(outcome.initial_loss),
         "loss": outcome.loss,
         "accuracy": outcome.accuracy,
-        "train_loss": outcome.train_loss,
-        "parameters": cost.parameters,
-        "tokens": round(done * cost.tokens),
-        "flops": done * cost.flops,
+        "train_loss": _finite(outcome.train_loss),
+        "parameters": cost.parameters or None,
+        "tokens": round(done * cost.tokens) or None,
+        "flops": done * cost.flops or None,
         "seconds": outcome.seconds,
     }
 

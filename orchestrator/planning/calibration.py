@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...models.data.corpus import materialise
 from ...sweeps.load import Sweep
 from ...sweeps.proxy import recipe_of
 from .plan import Device, Job, job_seconds, plan_jobs
@@ -25,7 +24,7 @@ def measure(sweep: Sweep, device: Device) -> Factors:
     torch.set_num_threads(1)  # as workers have
     factors: Factors = {}
     with tempfile.TemporaryDirectory() as scratch:
-        source = materialise(sweep.corpus, Path(scratch))
+        source = sweep.materialised(Path(scratch))
         for timed, job in _costliest(plan_jobs(sweep.expansion.trials, device)).items():
             recipes = [recipe_of(trial) for trial in job.trials]
             batches = source.batches(recipes[0].shape.sequence_length)
@@ -42,7 +41,10 @@ def measure(sweep: Sweep, device: Device) -> Factors:
 
 def calibrated_seconds(jobs: Sequence[Job], device: Device, factors: Factors) -> list[float]:
     """The jobs' estimates on a device, as measured where their like was."""
-    return [job_seconds(job.trials, device) * factors.get(_timed_as(job), 1.0) for job in jobs]
+    estimates = [job_seconds(job.trials, device) for job in jobs]
+    if not factors:
+        return estimates
+    return [seconds * factors.get(_timed_as(job), 1.0) for seconds, job in zip(estimates, jobs, strict=True)]
 
 
 def _costliest(jobs: Sequence[Job]) -> dict[tuple[str, str], Job]:

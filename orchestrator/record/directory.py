@@ -225,7 +225,10 @@ class SweepDirectory:
             raise DirectoryError(f"{path}: is missing; run the sweep again to have it planned anew")
         try:
             kind = PROGRAMS[record.get("program", "proxy")]  # the jobs of older sweeps know no other
-            trials = [Trial(str(entry["id"]), kind.read(entry["point"])) for entry in record["trials"]]
+            shared = record.get("definition", {})
+            trials = [
+                Trial(str(entry["id"]), kind.read(entry["point"], shared)) for entry in record["trials"]
+            ]
             return tuple(trials), int(record.get("micro_batches", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise DirectoryError(
@@ -234,10 +237,13 @@ class SweepDirectory:
 
     def _write_job(self, job: Job, micro_batches: int = 1, sync: bool = True) -> None:
         trials = [{"id": trial.id, "point": trial.program.point()} for trial in job.trials]
+        program = job.trials[0].program
         record = {
-            "format": FORMAT, "id": job.id, "program": job.trials[0].program.kind,
+            "format": FORMAT, "id": job.id, "program": program.kind,
             "micro_batches": micro_batches, "trials": trials,
         }  # fmt: skip
+        if program.definition:
+            record["definition"] = program.definition
         replace_json(self.job(job.id) / "job.json", record, sync)
 
     def add_provenance(self, entry: Mapping[str, Any]) -> None:

@@ -7,6 +7,8 @@ import errno
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ...sweeps.program import ProgramFailed
+
 FailureKind = Literal[
     "out-of-memory",  # of the device or the host: fewer trials at a time, then parts of a batch
     "time-out",  # the scheduler's limit: goes on from the checkpoint, with more time
@@ -71,6 +73,8 @@ def failure_of(error: BaseException) -> FailureKind:
 
     Out of memory is told by its words as well: most schedulers report it as a plain failure.
     """
+    if isinstance(error, ProgramFailed):
+        return next(kind for kind in FAILURE_KINDS if kind == error.kind)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk-full"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

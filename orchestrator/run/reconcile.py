@@ -12,7 +12,6 @@ from typing import Self
 
 from ruamel.yaml import YAML
 
-from ...models.data.corpus import materialise
 from ...results.store.store import finished_trials, pruned_trials, published_jobs, quarantine
 from ...sweeps.load import Sweep, resolved
 from ...sweeps.trial import Trial
@@ -74,7 +73,8 @@ def reconcile(
 def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: int) -> tuple[Work, list[str]]:
     """Writes what the workers need; returns the work, and notes for the user. Raises DirectoryError."""
     directory.write_sweep(sweep.spec.name, _yaml_text(sweep))
-    directory.write_data(materialise(sweep.corpus, directory.data))
+    if sweep.corpus is not None:
+        directory.write_data(sweep.materialised(directory.data))
     done, broken = finished_trials(directory.path)
     if unread := [item for item in broken if not item.damaged]:
         told = "\n".join(f"{item.path}: cannot be read ({item.reason})" for item in unread)

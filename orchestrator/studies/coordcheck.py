@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from ...models.data.corpus import materialise
 from ...models.parametrization.expectation import expectation
 from ...models.recipe.family import Family, family_of
 from ...models.recipe.recipe import Recipe, differing_field
@@ -64,7 +63,7 @@ def check_families(
 ) -> list[Check]:
     """Trains and measures each family; a group of `seeds` trials for each shape."""
     with tempfile.TemporaryDirectory() as scratch:
-        source = materialise(sweep.corpus, Path(scratch))
+        source = sweep.materialised(Path(scratch))
         checks = []
         for ladder in ladders:
             one = ladder.one

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ...models.data.batches import Batches
-from ...models.data.corpus import materialise
 from ...models.layers.learnable import merged
 from ...models.parametrization.rules import ParameterRule, is_norm_scaled, parameter_rules
 from ...models.recipe.family import Family, family_of
@@ -52,7 +51,7 @@ def probe_families(
     several values of anything else."""
     groups = {recipe: _groups(sweep, recipe, plan) for recipe in _families(sweep)}
     with tempfile.TemporaryDirectory() as scratch:
-        source = materialise(sweep.corpus, Path(scratch))
+        source = sweep.materialised(Path(scratch))
         return [
             _probed(recipe, group, plan, source.batches(recipe.shape.sequence_length), device, note)
             for recipe, group in groups.items()

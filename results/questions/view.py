@@ -9,13 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ...models.recipe.fault import Fault
-from ..store.schema import ROWS
+from ..store.schema import BUDGETS, ROWS
 from .comparison import HYPERPARAMETERS
 
 MEASURED = {"trial_id", "job_id", "sweep", "source", "status", "loss", "accuracy", "train_loss", "seconds",
             "initial_loss", "diverged_step", "pruned_step", "device"}  # fmt: skip
-BUDGETS = {"tokens", "parameters", "flops"}
-"""Follow from the rest for trials of our own; where others measured, they may be what tells trials apart."""
 NEARLY_ALL = 0.9
 """A column with another value in nearly every row is a measurement."""
 SAME_SHARE, DERIVED_SHARE = 1e-9, 0.05

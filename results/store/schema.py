@@ -50,6 +50,10 @@ COST = [
 
 ROWS = pa.schema([*IDENTITY, *POINT, *OUTCOME, *COST], metadata=METADATA)
 
+BUDGETS = {"parameters", "tokens", "flops"}
+"""What a training is made of. Follows from the rest for trials of our own; where others trained, a budget
+may be what tells trials apart."""
+
 COORDINATE = {b"mutransfer.coordinate": b"1"}
 """Metadata of a column that tells trials apart and is no field of a recipe: another program's coordinate."""
 
@@ -62,7 +66,7 @@ def rows_schema(points: Sequence[Mapping[str, object]]) -> pa.Schema:
     """
     further = []
     for name in dict.fromkeys(name for point in points for name in point):
-        if name in POINT_NAMES:
+        if name in POINT_NAMES or name in BUDGETS:
             continue
         if name in ROWS.names:
             raise ValueError(f"{name}: is a column of what came of a trial; give the coordinate another name")

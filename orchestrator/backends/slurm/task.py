@@ -12,6 +12,7 @@ from pathlib import Path
 from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
+from ....sweeps.command.train import pre_empt
 from ...job.worker import perform
 from ...record.attempt import Attempt
 from ...record.directory import SweepDirectory
@@ -45,6 +46,7 @@ class SlurmTask:
         timed_out = time.monotonic() - self._begin > self._limit - EARLY_SECONDS
         requeue = not timed_out or self._checkpoint_step() > self._checkpoint
         kind: EndKind = "time-out" if timed_out else "pre-empted"
+        pre_empt()  # a program of the user's may save what it has
         if self._attempt is not None:
             self._attempt.end(kind, f"Slurm's signal, {kind}", requeued=requeue)
         _remove_stale_pickle()

@@ -1,0 +1,113 @@
+"""The values of every role and parameter of a model under its recipe: what is handed over to it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
+from ..parametrization.registry import PARAMETRIZATIONS
+from ..parametrization.rules import GPT2_STD, ParameterRule, forward_multipliers, ratios, rules_by_pattern
+from ..recipe.recipe import FIELDS, Recipe, recipe_from_point
+from ..recipe.role import Role
+
+DECAY = {
+    "coupled": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
+    "independent": "independent: W <- W - learning_rate * update - weight_decay * W",
+}
+GROWING_FAN_IN = {Role.HIDDEN, Role.OUTPUT, Role.NARROW}
+NEEDED = ("parametrization", "optimizer", "learning_rate", "width")
+STAND_IN: Mapping[str, Any] = {
+    "architecture": "transformer",
+    "sequence_length": 1,
+    "vocab_size": 2,
+    "steps": 1,
+    "batch_size": 1,
+    "data": "",
+}
+"""Of a program whose model is not ours: nothing that a role's values depend on."""
+
+
+def values_of(recipe: Recipe) -> dict[str, Any]:
+    """Multipliers by site, and learning rate, decay, epsilon and start by role and by parameter."""
+    # Of a role as such: what is frozen or moved apart is told by name.
+    usual = rules_by_pattern(replace(recipe, frozen_gains="none", norm_scale=1.0))
+    roles = {rule.parameter.role.value: rule for rule in reversed(usual.values())}
+    return {
+        "learnable_multipliers": recipe.shape.learnable_multipliers,
+        "weight_decay_convention": DECAY[recipe.decay],
+        "update_convention": OPTIMIZERS[recipe.optimizer].convention,
+        "multipliers": {site.value: value for site, value in forward_multipliers(recipe).items()},
+        "roles": {role: _role(rule, recipe) for role, rule in reversed(roles.items())},
+        "parameters": {pattern: _parameter(rule) for pattern, rule in rules_by_pattern(recipe).items()},
+    }
+
+
+def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """The handover of a training at a point, by role, as the loader (`transfer`) takes it; None and why
+    where the point does not say enough."""
+    known = {name: value for name, value in point.items() if name in FIELDS}
+    if missing := [name for name in NEEDED if name not in known]:
+        return None, f"the trial has no {' and no '.join(missing)}"
+    known.setdefault("depth", known.get("base_depth") or 1)
+    if "head_dim" not in known and "heads" not in known:
+        known["head_dim"] = 1
+    if OPTIMIZERS[known["optimizer"]].matrices:
+        known.setdefault("adamw_lr_ratio", 1.0)
+        known.setdefault("matrices", "hidden")
+    try:
+        recipe = recipe_from_point({**STAND_IN, **known})
+    except (TypeError, ValueError) as error:
+        return None, str(error)
+    values = values_of(recipe)
+    return {
+        "optimizer": recipe.optimizer,
+        "parametrization": recipe.parametrization,
+        "hyperparameters": {"learning_rate": recipe.learning_rate, **other_hyperparameters(recipe)},
+        **values,
+        "parameters": {},  # those of the program's own model are known by their roles
+    }, ""
+
+
+def other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
+    """The hyperparameters beside the learning rate that the training reads."""
+    names = ["weight_decay", "grad_clip", "schedule", "warmup", "final_lr", "init", "init_scale"]
+    names += sorted(optimizer_reads(tuned.optimizer))
+    names += ["cooldown"] if tuned.schedule == "wsd" else []
+    names += [name for name in ("z_loss", "dropout") if getattr(tuned, name)]
+    if tuned.shape.learnable_multipliers != "none":
+        names += ["multiplier_lr", "multiplier_decay", "clip_multipliers", *sorted(optimizer_reads(BESIDE))]
+    return {name: getattr(tuned, name) for name in dict.fromkeys(names)}
+
+
+def _values(rule: ParameterRule) -> dict[str, Any]:
+    return {
+        "optimizer": rule.optimizer,
+        "learning_rate": rule.learning_rate,
+        "weight_decay": rule.weight_decay,
+        "epsilon": rule.epsilon,
+        "source": rule.source,
+    }
+
+
+def _role(rule: ParameterRule, recipe: Recipe) -> dict[str, Any]:
+    """What a role gets, for any model: its init_std is init_gain / sqrt(fan_in), or init_gain itself."""
+    role = rule.parameter.role
+    gain = recipe.init_scale * PARAMETRIZATIONS[recipe.parametrization].init[role](*ratios(recipe))
+    if recipe.init == "gpt2":
+        gain *= GPT2_STD
+    elif role in GROWING_FAN_IN:
+        gain *= math.sqrt(ratios(recipe)[0])  # the table scales the base's std, which is 1 / sqrt(its fan_in)
+    return {**_values(rule), "init": "fan-in" if recipe.init == "fan-in" else "constant", "init_gain": gain}
+
+
+def _parameter(rule: ParameterRule) -> dict[str, Any]:
+    parameter = rule.parameter
+    return {
+        "role": parameter.role.value,
+        "shape": list(parameter.shape),
+        "start": parameter.start,
+        "init_std": rule.init_std,
+        **_values(rule),
+        "multiplier": rule.multiplier,
+    }

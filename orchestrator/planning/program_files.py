@@ -1,0 +1,43 @@
+"""Whether a program is the one that a sweep directory's trials were trained with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...results.store.store import finished_trials
+from ...sweeps.command.command import Command
+from ...sweeps.load import Sweep
+from ..record.directory import SweepDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """`names` of files that are no longer what the newest jobs were planned with, whose digests are `before`;
+    `trials` that have ended would be trained again."""
+
+    names: tuple[str, ...]
+    before: Mapping[str, str]
+    trials: int
+
+    @property
+    def told(self) -> str:
+        return (
+            f"changed since the trials ran: {', '.join(self.names)}; {self.trials} that have ended are "
+            "trained again (run --keep trains only what is missing, under the old identity)"
+        )
+
+
+def changed(sweep: Sweep, directory: SweepDirectory) -> Changed | None:
+    """None where nothing has changed, or nothing was planned yet. Raises DirectoryError."""
+    now = sweep.expansion.trials[0].program
+    jobs = [job for job in directory.read_plan() if isinstance(job.trials[0].program, Command)]
+    if not isinstance(now, Command) or not jobs:
+        return None
+    before = jobs[-1].trials[0].program.definition["files"]
+    files = now.definition["files"]
+    names = sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
+    if not names:
+        return None
+    done, _ = finished_trials(directory.path)
+    wanted = [trial.program.point() for trial in sweep.expansion.trials]
+    again = sum(t.id in done and t.program.point() in wanted for job in jobs for t in job.trials)
+    return Changed(tuple(names), before, again)

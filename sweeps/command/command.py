@@ -1,0 +1,81 @@
+"""A trial that runs the user's own program: its fields, and what all trials of the sweep share."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ...models.recipe.recipe import FIELDS
+from ..program import Cost, DeviceKind, Point
+
+Definition = Mapping[str, Any]
+"""What the programs of a sweep share: `spec.definition_of`."""
+
+IDENTITY = ("command", "function", "environment", "loss", "gpus", "files")
+"""What of it decides a result: where it runs, how long it may and what stops it do not."""
+UNKNOWN_SECONDS = 60.0
+"""How long a training takes is not known before one has ended."""
+MEMORY = 4 << 30
+
+
+@dataclass(frozen=True)
+class Command:
+    """One training by a command or a function, at the values of its fields."""
+
+    values: Point
+    definition: Definition
+
+    @property
+    def kind(self) -> str:
+        return "command"
+
+    def point(self) -> dict[str, Any]:
+        return dict(self.values)
+
+    def at(self, changes: Point) -> Self:
+        """Raises ValueError, naming the field, for a value of ours that it cannot have."""
+        for name, value in changes.items():
+            if name in FIELDS and (fault := FIELDS[name].fault(value)):
+                raise ValueError(f"{name}: {fault}")
+        return type(self)({**self.values, **changes}, self.definition)
+
+    def identity(self) -> Point:
+        shared = {name: self.definition.get(name) for name in IDENTITY}
+        return {**self.values, "program": {**shared, "gpus": self.gpus}}
+
+    def group_key(self) -> Hashable:
+        """No two are one job: each is a process of its own."""
+        return tuple(sorted((name, str(value)) for name, value in self.values.items()))
+
+    @property
+    def gpus(self) -> float:
+        asked = self.definition["gpus"]
+        return float(
+            asked[str(self.values[self.definition["scale"]])] if isinstance(asked, Mapping) else asked
+        )
+
+    @property
+    def steps(self) -> int:
+        """1 where the fields do not say."""
+        return int(self.values.get("steps") or 1)
+
+    @property
+    def most_parts(self) -> int:
+        return 1
+
+    def cost(self) -> Cost:
+        """Zeros for what the fields do not say."""
+        tokens, parameters = self.values.get("tokens"), int(self.values.get("parameters") or 0)
+        if tokens is None:
+            sizes = [self.values.get(name) or 0 for name in ("steps", "batch_size", "sequence_length")]
+            tokens = sizes[0] * sizes[1] * sizes[2]
+        return Cost(parameters, int(tokens), float(self.values.get("flops") or 6.0 * parameters * tokens))
+
+    def seconds(self, device: DeviceKind, together: int) -> float:
+        return UNKNOWN_SECONDS
+
+    def memory_bytes(self) -> int:
+        return MEMORY
+
+
+def read(point: Point, definition: Definition) -> Command:
+    return Command(dict(point), definition)

@@ -1,0 +1,194 @@
+"""`program:` of a sweep file: the user's own training, how its loss is read, and what it is known by."""
+
+import glob
+import hashlib
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ..problem import Problem
+from ..section import Section
+from .words import GIVEN, placeholders
+
+LOSS_FORMS = "{file: F, key: K}, {csv: F, column: C} or {pattern: 'loss ([0-9.]+)'}"
+
+
+class LossSpec(Section):
+    """Where a trial's final loss stands, in exactly one of three forms; the last value counts.
+
+    `file` of JSON lines and the `key` in them, `csv` and its `column`, or a `pattern` with one group,
+    looked for in what the program prints. Paths are relative to the trial's own folder, {files}."""
+
+    file: str | None = None
+    key: str | None = None
+    csv: str | None = None
+    column: str | None = None
+    pattern: str | None = None
+    helper: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "LossSpec":
+        if self.helper and self.model_fields_set == {"helper"}:
+            return self
+        given = [name for name in ("file", "csv", "pattern") if getattr(self, name) is not None]
+        pairs = {"file": self.key, "csv": self.column, "pattern": ""}
+        strays = [
+            name
+            for name, of in (("key", "file"), ("column", "csv"))
+            if getattr(self, name) and of not in given
+        ]
+        if len(given) != 1 or pairs[given[0]] is None or strays:
+            raise ValueError(f"is written {LOSS_FORMS}")
+        return self
+
+    @field_validator("pattern")
+    @classmethod
+    def _one_group(cls, value: str | None) -> str | None:
+        try:
+            if value is not None and re.compile(value).groups != 1:
+                raise ValueError("needs exactly one group, around the number: 'loss ([0-9.]+)'")
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from None
+        return value
+
+
+class PreemptSpec(Section):
+    """The signal that says that the place is wanted, and for how many seconds the program may then go on."""
+
+    signal: Literal["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP"] = "SIGTERM"
+    grace: float = Field(default=30, ge=0, le=3600)
+
+
+class ProgramSpec(Section):
+    """One training for each trial: a `command`, or a Python `function` called as `function(trial)`.
+
+    `command`: a list of words, or a text that is split into words as a shell would; no shell runs it.
+    {NAME} in a word becomes the trial's field of this name, or one of GIVEN. `directory`: where it runs,
+    relative to the sweep file. `gpus`: for one trial, or by scale. `identity`: files, as patterns, whose
+    contents are part of every trial's id. `loss`: a LossSpec, or `helper` where the program reports by
+    `mutransfer.trial`. `timeout`: seconds."""
+
+    command: list[str] | str | None = None
+    function: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    directory: str = "."
+    gpus: float | int | dict[str, float | int] = 0
+    identity: list[str] = Field(default_factory=list)
+    environment: dict[str, str] = Field(default_factory=dict)
+    loss: LossSpec | None = None
+    preempt: PreemptSpec = PreemptSpec()
+    timeout: float | int | None = Field(default=None, gt=0)
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _helper_by_name(cls, value: object) -> object:
+        if isinstance(value, str):
+            if value != "helper":
+                raise ValueError(f"is helper, or {LOSS_FORMS}")
+            return {"helper": True}
+        return value
+
+    @field_validator("gpus", mode="before")
+    @classmethod
+    def _counts(cls, value: object) -> object:
+        counts = value.values() if isinstance(value, dict) else [value]
+        if not all(isinstance(count, int | float) and not isinstance(count, bool) for count in counts):
+            raise ValueError("is a number, or numbers by scale: {256: 1, 1024: 8}")
+        return value
+
+    @field_validator("command", mode="before")
+    @classmethod
+    def _words_alone(cls, value: object) -> object:
+        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(w, str) for w in value)):
+            return value
+        raise ValueError("is a list of texts (numbers in quotes), or one text")
+
+    @property
+    def words(self) -> list[str]:
+        """The command's words; none for a function."""
+        return shlex.split(self.command) if isinstance(self.command, str) else list(self.command or ())
+
+
+def program_problems(
+    spec: ProgramSpec, names: Sequence[str], scale_values: Sequence[object]
+) -> list[Problem]:
+    """What is wrong with the section, given the trials' fields and the values of their scale; its directory
+    is whole. Looks at the disk."""
+    where = "program"
+    if (spec.command is None) == (spec.function is None):
+        return [Problem((where,), "give exactly one of command and function")]
+    problems = []
+    if spec.command is not None:
+        problems += _command_problems(spec, names)
+    if spec.command is not None and spec.loss is None:
+        told = "is missing; say where the final loss stands, such as {pattern: 'val loss ([0-9.]+)'}"
+        problems.append(Problem((where, "loss"), told))
+    if not os.path.isdir(spec.directory):
+        return [*problems, Problem((where, "directory"), f"{spec.directory} is no directory")]
+    for index, pattern in enumerate(spec.identity):
+        if not _matching(spec.directory, pattern):
+            problems.append(
+                Problem((where, "identity", index), f"{pattern} matches no file in {spec.directory}")
+            )
+    return problems + _gpu_problems(spec, scale_values)
+
+
+def _command_problems(spec: ProgramSpec, names: Sequence[str]) -> list[Problem]:
+    where = ("program", "command")
+    try:
+        words = spec.words
+    except ValueError as error:
+        return [Problem(where, f"cannot be split into words ({error})")]
+    if not words:
+        return [Problem(where, "is empty")]
+    known = {*names, *GIVEN}
+    problems = []
+    for index, word in enumerate(words):
+        place = (*where, index) if isinstance(spec.command, list) else where
+        try:
+            asked = placeholders(word)
+        except ValueError as error:
+            problems.append(Problem(place, f"{word}: {error}; a brace of its own is written twice"))
+            continue
+        problems += [
+            Problem(place, f"{{{name}}} is no field of these trials; there are {', '.join(sorted(known))}")
+            for name in asked
+            if name not in known
+        ]
+    return problems
+
+
+def _gpu_problems(spec: ProgramSpec, scale_values: Sequence[object]) -> list[Problem]:
+    where = ("program", "gpus")
+    counts = list(spec.gpus.values()) if isinstance(spec.gpus, dict) else [spec.gpus]
+    if any(count < 0 or (count > 1 and count != int(count)) for count in counts):
+        return [Problem(where, "is a whole number of GPUs, or a share of one below 1")]
+    if isinstance(spec.gpus, dict):
+        lost = [value for value in scale_values if str(value) not in spec.gpus]
+        return [Problem(where, f"says nothing of the scale {value}") for value in lost]
+    return []
+
+
+def _matching(directory: str, pattern: str) -> list[Path]:
+    found = glob.iglob(os.path.join(glob.escape(directory), pattern), recursive=True)
+    return sorted(Path(path) for path in found if os.path.isfile(path))
+
+
+def digests(spec: ProgramSpec) -> dict[str, str]:
+    """The sha256 of each file that the program is known by, by its path in the directory."""
+    files = {path for pattern in spec.identity for path in _matching(spec.directory, pattern)}
+    return {
+        str(path.relative_to(spec.directory)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in sorted(files)
+    }
+
+
+def definition_of(spec: ProgramSpec, scale: str, base: Mapping[str, int] | None) -> dict[str, Any]:
+    """All that the trials' programs share, as plain values: enough to run them."""
+    held = spec.model_dump(exclude_none=True, exclude={"command", "identity"})
+    held["command"] = spec.words
+    return {**held, "files": digests(spec), "scale": scale, "base": dict(base) if base else None}

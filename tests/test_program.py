@@ -1,0 +1,328 @@
+"""A program of the user's as the trial of a sweep: from the sweep file to the report, and every way to
+fail."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command, arguments, trial_ids, wait_until
+
+from mutransfer.results.store.store import read_curves, read_rows
+
+TRAINER = """\
+import argparse, json, math, os, sys, time
+parser = argparse.ArgumentParser()
+parser.add_argument("--size", type=int)
+parser.add_argument("--rate", type=float)
+parser.add_argument("--out")
+given = parser.parse_args()
+best = -6 - math.log2(given.size / 64)
+loss = 2 + 10 / given.size + 0.1 * (math.log2(given.rate) - best) ** 2
+if given.rate > 0.1:
+    loss = math.nan
+for step in range(3):
+    print(f"step {step} val loss {loss + 1 - step / 2}", flush=True)
+with open(os.path.join(given.out, "metrics.jsonl"), "w") as file:
+    for step in range(3):
+        file.write(json.dumps({"step": step, "val": loss + 1 - step / 2}) + chr(10))
+with open(os.path.join(given.out, "log.csv"), "w") as file:
+    file.write("step,val" + chr(10) + f"0,{loss + 1}" + chr(10) + f"2,{loss}" + chr(10))
+"""
+SWEEP = """\
+name: own
+fixed: {note: plain}
+axes: {size: [64, 128, 256], rate: {log2: [-9, -3], step: 1}}
+scale: size
+hyperparameter: rate
+program:
+  command: [PYTHON, train.py, --size, "{size}", --rate, "{rate}", --out, "{files}"]
+  directory: trainer
+  identity: [train.py]
+  loss: {pattern: 'val loss (\\S+)'}
+"""
+ONE = """\
+name: own
+axes: {rate: [0.5, 0.25]}
+program:
+  command: [PYTHON, train.py, "{rate}"]
+  directory: trainer
+  loss: {pattern: 'loss (\\S+)'}
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes a trainer and a sweep file that runs it."""
+
+    def write(sweep: str, trainer: str) -> Path:
+        (tmp_path / "trainer").mkdir(exist_ok=True)
+        (tmp_path / "trainer" / "train.py").write_text(trainer)
+        path = tmp_path / "sweep.yaml"
+        path.write_text(sweep.replace("PYTHON", sys.executable))
+        return path
+
+    return write
+
+
+def reports(directory: Path, mutransfer: Command, *words: str) -> dict[str, object]:
+    told = json.loads(mutransfer("report", str(directory), "-f", "json", *words).stdout)
+    (found,) = told["comparisons"]
+    return dict(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "{pattern: 'val loss (\\S+)'}",
+        "{file: metrics.jsonl, key: val}",
+        "{csv: '{files}/log.csv', column: val}",
+    ],
+)
+def test_from_the_sweep_file_to_the_verdict(
+    loss: str, own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    """Axes of any name; the scale is what the file says; a loss that is no number is a divergence."""
+    path = own(SWEEP.replace("{pattern: 'val loss (\\S+)'}", loss), TRAINER)
+    planned = mutransfer("plan", str(path)).stdout
+    assert "own: 21 trials" in planned and "train.py --size 64 --rate 0.001953125 --out FILES" in planned
+    assert "not known before a trial of each scale has ended" in planned
+    done = mutransfer("run", str(path))
+    assert done.returncode == 0 and f"runs in {tmp_path / 'trainer'}: " in done.stderr
+    rows = read_rows(tmp_path / "runs" / "own")[0].to_pandas()
+    assert len(rows) == 21 and (rows["status"] == "diverged").sum() == 3
+    assert set(rows.loc[rows["status"] == "diverged", "rate"]) == {0.125}
+    assert set(rows["note"]) == {"plain"}
+    found = reports(tmp_path / "runs" / "own", mutransfer)
+    assert found["axis"] == "size" and found["verdict"] == "drifts"
+    assert found["slope_per_doubling"] == pytest.approx(-1, abs=0.1)
+    assert "time left: 0 s" in mutransfer("plan", str(path)).stdout
+
+
+FAILURES = {
+    "no-result": ("print('nothing')", "the program ended well, but no line of its output matches"),
+    "error": ("sys.exit(7)", "the program exited with code 7"),
+    "killed": ("os.kill(os.getpid(), 9)", "the program was killed by signal 9"),
+    "out-of-memory": ("print('CUDA out of memory'); sys.exit(1)", "exited with code 1, for want of memory"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FAILURES)
+def test_failures_have_their_class(
+    kind: str, own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    """And the end of the log; the other trial is not disturbed."""
+    code, told = FAILURES[kind]
+    trainer = f"import os, sys\nif sys.argv[1] == '0.5':\n    {code}\nelse:\n    print('loss 2.5')\n"
+    done = mutransfer("run", str(own(ONE, trainer)))
+    assert done.returncode == 3
+    assert f"failed ({kind}): " in done.stderr and told in done.stderr
+    rows = read_rows(tmp_path / "runs" / "own")[0].to_pylist()
+    assert [(row["rate"], row["loss"]) for row in rows] == [(0.25, 2.5)]
+
+
+def test_a_shell_that_says_137_ran_out_of_memory(
+    own: Callable[[str, str], Path], mutransfer: Command
+) -> None:
+    done = mutransfer("run", str(own(ONE, "import sys\nsys.exit(137)\n")))
+    assert "failed (out-of-memory): the program exited with code 137" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_program_that_takes_too_long_is_ended_with_all_that_it_started(
+    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    """A child in a session of its own that ignores every signal does not outlive it."""
+    trainer = (
+        "import os, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+        "time.sleep(1000)\n"
+    )
+    sweep = ONE.replace("[0.5, 0.25]", "[0.5]") + "  timeout: 1\n  preempt: {grace: 1}\n"
+    done = mutransfer("run", str(own(sweep, trainer)))
+    assert "failed (error): the program took longer than its timeout, 1 s" in done.stderr
+    pid = int((tmp_path / "pid").read_text())
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.slow
+def test_a_program_goes_on_from_its_checkpoint_and_dies_with_its_worker(
+    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    """Killed workers and drivers: the program is gone with them, and the next attempt finds what it saved."""
+    trainer = (
+        "import os, sys, time, mutransfer\n"
+        "trial = mutransfer.trial()\n"
+        "saved = trial.checkpoints / 'step'\n"
+        "begin = int(saved.read_text()) if saved.exists() else 0\n"
+        f"open({str(tmp_path / 'begins')!r}, 'a').write(f'{{trial.attempt}} {{begin}} {{os.getpid()}}\\n')\n"
+        "for step in range(begin, 8):\n"
+        "    time.sleep(0.25)\n"
+        "    trial.report(step, train_loss=8 - step, tokens=step)\n"
+        "    saved.write_text(str(step + 1))\n"
+        "trial.finish(loss=trial.rate)\n"
+    )
+    sweep = ONE.replace("[0.5, 0.25]", "[0.5]").replace("{pattern: 'loss (\\S+)'}", "helper")
+    path, directory = own(sweep, trainer), tmp_path / "runs" / "own"
+    driver = subprocess.Popen(arguments("run", str(path)), cwd=tmp_path, stderr=subprocess.DEVNULL)
+    begins = tmp_path / "begins"
+    wait_until(lambda: begins.exists() and len([*directory.glob("jobs/*/metrics.jsonl")]))
+    time.sleep(0.6)
+    driver.kill()
+    driver.wait()
+    pid = int(begins.read_text().split()[2])
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    assert mutransfer("run", str(path)).returncode == 0
+    attempts = [line.split() for line in begins.read_text().splitlines()]
+    assert len(attempts) == 2 and attempts[0][:2] == ["1", "0"]
+    assert attempts[1][0] == "2" and int(attempts[1][1]) > 0
+    (row,) = read_rows(directory)[0].to_pylist()
+    assert row["loss"] == 0.5 and row["train_loss"] == 1
+    curve = read_curves(directory)[0].to_pandas()
+    assert curve["step"].tolist() == [*range(8)] and curve["train_loss"].tolist() == [*range(8, 0, -1)]
+    assert curve["learning_rate"].isna().all()
+
+
+@pytest.mark.slow
+def test_a_function_is_called_in_the_worker(
+    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    trainer = (
+        "import math, os\n"
+        "def build(trial):\n"
+        "    trial.report(0, train_loss=3.0)\n"
+        "    return trial.rate if trial.rate < 0.4 else math.inf\n"
+        "def late(trial):\n"
+        "    import time\n"
+        "    time.sleep(100)\n"
+        "def silent(trial):\n"
+        "    pass\n"
+    )
+    function = ONE.replace("[0.5, 0.25]", "[0.5, 0.25]")
+    function = function[: function.index("  command")] + "  function: train:build\n  directory: trainer\n"
+    assert mutransfer("run", str(own(function, trainer))).returncode == 0
+    rows = read_rows(tmp_path / "runs" / "own")[0].to_pandas().set_index("rate")
+    assert rows.loc[0.25, "loss"] == 0.25 and rows.loc[0.5, "status"] == "diverged"
+    late = function.replace("train:build", "train:late") + "  timeout: 0.5\n"
+    done = mutransfer("run", str(own(late, trainer)), "--out", "late")
+    assert "failed (error): the function took longer than its timeout, 0.5 s" in done.stderr
+    silent = own(function.replace("train:build", "train:silent"), trainer)
+    told = "failed (no-result): the function returned no number and did not call trial.finish(loss=...)"
+    assert told in mutransfer("run", str(silent), "--out", "silent").stderr
+
+
+@pytest.mark.slow
+def test_files_that_changed_are_said(
+    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    """By default they make other trials; --keep trains what is missing under the old identity."""
+    sweep = ONE.replace("  loss", "  identity: [train.py]\n  loss")
+    path, directory = own(sweep, "print('loss 1')\n"), tmp_path / "runs" / "own"
+    assert mutransfer("run", str(path)).returncode == 0
+    first = set(trial_ids(directory))
+    (tmp_path / "trainer" / "train.py").write_text("print('loss 2')\n")
+    more = path.read_text().replace("[0.5, 0.25]", "[0.5, 0.25, 0.125]")
+    path.write_text(more)
+    kept = mutransfer("run", str(path), "--keep")
+    assert "changed since the trials ran, and kept as they are: train.py" in kept.stderr
+    assert len(trial_ids(directory)) == 3 and first < set(trial_ids(directory))
+    again = mutransfer("run", str(path))
+    assert "changed since the trials ran: train.py; 3 that have ended are trained again" in again.stderr
+    assert len(trial_ids(directory)) == 6
+    mutransfer("trials", str(directory), "--out", "rows.csv")
+    rows = np.genfromtxt(tmp_path / "rows.csv", delimiter=",", names=True, dtype=None, encoding=None)
+    assert rows["loss"].tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fault"),
+    [
+        ('"{rate}"]', '"{rat}"]', "program.command.2: {rat} is no field of these trials; there are attempt,"),
+        ('"{rate}"]', '"{rate"]', "program.command.2: {rate: "),
+        ("  directory: trainer", "  directory: nowhere", "program.directory: "),
+        ("  loss: {pattern: 'loss (\\S+)'}", "", "program.loss: is missing; say where the final loss stands"),
+        ("(\\S+)", "\\S+", "program.loss.pattern: needs exactly one group"),
+        ("{pattern: 'loss (\\S+)'}", "{file: a}", "is written {file: F, key: K}, {csv: F, column: C}"),
+        ("  loss", "  identity: [model/*.py]\n  loss", "program.identity.0: model/*.py matches no file"),
+        (
+            "  loss",
+            "  gpus: 1.5\n  loss",
+            "program.gpus: is a whole number of GPUs, or a share of one below 1",
+        ),
+        ("  loss", "  gpus: many\n  loss", "program.gpus: is a number, or numbers by scale"),
+        ("{pattern: 'loss (\\S+)'}", "last", "program.loss: is helper, or {file: F, key: K}"),
+        ("train.py,", "train.py, 7,", "program.command: is a list of texts (numbers in quotes), or one text"),
+        ("  loss", "  gpus: {1: 2}\n  loss", "program.gpus: says nothing of the scale"),
+        ("  loss", "  function: a:b\n  loss", "program: give exactly one of command and function"),
+        ("rate: [0.5", "loss: [0.5", "axes.loss: is a column of what came of a trial"),
+        ("rate: [0.5", "trial: [0.5", "axes.trial: is what {trial} of the command stands for"),
+        ("rate: [0.5", "a-b: [0.5", "axes.a-b: cannot name a field; use letters, digits and '_'"),
+        ("rate: [0.5", "rate: [[0.5]", "axes.rate.0: [0.5] is no text, number or truth"),
+        ("name: own", "name: own\nscale: depth", "scale: depth has no numbers under axes"),
+        ("name: own", "name: own\nprune: {}", "prune: "),
+        ("name: own", "name: own\ndata: {corpus: python-stdlib}", "data: a program has data of its own"),
+        ("axes: {", "axes: {learning_rate: [-1.0], ", "learning_rate: -1.0 is not positive"),
+    ],
+)
+def test_what_is_wrong_is_named_before_anything_runs(
+    before: str, after: str, fault: str, own: Callable[[str, str], Path], mutransfer: Command
+) -> None:
+    path = own(ONE, "print('loss 1')\n")
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after))
+    done = mutransfer("plan", str(path))
+    assert done.returncode == 2, done.stdout
+    assert fault in done.stderr
+
+
+def test_a_script_runs_by_hand(tmp_path: Path) -> None:
+    """Values come from the keywords or the command line; metrics are printed."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import mutransfer\n"
+        "trial = mutransfer.trial(learning_rate=0.01, width=64, name='a', fast=False)\n"
+        "print(trial.learning_rate, trial['width'], trial.name, trial.fast, trial.id, trial.should_stop)\n"
+        "trial.report(1, train_loss=2)\n"
+    )
+    words = ["--width", "128", "--learning_rate=0.5", "--fast", "true", "--else", "7"]
+    done = subprocess.run(
+        [sys.executable, script, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["0.5 128 a True None False", '{"step": 1, "train_loss": 2}']
+
+
+def test_the_helper_needs_the_standard_library_alone(tmp_path: Path) -> None:
+    import mutransfer.models.handover.trial as helper
+
+    assert helper.__file__ is not None
+    (tmp_path / "trial.py").write_text(Path(helper.__file__).read_text())
+    heavy = "('torch', 'numpy', 'mutransfer')"
+    script = f"import sys, trial; trial.trial(a=1); print([n for n in {heavy} if n in sys.modules])"
+    words = [sys.executable, "-S", "-c", script]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_handover_of_a_trial_is_that_of_our_own_proxy() -> None:
+    """By role: learning rates, decays and starts of a proxy at the same point."""
+    from mutransfer.models.handover.values import handover_of, values_of
+    from mutransfer.models.recipe.recipe import recipe_from_point
+
+    point = {"parametrization": "mup", "optimizer": "adamw", "learning_rate": 0.01, "width": 256, "depth": 4,
+             "base_width": 64, "base_depth": 4, "weight_decay": 0.1, "head_dim": 16}  # fmt: skip
+    held, why_not = handover_of({**point, "data_mix": "c4"})
+    assert held is not None and why_not == ""
+    whole = {**point, "architecture": "transformer", "sequence_length": 64, "vocab_size": 256, "steps": 9,
+             "batch_size": 2, "data": "x"}  # fmt: skip
+    assert held["roles"] == values_of(recipe_from_point(whole))["roles"]
+    assert held["roles"]["hidden"]["learning_rate"] == 0.0025
+    why_not = "the trial has no parametrization and no optimizer and no learning_rate"
+    assert handover_of({"width": 64}) == (None, why_not)
