@@ -61,6 +61,11 @@ class Program(Protocol):
         """Into how many parts its batches can be cut where memory does not hold a whole one."""
         ...
 
+    @property
+    def gpus(self) -> float | None:
+        """GPUs that it asks for itself: whole ones, or a share of one; None where the run's options say."""
+        ...
+
     def cost(self) -> Cost: ...
 
     def seconds(self, device: DeviceKind, together: int) -> float:
@@ -78,7 +83,7 @@ class Setup:
 
     The newest checkpoint in `checkpoints` is gone on from, and replaced every `checkpoint_seconds`.
     `pruning` is by what rule trials are stopped early, if any. `ids` are those of the trials, `folder` is the
-    job's own and `attempt` its number.
+    job's own and `attempt` its number. `visible` are the GPUs that it may see, where nobody else has said so.
     """
 
     data: Callable[[str], Source]
@@ -90,6 +95,7 @@ class Setup:
     ids: Sequence[str]
     folder: Path
     attempt: int
+    visible: str | None = None
     pruning: Pruning | None = None
 
 

@@ -53,6 +53,10 @@ class Proxy:
     def most_parts(self) -> int:
         return self.recipe.batch_size
 
+    @property
+    def gpus(self) -> None:
+        return None
+
     def cost(self) -> Cost:
         recipe = self.recipe
         return Cost(parameter_count(recipe.shape), training_tokens(recipe), training_flops(recipe))

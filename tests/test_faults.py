@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import noop
@@ -16,6 +17,8 @@ import pytest
 from conftest import trial_ids, wait_until
 from many_jobs import Sweep, assert_complete, many
 
+from mutransfer.orchestrator.record.attempt import latest_attempt
+from mutransfer.orchestrator.record.directory import SweepDirectory
 from mutransfer.orchestrator.record.lease import holder
 from mutransfer.results.store.store import link_table
 
@@ -70,17 +73,32 @@ def at_work(sweep: Sweep) -> list[int]:
     return [pid for pid in workers(sweep) if pid in begun]
 
 
+def gone_on(sweep: Sweep, steps: dict[str, int]) -> list[int]:
+    """Workers whose job has a newer checkpoint than at its last kill: three kills in a row without one give a
+    job up, which a slow machine would soon come to."""
+    held = SweepDirectory(sweep.directory)
+    found = []
+    for job in held.planned():
+        attempt = latest_attempt(held, job)
+        if attempt is not None and held.checkpoint_step(job) > steps.get(job, 0):
+            found += [pid for pid in at_work(sweep) if pid == attempt.process.pid]
+    return found
+
+
 def test_kills_of_workers(tmp_path: Path) -> None:
     """Each is classed, and its job goes on from the last checkpoint."""
     sweep = many(tmp_path, range(40, 48))
     sweep.plan(step_seconds=0.05)
     generator = random.Random(1)
     with sweep.start(*LOCAL, "--checkpoint-every", "0.1") as driver:
+        steps: dict[str, int] = {}
         for _ in range(10):
-            wait_until(lambda: at_work(sweep))
-            time.sleep(generator.uniform(0.4, 1.0))
+            wait_until(partial(gone_on, sweep, steps))
+            time.sleep(generator.uniform(0.0, 0.5))
             with contextlib.suppress(ProcessLookupError, IndexError):
-                os.kill(generator.choice(at_work(sweep)), signal.SIGKILL)
+                os.kill(generator.choice(gone_on(sweep, steps)), signal.SIGKILL)
+            held = SweepDirectory(sweep.directory)
+            steps = {job: held.checkpoint_step(job) for job in held.planned()}
         _, said = driver.communicate(timeout=120)
     assert driver.returncode == 0, said
     assert sweep.ends().count("killed") >= 8

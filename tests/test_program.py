@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 from conftest import Command, arguments, trial_ids, wait_until
 
+from mutransfer.orchestrator.backends.local.gpus import Gpus
+from mutransfer.orchestrator.job.worker import Task, perform
+from mutransfer.orchestrator.planning.plan import Device
+from mutransfer.orchestrator.record.directory import SweepDirectory
+from mutransfer.orchestrator.run.reconcile import prepare
 from mutransfer.results.store.store import read_curves, read_rows
+from mutransfer.sweeps.load import load_sweep
 
 TRAINER = """\
 import argparse, json, math, os, sys, time
@@ -326,3 +332,42 @@ def test_the_handover_of_a_trial_is_that_of_our_own_proxy() -> None:
     assert held["roles"]["hidden"]["learning_rate"] == 0.0025
     why_not = "the trial has no parametrization and no optimizer and no learning_rate"
     assert handover_of({"width": 64}) == (None, why_not)
+
+
+def test_gpus_are_handed_out_whole_or_in_shares() -> None:
+    gpus = Gpus(["0", "1", "2", "3"])
+    assert gpus.take("a", 2) == "0,1"
+    assert gpus.take("b", 0.5) == "2"
+    assert gpus.take("c", 0.25) == "2"  # where it fits best
+    assert gpus.take("d", 0.5) == "3"
+    assert gpus.take("e", 1) is None
+    gpus.give_back("a")
+    assert gpus.take("e", 2) == "0,1"
+    gpus.give_back("b")
+    gpus.give_back("c")
+    assert gpus.take("f", 2) is None
+    assert gpus.take("g", 1) == "2"
+
+
+def test_a_machine_without_enough_gpus_is_said(own: Callable[[str, str], Path], mutransfer: Command) -> None:
+    path = own(ONE.replace("  loss", "  gpus: 2\n  loss"), "print('loss 1')\n")
+    done = mutransfer("run", str(path), "--device", "cpu")
+    assert done.returncode == 6
+    assert "program.gpus: a trial asks for 2, and this machine has 0" in done.stderr
+
+
+def test_a_program_sees_the_gpus_that_it_was_given(own: Callable[[str, str], Path], tmp_path: Path) -> None:
+    trainer = "import os, sys\nprint('gpus', os.environ['CUDA_VISIBLE_DEVICES'], sys.argv[2], 'loss 1')\n"
+    path = own(
+        ONE.replace('"{rate}"]', '"{rate}", "{gpus}"]').replace("  loss", "  gpus: 2\n  loss"), trainer
+    )
+    sweep, directory = load_sweep(str(path)), SweepDirectory(tmp_path / "out")
+    work, _ = prepare(sweep, directory, Device("cuda", 4, 80 << 30), 2)
+    task = Task(
+        directory=str(directory.path), job=work.remaining[0].id, backend="test", device="cuda", gpus=2.0,
+        checkpoint_seconds=0.0, hang_seconds=60.0, visible="2,3",
+    )  # fmt: skip
+    end = perform(task.text())
+    assert end.kind == "finished", end
+    assert end.gpu_seconds == pytest.approx(2 * end.seconds, abs=0.01)
+    assert "gpus 2,3 2 loss 1" in directory.log(task.job).read_text()

@@ -123,6 +123,10 @@ class Bowl:
     def most_parts(self) -> int:
         return 1
 
+    @property
+    def gpus(self) -> None:
+        return None
+
     def cost(self) -> Cost:
         return Cost(self.size, 10 * self.size, 60.0 * self.size)
 

@@ -17,8 +17,11 @@ import mutransfer  # sweep
 BATCH, TIME, BYTES = 16, 64, 256
 ROLES = {  # sweep: what each parameter is
     "embedding.weight": "input",
-    "blocks.*.norm*": "hidden vector",
-    "blocks.*.weight": "hidden",
+    "blocks.*.norm?.weight": "hidden vector",
+    "blocks.*.qkv.weight": "hidden",
+    "blocks.*.out.weight": "hidden",
+    "blocks.*.up.weight": "hidden",
+    "blocks.*.down.weight": "hidden",
     "norm.weight": "vector",
     "readout.weight": "output",
 }
@@ -39,7 +42,8 @@ class Block(nn.Module):
         q_BHTD, k_BHTD, v_BHTD = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         mixed_BHTD = functional.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, is_causal=True)
         x_BTW = x_BTW + branch * self.out(mixed_BHTD.transpose(1, 2).flatten(2))
-        return x_BTW + branch * self.down(functional.gelu(self.up(self.norm2(x_BTW))))
+        out_BTW: Tensor = x_BTW + branch * self.down(functional.gelu(self.up(self.norm2(x_BTW))))
+        return out_BTW
 
 
 class GPT(nn.Module):

@@ -35,7 +35,8 @@ TRAINING = "MUTRANSFER_TRAINING"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a backend tells a worker. `gpus` is the share of a GPU that the job holds."""
+    """What a backend tells a worker. `gpus` are the GPUs that the job holds, or its share of one; `visible`
+    which they are, where the backend hands them out itself."""
 
     directory: str
     job: str
@@ -44,6 +45,7 @@ class Task:
     gpus: float
     checkpoint_seconds: float
     hang_seconds: float
+    visible: str | None = None
     pruning: Pruning | None = None
 
     def text(self) -> str:
@@ -109,6 +111,7 @@ def _published(
         ids=[trial.id for trial in trials],
         folder=directory.job(task.job),
         attempt=attempt.number,
+        visible=task.visible,
     )
     programs = [trial.program for trial in trials]
     schema = rows_schema([program.point() for program in programs])  # before anything is spent

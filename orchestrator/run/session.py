@@ -95,14 +95,17 @@ def run_sweep(
 def _task_of(sweep: Sweep, directory: SweepDirectory, options: RunOptions, device: Device) -> TaskOf:
     path = str(directory.path.resolve())
     gpus = 1 / options.jobs_per_gpu if device.kind == "cuda" else 0.0
+    if sweep.spec.program is not None:
+        gpus = max(trial.program.gpus or 0.0 for trial in sweep.expansion.trials)
 
     def task_of(job: str) -> Task:
+        own = directory.read_job(job)[0][0].program.gpus if job and sweep.spec.program is not None else None
         return Task(
             directory=path,
             job=job,
             backend=options.backend,
             device=device.kind,
-            gpus=gpus,
+            gpus=gpus if own is None else own,
             checkpoint_seconds=options.checkpoint_seconds,
             hang_seconds=options.hang_seconds,
             pruning=sweep.spec.pruning,

@@ -172,6 +172,8 @@ class Ran:
     def _watched(self, words: list[str]) -> dict[str, Any]:
         """What the keeper says of the end."""
         environment = {name: value for name, value in os.environ.items() if name not in OURS_ALONE}
+        if self.setup.visible is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = self.setup.visible
         environment |= {**self.definition["environment"], "MUTRANSFER_TRIAL": str(self._trial_file)}
         keeper = self._keeper = subprocess.Popen(
             [sys.executable, "-SE", str(Path(__file__).with_name("keeper.py"))],

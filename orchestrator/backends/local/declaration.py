@@ -29,14 +29,27 @@ def _open(opening: Opening) -> Stage:
     from .pool import LocalBackend
 
     device = local_device(opening.options)
-    at_once = jobs_at_once(opening.options, device)
+    at_once = _at_once(opening.sweep, opening.options, device)
     task_of = opening.task_of(device)
     return Stage(LocalBackend(opening.directory, opening.journal, task_of, at_once, device), device, at_once)
 
 
 def _planned_for(sweep: "Sweep", options: "RunOptions") -> "tuple[Device, int]":
     device = local_device(options)
-    return device, jobs_at_once(options, device)
+    return device, _at_once(sweep, options, device)
+
+
+def _at_once(sweep: "Sweep", options: "RunOptions", device: "Device") -> int:
+    """As many as a program's own demand of GPUs allows; raises PreflightError where it can never be met."""
+    from ...planning.device import PreflightError
+
+    asked = [trial.program.gpus or 0.0 for trial in sweep.expansion.trials]
+    there = device.count if device.kind == "cuda" else 0
+    if max(asked) > there:
+        raise PreflightError(f"program.gpus: a trial asks for {max(asked):g}, and this machine has {there}")
+    if min(asked) > 0:
+        return options.max_concurrent or max(1, int(there / min(asked)))
+    return jobs_at_once(options, device)
 
 
 def _examine(address: str | None) -> "Iterator[Finding]":

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ...record.directory import SweepDirectory
 from ...record.failures import EndKind
 from ...record.journal import Journal
 from ..backend import Event, TaskOf
+from .gpus import Gpus
 
 STOP_SECONDS = 5.0
 
@@ -55,6 +56,9 @@ class LocalBackend:
         self._directory, self._journal, self._task_of = directory, journal, task_of
         self._size, self._device = workers, device
         self._workers: list[_Worker] = []
+        self._gpus = Gpus(
+            [_visible_gpu(index) for index in range(device.count if device.kind == "cuda" else 0)]
+        )
         self._messages: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
 
     def room(self) -> int:
@@ -67,13 +71,20 @@ class LocalBackend:
         return {worker.job for worker in self._workers if worker.job is not None}
 
     def submit(self, jobs: Sequence[Job]) -> list[str]:
-        taken = [job.id for job in jobs[: self.room()]]
-        for job_id in taken:
+        taken = []
+        for job in jobs[: self.room()]:
+            task = self._task_of(job.id)
+            if job.trials[0].program.gpus:
+                visible = self._gpus.take(job.id, task.gpus)
+                if visible is None:
+                    break  # until others end
+                task = replace(task, visible=visible)
+            taken.append(job.id)
             worker = next((w for w in self._workers if w.job is None), None) or self._start()
-            worker.job = job_id
-            self._journal.submitted("local", f"process {worker.process.pid}, {job_id}", "", [job_id])
+            worker.job = job.id
+            self._journal.submitted("local", f"process {worker.process.pid}, {job.id}", "", [job.id])
             with suppress(OSError):  # it died between two jobs; its reader thread reports the job as lost
-                self._send(worker, self._task_of(job_id).text())
+                self._send(worker, task.text())
         return taken
 
     def poll(self, seconds: float) -> list[Event]:
@@ -115,12 +126,15 @@ class LocalBackend:
             if worker in self._workers:
                 self._workers.remove(worker)
             code = _gone(worker)
+            if job is not None:
+                self._gpus.give_back(job)
             return Event(job, end=self._death(worker, job, code)) if job is not None else None
         if job is None:
             return None
         if "end" not in message:
             return Event(job, message["step"], message["diverged"])
         worker.job = None
+        self._gpus.give_back(job)
         end = End(**message["end"])
         return Event(job, diverged=end.diverged, end=end)
 
