@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,32 @@ axes:
   steps: {steps}
   learning_rate: {rates}
 data: {{text: "text/*.txt"}}
+"""
+
+
+PROGRAMS = """\
+name: programs
+axes: {{rate: {rates}}}
+program:
+  command: [{python}, train.py, "{{rate}}", "{{checkpoints}}/step", "{steps}"]
+  directory: {folder}
+  identity: [train.py]
+  preempt: {{signal: SIGUSR1, grace: 20}}
+  loss: {{pattern: 'loss (\\S+)'}}
+"""
+TRAINER = """\
+import os, signal, sys, time
+rate, saved, steps = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+step = int(open(saved).read()) if os.path.exists(saved) else 0
+print("begins at", step, flush=True)
+def save(*of):
+    open(saved, "w").write(str(step))
+    sys.exit(1)
+signal.signal(signal.SIGUSR1, save)
+while step < steps:
+    time.sleep(0.1)
+    step += 1
+print("loss", 1 + rate)
 """
 
 
@@ -80,6 +107,23 @@ class Sweep:
     def ends(self) -> list[str]:
         """How attempts ended, in order."""
         return [event["kind"] for event in self.events("ended")]
+
+
+def programs(folder: Path, count: int, steps: int) -> Sweep:
+    """A sweep of so many programs of the user's, each of so many tenths of a second, that save on SIGUSR1."""
+    sweep = many(folder, [1], rates=1)
+    (folder / "train.py").write_text(TRAINER)
+    rates = [round(1 + index / 1000, 3) for index in range(count)]
+    text = PROGRAMS.format(rates=rates, python=json.dumps(sys.executable), steps=steps, folder=folder)
+    sweep.file.write_text(text)
+    return sweep
+
+
+def assert_losses(sweep: Sweep, count: int) -> None:
+    """All programs are there once, each with its own loss."""
+    rows = pd.read_parquet(sweep.directory / "results")
+    assert len(rows) == rows["trial_id"].nunique() == count
+    assert (rows["loss"] == 1 + rows["rate"]).all()
 
 
 def many(folder: Path, steps: Sequence[int], rates: int = 4) -> Sweep:

@@ -1,7 +1,11 @@
 """A program of the user's as the trial of a sweep: from the sweep file to the report, and every way to
 fail."""
 
+import contextlib
 import json
+import os
+import random
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, arguments, trial_ids, wait_until
+from many_jobs import assert_losses, programs
 
 from mutransfer.orchestrator.backends.local.gpus import Gpus
 from mutransfer.orchestrator.job.worker import Task, perform
@@ -371,3 +376,52 @@ def test_a_program_sees_the_gpus_that_it_was_given(own: Callable[[str, str], Pat
     assert end.kind == "finished", end
     assert end.gpu_seconds == pytest.approx(2 * end.seconds, abs=0.01)
     assert "gpus 2,3 2 loss 1" in directory.log(task.job).read_text()
+
+
+@pytest.mark.slow
+def test_kills_of_everything_at_random(tmp_path: Path) -> None:
+    """Driver, workers, keepers and programs, twelve times: each ends once, none runs beside itself."""
+    sweep = programs(tmp_path, 8, 6)
+    trainer = tmp_path / "train.py"
+    once = (
+        "import fcntl\nalone = open(sys.argv[2] + '.lock', 'w')\n"
+        "fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+    )
+    saves = "    step += 1\n    open(saved, 'w').write(str(step))\n"
+    text = trainer.read_text().replace("rate, saved", once + "rate, saved", 1)
+    trainer.write_text(text.replace("    step += 1\n", saves))
+    generator = random.Random(0)
+    driver = sweep.start("-j", "2", "--checkpoint-every", "0.1")
+    for _ in range(12):
+        wait_until(lambda: driver.poll() is not None or below(driver.pid))  # noqa: B023
+        time.sleep(generator.uniform(0.1, 0.8))
+        victims = [driver.pid, *below(driver.pid)]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(generator.choice(victims), signal.SIGKILL)
+        time.sleep(0.1)
+        if driver.poll() is not None:
+            driver.communicate()
+            driver = sweep.start("-j", "2", "--checkpoint-every", "0.1")
+    driver.communicate(timeout=200)
+    done = sweep.run("-j", "2")
+    assert done.returncode == 0, done.stderr
+    assert_losses(sweep, 8)
+    said = [log.read_text() for log in sweep.directory.glob("jobs/*/log.txt")]
+    assert not any("BlockingIOError" in text for text in said)
+    assert sum(text.count("begins at") for text in said) > 8
+
+
+def below(pid: int) -> list[int]:
+    """Living descendants of a process."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if fields[0] != "Z":
+                children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, todo = [], [pid]
+    while todo:
+        more = children.get(todo.pop(), [])
+        found += more
+        todo += more
+    return found

@@ -14,16 +14,32 @@ import sys
 import time
 from contextlib import suppress
 
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h: whatever loses its parent becomes ours
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h: whatever loses its parent becomes ours
+
+
+OF_SCHEDULERS = (signal.SIGTERM, signal.SIGUSR2)
+"""What a scheduler sends to every process of a job that has to leave: the worker knows what to do then."""
+OTHERS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def main() -> None:
     told = json.loads(sys.stdin.buffer.readline())
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    for number in (*OF_SCHEDULERS, *OTHERS):
+        signal.signal(number, signal.SIG_IGN)
+
+    def of_the_program() -> None:
+        """It ignores a scheduler's signals, unless it asked to be told by one or has a handler of its own."""
+        for each in (*OF_SCHEDULERS, *OTHERS):
+            ignores = each in OF_SCHEDULERS and each != told["signal"]
+            signal.signal(each, signal.SIG_IGN if ignores else signal.SIG_DFL)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
     try:
         program = subprocess.Popen(
             told["words"], cwd=told["directory"], env=told["environment"], stdin=subprocess.DEVNULL, stdout=2,
-            start_new_session=True,
+            start_new_session=True, preexec_fn=of_the_program,
         )  # fmt: skip
     except OSError as error:
         return _say(error=f"{error.strerror}: {error.filename or told['words'][0]}")
@@ -36,9 +52,9 @@ def main() -> None:
         if not line:
             _end_all()
             os._exit(1)
-        for number in line.split():
+        for word in line.split():
             with suppress(ProcessLookupError):
-                os.killpg(program.pid, int(number))
+                os.killpg(program.pid, int(word))
     code = program.wait()
     _end_all()
     return _say(code=code)

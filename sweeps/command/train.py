@@ -1,6 +1,7 @@
 """Running the user's program for one trial, inside a worker: what it is given, how it goes, and what came
 of it."""
 
+import fcntl
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from .command import Command
 from .loss import NoLossError, curve, final_loss, json_lines
 from .words import filled
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS, GONE_SECONDS = 0.5, 30.0
 OURS_ALONE = ("PYTHONSAFEPATH", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MUTRANSFER_TRAINING")
 """Variables of our worker process that are nothing to the program."""
 NO_MEMORY = (
@@ -127,12 +128,16 @@ class Ran:
 
     def pre_empt(self) -> None:
         self.stop.touch()
-        asked = self.definition["preempt"]
-        self._send(getattr(signal, asked["signal"]))
+        self._send(self._signal)
         if self._keeper is not None:
             with suppress(subprocess.TimeoutExpired):
-                self._keeper.wait(asked["grace"])
+                self._keeper.wait(self.definition["preempt"]["grace"])
         self._look()  # what it saved is progress
+
+    @property
+    def _signal(self) -> int:
+        """By which the program is told that it has to leave."""
+        return int(getattr(signal, self.definition["preempt"]["signal"]))
 
     def _told(self) -> dict[str, Any]:
         values = self.program.point()
@@ -175,14 +180,22 @@ class Ran:
         if self.setup.visible is not None:
             environment["CUDA_VISIBLE_DEVICES"] = self.setup.visible
         environment |= {**self.definition["environment"], "MUTRANSFER_TRIAL": str(self._trial_file)}
+        lock = self._alone()
         keeper = self._keeper = subprocess.Popen(
             [sys.executable, "-SE", str(Path(__file__).with_name("keeper.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=[lock],
         )
+        os.close(lock)
         assert keeper.stdin is not None and keeper.stdout is not None
-        told = {"words": words, "directory": self.definition["directory"], "environment": environment}
+        told = {
+            "words": words,
+            "directory": self.definition["directory"],
+            "environment": environment,
+            "signal": self._signal,
+        }
         try:
             keeper.stdin.write(json.dumps(told).encode() + b"\n")
             keeper.stdin.flush()
@@ -197,7 +210,7 @@ class Ran:
                     ):
                         self._send(signal.SIGKILL)
                     elif not timed_out:
-                        self._send(signal.SIGTERM)
+                        self._send(self._signal)
                         timed_out = True
             line = keeper.stdout.readline()
             ending: dict[str, Any] = json.loads(line) if line else {"code": -signal.SIGKILL}
@@ -207,6 +220,24 @@ class Ran:
             keeper.wait()
             keeper.stdout.close()
             self._look()
+
+    def _alone(self) -> int:
+        """A lock on the trial, which its keeper holds while anything of the program lives: should a worker have
+        died before its program, the next attempt waits for that."""
+        lock = os.open(self.setup.folder / "lock", os.O_RDWR | os.O_CREAT)
+        deadline = time.monotonic() + GONE_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ProgramFailed(
+                        "killed", "the program of an earlier attempt is still there"
+                    ) from None
+                time.sleep(0.02)
+            except OSError:
+                return lock  # a file system without locks
 
     def _send(self, number: int) -> None:
         if self._keeper is not None and self._keeper.stdin is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import noop
 import pytest
 from conftest import wait_until
-from many_jobs import TESTS, Sweep, assert_complete, many
+from many_jobs import TESTS, Sweep, assert_complete, assert_losses, many, programs
 
 pytestmark = [
     pytest.mark.slow,
@@ -129,3 +129,15 @@ def test_an_address_without_a_cluster_is_said(place: Path) -> None:
     assert done.returncode == 6
     assert "--ray-address 127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_programs_of_the_users_own(place: Path, cluster: Any) -> None:  # noqa: ANN401
+    """Each a task with the GPUs that it asks for; a killed node's programs go on elsewhere."""
+    cluster.add_node(num_cpus=2, num_gpus=2)
+    cluster.wait_for_nodes()
+    sweep = programs(place, 12, 5)
+    sweep.file.write_text(sweep.file.read_text().replace("  directory", "  gpus: 1\n  directory"))
+    done = sweep.run("--backend", "ray", "--ray-address", cluster.address)
+    assert done.returncode == 0, done.stderr
+    assert_losses(sweep, 12)
+    assert all(event["gpu_seconds"] == event["seconds"] > 0 for event in sweep.events("ended"))

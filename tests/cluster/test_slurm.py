@@ -14,7 +14,7 @@ from typing import Any
 import noop
 import pytest
 from conftest import arguments, trial_ids, wait_until
-from many_jobs import Sweep, assert_complete, many
+from many_jobs import Sweep, assert_complete, assert_losses, many, programs
 from slurm_cluster import SlurmCluster
 
 pytestmark = [
@@ -337,3 +337,29 @@ def test_doctor_knows_the_limits(cluster: SlurmCluster, tmp_path: Path) -> None:
     done = sweep.call(arguments("doctor"), 120, SLURM_CONF=str(cluster.conf))
     assert done.returncode == 6
     assert "fault  slurm" in done.stdout
+
+
+def test_programs_of_the_users_own(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """An array of them, each with its own loss."""
+    slurm = OnSlurm(cluster, programs(tmp_path, 8, 10))
+    done = slurm.run()
+    assert done.returncode == 0, done.stderr
+    assert_losses(slurm.sweep, 8)
+
+
+def test_a_pre_empted_program_is_told_and_goes_on(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """Slurm's signal reaches it as the one that it asked for; it saves within its grace and is requeued."""
+    slurm = OnSlurm(cluster, programs(tmp_path, 2, 250), partition="low")
+    logs = slurm.sweep.directory / "jobs"
+    with slurm.start() as driver:
+        wait_until(lambda: sum("begins at 0" in log.read_text() for log in logs.glob("*/log.txt")) == 2)
+        time.sleep(3)
+        cluster.must("sbatch", "-p", "high", "-N", "2", "--exclusive", "-t", "5", "-o", "/dev/null", "--wrap",
+                     "sleep 5")  # fmt: skip
+        _, said = driver.communicate(timeout=300)
+    assert driver.returncode == 0, said
+    assert_losses(slurm.sweep, 2)
+    assert slurm.sweep.ends().count("pre-empted") == 2
+    begins = [line.split()[-1] for log in logs.glob("*/log.txt") for line in log.read_text().splitlines()
+              if line.startswith("begins at")]  # fmt: skip
+    assert len(begins) == 4 and sum(int(step) > 10 for step in begins) == 2
