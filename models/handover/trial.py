@@ -165,4 +165,5 @@ def _typed(text: str, like: Value) -> Value:
 
 def _number(value: SupportsFloat | None) -> float | int | None:
     """Tensors and numpy's numbers, too."""
-    return value if value is None or isinstance(value, int) else float(value)
+    plain = getattr(value, "item", lambda: value)()
+    return plain if plain is None or isinstance(plain, int) else float(plain)

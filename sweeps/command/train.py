@@ -222,8 +222,8 @@ class Ran:
             self._look()
 
     def _alone(self) -> int:
-        """A lock on the trial, which its keeper holds while anything of the program lives: should a worker have
-        died before its program, the next attempt waits for that."""
+        """A lock on the trial, which its keeper holds while anything of the program lives: where a worker died
+        before its program, the next attempt waits for that."""
         lock = os.open(self.setup.folder / "lock", os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + GONE_SECONDS
         while True:
