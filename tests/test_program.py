@@ -425,3 +425,10 @@ def below(pid: int) -> list[int]:
         found += more
         todo += more
     return found
+
+
+def test_a_program_that_is_not_there_is_said(own: Callable[[str, str], Path], mutransfer: Command) -> None:
+    path = own(ONE.replace("PYTHON, train.py", "./no-such-program"), "")
+    done = mutransfer("run", str(path))
+    told = "the program cannot be started (No such file or directory: ./no-such-program)"
+    assert f"failed (error): {told}" in done.stderr

@@ -3,6 +3,7 @@ of it."""
 
 import fcntl
 import json
+import marshal
 import math
 import os
 import select
@@ -90,7 +91,7 @@ class Ran:
         self._seen = (0, 0)
         self._written = _newest(self.checkpoints)
         self._trial_file = self.setup.folder / "trial.json"
-        replace(self._trial_file, json.dumps(self._told(), indent=1).encode())
+        replace(self._trial_file, json.dumps(self._told(), indent=1).encode(), sync=False)
 
     def executed(self) -> float:
         """Runs the command; returns its final loss."""
@@ -182,7 +183,7 @@ class Ran:
         environment |= {**self.definition["environment"], "MUTRANSFER_TRIAL": str(self._trial_file)}
         lock = self._alone()
         keeper = self._keeper = subprocess.Popen(
-            [sys.executable, "-SE", str(Path(__file__).with_name("keeper.py"))],
+            [sys.executable, "-SEI", str(Path(__file__).with_name("keeper.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -197,7 +198,7 @@ class Ran:
             "signal": self._signal,
         }
         try:
-            keeper.stdin.write(json.dumps(told).encode() + b"\n")
+            keeper.stdin.write(marshal.dumps(told))
             keeper.stdin.flush()
             timed_out = False
             while not select.select([keeper.stdout], [], [], LOOK_SECONDS)[0]:
@@ -222,7 +223,7 @@ class Ran:
             self._look()
 
     def _alone(self) -> int:
-        """A lock on the trial, which its keeper holds while anything of the program lives: where a worker died
+        """A lock on the trial, which its keeper holds while anything of the program lives: if a worker died
         before its program, the next attempt waits for that."""
         lock = os.open(self.setup.folder / "lock", os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + GONE_SECONDS
