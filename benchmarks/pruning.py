@@ -19,6 +19,7 @@ import pandas as pd
 from mutransfer.models.recipe.recipe import FIELDS, recipe_from_point
 from mutransfer.models.training.pruning import Pruning
 from mutransfer.results.questions.comparison import Comparison, compare
+from mutransfer.results.statistics.interval import POSITION_OCTAVES
 from mutransfer.results.store.schema import PRUNED, ROWS
 from mutransfer.results.store.store import read_curves, read_rows
 from mutransfer.sweeps.adaptive import PruneSpec
@@ -65,6 +66,8 @@ def _stopped(curve: pd.DataFrame, rule: Pruning) -> Iterator[tuple[str, int]]:
     steps = recipes[0].steps
     losses_NK = np.full((steps, len(curve)), np.nan)
     for index, losses in enumerate(curve[LOSSES]):
+        if losses is None:  # it broke at once
+            continue
         losses_NK[: len(losses), index] = losses
     for done in sorted(rule.looks(steps)):
         for index in rule.hopeless(losses_NK[:done], companions):
@@ -89,14 +92,19 @@ def _apart(rows: pd.DataFrame, stopped: pd.Series) -> tuple[list[float], list[in
     return heights, off
 
 
-def moved(replayed: Replay) -> float:
-    """The furthest that an optimum moves, in octaves."""
-    return max(
-        abs(one.log2_optimum - other.log2_optimum)
-        for whole, pruned in zip(replayed.whole, replayed.pruned, strict=True)
-        for one, other in zip(whole.drift.optima, pruned.drift.optima, strict=True)
-        if one.log2_optimum is not None and other.log2_optimum is not None
-    )
+def moved(replayed: Replay) -> tuple[float, int]:
+    """The furthest that an optimum moves, in octaves, and how many leave their interval by more than an
+    optimum is ever known to."""
+    furthest, left = 0.0, 0
+    for whole, pruned in zip(replayed.whole, replayed.pruned, strict=True):
+        for one, other in zip(whole.drift.optima, pruned.drift.optima, strict=True):
+            if one.log2_optimum is not None and other.log2_optimum is not None:
+                furthest = max(furthest, abs(one.log2_optimum - other.log2_optimum))
+                low, high = one.interval or (None, None)
+                below = low is not None and other.log2_optimum < low - 2 * POSITION_OCTAVES
+                above = high is not None and other.log2_optimum > high + 2 * POSITION_OCTAVES
+                left += below or above
+    return furthest, left
 
 
 def keep(directory: Path) -> None:
@@ -113,14 +121,16 @@ def main() -> None:
         keep(directory)
     rule = Pruning(("learning_rate",), **dict(PruneSpec()))
     print("| sweep | trials | stopped | trial-steps saved | best of them, above the lowest | values off it "
-          "| optima move by at most | verdicts, whole | pruned |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|")
+          "| optima move by at most | leave their interval | verdicts, whole | pruned |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for path in sorted(FOLDER.glob("*.parquet")):
         found = replay(path, rule)
+        furthest, left = moved(found)
         whole, pruned = (_verdicts(compared) for compared in (found.whole, found.pruned))
         print(
             f"| {found.name} | {found.trials} | {found.stopped} | {found.saved:.1%} "
-            f"| {found.height:.2f} nats | {found.off} | {moved(found):.2f} octaves | {whole} | {pruned} |"
+            f"| {found.height:.2f} nats | {found.off} | {furthest:.2f} octaves | {left} "
+            f"| {whole} | {pruned} |"
         )
 
 

@@ -74,5 +74,5 @@ class PruneSpec(Section):
     """Trials are stopped whose training loss, from the share `after` of their steps on, has fallen by less
     than the share `progress` of what the best of their curve has (`models.training.pruning`)."""
 
-    after: float = Field(default=0.3, gt=0, lt=1)
-    progress: float = Field(default=0.8, gt=0, lt=1)
+    after: float = Field(default=0.5, gt=0, lt=1)
+    progress: float = Field(default=0.7, gt=0, lt=1)

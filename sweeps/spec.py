@@ -24,6 +24,7 @@ MEASURED = {
     "accuracy", "train_loss", "seconds", "device",
 }  # fmt: skip
 """Columns of the store that say what came of a trial (`results/store/schema.py`)."""
+COUNTED = {"tokens", "parameters"}
 EXPONENT_DIGITS = 9
 MAX_AXIS_VALUES = 10_000
 LARGEST_INTEGER = 2**53  # exact in JSON and Parquet, whoever reads them
@@ -91,9 +92,11 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
     """The spec, or None and everything that is wrong with it."""
     problems = [
         Problem((name,), "is empty; write {} for its defaults, or take it out")
-        for name in ("refine", "prune", "tolerance")
+        for name in ("refine", "prune", "tolerance", "program")
         if name in raw and raw[name] is None
     ]
+    if any(problem.where == ("program",) for problem in problems):
+        return None, problems
     resolved = dict(raw)
     for section in ("fixed", "axes"):
         if isinstance(raw.get(section), Mapping):
@@ -150,7 +153,7 @@ def _checked_section(
             # {log2: [4, 7]} is 16, 32, 64, 128 for a width.
             values = [int(item) if item.is_integer() else item for item in values]
         for index, item in enumerate(values):
-            reason = check_value(name, item) if name in GIVEN else _unfit_value(item)
+            reason = check_value(name, item) if name in GIVEN else _unfit_value(str(name), item)
             if reason:
                 problems.append(Problem(where if section == "fixed" else (*where, index), reason))
         checked[name] = value if section == "fixed" else values
@@ -212,7 +215,11 @@ def _unfit(name: str) -> str | None:
     return None if name.isidentifier() else "cannot name a field; use letters, digits and '_'"
 
 
-def _unfit_value(value: object) -> str | None:
+def _unfit_value(name: str, value: object) -> str | None:
+    if name in COUNTED or name == "flops":
+        fits = isinstance(value, int if name in COUNTED else int | float) and not isinstance(value, bool)
+        if not fits or not value > 0:  # type: ignore[operator]
+            return f"{value!r} is no positive {'integer' if name in COUNTED else 'number'}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value!r} is not a finite number"
     if isinstance(value, str | bool | float) or (isinstance(value, int) and abs(value) <= LARGEST_INTEGER):
@@ -244,6 +251,9 @@ def _scale_problems(spec: SweepSpec) -> list[Problem]:
         field = getattr(spec, name)
         if field is not None and not all(_is_number(value) for value in spec.axes.get(field, [None])):
             return [Problem((name,), f"{field} has no numbers under axes")]
+    tuned = spec.hyperparameter or next((name for name in TUNED if name in spec.axes), None)
+    if spec.scale is not None and spec.scale == tuned:
+        return [Problem(("scale",), f"{spec.scale} is what is tuned; give what the models differ in")]
     if spec.prune is not None and spec.program is not None:
         return [Problem(("prune",), "knows no trial of a program of yours while it trains; take it out")]
     return []
@@ -328,6 +338,8 @@ def _reason(fault: Mapping[str, Any]) -> str:
             return "is missing"
         case "value_error":
             return str(fault["msg"]).removeprefix("Value error, ")
+        case "string_pattern_mismatch" if fault["loc"][-1] == "function":
+            return f"{fault['input']!r} is not written module:function"
         case "string_pattern_mismatch":
             return f"{fault['input']!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
         case _:

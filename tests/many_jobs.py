@@ -46,10 +46,13 @@ import os, signal, sys, time
 rate, saved, steps = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 step = int(open(saved).read()) if os.path.exists(saved) else 0
 print("begins at", step, flush=True)
-def save(*of):
-    open(saved, "w").write(str(step))
+def save():
+    open(saved + ".new", "w").write(str(step))
+    os.replace(saved + ".new", saved)
+def leave(*of):
+    save()
     sys.exit(1)
-signal.signal(signal.SIGUSR1, save)
+signal.signal(signal.SIGUSR1, leave)
 while step < steps:
     time.sleep(0.1)
     step += 1

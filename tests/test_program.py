@@ -226,7 +226,9 @@ def test_a_function_is_called_in_the_worker(
     done = mutransfer("run", str(own(late, trainer)), "--out", "late")
     assert "failed (error): the function took longer than its timeout, 0.5 s" in done.stderr
     silent = own(function.replace("train:build", "train:silent"), trainer)
-    told = "failed (no-result): the function returned no number and did not call trial.finish(loss=...)"
+    told = (
+        "failed (no-result): the function returned None, no number, and did not call trial.finish(loss=...)"
+    )
     assert told in mutransfer("run", str(silent), "--out", "silent").stderr
 
 
@@ -280,6 +282,17 @@ def test_files_that_changed_are_said(
         ("name: own", "name: own\nscale: depth", "scale: depth has no numbers under axes"),
         ("name: own", "name: own\nprune: {}", "prune: "),
         ("name: own", "name: own\ndata: {corpus: python-stdlib}", "data: a program has data of its own"),
+        ("rate: [0.5", "tokens: [1.5", "axes.tokens.0: 1.5 is no positive integer"),
+        ("rate: [0.5", "flops: [-1", "axes.flops.0: -1 is no positive number"),
+        ("name: own", "name: own\nscale: rate\nhyperparameter: rate", "scale: rate is what is tuned"),
+        (
+            "{pattern: 'loss (\\S+)'}",
+            "{csv: /log.csv, column: a}",
+            "program.loss.csv: /log.csv is outside of",
+        ),
+        ("  loss", "  gpus: .nan\n  loss", "program.gpus: is a number, or numbers by scale"),
+        ("  loss", "  timeout: 1h\n  loss", "program.timeout: input should be a valid number, not '1h'"),
+        ("  loss", "  environment: {'A=B': x}\n  loss", "program.environment."),
         ("axes: {", "axes: {learning_rate: [-1.0], ", "learning_rate: -1.0 is not positive"),
     ],
 )
@@ -387,7 +400,7 @@ def test_kills_of_everything_at_random(tmp_path: Path) -> None:
         "import fcntl\nalone = open(sys.argv[2] + '.lock', 'w')\n"
         "fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
     )
-    saves = "    step += 1\n    open(saved, 'w').write(str(step))\n"
+    saves = "    step += 1\n    save()\n"
     text = trainer.read_text().replace("rate, saved", once + "rate, saved", 1)
     trainer.write_text(text.replace("    step += 1\n", saves))
     generator = random.Random(0)
@@ -432,3 +445,44 @@ def test_a_program_that_is_not_there_is_said(own: Callable[[str, str], Path], mu
     done = mutransfer("run", str(path))
     told = "the program cannot be started (No such file or directory: ./no-such-program)"
     assert f"failed (error): {told}" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "asked",
+    ["refine: {rounds: 2}", "search: {trials: 4, batch: 2, space: {learning_rate: {log2: [-9, -3]}}}"],
+)
+def test_trials_are_decided_from_results_of_programs(
+    asked: str, own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    """No seed, which programs need not have."""
+    rates = "" if asked.startswith("search") else ", learning_rate: {log2: [-9, -3], step: 2}"
+    sweep = ONE.replace("{rate: [0.5, 0.25]}", "{width: [32, 64]" + rates + "}")
+    sweep = sweep.replace("{rate}", "{learning_rate}")
+    trainer = "import math, sys\nprint('loss', 2 + 0.1 * (math.log2(float(sys.argv[1])) + 6) ** 2)\n"
+    path = own(f"{sweep}{asked}\n", trainer)
+    done = mutransfer("run", str(path))
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(tmp_path / "runs" / "own")[0].to_pandas()
+    assert len(rows) >= (8 if asked.startswith("search") else 7)
+    assert rows["loss"].notna().all()
+
+
+@pytest.mark.slow
+def test_retry_keeps_what_run_kept(
+    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    path = own(ONE.replace("  loss", "  identity: [train.py]\n  loss"), "print('loss 1')\n")
+    assert mutransfer("run", str(path)).returncode == 0
+    (tmp_path / "trainer" / "train.py").write_text("print('loss 2')\n")
+    assert mutransfer("run", str(path), "--keep").returncode == 0
+    mutransfer("retry", "runs/own")
+    assert len(trial_ids(tmp_path / "runs" / "own")) == 2
+
+
+def test_a_word_that_is_no_number_is_said(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import mutransfer\nmutransfer.trial(width=64)\n")
+    words = [sys.executable, str(script), "--width", "abc"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.strip() == "--width abc: is no number"

@@ -118,7 +118,7 @@ base: {width: 8, depth: 1}
 fixed: {architecture: transformer, optimizer: adamw, depth: 1, head_dim: 8, steps: 20, batch_size: 4,
         sequence_length: 16, eval_sequences: 4, parametrization: mup}
 axes: {width: [8, 16, 32], learning_rate: [0.000000001, 0.01, 0.02, 0.04, 0.08]}
-prune: {progress: 0.05}
+prune: {after: 0.3, progress: 0.05}
 data: {text: "text/*.txt"}
 """
 
@@ -152,7 +152,7 @@ def test_from_the_sweep_file_to_the_report_and_back(sweep: Path, mutransfer: Com
     assert mutransfer("run", str(sweep)).returncode == 0
     assert read_rows(directory)[0].num_rows == 15
 
-    sweep.write_text(SWEEP.replace("prune: {progress: 0.05}\n", ""))
+    sweep.write_text(SWEEP.replace("prune: {after: 0.3, progress: 0.05}\n", ""))
     assert mutransfer("run", str(sweep)).returncode == 0
     again = read_rows(directory)[0].to_pandas()
     assert (again["status"] == "finished").all()
@@ -175,7 +175,7 @@ def test_from_the_sweep_file_to_the_report_and_back(sweep: Path, mutransfer: Com
     ],
 )
 def test_what_is_wrong_is_named(changed: str, fault: str, sweep: Path, mutransfer: Command) -> None:
-    sweep.write_text(SWEEP.replace("prune: {progress: 0.05}", changed))
+    sweep.write_text(SWEEP.replace("prune: {after: 0.3, progress: 0.05}", changed))
     done = mutransfer("plan", str(sweep))
     assert done.returncode == 2
     assert fault in done.stderr

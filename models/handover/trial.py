@@ -147,7 +147,10 @@ def _from_words(words: Iterable[str], defaults: Mapping[str, Value]) -> dict[str
     for word in words:
         name, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and name in defaults:
-            found[name] = _typed(value if equals else next(words, ""), defaults[name])
+            text = value if equals else next(words, "")
+            found[name] = _typed(text, defaults[name])
+            if isinstance(defaults[name], int | float) and isinstance(found[name], str):
+                raise SystemExit(f"--{name} {text}: is no number")
     return found
 
 

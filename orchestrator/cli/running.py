@@ -122,6 +122,7 @@ def run(
         fail_fast=fail_fast,
         checkpoint_seconds=checkpoint_every,
         hang_seconds=hang_after,
+        keep=keep,
     )
     if dry_run:
         from ..planning.estimate import estimate, print_estimate
@@ -194,9 +195,12 @@ def retry(
 
     held = SweepDirectory(directory)
     held.must_exist()
-    sweep = load_sweep(str(directory / "sweep.yaml"), [])
+    file, options = str(directory / "sweep.yaml"), RunOptions.recorded(held.read_options())
+    sweep = load_sweep(file)
+    if sweep.spec.program is not None:
+        sweep = _as_before(sweep, directory, options.keep, lambda files: load_sweep(file, (), files))
     only = failed_trials(held) if failed else None
-    _carry_out(sweep, directory, RunOptions.recorded(held.read_options()), no_wait, only)
+    _carry_out(sweep, directory, options, no_wait, only)
 
 
 def cancel(directory: DirectoryArgument) -> None:

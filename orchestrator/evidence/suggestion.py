@@ -103,7 +103,8 @@ def _points(trials: Sequence[Trial], values: dict[str, Any]) -> dict[str, Any]:
     points = [trial.program.point() for trial in trials]
     searched = values.get("search", {}).get("space", {})
     named = [*values.get("fixed", {}), *values.get("axes", {}), *searched, "seed"]
-    columns = {name: [point[name] for point in points] for name in dict.fromkeys(named)}
+    named = [name for name in named if any(name in point for point in points)]
+    columns = {name: [point.get(name) for point in points] for name in dict.fromkeys(named)}
     fixed = {name: column[0] for name, column in columns.items() if len({*column}) == 1}
     axes = {name: column for name, column in columns.items() if name not in fixed}
     zipped = {"zip": [[*axes]]} if len(axes) > 1 else {}

@@ -38,6 +38,7 @@ def changed(sweep: Sweep, directory: SweepDirectory) -> Changed | None:
     if not names:
         return None
     done, _ = finished_trials(directory.path)
+    done &= directory.wanted_trials()
     wanted = [trial.program.point() for trial in sweep.expansion.trials]
     again = sum(t.id in done and t.program.point() in wanted for job in jobs for t in job.trials)
     return Changed(tuple(names), before, again)

@@ -22,6 +22,7 @@ class RunOptions:
     fail_fast: bool = False
     checkpoint_seconds: float = 60.0
     hang_seconds: float = 1800.0
+    keep: bool = False
 
     def record(self) -> dict[str, Any]:
         return asdict(self)

@@ -182,12 +182,16 @@ def _copies(trials: Sequence[Trial], wanted: Wanted) -> Iterator[Trial]:
         and all(point.get(name) == value for name, value in fixed.items())
     ]
     values = [point[comparison.hyperparameter] for point in points if point[comparison.hyperparameter] > 0]
-    last_seed = max((point["seed"] for _, point in alike), default=0)
+    # A program of the user's need not have seeds.
+    last_seed = max((point["seed"] for _, point in alike if "seed" in point), default=-1)
+    if wanted.new_seed and last_seed < 0:
+        return
     for program, point in alike:
         for log2 in wanted.log2_values:
-            seed = last_seed + 1 if wanted.new_seed else point["seed"]
             axis = type(point[comparison.axis])(wanted.scale)
-            changed = {comparison.hyperparameter: _value(log2, values), comparison.axis: axis, "seed": seed}
+            changed = {comparison.hyperparameter: _value(log2, values), comparison.axis: axis}
+            if wanted.new_seed:
+                changed["seed"] = last_seed + 1
             try:
                 yield trial_of(program.at(changed))
             except ValueError:

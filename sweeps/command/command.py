@@ -24,6 +24,9 @@ class Command:
     values: Point
     definition: Definition
 
+    def __hash__(self) -> int:
+        return hash(self.group_key())
+
     @property
     def kind(self) -> str:
         return "command"

@@ -2,12 +2,13 @@
 
 import glob
 import hashlib
+import math
 import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +17,10 @@ from ..section import Section
 from .words import GIVEN, placeholders
 
 LOSS_FORMS = "{file: F, key: K}, {csv: F, column: C} or {pattern: 'loss ([0-9.]+)'}"
+
+
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Plain = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
 class LossSpec(Section):
@@ -78,10 +83,10 @@ class ProgramSpec(Section):
     directory: str = "."
     gpus: float | int | dict[str, float | int] = 0
     identity: list[str] = Field(default_factory=list)
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: dict[Variable, Plain] = Field(default_factory=dict)
     loss: LossSpec | None = None
     preempt: PreemptSpec = PreemptSpec()
-    timeout: float | int | None = Field(default=None, gt=0)
+    timeout: float | None = Field(default=None, gt=0)
 
     @field_validator("loss", mode="before")
     @classmethod
@@ -96,14 +101,18 @@ class ProgramSpec(Section):
     @classmethod
     def _counts(cls, value: object) -> object:
         counts = value.values() if isinstance(value, dict) else [value]
-        if not all(isinstance(count, int | float) and not isinstance(count, bool) for count in counts):
+        numbers = [
+            count for count in counts if isinstance(count, int | float) and not isinstance(count, bool)
+        ]
+        if len(numbers) < len([*counts]) or not all(map(math.isfinite, numbers)):
             raise ValueError("is a number, or numbers by scale: {256: 1, 1024: 8}")
         return value
 
     @field_validator("command", mode="before")
     @classmethod
     def _words_alone(cls, value: object) -> object:
-        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(w, str) for w in value)):
+        words = [value] if isinstance(value, str) else value
+        if isinstance(words, list) and all(isinstance(word, str) and "\0" not in word for word in words):
             return value
         raise ValueError("is a list of texts (numbers in quotes), or one text")
 
@@ -127,6 +136,11 @@ def program_problems(
     if spec.command is not None and spec.loss is None:
         told = "is missing; say where the final loss stands, such as {pattern: 'val loss ([0-9.]+)'}"
         problems.append(Problem((where, "loss"), told))
+    for name in ("file", "csv"):
+        path = getattr(spec.loss, name, None)
+        if path is not None and (os.path.isabs(path) or ".." in Path(path).parts):
+            told = f"{path} is outside of the trial's own folder, where all trials would write it"
+            problems.append(Problem((where, "loss", name), told))
     if not os.path.isdir(spec.directory):
         return [*problems, Problem((where, "directory"), f"{spec.directory} is no directory")]
     for index, pattern in enumerate(spec.identity):
@@ -182,7 +196,7 @@ def digests(spec: ProgramSpec) -> dict[str, str]:
     """The sha256 of each file that the program is known by, by its path in the directory."""
     files = {path for pattern in spec.identity for path in _matching(spec.directory, pattern)}
     return {
-        str(path.relative_to(spec.directory)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        os.path.relpath(path, spec.directory): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         for path in sorted(files)
     }
 

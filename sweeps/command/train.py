@@ -118,13 +118,18 @@ class Ran:
         with _place(self.definition["directory"], self.definition["environment"]), self._alarm():
             function = getattr(importlib.import_module(module), name)
             trial = Trial.of(self._told(), on_report=lambda step: self.setup.report(self._progress(step)))
-            returned = function(trial)
-        if isinstance(returned, int | float) and not isinstance(returned, bool):
+            try:
+                returned = function(trial)
+            except SystemExit as error:
+                raise ProgramFailed("error", f"the function ended its process ({error.code})") from None
+        if hasattr(returned, "__float__") and not isinstance(returned, bool):  # numpy's and torch's, too
             return float(returned)
         try:
             return final_loss({"helper": True}, self.files, iter(()), self.metrics)
         except NoLossError:
-            told = "the function returned no number and did not call trial.finish(loss=...)"
+            told = (
+                f"the function returned {returned!r:.60}, no number, and did not call trial.finish(loss=...)"
+            )
             raise ProgramFailed("no-result", told) from None
 
     def pre_empt(self) -> None:
