@@ -12,22 +12,15 @@ from ..models.recipe.field import Field as Declared
 from ..models.recipe.recipe import FIELDS
 from ..models.training.pruning import Pruning
 from .adaptive import TUNED, PruneSpec, RefineSpec, SearchSpec
+from .command.fields import LARGEST_INTEGER, unfit_name, unfit_value
 from .command.spec import ProgramSpec
-from .command.words import GIVEN as PLACEHOLDERS
 from .data import DataSpec, data_problems
 from .problem import Problem, Where
 from .section import Section
 from .slurm import SlurmSpec
 
-MEASURED = {
-    "trial_id", "job_id", "sweep", "source", "status", "diverged_step", "pruned_step", "initial_loss", "loss",
-    "accuracy", "train_loss", "seconds", "device",
-}  # fmt: skip
-"""Columns of the store that say what came of a trial (`results/store/schema.py`)."""
-COUNTED = {"tokens", "parameters"}
 EXPONENT_DIGITS = 9
 MAX_AXIS_VALUES = 10_000
-LARGEST_INTEGER = 2**53  # exact in JSON and Parquet, whoever reads them
 LARGEST_NUMBER = 1e30
 
 GIVEN: dict[str, Declared] = {
@@ -145,7 +138,7 @@ def _checked_section(
         if name not in GIVEN and not (own and name not in FIELDS):
             problems.append(Problem(where, _unknown(str(name))))
             continue
-        if name not in GIVEN and (reason := _unfit(str(name))):
+        if name not in GIVEN and (reason := unfit_name(str(name))):
             problems.append(Problem(where, reason))
             continue
         values = [value] if section == "fixed" else _axis_values(where, value, problems)
@@ -153,7 +146,7 @@ def _checked_section(
             # {log2: [4, 7]} is 16, 32, 64, 128 for a width.
             values = [int(item) if item.is_integer() else item for item in values]
         for index, item in enumerate(values):
-            reason = check_value(name, item) if name in GIVEN else _unfit_value(str(name), item)
+            reason = check_value(name, item) if name in GIVEN else unfit_value(str(name), item)
             if reason:
                 problems.append(Problem(where if section == "fixed" else (*where, index), reason))
         checked[name] = value if section == "fixed" else values
@@ -204,27 +197,6 @@ def _log_range(value: Mapping[Any, Any]) -> tuple[list[float], str | None]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _unfit(name: str) -> str | None:
-    """Why a field of the user's cannot have this name."""
-    if name in PLACEHOLDERS:
-        return f"is what {{{name}}} of the command stands for; give the field another name"
-    if name in MEASURED:
-        return "is a column of what came of a trial; give the field another name"
-    return None if name.isidentifier() else "cannot name a field; use letters, digits and '_'"
-
-
-def _unfit_value(name: str, value: object) -> str | None:
-    if name in COUNTED or name == "flops":
-        fits = isinstance(value, int if name in COUNTED else int | float) and not isinstance(value, bool)
-        if not fits or not value > 0:  # type: ignore[operator]
-            return f"{value!r} is no positive {'integer' if name in COUNTED else 'number'}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"{value!r} is not a finite number"
-    if isinstance(value, str | bool | float) or (isinstance(value, int) and abs(value) <= LARGEST_INTEGER):
-        return None
-    return f"{value!r} is no text, number or truth"
 
 
 def _missing(spec: SweepSpec) -> list[Problem]:

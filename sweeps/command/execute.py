@@ -1,0 +1,179 @@
+"""Running the user's command: a keeper between it and us, its signals and time limit, and how it ended."""
+
+import fcntl
+import json
+import marshal
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from ..program import ProgramFailed
+from .given import Given, size_of_output
+from .loss import NoLossError, final_loss
+from .words import filled
+
+LOOK_SECONDS, GONE_SECONDS = 0.5, 30.0
+OURS_ALONE = ("PYTHONSAFEPATH", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MUTRANSFER_TRAINING")
+"""Variables of our worker process that are nothing to the program."""
+NO_MEMORY = (
+    "out of memory",
+    "outofmemoryerror",
+    "cannot allocate memory",
+    "can't allocate memory",
+    "bad_alloc",
+)
+TAIL_BYTES = 1 << 16
+KILLED = 128 + signal.SIGKILL
+"""What a shell says of a child that was killed, as the kernel does for want of memory."""
+
+
+@dataclass
+class Execution:
+    """One run of the command. `loss` has it run, and raises ProgramFailed for an end that is no success."""
+
+    given: Given
+    begin: float = field(default_factory=time.monotonic)
+    _keeper: "subprocess.Popen[bytes] | None" = None
+
+    def loss(self) -> float:
+        words = [filled(word, self.given.placeholders()) for word in self.given.definition["command"]]
+        print("runs", json.dumps(words), flush=True)
+        begun = size_of_output()
+        self._judge(self._watched(words), begun)
+        try:
+            return final_loss(self.given.rule(), self.given.files, _output(begun), self.given.metrics)
+        except NoLossError as error:
+            raise ProgramFailed("no-result", f"the program ended well, but {error}") from None
+
+    def pre_empt(self) -> None:
+        """The place is wanted: tells the program, and waits until it ends or its grace is over."""
+        self.given.stop.touch()
+        self._send(self._signal)
+        if self._keeper is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._keeper.wait(self.given.definition["preempt"]["grace"])
+        self.given.look()  # what it saved is progress
+
+    @property
+    def _signal(self) -> int:
+        """By which the program is told that it has to leave."""
+        return int(getattr(signal, self.given.definition["preempt"]["signal"]))
+
+    def _watched(self, words: list[str]) -> dict[str, Any]:
+        """What the keeper says of the end."""
+        environment = {name: value for name, value in os.environ.items() if name not in OURS_ALONE}
+        if self.given.setup.visible is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = self.given.setup.visible
+        environment |= {
+            **self.given.definition["environment"],
+            "MUTRANSFER_TRIAL": str(self.given.told_in),
+        }
+        lock = self._alone()
+        keeper = self._keeper = subprocess.Popen(
+            [sys.executable, "-SEI", str(Path(__file__).with_name("keeper.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=[lock],
+        )
+        os.close(lock)
+        assert keeper.stdin is not None and keeper.stdout is not None
+        told = {
+            "words": words,
+            "directory": self.given.definition["directory"],
+            "environment": environment,
+            "signal": self._signal,
+        }
+        try:
+            keeper.stdin.write(marshal.dumps(told))
+            keeper.stdin.flush()
+            timed_out = False
+            while not select.select([keeper.stdout], [], [], LOOK_SECONDS)[0]:
+                self.given.look()
+                limit = self.given.definition.get("timeout")
+                if limit is not None and time.monotonic() - self.begin > limit:
+                    if (
+                        timed_out
+                        and time.monotonic() - self.begin > limit + self.given.definition["preempt"]["grace"]
+                    ):
+                        self._send(signal.SIGKILL)
+                    elif not timed_out:
+                        self._send(self._signal)
+                        timed_out = True
+            line = keeper.stdout.readline()
+            ending: dict[str, Any] = json.loads(line) if line else {"code": -signal.SIGKILL}
+            return {**ending, "timed_out": timed_out}
+        finally:
+            keeper.stdin.close()  # where this is left by an exception, the keeper ends the program
+            keeper.wait()
+            keeper.stdout.close()
+            self.given.look()
+
+    def _alone(self) -> int:
+        """A lock on the trial, which its keeper holds while anything of the program lives: if a worker died
+        before its program, the next attempt waits for that."""
+        lock = os.open(self.given.setup.folder / "lock", os.O_RDWR | os.O_CREAT)
+        deadline = time.monotonic() + GONE_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ProgramFailed(
+                        "killed", "the program of an earlier attempt is still there"
+                    ) from None
+                time.sleep(0.02)
+            except OSError:
+                return lock  # a file system without locks
+
+    def _send(self, number: int) -> None:
+        if self._keeper is not None and self._keeper.stdin is not None:
+            with suppress(OSError, ValueError):  # it is gone
+                self._keeper.stdin.write(f"{int(number)}\n".encode())
+                self._keeper.stdin.flush()
+
+    def _judge(self, ending: dict[str, Any], begun: int) -> None:
+        """Raises ProgramFailed for an end that is no success."""
+        code: int = ending.get("code", 1)
+        if code == 0 and not ending["timed_out"]:
+            return
+        if "error" in ending:
+            raise ProgramFailed("error", f"the program cannot be started ({ending['error']})")
+        if ending["timed_out"]:
+            raise ProgramFailed(
+                "error", f"the program took longer than its timeout, {self.given.definition['timeout']:g} s"
+            )
+        if self.given.stop.exists():
+            raise ProgramFailed("pre-empted", "the program ended when its place was wanted")
+        tail = b"".join(_tail(begun)).decode(errors="replace").lower()
+        if code == KILLED or any(words in tail for words in NO_MEMORY):
+            raise ProgramFailed("out-of-memory", f"the program exited with code {code}, for want of memory")
+        if code < 0:
+            raise ProgramFailed("killed", f"the program was killed by signal {-code}")
+        raise ProgramFailed("error", f"the program exited with code {code}")
+
+
+def _log() -> IO[bytes]:
+    return open("/proc/self/fd/2", "rb")
+
+
+def _output(begin: int) -> Iterator[str]:
+    with _log() as file:
+        file.seek(begin)
+        for line in file:
+            yield line.decode(errors="replace")
+
+
+def _tail(begin: int) -> Iterator[bytes]:
+    with _log() as file:
+        file.seek(max(begin, size_of_output() - TAIL_BYTES))
+        yield file.read(TAIL_BYTES)

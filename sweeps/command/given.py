@@ -1,0 +1,125 @@
+"""What one attempt at a program of the user's is given, and how far it is."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...models.files.checkpoint_name import CheckpointName, checkpoints
+from ...models.files.place import replace
+from ...models.handover.values import handover_of
+from ...models.training.outcome import Progress
+from ..program import Setup
+from .command import Command, Definition
+from .loss import json_lines
+from .words import filled
+
+
+@dataclass
+class Given:
+    """Folders and files of the trial, and what the program is told of them.
+
+    `files` and `checkpoints` are the program's own; `metrics` is where it reports, `stop` is there once it
+    has to leave, `told_in` holds all of it as JSON.
+    """
+
+    program: Command
+    setup: Setup
+
+    def __post_init__(self) -> None:
+        folder = self.setup.folder
+        self.files, self.checkpoints = folder / "files", self.setup.checkpoints / "own"
+        self.metrics, self.stop, self.told_in = (
+            folder / "metrics.jsonl",
+            folder / "stop",
+            folder / "trial.json",
+        )
+        for own in (self.files, self.checkpoints):
+            own.mkdir(parents=True, exist_ok=True)
+        self.stop.unlink(missing_ok=True)
+        self._seen = (0, 0)
+        self._written = _newest(self.checkpoints)
+        replace(self.told_in, json.dumps(self.told(), indent=1).encode(), sync=False)
+
+    @property
+    def definition(self) -> Definition:
+        return self.program.definition
+
+    def told(self) -> dict[str, Any]:
+        values = self.program.point()
+        handover, why_not = handover_of(values)
+        return {
+            "format": 1,
+            "id": self.setup.ids[0],
+            "point": values,
+            "seed": values.get("seed"),
+            "base": self.definition["base"],
+            "files": str(self.files),
+            "checkpoints": str(self.checkpoints),
+            "attempt": self.setup.attempt,
+            "metrics": str(self.metrics),
+            "stop": str(self.stop),
+            "handover": handover,
+            "no_handover": why_not,
+        }
+
+    def placeholders(self) -> dict[str, object]:
+        gpus = self.program.gpus
+        return {
+            **self.program.point(),
+            "trial": self.setup.ids[0],
+            "files": self.files,
+            "checkpoints": self.checkpoints,
+            "attempt": self.setup.attempt,
+            "gpus": int(gpus) if gpus == int(gpus) else gpus,
+        }
+
+    def rule(self) -> dict[str, Any]:
+        """Where the loss stands, paths filled in."""
+        rule = self.definition["loss"]
+        paths = {name: filled(rule[name], self.placeholders()) for name in ("file", "csv") if name in rule}
+        return {**rule, **paths}
+
+    def look(self) -> None:
+        """Metrics or output that grew are a sign of life; a checkpoint that was written is progress."""
+        sizes = (_size(self.metrics), size_of_output())
+        if sizes != self._seen:
+            self._seen = sizes
+            self.setup.report(self.progress(_last_step(self.metrics)))
+        written = _newest(self.checkpoints)
+        if written > self._written:
+            self._written = written
+            before = next((name.step for name, _ in checkpoints(self.setup.checkpoints)), 0)
+            mark = CheckpointName(max(before + 1, _last_step(self.metrics)), "own")
+            (self.setup.checkpoints / str(mark)).touch()
+
+    def progress(self, step: int) -> Progress:
+        steps = self.program.steps
+        return Progress(min(step, steps) if steps > 1 else 0, 0)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def size_of_output() -> int:
+    """Of the job's log, where this process and all that it starts print."""
+    return os.fstat(2).st_size
+
+
+def _last_step(metrics: Path) -> int:
+    return max((step for line in json_lines(metrics) if isinstance(step := line.get("step"), int)), default=0)
+
+
+def _newest(folder: Path) -> int:
+    """When anything in a folder was last written, in nanoseconds."""
+    times = [0]
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime_ns)
+    return max(times)
