@@ -127,9 +127,10 @@ def main() -> None:
         found = replay(path, rule)
         furthest, left = moved(found)
         whole, pruned = (_verdicts(compared) for compared in (found.whole, found.pruned))
+        worst = f"{found.height:.2f} nats | {found.off}" if found.stopped else "– | –"
         print(
             f"| {found.name} | {found.trials} | {found.stopped} | {found.saved:.1%} "
-            f"| {found.height:.2f} nats | {found.off} | {furthest:.2f} octaves | {left} "
+            f"| {worst} | {furthest:.2f} octaves | {left} "
             f"| {whole} | {pruned} |"
         )
 

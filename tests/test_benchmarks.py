@@ -99,7 +99,7 @@ def test_pruning(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert len(lines) == len([*pruning.FOLDER.glob("*.parquet")])
     for line in lines:
         _, name, _, stopped, _, height, off, _, left, whole, pruned, _ = map(str.strip, line.split("|"))
-        assert int(stopped) == 0 or (float(height.split()[0]) >= 0.5 and int(off) >= 2), name
+        assert int(stopped) == 0 or (float(height.split()[0]) >= 0.5 and int(off) >= 3), name
         assert left == "0", name
         for before, after in zip(whole.split(", "), pruned.split(", "), strict=True):
             assert after in (before, "stable" if before == "inconclusive" else before), name

@@ -97,10 +97,23 @@ def test_a_training_goes_on_from_a_checkpoint_of_those_that_are_left(
 
 
 def test_only_companions_are_compared() -> None:
-    losses_NK = np.array([[4.0, 4.0, 9.0, 4.0, 4.0], [1.0, 3.8, 8.9, 2.0, np.nan]])
-    assert RULE.hopeless(losses_NK, [[0, 1, 3, 4], [2]]) == [1]
-    assert RULE.hopeless(7 * losses_NK - 3, [[0, 1, 3, 4], [2]]) == [1]  # whatever the unit
-    assert RULE.hopeless(losses_NK, [[1, 4], [2], [3], [0]]) == []
+    losses_NK = np.array([[4.0, 4.0, 9.0, 4.0, 4.0, 4.0], [3.8, 3.0, 8.9, 2.0, np.nan, 1.0]])
+    assert RULE.hopeless(losses_NK, [[0, 1, 3, 4, 5], [2]]) == [0]
+    assert RULE.hopeless(7 * losses_NK - 3, [[0, 1, 3, 4, 5], [2]]) == [0]  # whatever the unit
+    assert RULE.hopeless(losses_NK, [[4, 0], [2], [3], [1]]) == []
+
+
+def test_neighbours_of_the_best_are_kept() -> None:
+    """However coarse the grid: two values to either side."""
+    losses_NK = np.array([[4.0] * 7, [3.9, 3.9, 3.9, 1.0, 3.9, 3.9, 3.9]])
+    assert RULE.hopeless(losses_NK, [[*range(7)]]) == [0, 6]
+    both = Pruning(("learning_rate", "weight_decay"), 0.3, 0.1)  # of a search: no line of values
+    assert both.hopeless(losses_NK, [[*range(7)]]) == [0, 1, 2, 4, 5, 6]
+
+
+def test_companions_stand_in_the_order_of_what_they_differ_in(recipe: Callable[..., Recipe]) -> None:
+    recipes = [recipe(learning_rate=rate, seed=seed) for seed in (0, 1) for rate in (0.1, 0.4, 0.2)]
+    assert RULE.companions(recipes) == [[0, 2, 1], [3, 5, 4]]
 
 
 def test_nobody_is_stopped_where_nobody_learns() -> None:

@@ -15,6 +15,9 @@ from ..recipe.recipe import Recipe
 LOOKS = 10
 """A training is looked at each time that one part in so many of it is done."""
 
+NEIGHBOURS = 2
+"""Values to either side of the best so far that are never stopped."""
+
 Floats = NDArray[np.float64]
 
 
@@ -24,7 +27,8 @@ class Pruning:
     they start from the same weights and see the same batches.
 
     From the share `after` of its steps on, a trial is stopped whose training loss has fallen by less than the
-    share `progress` of what the best companion's has. Nothing here has a unit.
+    share `progress` of what the best companion's has, but for the best one's NEIGHBOURS to either side: an
+    optimum is made of them, however coarse the grid. Nothing here has a unit.
     """
 
     along: tuple[str, ...]
@@ -37,12 +41,13 @@ class Pruning:
         return frozenset(done for done in parts if self.after * steps <= done < steps)
 
     def companions(self, recipes: Sequence[Recipe]) -> list[list[int]]:
-        """The trials by whom they are compared with."""
+        """The trials by whom they are compared with, in the order of what they differ in."""
         found: dict[tuple[object, ...], list[int]] = {}
         for index, recipe in enumerate(recipes):
             rest = tuple(value for name, value in recipe.point().items() if name not in self.along)
             found.setdefault(rest, []).append(index)
-        return list(found.values())
+        values = [[float(getattr(recipe, name)) for name in self.along] for recipe in recipes]
+        return [sorted(members, key=lambda index: values[index]) for members in found.values()]
 
     def hopeless(self, losses_NK: Floats, companions: Iterable[Sequence[int]]) -> list[int]:
         """Who is to be stopped, by the training losses so far; NaN is nobody's loss."""
@@ -50,7 +55,16 @@ class Pruning:
         fallen_K = losses_NK[0] - losses_NK[-recent:].mean(axis=0)
         found: list[int] = []
         for members in companions:
-            best = max((fallen_K[index] for index in members if np.isfinite(fallen_K[index])), default=0.0)
+            there = [place for place, index in enumerate(members) if np.isfinite(fallen_K[index])]
+            if not there:
+                continue
+            first = max(there, key=lambda place: fallen_K[members[place]])
+            best = fallen_K[members[first]]
+            near = NEIGHBOURS if len(self.along) == 1 else 0
             if best > 0:
-                found += [index for index in members if fallen_K[index] < self.progress * best]
+                found += [
+                    members[place]
+                    for place in there
+                    if fallen_K[members[place]] < self.progress * best and abs(place - first) > near
+                ]
         return sorted(found)
