@@ -99,6 +99,10 @@ class Setup:
     pruning: Pruning | None = None
 
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+"""How want of memory is said, whoever says it."""
+
+
 class ProgramFailed(Exception):
     """A training that ended without a result. `kind` is its class of failure
     (`orchestrator/record/failures.py`); the message says what happened."""

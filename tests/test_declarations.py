@@ -10,7 +10,8 @@ from mutransfer.models.optimizers.registry import BESIDE, OPTIMIZERS, PAIRING, o
 from mutransfer.models.recipe.identity import readers
 from mutransfer.models.recipe.recipe import FIELDS, RECIPE_FIELDS
 from mutransfer.models.recipe.shape import SHAPE_FIELDS
-from mutransfer.results.store.schema import CURVES, ROWS
+from mutransfer.results.store.schema import BUDGETS, CURVES, POINT_NAMES, ROWS
+from mutransfer.sweeps.command.fields import COUNTED, MEASURED
 from mutransfer.sweeps.reference import fields_markdown, parts_markdown
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -52,6 +53,12 @@ def test_a_default_is_allowed_by_its_own_declaration(name: str) -> None:
 def test_columns_are_added_and_never_renamed() -> None:
     """Mend it, where one was added, with: python tests/test_declarations.py."""
     assert columns() == COLUMNS.read_text()
+
+
+def test_a_field_of_a_program_cannot_be_called_like_an_outcome() -> None:
+    """The sweep file refuses what the store would."""
+    assert {*ROWS.names} - POINT_NAMES - BUDGETS == MEASURED
+    assert {*COUNTED, "flops"} == BUDGETS
 
 
 def columns() -> str:

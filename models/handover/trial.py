@@ -48,11 +48,6 @@ class Trial:
         # Of several processes of one trial, the first speaks.
         self._speaks = os.environ.get("RANK", "0") == "0"
 
-    @classmethod
-    def of(cls, told: Mapping[str, Any], on_report: Callable[[int], None] | None = None) -> "Trial":
-        """From what a worker tells."""
-        return cls(told, on_report)
-
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the sweep file says
         point: dict[str, Any] = self.__dict__.get("point", {})
         if name in point:

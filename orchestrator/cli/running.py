@@ -110,8 +110,7 @@ def run(
 
     sweep = load_sweep(spec, set_ or [])
     path = out or Path("runs") / sweep.spec.name
-    if sweep.spec.program is not None:
-        sweep = _as_before(sweep, path, keep, lambda files: load_sweep(spec, set_ or [], files))
+    sweep = _as_before(sweep, path, keep, lambda files: load_sweep(spec, set_ or [], files))
     options = RunOptions(
         backend=backend,
         device=device.value,
@@ -197,8 +196,7 @@ def retry(
     held.must_exist()
     file, options = str(directory / "sweep.yaml"), RunOptions.recorded(held.read_options())
     sweep = load_sweep(file)
-    if sweep.spec.program is not None:
-        sweep = _as_before(sweep, directory, options.keep, lambda files: load_sweep(file, (), files))
+    sweep = _as_before(sweep, directory, options.keep, lambda files: load_sweep(file, (), files))
     only = failed_trials(held) if failed else None
     _carry_out(sweep, directory, options, no_wait, only)
 

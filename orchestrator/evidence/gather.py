@@ -75,7 +75,7 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
             )
         table, broken = read_rows(path)
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]
-        if "program" in _resolved_or_none(path):  # of a changed program only what was asked for last counts
+        if "program" in _resolved(path):  # of a changed program only what was asked for last counts
             table = table.filter(pc.is_in(table.column("trial_id"), pa.array(directory.wanted_trials())))
         tables.append(table)
         ids = {*table.column("trial_id").to_pylist()}
@@ -166,22 +166,14 @@ def searched_fields(path: Path) -> list[str]:
     """The hyperparameters that a sweep searches, by its resolved file; none where there is no search."""
     try:
         return list(_resolved(path)["search"]["space"])
-    except (OSError, YAMLError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return []
-
-
-def _resolved_or_none(path: Path) -> dict[str, Any]:
-    try:
-        held = _resolved(path)
-    except (OSError, YAMLError):
-        return {}
-    return held if isinstance(held, dict) else {}
 
 
 def asked_field(directories: Sequence[Path], key: str) -> list[str]:
     """The scale or hyperparameter of the first sweep file that names one; none where the trials say it."""
     for path in directories:
-        if name := _resolved_or_none(path).get(key):
+        if name := _resolved(path).get(key):
             return [str(name)]
     return []
 
@@ -190,7 +182,7 @@ def asked_tolerance(path: Path) -> Tolerance | None:
     """Of a sweep's resolved file; None where it gives none."""
     try:
         return Tolerance(**{name: float(value) for name, value in _resolved(path)["tolerance"].items()})
-    except (OSError, YAMLError, KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         return None
 
 
@@ -202,8 +194,13 @@ def asked(directories: Sequence[Path], nats: float | None, doublings: float | No
     return replace(next(filter(None, map(asked_tolerance, directories)), Tolerance()), **given)
 
 
-def _resolved(path: Path) -> Any:  # noqa: ANN401 - parsed YAML
-    return YAML(typ="safe").load((path / "sweep.yaml").read_text(encoding="utf-8"))
+def _resolved(path: Path) -> dict[str, Any]:
+    """A sweep's resolved file; empty where it has none that can be read."""
+    try:
+        held = YAML(typ="safe").load((path / "sweep.yaml").read_text(encoding="utf-8"))
+    except (OSError, YAMLError):
+        return {}
+    return held if isinstance(held, dict) else {}
 
 
 def all_trials(directories: Sequence[Path], out: Path) -> int:

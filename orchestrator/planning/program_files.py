@@ -29,8 +29,7 @@ class Changed:
 def changed(sweep: Sweep, directory: SweepDirectory) -> Changed | None:
     """None where nothing has changed, or nothing was planned yet. Raises DirectoryError."""
     now = sweep.expansion.trials[0].program
-    jobs = [job for job in directory.read_plan() if isinstance(job.trials[0].program, Command)]
-    if not isinstance(now, Command) or not jobs:
+    if not isinstance(now, Command) or not (jobs := directory.read_plan()):
         return None
     before = jobs[-1].trials[0].program.definition["files"]
     files = now.definition["files"]
@@ -39,6 +38,6 @@ def changed(sweep: Sweep, directory: SweepDirectory) -> Changed | None:
         return None
     done, _ = finished_trials(directory.path)
     done &= directory.wanted_trials()
-    wanted = [trial.program.point() for trial in sweep.expansion.trials]
-    again = sum(t.id in done and t.program.point() in wanted for job in jobs for t in job.trials)
+    wanted = {trial.program.group_key() for trial in sweep.expansion.trials}
+    again = sum(t.id in done and t.program.group_key() in wanted for job in jobs for t in job.trials)
     return Changed(tuple(names), before, again)

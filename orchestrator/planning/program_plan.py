@@ -111,9 +111,8 @@ def commands_told(sweep: Sweep) -> str:
 def _told(command: Command, trial: str) -> str:
     if function := command.definition.get("function"):
         return f"{function}(trial) with {', '.join(f'{k}={v}' for k, v in command.point().items())}"
-    given = {**command.point(), "trial": trial, "gpus": f"{command.gpus:g}"}
-    others = {"files": "FILES", "checkpoints": "CHECKPOINTS", "attempt": "1"}
-    return shlex.join(filled(word, {**others, **given}) for word in command.definition["command"])
+    given = command.placeholders(trial=trial, files="FILES", checkpoints="CHECKPOINTS", attempt=1)
+    return shlex.join(filled(word, given) for word in command.definition["command"])
 
 
 def _ended(path: Path) -> dict[str, float | None]:

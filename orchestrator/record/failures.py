@@ -7,7 +7,7 @@ import errno
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ...sweeps.program import ProgramFailed
+from ...sweeps.program import OUT_OF_MEMORY, ProgramFailed
 
 FailureKind = Literal[
     "out-of-memory",  # of the device or the host: fewer trials at a time, then parts of a batch
@@ -31,8 +31,6 @@ MAX_FAILURES = 3
 MAX_UNBEGUN = 20
 """Processes in a row that were killed before they began. None of them is the job's doing, but where each is,
 nothing will ever begin."""
-
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +79,6 @@ def failure_of(error: BaseException) -> FailureKind:
         return "out-of-memory"
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return "out-of-memory"
-    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY):
         return "out-of-memory"
     return "error"

@@ -12,7 +12,7 @@ from typing import Self
 
 from ruamel.yaml import YAML
 
-from ...results.store.store import finished_trials, pruned_trials, published_jobs, quarantine
+from ...results.store.store import published_jobs, quarantine, trial_fates
 from ...sweeps.load import Sweep, resolved
 from ...sweeps.trial import Trial
 from ..planning.plan import Device, Job, plan_jobs
@@ -61,11 +61,8 @@ def reconcile(
         for job in recorded
     }
     jobs = [*recorded, *plan_jobs(trials, device, at_once, set().union(*left.values()), spread)]
-    remaining = [
-        job
-        for job in jobs
-        if any(id_ in wanted - done for id_ in left.get(job.id, {trial.id for trial in job.trials}))
-    ]
+    missing = wanted - done
+    remaining = [job for job in jobs if missing & left.get(job.id, {trial.id for trial in job.trials})]
     remaining.sort(key=lambda job: -job.seconds)
     return Work(tuple(jobs), tuple(remaining), tuple(trials), len(wanted & done))
 
@@ -75,7 +72,7 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: in
     directory.write_sweep(sweep.spec.name, _yaml_text(sweep))
     if sweep.corpus is not None:
         directory.write_data(sweep.materialised(directory.data))
-    done, broken = finished_trials(directory.path)
+    done, stopped, broken = trial_fates(directory.path)
     if unread := [item for item in broken if not item.damaged]:
         told = "\n".join(f"{item.path}: cannot be read ({item.reason})" for item in unread)
         raise DirectoryError(f"{told}; it may be whole: nothing is trained until it can be, or is taken away")
@@ -89,7 +86,7 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: in
         if job not in whole and not directory.superseded(job)
     ]
     prunes = sweep.spec.prune is not None
-    stopped = set() if prunes else pruned_trials(directory.path)
+    stopped = set() if prunes else stopped
     published = published_jobs(directory.path) if stopped else ()
     work = reconcile(
         sweep.expansion.trials, recorded, done - stopped, device, at_once, stopped, published, prunes

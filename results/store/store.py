@@ -75,14 +75,20 @@ def read_curves(directory: Path) -> tuple[pa.Table, list[Broken]]:
 
 def finished_trials(directory: Path) -> tuple[set[str], list[Broken]]:
     """Ids of the trials that have rows: what needs no further work."""
+    done, _, broken = trial_fates(directory)
+    return done, broken
+
+
+def trial_fates(directory: Path) -> tuple[set[str], set[str], list[Broken]]:
+    """Ids of the trials that have rows, and of those among them that were stopped early and not trained whole
+    since."""
     tables, broken = _tables(directory / "results", ROWS)  # read whole: damage anywhere makes a file useless
-    return {trial for table in tables for trial in table.column("trial_id").to_pylist()}, broken
-
-
-def pruned_trials(directory: Path) -> set[str]:
-    """Ids of the trials that were stopped early, and not trained whole since."""
-    table, _ = read_rows(directory)
-    return {*table.filter(pc.equal(table.column("status"), PRUNED)).column("trial_id").to_pylist()}
+    whole, stopped = set[str](), set[str]()
+    for table in tables:
+        ids, statuses = (table.column(name).to_pylist() for name in ("trial_id", "status"))
+        for trial, status in zip(ids, statuses, strict=True):
+            (stopped if status == PRUNED else whole).add(trial)
+    return whole | stopped, stopped - whole, broken
 
 
 def _trained_whole(table: pa.Table) -> pa.Table:

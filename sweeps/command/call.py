@@ -21,7 +21,7 @@ def called(given: Given) -> float:
         _alarm(given.definition.get("timeout")),
     ):
         function = getattr(importlib.import_module(module), name)
-        trial = Trial.of(given.told(), on_report=lambda step: given.setup.report(given.progress(step)))
+        trial = Trial(given.told(), on_report=lambda step: given.setup.report(given.progress(step)))
         try:
             returned = function(trial)
         except SystemExit as error:

@@ -56,6 +56,11 @@ class Command:
             asked[str(self.values[self.definition["scale"]])] if isinstance(asked, Mapping) else asked
         )
 
+    def placeholders(self, **others: object) -> dict[str, object]:
+        """What the names in braces stand for: the fields, its GPUs, and the `others` of `words.GIVEN`."""
+        whole = self.gpus == int(self.gpus)
+        return {**self.values, **others, "gpus": int(self.gpus) if whole else self.gpus}
+
     @property
     def steps(self) -> int:
         """1 where the fields do not say."""

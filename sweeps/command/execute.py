@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ..program import ProgramFailed
+from ...models.handover.trial import VARIABLE
+from ..program import OUT_OF_MEMORY, ProgramFailed
 from .given import Given, size_of_output
 from .loss import NoLossError, final_loss
 from .words import filled
@@ -23,13 +24,7 @@ from .words import filled
 LOOK_SECONDS, GONE_SECONDS = 0.5, 30.0
 OURS_ALONE = ("PYTHONSAFEPATH", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MUTRANSFER_TRAINING")
 """Variables of our worker process that are nothing to the program."""
-NO_MEMORY = (
-    "out of memory",
-    "outofmemoryerror",
-    "cannot allocate memory",
-    "can't allocate memory",
-    "bad_alloc",
-)
+NO_MEMORY = (*OUT_OF_MEMORY, "outofmemoryerror")
 TAIL_BYTES = 1 << 16
 KILLED = 128 + signal.SIGKILL
 """What a shell says of a child that was killed, as the kernel does for want of memory."""
@@ -74,7 +69,7 @@ class Execution:
             environment["CUDA_VISIBLE_DEVICES"] = self.given.setup.visible
         environment |= {
             **self.given.definition["environment"],
-            "MUTRANSFER_TRIAL": str(self.given.told_in),
+            VARIABLE: str(self.given.told_in),
         }
         lock = self._alone()
         keeper = self._keeper = subprocess.Popen(
@@ -108,8 +103,8 @@ class Execution:
                     elif not timed_out:
                         self._send(self._signal)
                         timed_out = True
-            line = keeper.stdout.readline()
-            ending: dict[str, Any] = json.loads(line) if line else {"code": -signal.SIGKILL}
+            said = keeper.stdout.read()
+            ending: dict[str, Any] = marshal.loads(said) if said else {"code": -signal.SIGKILL}
             return {**ending, "timed_out": timed_out}
         finally:
             keeper.stdin.close()  # where this is left by an exception, the keeper ends the program
@@ -154,7 +149,7 @@ class Execution:
             )
         if self.given.stop.exists():
             raise ProgramFailed("pre-empted", "the program ended when its place was wanted")
-        tail = b"".join(_tail(begun)).decode(errors="replace").lower()
+        tail = _tail(begun).lower()
         if code == KILLED or any(words in tail for words in NO_MEMORY):
             raise ProgramFailed("out-of-memory", f"the program exited with code {code}, for want of memory")
         if code < 0:
@@ -173,7 +168,7 @@ def _output(begin: int) -> Iterator[str]:
             yield line.decode(errors="replace")
 
 
-def _tail(begin: int) -> Iterator[bytes]:
+def _tail(begin: int) -> str:
     with _log() as file:
         file.seek(max(begin, size_of_output() - TAIL_BYTES))
-        yield file.read(TAIL_BYTES)
+        return file.read(TAIL_BYTES).decode(errors="replace")

@@ -13,7 +13,7 @@ from ...models.handover.values import handover_of
 from ...models.training.outcome import Progress
 from ..program import Setup
 from .command import Command, Definition
-from .loss import json_lines
+from .loss import json_lines_from
 from .words import filled
 
 
@@ -39,7 +39,7 @@ class Given:
         for own in (self.files, self.checkpoints):
             own.mkdir(parents=True, exist_ok=True)
         self.stop.unlink(missing_ok=True)
-        self._seen = (0, 0)
+        self._seen, self._read, self._step = (0, 0), 0, 0
         self._written = _newest(self.checkpoints)
         replace(self.told_in, json.dumps(self.told(), indent=1).encode(), sync=False)
 
@@ -66,15 +66,12 @@ class Given:
         }
 
     def placeholders(self) -> dict[str, object]:
-        gpus = self.program.gpus
-        return {
-            **self.program.point(),
-            "trial": self.setup.ids[0],
-            "files": self.files,
-            "checkpoints": self.checkpoints,
-            "attempt": self.setup.attempt,
-            "gpus": int(gpus) if gpus == int(gpus) else gpus,
-        }
+        return self.program.placeholders(
+            trial=self.setup.ids[0],
+            files=self.files,
+            checkpoints=self.checkpoints,
+            attempt=self.setup.attempt,
+        )
 
     def rule(self) -> dict[str, Any]:
         """Where the loss stands, paths filled in."""
@@ -87,13 +84,19 @@ class Given:
         sizes = (_size(self.metrics), size_of_output())
         if sizes != self._seen:
             self._seen = sizes
-            self.setup.report(self.progress(_last_step(self.metrics)))
+            self._step = max(self._step, self._last_step())
+            self.setup.report(self.progress(self._step))
         written = _newest(self.checkpoints)
         if written > self._written:
             self._written = written
             before = next((name.step for name, _ in checkpoints(self.setup.checkpoints)), 0)
-            mark = CheckpointName(max(before + 1, _last_step(self.metrics)), "own")
+            mark = CheckpointName(max(before + 1, self._step), "own")
             (self.setup.checkpoints / str(mark)).touch()
+
+    def _last_step(self) -> int:
+        """The highest in the lines that are new since the last look."""
+        lines, self._read = json_lines_from(self.metrics, self._read)
+        return max((step for line in lines if isinstance(step := line.get("step"), int)), default=0)
 
     def progress(self, step: int) -> Progress:
         steps = self.program.steps
@@ -110,10 +113,6 @@ def _size(path: Path) -> int:
 def size_of_output() -> int:
     """Of the job's log, where this process and all that it starts print."""
     return os.fstat(2).st_size
-
-
-def _last_step(metrics: Path) -> int:
-    return max((step for line in json_lines(metrics) if isinstance(step := line.get("step"), int)), default=0)
 
 
 def _newest(folder: Path) -> int:

@@ -2,8 +2,8 @@
 
 Run as a script of its own, with little of the standard library: it is started for every trial. It is told
 the program on stdin, by marshal, and then signals to hand on, one number a line; stdin that closes says
-that the worker is gone. It says how the program ended on stdout, as a line of JSON. The program's output
-goes to stderr.
+that the worker is gone. It says on stdout, by marshal, how the program ended. The program's output goes to
+stderr.
 """
 
 import ctypes
@@ -38,7 +38,7 @@ def main() -> None:
         pass
     status = os.waitpid(program, 0)[1]
     _end_all()
-    _say('{"error": ' + error + "}" if error else f'{{"code": {os.waitstatus_to_exitcode(status)}}}')
+    _say({"error": error} if error else {"code": os.waitstatus_to_exitcode(status)})
 
 
 def _become(told: dict[str, object], libc: ctypes.CDLL, failed: int) -> None:
@@ -61,7 +61,7 @@ def _become(told: dict[str, object], libc: ctypes.CDLL, failed: int) -> None:
         os.execvpe(words[0], words, environment)
     except BaseException as error:
         said = getattr(error, "strerror", None) or str(error)
-        os.write(failed, _quoted(f"{said}: {getattr(error, 'filename', None) or words[0]}").encode())
+        os.write(failed, f"{said}: {getattr(error, 'filename', None) or words[0]}".encode())
         os._exit(NOT_STARTED)
 
 
@@ -82,14 +82,9 @@ def _is_over(ended: int, program: int) -> bool:
     return False
 
 
-def _say(ending: str) -> None:
-    os.write(1, ending.encode() + b"\n")
+def _say(ending: dict[str, object]) -> None:
+    os.write(1, marshal.dumps(ending))
     os._exit(0)  # nothing is left to put in order
-
-
-def _quoted(text: str) -> str:
-    plain = "".join(c if c.isprintable() and c not in '"\\' and c.isascii() else "?" for c in text)
-    return f'"{plain}"'
 
 
 def _end_all() -> None:

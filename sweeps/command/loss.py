@@ -45,19 +45,28 @@ def final_loss(rule: Mapping[str, Any], files: Path, output: Iterator[str], metr
     return _number(cells, f"{path} has no value in a column {column!r}")
 
 
-def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+def json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file of JSON lines; a line that was cut off is none."""
+    return json_lines_from(path, 0)[0]
+
+
+def json_lines_from(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """Those from an offset on, and where the last whole line ends."""
     try:
-        with path.open(errors="replace") as file:
-            for line in file:
-                try:
-                    value = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(value, dict):
-                    yield value
+        with path.open("rb") as file:
+            file.seek(offset)
+            read = file.read()
     except FileNotFoundError:
-        return
+        return [], offset
+    found = []
+    for line in read.splitlines():
+        try:
+            value = json.loads(line.decode(errors="replace"))
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found, offset + read.rfind(b"\n") + 1
 
 
 def curve(metrics: Path) -> tuple[CurvePoint, ...]:

@@ -90,6 +90,12 @@ def begun(sweep: Sweep, count: int = 1) -> bool:
     return sum(line.startswith("begin") for line in noop.lines(sweep.noop)) >= count
 
 
+def take_all_nodes(cluster: SlurmCluster, seconds: int) -> None:
+    """A job of a higher partition, before which all others have to leave."""
+    cluster.must("sbatch", "-p", "high", "-N", "2", "--exclusive", "-t", "5", "-o", "/dev/null", "--wrap",
+                 f"sleep {seconds}")  # fmt: skip
+
+
 def test_ninety_jobs_in_arrays_of_thirty(cluster: SlurmCluster, tmp_path: Path) -> None:
     """MaxArraySize is 31. One accounting call in 30 s, however many jobs."""
     slurm = OnSlurm(cluster, many(tmp_path, range(1, 91), rates=1))
@@ -125,8 +131,7 @@ def test_pre_emption_costs_one_interval(cluster: SlurmCluster, tmp_path: Path, p
     with slurm.start("--checkpoint-every", "1") as driver:
         wait_until(lambda: begun(slurm.sweep, 2))
         time.sleep(8)
-        cluster.must("sbatch", "-p", "high", "-N", "2", "--exclusive", "-t", "5", "-o", "/dev/null", "--wrap",
-                     "sleep 10")  # fmt: skip
+        take_all_nodes(cluster, 10)
         _, said = driver.communicate(timeout=300)
     assert driver.returncode == 0, said
     assert_complete(slurm.sweep, 4)
@@ -354,8 +359,7 @@ def test_a_pre_empted_program_is_told_and_goes_on(cluster: SlurmCluster, tmp_pat
     with slurm.start() as driver:
         wait_until(lambda: sum("begins at 0" in log.read_text() for log in logs.glob("*/log.txt")) == 2)
         time.sleep(3)
-        cluster.must("sbatch", "-p", "high", "-N", "2", "--exclusive", "-t", "5", "-o", "/dev/null", "--wrap",
-                     "sleep 5")  # fmt: skip
+        take_all_nodes(cluster, 5)
         _, said = driver.communicate(timeout=300)
     assert driver.returncode == 0, said
     assert_losses(slurm.sweep, 2)

@@ -1,0 +1,58 @@
+"""`mutransfer.trial`: a script by hand, what it needs, and the values that it hands over."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_a_script_runs_by_hand(tmp_path: Path) -> None:
+    """Values come from the keywords or the command line; metrics are printed."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import mutransfer\n"
+        "trial = mutransfer.trial(learning_rate=0.01, width=64, name='a', fast=False)\n"
+        "print(trial.learning_rate, trial['width'], trial.name, trial.fast, trial.id, trial.should_stop)\n"
+        "trial.report(1, train_loss=2)\n"
+    )
+    words = ["--width", "128", "--learning_rate=0.5", "--fast", "true", "--else", "7"]
+    done = subprocess.run(
+        [sys.executable, script, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["0.5 128 a True None False", '{"step": 1, "train_loss": 2}']
+
+
+def test_the_helper_needs_the_standard_library_alone(tmp_path: Path) -> None:
+    import mutransfer.models.handover.trial as helper
+
+    assert helper.__file__ is not None
+    (tmp_path / "trial.py").write_text(Path(helper.__file__).read_text())
+    heavy = "('torch', 'numpy', 'mutransfer')"
+    script = f"import sys, trial; trial.trial(a=1); print([n for n in {heavy} if n in sys.modules])"
+    words = [sys.executable, "-S", "-c", script]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_handover_of_a_trial_is_that_of_our_own_proxy() -> None:
+    """By role: learning rates, decays and starts of a proxy at the same point."""
+    from mutransfer.models.handover.values import handover_of, values_of
+    from mutransfer.models.recipe.recipe import recipe_from_point
+
+    point = {"parametrization": "mup", "optimizer": "adamw", "learning_rate": 0.01, "width": 256, "depth": 4,
+             "base_width": 64, "base_depth": 4, "weight_decay": 0.1, "head_dim": 16}  # fmt: skip
+    held, why_not = handover_of({**point, "data_mix": "c4"})
+    assert held is not None and why_not == ""
+    whole = {**point, "architecture": "transformer", "sequence_length": 64, "vocab_size": 256, "steps": 9,
+             "batch_size": 2, "data": "x"}  # fmt: skip
+    assert held["roles"] == values_of(recipe_from_point(whole))["roles"]
+    assert held["roles"]["hidden"]["learning_rate"] == 0.0025
+    why_not = "the trial has no parametrization and no optimizer and no learning_rate"
+    assert handover_of({"width": 64}) == (None, why_not)
+
+
+def test_a_word_that_is_no_number_is_said(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import mutransfer\nmutransfer.trial(width=64)\n")
+    words = [sys.executable, str(script), "--width", "abc"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.strip() == "--width abc: is no number"
