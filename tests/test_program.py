@@ -398,8 +398,36 @@ def below(pid: int) -> list[int]:
 def test_a_program_that_is_not_there_is_said(own: Callable[[str, str], Path], mutransfer: Command) -> None:
     path = own(ONE.replace("PYTHON, train.py", "./no-such-program"), "")
     done = mutransfer("run", str(path))
-    told = "the program cannot be started (No such file or directory: ./no-such-program)"
+    assert done.returncode == 6
+    assert "program.command: there is no program ./no-such-program in its directory" in done.stderr
+    path.write_text(path.read_text().replace("./no-such-program", "no-such-program"))
+    assert "there is no program no-such-program on PATH" in mutransfer("run", str(path)).stderr
+
+
+def test_a_program_that_cannot_be_started_has_its_class(
+    own: Callable[[str, str], Path], mutransfer: Command
+) -> None:
+    path = own(ONE.replace("PYTHON, train.py", "./train.py"), "#!/no/such/interpreter\n")
+    (path.parent / "trainer" / "train.py").chmod(0o755)
+    done = mutransfer("run", str(path))
+    told = "the program cannot be started (No such file or directory: ./train.py)"
     assert f"failed (error): {told}" in done.stderr
+
+
+def test_the_python_of_mutransfer_has_a_name(
+    own: Callable[[str, str], Path], mutransfer: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever `python` is on PATH; and no path of a machine is in an id."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    path = own(ONE.replace("PYTHON", '"{python}"'), "import sys\nprint('of', sys.executable, 'loss 1')\n")
+    done = mutransfer("run", str(path))
+    assert done.returncode == 0, done.stderr
+    logs = [log.read_text() for log in (tmp_path / "runs" / "own").glob("jobs/*/log.txt")]
+    assert len(logs) == 2
+    assert all(f"of {sys.executable}" in log for log in logs)
+    before = [trial.id for trial in load_sweep(str(path)).expansion.trials]
+    monkeypatch.setattr(sys, "executable", "/elsewhere/python")
+    assert [trial.id for trial in load_sweep(str(path)).expansion.trials] == before
 
 
 @pytest.mark.slow

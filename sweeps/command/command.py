@@ -1,11 +1,15 @@
 """A trial that runs the user's own program: its fields, and what all trials of the sweep share."""
 
+import os
+import shutil
+import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from ...models.recipe.recipe import FIELDS
 from ..program import Cost, DeviceKind, Point
+from .words import GIVEN, filled
 
 Definition = Mapping[str, Any]
 """What the programs of a sweep share: `spec.definition_of`."""
@@ -57,9 +61,22 @@ class Command:
         )
 
     def placeholders(self, **others: object) -> dict[str, object]:
-        """What the names in braces stand for: the fields, its GPUs, and the `others` of `words.GIVEN`."""
+        """What the names in braces stand for: the fields, its GPUs, this Python, and the `others` of
+        `words.GIVEN`."""
         whole = self.gpus == int(self.gpus)
-        return {**self.values, **others, "gpus": int(self.gpus) if whole else self.gpus}
+        gpus = int(self.gpus) if whole else self.gpus
+        return {**self.values, **others, "gpus": gpus, "python": sys.executable}
+
+    def not_found(self) -> str | None:
+        """The word that the command starts with, if no program of this name is on this machine."""
+        if not self.definition["command"]:
+            return None
+        word = filled(self.definition["command"][0], self.placeholders(**dict.fromkeys(GIVEN, "")))
+        path = self.definition["environment"].get("PATH")
+        found = shutil.which(
+            os.path.join(self.definition["directory"], word) if "/" in word else word, path=path
+        )
+        return None if found else word
 
     @property
     def steps(self) -> int:

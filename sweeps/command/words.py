@@ -3,9 +3,9 @@
 import string
 from collections.abc import Mapping
 
-GIVEN = ("trial", "files", "checkpoints", "attempt", "gpus")
+GIVEN = ("trial", "files", "checkpoints", "attempt", "gpus", "python")
 """Placeholders beside the fields of a trial: its id, the folders for its files and checkpoints, the number
-of the attempt, and its GPUs."""
+of the attempt, its GPUs, and the Python that mutransfer runs in."""
 
 
 def placeholders(word: str) -> list[str]:

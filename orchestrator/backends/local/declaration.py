@@ -40,9 +40,19 @@ def _planned_for(sweep: "Sweep", options: "RunOptions") -> "tuple[Device, int]":
 
 
 def _at_once(sweep: "Sweep", options: "RunOptions", device: "Device") -> int:
-    """As many as a program's own demand of GPUs allows; raises PreflightError where it can never be met."""
+    """As many as a program's own demand of GPUs allows. Raises PreflightError where it can never be met, and
+    for a program that is not here."""
+    from ....sweeps.command.command import Command
     from ...planning.device import PreflightError
 
+    programs = [trial.program for trial in sweep.expansion.trials]
+    missing = next((word for one in programs if isinstance(one, Command) and (word := one.not_found())), None)
+    if missing is not None:
+        where = "in its directory" if "/" in missing else "on PATH"
+        raise PreflightError(
+            f"program.command: there is no program {missing} {where}; give its path, or activate its "
+            "environment ({python} is the Python of mutransfer)"
+        )
     asked = [trial.program.gpus or 0.0 for trial in sweep.expansion.trials]
     there = device.count if device.kind == "cuda" else 0
     if max(asked) > there:
