@@ -83,7 +83,8 @@ class Setup:
 
     The newest checkpoint in `checkpoints` is gone on from, and replaced every `checkpoint_seconds`.
     `pruning` is by what rule trials are stopped early, if any. `ids` are those of the trials, `folder` is the
-    job's own and `attempt` its number. `visible` are the GPUs that it may see, where nobody else has said so.
+    job's own and `attempt` its number. `visible` are the GPUs that it may see, where nobody else has said so;
+    `launcher` are words before those of a command, which start it as several tasks.
     """
 
     data: Callable[[str], Source]
@@ -96,6 +97,7 @@ class Setup:
     folder: Path
     attempt: int
     visible: str | None = None
+    launcher: Sequence[str] = ()
     pruning: Pruning | None = None
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from .section import Section
 
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$", max_length=1000)]
+COUNTS_OF_TASKS = {"nodes", "ntasks", "ntasks_per_node", "tasks_per_node"}
 _GPU = re.compile(r"\s*(gres/)?gpu([:=]|\s*$)")
 
 
@@ -16,6 +17,7 @@ class SlurmSpec(Section):
     """What `sbatch` is asked for beside what the planner works out: its options, with their long names.
 
     `time` is in minutes. `setup` are shell lines run on the node before the training, such as module loads.
+    `nodes` and `ntasks_per_node` are those of one trial: its program is started as so many tasks.
     """
 
     partition: Line | None = None
@@ -24,6 +26,8 @@ class SlurmSpec(Section):
     constraint: Line | None = None
     exclude: Line | None = None
     nodelist: Line | None = None
+    nodes: int | None = Field(default=None, ge=1)
+    ntasks_per_node: int | None = Field(default=None, ge=1)
     gres: Line | None = None
     gpus_per_node: int | None = Field(default=None, ge=1)
     gpus_per_task: int | None = Field(default=None, ge=1)
@@ -46,7 +50,15 @@ class SlurmSpec(Section):
     def _leave_the_name(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value and {"job_name", "job-name", "array"} & {*value}:
             raise ValueError("job_name and array are ours: jobs are found by them")
+        if counts := {name.replace("-", "_") for name in value or ()} & COUNTS_OF_TASKS:
+            told = " and ".join(sorted(counts))
+            raise ValueError(f"{told}: say it as slurm: {{nodes: 2, ntasks_per_node: 4}}")
         return value
+
+    @property
+    def tasks(self) -> int:
+        """Of one trial."""
+        return (self.nodes or 1) * (self.ntasks_per_node or 1)
 
 
 def named_options(options: Mapping[str, Any]) -> dict[str, Any]:

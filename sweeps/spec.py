@@ -105,7 +105,7 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
         problems += data_problems(spec.data)
     elif "data" in raw:
         problems.append(Problem(("data",), "a program has data of its own; take it out"))
-    problems += _adaptive_problems(spec) + _scale_problems(spec)
+    problems += _adaptive_problems(spec) + _scale_problems(spec) + _task_problems(spec)
     return (None if problems else spec), problems
 
 
@@ -216,6 +216,20 @@ def _missing(spec: SweepSpec) -> list[Problem]:
             Problem(("base",), "is missing; muP needs the base shape, such as {width: 32, depth: 2}")
         )
     return problems
+
+
+def _task_problems(spec: SweepSpec) -> list[Problem]:
+    name = next((name for name in ("nodes", "ntasks_per_node") if (getattr(spec.slurm, name) or 1) > 1), None)
+    if name is None:
+        return []
+    if spec.program is None or spec.program.command is None:
+        told = "is 1, as a trial is one process; only the command of a program: is started several times"
+        return [Problem(("slurm", name), told)]
+    counts = spec.program.gpus.values() if isinstance(spec.program.gpus, dict) else [spec.program.gpus]
+    nodes = spec.slurm.nodes or 1
+    if uneven := [count for count in counts if count % nodes]:
+        return [Problem(("program", "gpus"), f"{uneven[0]:g} GPUs cannot be shared evenly by {nodes} nodes")]
+    return []
 
 
 def _scale_problems(spec: SweepSpec) -> list[Problem]:

@@ -60,6 +60,35 @@ print("loss", 1 + rate)
 """
 
 
+ENDINGS = """\
+name: endings
+axes: {{ends: [well, late, memory]}}
+program:
+  command: [{python}, train.py, "{{ends}}", "{{files}}"]
+  directory: {folder}
+  preempt: {{signal: SIGUSR1, grace: 20}}
+  timeout: 15
+  loss: {{pattern: 'loss (\\S+)'}}
+"""
+ENDING = """\
+import os, signal, sys, time
+ends, rank = sys.argv[1], os.environ.get("MUTRANSFER_RANK", "0")
+def mark(what):
+    open(os.path.join(sys.argv[2], what + rank), "w").close()
+def told(*of):
+    mark("told")
+    sys.exit(1)
+signal.signal(signal.SIGUSR1, told)
+mark("task")
+if ends == "late":
+    time.sleep(100)
+if ends == "memory":
+    sys.exit(137)
+if rank == "0":
+    print("loss 1")
+"""
+
+
 @dataclass(frozen=True)
 class Sweep:
     """A sweep file whose trainings are no-ops, its directory, and the folder of their plan and ledger."""
@@ -120,6 +149,23 @@ def programs(folder: Path, count: int, steps: int) -> Sweep:
     text = PROGRAMS.format(rates=rates, python=json.dumps(sys.executable), steps=steps, folder=folder)
     sweep.file.write_text(text)
     return sweep
+
+
+def endings(folder: Path) -> Sweep:
+    """A sweep of three programs: one ends well, one never, one for want of memory, as a shell says it."""
+    sweep = many(folder, [1], rates=1)
+    (folder / "train.py").write_text(ENDING)
+    sweep.file.write_text(ENDINGS.format(python=json.dumps(sys.executable), folder=folder))
+    return sweep
+
+
+def assert_endings(sweep: Sweep, tasks: int) -> None:
+    """Each has its class, and every task of it was started and told."""
+    assert sorted(sweep.ends()) == ["error", "finished", "out-of-memory"]
+    files = [path.name for path in (sweep.directory / "jobs").glob("*/files/*")]
+    assert sorted(files) == sorted(
+        [f"task{rank}" for rank in range(tasks)] * 3 + [f"told{rank}" for rank in range(tasks)]
+    )
 
 
 def assert_losses(sweep: Sweep, count: int) -> None:

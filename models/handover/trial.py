@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 VARIABLE = "MUTRANSFER_TRIAL"
+RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "MUTRANSFER_RANK")
+"""Where launchers say which process this is: torchrun, mpirun, a backend of ours."""
 Value = str | int | float | bool | None
 
 
@@ -46,7 +48,7 @@ class Trial:
         self._told, self._on_report = told, on_report
         self._metrics = told.get("metrics")
         # Of several processes of one trial, the first speaks.
-        self._speaks = os.environ.get("RANK", "0") == "0"
+        self._speaks = next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the sweep file says
         point: dict[str, Any] = self.__dict__.get("point", {})

@@ -36,7 +36,8 @@ TRAINING = "MUTRANSFER_TRAINING"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What a backend tells a worker. `gpus` are the GPUs that the job holds, or its share of one; `visible`
-    which they are, where the backend hands them out itself."""
+    which they are, where the backend hands them out itself. `launcher` are the words before those of a
+    program's own command."""
 
     directory: str
     job: str
@@ -46,6 +47,7 @@ class Task:
     checkpoint_seconds: float
     hang_seconds: float
     visible: str | None = None
+    launcher: tuple[str, ...] = ()
     pruning: Pruning | None = None
 
     def text(self) -> str:
@@ -55,6 +57,7 @@ class Task:
     def of(cls, text: str) -> Self:
         held = json.loads(text)
         rule = held.get("pruning")
+        held["launcher"] = tuple(held.get("launcher", ()))
         return cls(**{**held, "pruning": rule and Pruning(**{**rule, "along": tuple(rule["along"])})})
 
 
@@ -112,6 +115,7 @@ def _published(
         folder=directory.job(task.job),
         attempt=attempt.number,
         visible=task.visible,
+        launcher=task.launcher,
     )
     programs = [trial.program for trial in trials]
     schema = rows_schema([program.point() for program in programs])  # before anything is spent

@@ -24,7 +24,7 @@ from .words import filled
 LOOK_SECONDS, GONE_SECONDS = 0.5, 30.0
 OURS_ALONE = ("PYTHONSAFEPATH", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MUTRANSFER_TRAINING")
 """Variables of our worker process that are nothing to the program."""
-NO_MEMORY = (*OUT_OF_MEMORY, "outofmemoryerror")
+NO_MEMORY = (*OUT_OF_MEMORY, "outofmemoryerror", "oom_kill", "oom-kill")
 TAIL_BYTES = 1 << 16
 KILLED = 128 + signal.SIGKILL
 """What a shell says of a child that was killed, as the kernel does for want of memory."""
@@ -39,7 +39,8 @@ class Execution:
     _keeper: "subprocess.Popen[bytes] | None" = None
 
     def loss(self) -> float:
-        words = [filled(word, self.given.placeholders()) for word in self.given.definition["command"]]
+        own = [filled(word, self.given.placeholders()) for word in self.given.definition["command"]]
+        words = [*self.given.setup.launcher, *own]
         print("runs", json.dumps(words), flush=True)
         begun = size_of_output()
         self._judge(self._watched(words), begun)

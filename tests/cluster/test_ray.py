@@ -9,7 +9,7 @@ from typing import Any
 import noop
 import pytest
 from conftest import wait_until
-from many_jobs import TESTS, Sweep, assert_complete, assert_losses, many, programs
+from many_jobs import TESTS, Sweep, assert_complete, assert_endings, assert_losses, endings, many, programs
 
 pytestmark = [
     pytest.mark.slow,
@@ -133,11 +133,27 @@ def test_an_address_without_a_cluster_is_said(place: Path) -> None:
 
 def test_programs_of_the_users_own(place: Path, cluster: Any) -> None:  # noqa: ANN401
     """Each a task with the GPUs that it asks for; a killed node's programs go on elsewhere."""
-    cluster.add_node(num_cpus=2, num_gpus=2)
+    cluster.add_node(num_cpus=4, num_gpus=4)
     cluster.wait_for_nodes()
-    sweep = programs(place, 12, 5)
+    sweep = programs(place, 100, 10)
     sweep.file.write_text(sweep.file.read_text().replace("  directory", "  gpus: 1\n  directory"))
     done = sweep.run("--backend", "ray", "--ray-address", cluster.address)
     assert done.returncode == 0, done.stderr
-    assert_losses(sweep, 12)
+    assert_losses(sweep, 100)
     assert all(event["gpu_seconds"] == event["seconds"] > 0 for event in sweep.events("ended"))
+
+
+def test_programs_that_end_badly(place: Path, cluster: Any) -> None:  # noqa: ANN401
+    """Of two GPUs each, which no single node but one has."""
+    cluster.add_node(num_cpus=2, num_gpus=1)
+    cluster.add_node(num_cpus=2, num_gpus=2)
+    cluster.wait_for_nodes()
+    sweep = endings(place)
+    sweep.file.write_text(sweep.file.read_text().replace("  directory", "  gpus: 2\n  directory"))
+    done = sweep.run("--backend", "ray", "--ray-address", cluster.address)
+    assert done.returncode == 3, done.stderr
+    assert_endings(sweep, 1)
+    ends = sweep.events("ended")
+    assert [end["gpu_seconds"] for end in ends] == pytest.approx(
+        [2 * end["seconds"] for end in ends], abs=0.01
+    )

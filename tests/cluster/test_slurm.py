@@ -14,7 +14,7 @@ from typing import Any
 import noop
 import pytest
 from conftest import arguments, trial_ids, wait_until
-from many_jobs import Sweep, assert_complete, assert_losses, many, programs
+from many_jobs import Sweep, assert_complete, assert_endings, assert_losses, endings, many, programs
 from slurm_cluster import SlurmCluster
 
 pytestmark = [
@@ -96,19 +96,19 @@ def take_all_nodes(cluster: SlurmCluster, seconds: int) -> None:
                  f"sleep {seconds}")  # fmt: skip
 
 
-def test_ninety_jobs_in_arrays_of_thirty(cluster: SlurmCluster, tmp_path: Path) -> None:
+def test_a_hundred_programs_in_arrays_of_thirty(cluster: SlurmCluster, tmp_path: Path) -> None:
     """MaxArraySize is 31. One accounting call in 30 s, however many jobs."""
-    slurm = OnSlurm(cluster, many(tmp_path, range(1, 91), rates=1))
+    slurm = OnSlurm(cluster, programs(tmp_path, 100, 10))
     begin = time.monotonic()
     done = slurm.run(MUTRANSFER_SLURM_SECONDS="30")
     seconds = time.monotonic() - begin
     assert done.returncode == 0, done.stderr
-    assert_complete(slurm.sweep, 90)
-    assert [len(event["jobs"]) for event in slurm.sweep.events("submitted")] == [31, 31, 28]
-    assert slurm.count("sbatch") == 3
+    assert_losses(slurm.sweep, 100)
+    assert [len(event["jobs"]) for event in slurm.sweep.events("submitted")] == [31, 31, 31, 7]
+    assert slurm.count("sbatch") == 4
     assert slurm.count("squeue") <= seconds / 30 + 2
     assert slurm.count("sacct") <= seconds / 30 + 1
-    assert len([line for line in noop.lines(slurm.sweep.noop) if line.startswith("begin")]) == 90
+    assert slurm.sweep.ends() == ["finished"] * 100
 
 
 def test_three_times_as_many_jobs_as_a_submit_limit(cluster: SlurmCluster, tmp_path: Path) -> None:
@@ -344,12 +344,11 @@ def test_doctor_knows_the_limits(cluster: SlurmCluster, tmp_path: Path) -> None:
     assert "fault  slurm" in done.stdout
 
 
-def test_programs_of_the_users_own(cluster: SlurmCluster, tmp_path: Path) -> None:
-    """An array of them, each with its own loss."""
-    slurm = OnSlurm(cluster, programs(tmp_path, 8, 10))
+def test_programs_of_four_tasks_on_two_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
+    slurm = OnSlurm(cluster, endings(tmp_path), nodes=2, ntasks_per_node=2)
     done = slurm.run()
-    assert done.returncode == 0, done.stderr
-    assert_losses(slurm.sweep, 8)
+    assert done.returncode == 3, done.stderr
+    assert_endings(slurm.sweep, 4)
 
 
 def test_a_pre_empted_program_is_told_and_goes_on(cluster: SlurmCluster, tmp_path: Path) -> None:

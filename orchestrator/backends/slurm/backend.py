@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ...planning.plan import Job
@@ -14,7 +15,15 @@ from ..backend import BackendError, Event, TaskOf
 from ..heartbeats import Heartbeats
 from . import commands as slurm
 from .flights import Flights
-from .submission import FullError, Resources, UnclearError, parameters_of, resources_of, submit_array
+from .submission import (
+    FullError,
+    Resources,
+    UnclearError,
+    launcher_of,
+    parameters_of,
+    resources_of,
+    submit_array,
+)
 from .task import SlurmTask
 
 ASK_SECONDS = float(os.environ.get("MUTRANSFER_SLURM_SECONDS", "30"))
@@ -140,7 +149,10 @@ class SlurmBackend:
         self._journal.submitting("slurm", submission.name, submission.jobs)
         parameters = parameters_of(submission.name, resources, self._options, self._limits.array)
         limit = 60.0 * parameters["time"]
-        tasks = [SlurmTask(self._task_of(job).text(), limit) for job in submission.jobs]
+        launcher = launcher_of(self._options)
+        tasks = [
+            SlurmTask(replace(self._task_of(job), launcher=launcher).text(), limit) for job in submission.jobs
+        ]
         try:
             submission.handle = submit_array(self._directory.path / "slurm", tasks, parameters)
             self._journal.submitted("slurm", submission.name, submission.handle, submission.jobs)

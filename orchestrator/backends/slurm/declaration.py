@@ -57,7 +57,8 @@ def _submission(sweep: "Sweep", options: "RunOptions") -> str:
     asked = _asked(sweep)
     device = slurm_device(options, asked)
     job = max(plan_jobs(sweep.expansion.trials, device, device.count), key=lambda one: one.seconds)
-    resources = resources_of(job, float(device.kind == "cuda"), 0, 0, "")
+    own = job.trials[0].program.gpus
+    resources = resources_of(job, float(device.kind == "cuda") if own is None else own, 0, 0, "")
     return submission_text(parameters_of(f"mutransfer-{sweep.spec.name}", resources, asked, device.count))
 
 

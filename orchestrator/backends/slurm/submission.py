@@ -30,6 +30,9 @@ ALLOWANCE = 1.5
 HOST_GB, GPU_HOST_GB = 1.0, 8.0
 """What a process needs in host memory beside its trials, without and with CUDA."""
 
+AS_TASK = 'trap "" TERM USR2; export MUTRANSFER_RANK=$SLURM_PROCID; exec "$@"'
+"""Slurm sends its signals to every task, but what a program is told of them comes from our worker."""
+
 _VARIABLES = {"TIME": "TIMELIMIT", "MEM": "MEM_PER_NODE"}
 """Options whose variable has another name."""
 _OURS = {"ARRAY_INX", "JOB_NAME", "OPEN_MODE", "OUTPUT", "ERROR", "REQUEUE", "NO_REQUEUE", "SIGNAL", "WAIT"}
@@ -82,7 +85,9 @@ def parameters_of(name: str, resources: Resources, options: Mapping[str, Any], m
     if not {"mem", "mem_per_cpu", "mem_per_gpu"} & named:  # Slurm takes one of the three
         asked["mem"] = f"{resources.memory_gb}GB"
     if resources.gpus and not asks_gpus(options):
-        asked["gpus_per_node"] = resources.gpus
+        asked["gpus_per_node"] = math.ceil(resources.gpus / (asked.get("nodes") or 1))
+    if launcher_of(options):
+        asked["srun_args"] = ["--nodes=1", "--ntasks=1", "--overlap"]
     if resources.exclude:
         asked["exclude"] = ",".join(filter(None, [asked.get("exclude"), resources.exclude]))
     asked["setup"] = [
@@ -91,6 +96,21 @@ def parameters_of(name: str, resources: Resources, options: Mapping[str, Any], m
         *asked.get("setup", []),
     ]
     return {**asked, "job_name": name}
+
+
+def launcher_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words that start a program as all tasks of its job; none where it has one.
+
+    Our worker is a step of one task beside them, and lends them all that the job holds.
+    """
+    nodes, each = options.get("nodes") or 1, options.get("ntasks_per_node") or 1
+    if nodes * each == 1:
+        return ()
+    return (
+        "srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes * each}", f"--ntasks-per-node={each}",
+        f"--cpus-per-task={options.get('cpus_per_task') or 1}", "--kill-on-bad-exit=1",
+        *(options.get("srun_args") or ()), "sh", "-c", AS_TASK, "sh",
+    )  # fmt: skip
 
 
 def submission_text(parameters: Mapping[str, Any]) -> str:
