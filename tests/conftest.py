@@ -141,12 +141,14 @@ def arguments(*words: str) -> list[str]:
 
 @pytest.fixture
 def mutransfer(tmp_path: Path) -> Command:
-    """Runs a command in an empty folder: `run` as a process of its own, what only reads or writes files in
-    this one, which spares it the imports."""
+    """Runs a command in an empty folder: `run` as a process of its own with one worker, unless the words say
+    otherwise; what only reads or writes files in this one, which spares it the imports."""
 
     def call(*words: str) -> Finished:
         if words[0] != "run":
             return called(words, tmp_path)
+        if "-j" not in words:
+            words = (*words, "-j", "1")
         return subprocess.run(
             arguments(*words), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
         )
