@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,6 +39,20 @@ def test_what_is_published_is_read_back(tmp_path: Path) -> None:
     assert table.column("status").to_pylist() == ["finished", "diverged"]
     assert read_curves(tmp_path)[0].column("train_loss").to_pylist() == [3.0]
     assert finished_trials(tmp_path) == ({"a", "b"}, [])
+
+
+def test_reading_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """One of Arrow's that still holds Python's bytes when Python ends aborts the process."""
+    publish(tmp_path, "job", [row("a")], [])
+    count = "len(os.listdir('/proc/self/task'))"
+    script = (
+        "import os, sys; from pathlib import Path; from mutransfer.results.store.store import read_rows\n"
+        f"before = {count}; table, _ = read_rows(Path(sys.argv[1])); print(len(table), {count} - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["1", "0"]
 
 
 def test_the_first_attempt_wins(tmp_path: Path) -> None:

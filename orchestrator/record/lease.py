@@ -52,6 +52,7 @@ class Lease:
     def __init__(self, directory: Path) -> None:
         self._directory, self._folder = directory, directory / "lease"
         self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
         self.number = 0
 
     def __enter__(self) -> Self:
@@ -75,12 +76,13 @@ class Lease:
             )
         if _highest(self._folder) > self.number:  # others came and went while we watched
             raise OwnedError(f"{self._directory}: another driver was quicker; wait, or mutransfer cancel it")
-        threading.Thread(target=self._beat, daemon=True).start()
+        self._thread.start()
         return self
 
     def __exit__(self, *reason: object) -> None:
         """Gives it back. The number stays behind, so that the next one is higher."""
         self._stop.set()
+        self._thread.join()  # a thread that lives when Python ends can abort the process
         (self._folder / f"{self.number}.done").touch()
         for path in self._folder.glob("[0-9]*"):
             if path.stem.isdigit() and int(path.stem) < self.number:

@@ -237,7 +237,8 @@ def read_file(path: Path, schema: pa.Schema) -> pa.Table | Broken:
             raise ValueError("not as it was written: its digest differs")
         # ParquetFile, not read_table: the latter guesses partitions from the path.
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-            table = file.read()
+            # A thread of Arrow's that lets go of Python's bytes while Python ends aborts the process.
+            table = file.read(use_threads=False)
         version = int((table.schema.metadata or {}).get(b"mutransfer.schema", b"1"))
     except (pa.ArrowException, OSError, ValueError) as error:
         return Broken(str(path), str(error).splitlines()[0], damaged=True)
