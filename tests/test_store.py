@@ -114,7 +114,7 @@ def test_further_columns_are_kept(tmp_path: Path) -> None:
 
 
 def test_files_carry_the_schema_and_its_version(tmp_path: Path) -> None:
-    publish(tmp_path, "job", [row("a")], [])
+    publish(tmp_path, "job", [row("a")], [point("a")])
     schema = pq.read_schema(tmp_path / "results" / "job.parquet")
     assert schema.names == ROWS.names
     assert schema.metadata[b"mutransfer.schema"] == str(SCHEMA_VERSION).encode()

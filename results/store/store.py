@@ -50,7 +50,9 @@ def publish(
     """Publishes a finished job. False when another attempt of the same job was first.
 
     `schema` is that of its rows, where they have coordinates of their own (`rows_schema`)."""
-    link_table(pa.Table.from_pylist(list(curves), schema=CURVES), directory / "curves" / f"{job_id}.parquet")
+    if curves:
+        table = pa.Table.from_pylist(list(curves), schema=CURVES)
+        link_table(table, directory / "curves" / f"{job_id}.parquet")
     return link_table(
         pa.Table.from_pylist(list(rows), schema=schema), directory / "results" / f"{job_id}.parquet"
     )

@@ -2,22 +2,17 @@
 
 import fcntl
 import json
-import marshal
 import os
-import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 from ...models.handover.trial import VARIABLE
 from ..program import OUT_OF_MEMORY, ProgramFailed
 from .given import Given, size_of_output
+from .keeping import dismiss, keeper
 from .loss import NoLossError, final_loss
 from .words import filled
 
@@ -36,7 +31,7 @@ class Execution:
 
     given: Given
     begin: float = field(default_factory=time.monotonic)
-    _keeper: "subprocess.Popen[bytes] | None" = None
+    _runs: bool = False
 
     def loss(self) -> float:
         own = [filled(word, self.given.placeholders()) for word in self.given.definition["command"]]
@@ -52,10 +47,9 @@ class Execution:
     def pre_empt(self) -> None:
         """The place is wanted: tells the program, and waits until it ends or its grace is over."""
         self.given.stop.touch()
-        self._send(self._signal)
-        if self._keeper is not None:
-            with suppress(subprocess.TimeoutExpired):
-                self._keeper.wait(self.given.definition["preempt"]["grace"])
+        if self._runs:
+            keeper().send(self._signal)
+            keeper().is_over(self.given.definition["preempt"]["grace"])
         self.given.look()  # what it saved is progress
 
     @property
@@ -65,53 +59,45 @@ class Execution:
 
     def _watched(self, words: list[str]) -> dict[str, Any]:
         """What the keeper says of the end."""
+        definition = self.given.definition
         environment = {name: value for name, value in os.environ.items() if name not in OURS_ALONE}
         if self.given.setup.visible is not None:
             environment["CUDA_VISIBLE_DEVICES"] = self.given.setup.visible
-        environment |= {
-            **self.given.definition["environment"],
-            VARIABLE: str(self.given.told_in),
-        }
+        environment |= {**definition["environment"], VARIABLE: str(self.given.told_in)}
         lock = self._alone()
-        keeper = self._keeper = subprocess.Popen(
-            [sys.executable, "-SEI", str(Path(__file__).with_name("keeper.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=[lock],
-        )
-        os.close(lock)
-        assert keeper.stdin is not None and keeper.stdout is not None
-        told = {
-            "words": words,
-            "directory": self.given.definition["directory"],
-            "environment": environment,
-            "signal": self._signal,
-        }
         try:
-            keeper.stdin.write(marshal.dumps(told))
-            keeper.stdin.flush()
-            timed_out = False
-            while not select.select([keeper.stdout], [], [], LOOK_SECONDS)[0]:
-                self.given.look()
-                limit = self.given.definition.get("timeout")
-                if limit is not None and time.monotonic() - self.begin > limit:
-                    if (
-                        timed_out
-                        and time.monotonic() - self.begin > limit + self.given.definition["preempt"]["grace"]
-                    ):
-                        self._send(signal.SIGKILL)
-                    elif not timed_out:
-                        self._send(self._signal)
-                        timed_out = True
-            said = keeper.stdout.read()
-            ending: dict[str, Any] = marshal.loads(said) if said else {"code": -signal.SIGKILL}
-            return {**ending, "timed_out": timed_out}
+            keeper().run(words, definition["directory"], environment, self._signal, lock)
+        except OSError:  # the last one was killed
+            dismiss()
+            keeper().run(words, definition["directory"], environment, self._signal, lock)
         finally:
-            keeper.stdin.close()  # where this is left by an exception, the keeper ends the program
-            keeper.wait()
-            keeper.stdout.close()
+            os.close(lock)
+        self._runs = True
+        try:
+            timed_out = self._waited()
+            ending = keeper().ending()
+        except BaseException:
+            dismiss()
+            raise
+        finally:
+            self._runs = False
             self.given.look()
+        return {**ending, "timed_out": timed_out}
+
+    def _waited(self) -> bool:
+        """Until the program is over; whether it took longer than it may: then it is told, and killed after
+        its grace."""
+        limit, grace = self.given.definition.get("timeout"), self.given.definition["preempt"]["grace"]
+        timed_out = False
+        while not keeper().is_over(LOOK_SECONDS):
+            self.given.look()
+            taken = time.monotonic() - self.begin
+            if limit is not None and taken > limit and not timed_out:
+                keeper().send(self._signal)
+                timed_out = True
+            elif limit is not None and taken > limit + grace:
+                keeper().send(signal.SIGKILL)
+        return timed_out
 
     def _alone(self) -> int:
         """A lock on the trial, which its keeper holds while anything of the program lives: if a worker died
@@ -130,12 +116,6 @@ class Execution:
                 time.sleep(0.02)
             except OSError:
                 return lock  # a file system without locks
-
-    def _send(self, number: int) -> None:
-        if self._keeper is not None and self._keeper.stdin is not None:
-            with suppress(OSError, ValueError):  # it is gone
-                self._keeper.stdin.write(f"{int(number)}\n".encode())
-                self._keeper.stdin.flush()
 
     def _judge(self, ending: dict[str, Any], begun: int) -> None:
         """Raises ProgramFailed for an end that is no success."""

@@ -1,9 +1,9 @@
-"""Stands between a worker and the user's program, so that nothing the program started outlives the worker.
+"""Stands between a worker and the user's programs, so that nothing that they started outlives the worker.
 
-Run as a script of its own, with little of the standard library: it is started for every trial. It is told
-the program on stdin, by marshal, and then signals to hand on, one number a line; stdin that closes says
-that the worker is gone. It says on stdout, by marshal, how the program ended. The program's output goes to
-stderr.
+Run as a script of its own, with the standard library alone; the worker's side is `keeping`. Its stdin is a
+socket of packets. One with three files begins a program: what to run (by marshal), the log that its output
+goes to, and a lock that is held while anything of it lives. One with a number hands a signal on. The answer,
+by marshal, is how the program ended. A socket that closes says that the worker is gone.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ import marshal
 import os
 import select
 import signal
-import sys
+import socket
 import time
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h: whatever loses its parent becomes ours
@@ -22,39 +22,56 @@ NOT_STARTED = 127
 
 
 def main() -> None:
-    told = marshal.load(sys.stdin.buffer)
+    control = socket.socket(fileno=0)
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     for number in (*OF_SCHEDULERS, *OTHERS):
         signal.signal(number, signal.SIG_IGN)
+    while True:
+        packet, files, _, _ = socket.recv_fds(control, 64, 3)
+        if files:  # a signal may come when its program has just ended
+            control.send(marshal.dumps(_run(control, libc, *files)))
+        elif not packet:
+            return
+
+
+def _run(control: socket.socket, libc: ctypes.CDLL, told: int, log: int, lock: int) -> dict[str, object]:
+    """The program from its start until nothing of it lives: its exit code, or why it was not started."""
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    with open(told, "rb") as file:
+        asked = marshal.load(file)
     why, failed = os.pipe()  # closed by the start of the program; says why there was none
     program = os.fork()
     if not program:
-        _become(told, libc, failed)
+        _become(asked, libc, failed)
     os.close(failed)
-    error = os.read(why, 4096).decode()
+    with open(why, "rb") as file:
+        error = file.read().decode()
     ended = os.pidfd_open(program)
-    while not _is_over(ended, program):
+    while not _is_over(control, ended, program):
         pass
+    os.close(ended)
     status = os.waitpid(program, 0)[1]
     _end_all()
-    _say({"error": error} if error else {"code": os.waitstatus_to_exitcode(status)})
+    os.close(lock)
+    return {"error": error} if error else {"code": os.waitstatus_to_exitcode(status)}
 
 
-def _become(told: dict[str, object], libc: ctypes.CDLL, failed: int) -> None:
+def _become(asked: dict[str, object], libc: ctypes.CDLL, failed: int) -> None:
     """The program, in a session of its own. It ignores a scheduler's signals, unless it asked to be told by
     one or has a handler of its own."""
-    words, environment, directory = told["words"], told["environment"], told["directory"]
+    words, environment, directory = asked["words"], asked["environment"], asked["directory"]
     assert isinstance(words, list) and isinstance(environment, dict) and isinstance(directory, str)
     try:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         for number in (*OF_SCHEDULERS, *OTHERS):
-            ignores = number in OF_SCHEDULERS and number != told["signal"]
+            ignores = number in OF_SCHEDULERS and number != asked["signal"]
             signal.signal(number, signal.SIG_IGN if ignores else signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(2, 1)
         os.closerange(3, failed)
         os.closerange(failed + 1, 256)
         os.chdir(directory)
@@ -65,26 +82,20 @@ def _become(told: dict[str, object], libc: ctypes.CDLL, failed: int) -> None:
         os._exit(NOT_STARTED)
 
 
-def _is_over(ended: int, program: int) -> bool:
+def _is_over(control: socket.socket, ended: int, program: int) -> bool:
     """Waits for the program's end, and hands signals on; where the worker is gone, everything ends."""
-    ready, _, _ = select.select([sys.stdin, ended], [], [])
+    ready, _, _ = select.select([control.fileno(), ended], [], [])
     if ended in ready:
         return True
-    line = os.read(sys.stdin.fileno(), 64)
-    if not line:
+    packet = control.recv(64)
+    if not packet:
         _end_all()
         os._exit(1)
-    for word in line.split():
-        try:
-            os.killpg(program, int(word))
-        except ProcessLookupError:
-            return True
+    try:
+        os.killpg(program, int(packet))
+    except ProcessLookupError:
+        return True
     return False
-
-
-def _say(ending: dict[str, object]) -> None:
-    os.write(1, marshal.dumps(ending))
-    os._exit(0)  # nothing is left to put in order
 
 
 def _end_all() -> None:
