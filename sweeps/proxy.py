@@ -1,5 +1,7 @@
 """Our proxies as programs: a recipe, with what it costs and how a group of them is trained."""
 
+import importlib
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,8 +13,12 @@ from ..models.recipe.recipe import Recipe, recipe_from_point
 from ..models.training.outcome import Outcome
 from .cost import cpu_seconds, gpu_seconds, training_flops, training_tokens, trial_bytes
 from .problem import Problem, SpecError
-from .program import Cost, DeviceKind, Point, Setup
+from .program import Cost, DeviceKind, Point, Setup, Train
 from .trial import Trial
+
+TRAINING = "MUTRANSFER_TRAINING"
+"""Names what trains in place of the proxies, `module:function`, for tests of all else. Its trials are others:
+it is part of their ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,8 @@ class Proxy:
         return type(self).read({**self.point(), **changes})
 
     def identity(self) -> Point:
-        return canonical(self.recipe)
+        instead = {"training": os.environ[TRAINING]} if TRAINING in os.environ else {}
+        return {**canonical(self.recipe), **instead}
 
     def group_key(self) -> Hashable:
         return group_key(self.recipe)
@@ -70,6 +77,10 @@ class Proxy:
 
 def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
     """Trains them as one group. Loads torch."""
+    if TRAINING in os.environ:
+        module, _, function = os.environ[TRAINING].partition(":")
+        stand_in: Train = getattr(importlib.import_module(module), function)
+        return stand_in(programs, setup)
     import torch
 
     from ..models.training.checkpoint import Checkpoints

@@ -14,9 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import Command, arguments, trial_ids, wait_until
 from many_jobs import assert_losses, programs
 
+from mutransfer.models.handover.transfer import param_groups
+from mutransfer.models.handover.values import handover_of
+from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.orchestrator.backends.local.gpus import Gpus
 from mutransfer.orchestrator.job.worker import Task, perform
 from mutransfer.orchestrator.planning.plan import Device
@@ -24,6 +28,8 @@ from mutransfer.orchestrator.record.directory import SweepDirectory
 from mutransfer.orchestrator.run.reconcile import prepare
 from mutransfer.results.store.store import read_curves, read_rows
 from mutransfer.sweeps.load import load_sweep
+from mutransfer.sweeps.proxy import Proxy
+from mutransfer.sweeps.trial import trial_id
 
 TRAINER = """\
 import argparse, json, math, os, sys, time
@@ -461,3 +467,69 @@ def test_retry_keeps_what_run_kept(
     assert mutransfer("run", str(path), "--keep").returncode == 0
     mutransfer("retry", "runs/own")
     assert len(trial_ids(tmp_path / "runs" / "own")) == 2
+
+
+@pytest.mark.slow
+def test_an_export_holds_the_values_of_every_role(
+    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    """They are those that a trial at the target is given; a large model of one's own takes them by its roles."""
+    axes = "{parametrization: [mup], width: [32, 64, 128], learning_rate: {log2: [-9, -3], step: 1}}"
+    sweep = ONE.replace("{rate: [0.5, 0.25]}", axes).replace("{rate}", "{learning_rate}")
+    sweep += "base: {width: 32, depth: 1}\nfixed: {optimizer: adamw, weight_decay: 0.1}\n"
+    trainer = "import math, sys\nprint('loss', 2 + 0.1 * (math.log2(float(sys.argv[1])) + 6) ** 2)\n"
+    done = mutransfer("run", str(own(sweep, trainer)))
+    assert done.returncode == 0, done.stderr
+    words = ("export", "runs/own", "--width", "512", "--depth", "1")
+    told = mutransfer(*words, "-f", "json")
+    assert told.returncode == 0, told.stderr
+    handed = json.loads(told.stdout)
+    values = handed["hyperparameters"]
+    assert values["learning_rate"] == pytest.approx(2**-6, rel=0.02)
+    assert "schedule" not in values and "grad_clip" not in values  # of which nothing is known
+    point = {"parametrization": "mup", "optimizer": "adamw", "weight_decay": 0.1, "width": 512, "depth": 1,
+             "base_width": 32, "base_depth": 1, "learning_rate": values["learning_rate"]}  # fmt: skip
+    expected, _ = handover_of(point)
+    assert expected is not None
+    assert {name: handed[name] for name in ("roles", "multipliers")} == {
+        name: expected[name] for name in ("roles", "multipliers")
+    }
+    model = torch.nn.Linear(512, 512, bias=False)
+    (group,) = param_groups(model, handed, {"weight": "hidden"})
+    assert group["lr"] == pytest.approx(values["learning_rate"] / 16)
+    for more, fault in [
+        (("-f", "megatron"), "-f: of a program's own model the roles are known"),
+        (("--batch", "8"), "--batch, --tokens: are a program's own business"),
+    ]:
+        refused = mutransfer(*words, *more)
+        assert refused.returncode == 2 and fault in refused.stderr
+
+
+@pytest.mark.slow
+def test_without_rules_no_roles_are_exported(own: Callable[[str, str], Path], mutransfer: Command) -> None:
+    sweep = ONE.replace(
+        "{rate: [0.5, 0.25]}", "{width: [32, 64, 128], learning_rate: {log2: [-9, -3], step: 1}}"
+    )
+    trainer = "import math, sys\nprint('loss', 2 + 0.1 * (math.log2(float(sys.argv[1])) + 6) ** 2)\n"
+    assert mutransfer("run", str(own(sweep.replace("{rate}", "{learning_rate}"), trainer))).returncode == 0
+    refused = mutransfer("export", "runs/own", "--width", "512", "--depth", "1")
+    assert refused.returncode == 2
+    assert "no values by role: the trial has no parametrization and no optimizer; --target" in refused.stderr
+
+
+def test_no_variable_changes_what_trains_unseen(
+    recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, sweep_file: Path, tmp_path: Path
+) -> None:
+    """A stand-in is part of the ids; where it is set for the worker alone, nothing is trained."""
+    proxy = Proxy(recipe())
+    before = trial_id(proxy)
+    directory = SweepDirectory(tmp_path / "out")
+    work, _ = prepare(load_sweep(str(sweep_file)), directory, Device("cpu", 1), 1)
+    task = Task(
+        directory=str(directory.path), job=work.remaining[0].id, backend="test", device="cpu", gpus=0.0,
+        checkpoint_seconds=60.0, hang_seconds=60.0,
+    )  # fmt: skip
+    monkeypatch.setenv("MUTRANSFER_TRAINING", "noop:train")
+    assert trial_id(proxy) != before
+    end = perform(task.text())
+    assert end.kind == "error" and "is another one to this worker" in end.reason

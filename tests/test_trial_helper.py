@@ -46,6 +46,11 @@ def test_the_handover_of_a_trial_is_that_of_our_own_proxy() -> None:
              "batch_size": 2, "data": "x"}  # fmt: skip
     assert held["roles"] == values_of(recipe_from_point(whole))["roles"]
     assert held["roles"]["hidden"]["learning_rate"] == 0.0025
+    assert held["multipliers"]["attention logits"] == 0.25
+    headless, why_not = handover_of({name: value for name, value in point.items() if name != "head_dim"})
+    assert headless is not None and why_not == ""
+    assert headless["roles"] == held["roles"] and "attention logits" not in headless["multipliers"]
+    assert not {"schedule", "grad_clip"} & {*held["hyperparameters"]}  # of which nothing is known
     why_not = "the trial has no parametrization and no optimizer and no learning_rate"
     assert handover_of({"width": 64}) == (None, why_not)
 

@@ -9,7 +9,7 @@ from ..optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
 from ..parametrization.registry import PARAMETRIZATIONS
 from ..parametrization.rules import GPT2_STD, ParameterRule, forward_multipliers, ratios, rules_by_pattern
 from ..recipe.recipe import FIELDS, Recipe, recipe_from_point
-from ..recipe.role import Role
+from ..recipe.role import Role, Site
 
 DECAY = {
     "coupled": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
@@ -23,6 +23,7 @@ STAND_IN: Mapping[str, Any] = {
     "vocab_size": 2,
     "steps": 1,
     "batch_size": 1,
+    "positions": "none",
     "data": "",
 }
 """Of a program whose model is not ours: nothing that a role's values depend on."""
@@ -50,7 +51,8 @@ def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
     if missing := [name for name in NEEDED if name not in known]:
         return None, f"the trial has no {' and no '.join(missing)}"
     known.setdefault("depth", known.get("base_depth") or 1)
-    if "head_dim" not in known and "heads" not in known:
+    heads_said = "head_dim" in known or "heads" in known
+    if not heads_said:
         known["head_dim"] = 1
     if OPTIMIZERS[known["optimizer"]].matrices:
         known.setdefault("adamw_lr_ratio", 1.0)
@@ -59,11 +61,18 @@ def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
         recipe = recipe_from_point({**STAND_IN, **known})
     except (TypeError, ValueError) as error:
         return None, str(error)
-    values = values_of(recipe)
+    values, others = values_of(recipe), other_hyperparameters(recipe)
+    if not heads_said:
+        del values["multipliers"][Site.ATTENTION.value]
+    # What the values of parameters are made with; the rest is the program's own, unless its fields say it.
+    of_parameters = {"weight_decay", "init", "init_scale", *optimizer_reads(recipe.optimizer)}
     return {
         "optimizer": recipe.optimizer,
         "parametrization": recipe.parametrization,
-        "hyperparameters": {"learning_rate": recipe.learning_rate, **other_hyperparameters(recipe)},
+        "hyperparameters": {
+            "learning_rate": recipe.learning_rate,
+            **{name: value for name, value in others.items() if name in known or name in of_parameters},
+        },
         **values,
         "parameters": {},  # those of the program's own model are known by their roles
     }, ""

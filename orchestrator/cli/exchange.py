@@ -119,6 +119,7 @@ def export(
     from ..evidence.gather import gather
     from ..handover.export import Target, export_object
     from ..handover.export_texts import export_text
+    from ..handover.program_export import is_of_programs, program_export
     from ..handover.value import value_object
     from ..run.progress import warn
 
@@ -139,6 +140,10 @@ def export(
         handed = value_object(chosen, target)
     elif width is None or depth is None:
         raise Fault("--width, --depth: give the large model's, or --target SCALE for the value alone")
+    elif is_of_programs(chosen, evidence.rows):
+        if format_ not in (ExportFormat.yaml, ExportFormat.json):
+            raise Fault("-f: of a program's own model the roles are known, not the names; use yaml or json")
+        handed = program_export(chosen, evidence.rows, Target(width, depth, batch, tokens))
     else:
         large = Target(width, depth, batch, tokens)
         handed = export_object(chosen, evidence.rows, large, evidence.content.comparisons)

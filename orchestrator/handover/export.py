@@ -51,7 +51,7 @@ def export_object(
     """
     log2_rate, interval = tuned_log2(comparison)
     family = rows_behind(comparison, rows)
-    measured = _recipe_behind(comparison, family)
+    measured = _recipe_behind(best_row(comparison, family))
     large = _at_target(measured, target)
     moved, unmeasured = adjustments(comparison, others, measured, large)
     log2_rate += sum(adjustment.octaves for adjustment in moved)
@@ -91,7 +91,7 @@ def export_object(
             "sequence_length": tuned.shape.sequence_length,
             "data": tuned.data,
         },
-        "warnings": _warnings(comparison, family, large) + unmeasured,
+        "warnings": size_warnings(comparison, family, target) + unmeasured,
     }  # fmt: skip
 
 
@@ -110,11 +110,15 @@ def _at_target(measured: Recipe, target: Target) -> Recipe:
     return replace(measured, shape=shape, batch_size=batch, steps=steps)
 
 
-def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
-    """The recipe of the best trial of the comparison's largest usable scale."""
+def best_row(comparison: Comparison, family: pd.DataFrame) -> "pd.Series[Any]":
+    """The best trial of the comparison's largest usable scale."""
     largest = family[comparison.axis] == usable_optima(comparison)[-1].scale
-    best = family[largest & (family["status"] == "finished")].sort_values("loss").iloc[0]
-    point = {field.name: _plain(best[field.name], field.type) for field in POINT}
+    return family[largest & (family["status"] == "finished")].sort_values("loss").iloc[0]
+
+
+def _recipe_behind(best: "pd.Series[Any]") -> Recipe:
+    """The recipe of a trial."""
+    point = {field.name: plain(best[field.name], field.type) for field in POINT}
     # Rows of sweeps that are older than a field have no value for it.
     point |= {name: old for name, old in BEFORE.items() if point[name] is None}
     if point["architecture"] in ARCHITECTURES and point["optimizer"] in OPTIMIZERS:
@@ -139,14 +143,19 @@ def _recipe_behind(comparison: Comparison, family: pd.DataFrame) -> Recipe:
         raise ExportError(f"the measurements are of no training that we know: {error}") from None
 
 
-def _warnings(comparison: Comparison, family: pd.DataFrame, target: Recipe) -> list[str]:
+def size_warnings(comparison: Comparison, family: pd.DataFrame, target: Target) -> list[str]:
     """What the target asks beyond the evidence."""
     verdict = comparison.drift.verdict
     warnings = []
     if verdict != "stable":
         warnings.append(f"the verdict is {verdict}, so the optimum at the target may be another")
     for name in ("width", "depth"):
-        asked, measured = getattr(target.shape, name), sorted(int(value) for value in family[name].unique())
+        asked, measured = (
+            getattr(target, name),
+            sorted(int(value) for value in family[name].dropna().unique()),
+        )
+        if not measured:
+            continue  # a program's, whose trials need not say it
         if len(measured) == 1 and asked != measured[0]:
             warnings.append(f"{name} {asked}: only {name} {measured[0]} was measured")
         elif asked > MAX_SCALE_RATIO * measured[-1]:
@@ -155,7 +164,7 @@ def _warnings(comparison: Comparison, family: pd.DataFrame, target: Recipe) -> l
     return warnings
 
 
-def _plain(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - a cell of any column
+def plain(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - a cell of any column
     """A cell as Python's own value; pandas holds integers with gaps as floats."""
     if pd.isna(value):
         return None

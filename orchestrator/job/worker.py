@@ -4,7 +4,6 @@ A job comes as JSON and names files of the sweep directory; nothing executable t
 numpy, pyarrow and the standard library.
 """
 
-import importlib
 import json
 import logging
 import os
@@ -21,16 +20,14 @@ from ...models.training.outcome import Outcome, Progress
 from ...models.training.pruning import Pruning
 from ...results.store.schema import rows_schema
 from ...results.store.store import diverged_trials, publish
-from ...sweeps.program import DeviceKind, ProgramFailed, Setup, Train
+from ...sweeps.program import DeviceKind, ProgramFailed, Setup
 from ...sweeps.registry import PROGRAMS
-from ...sweeps.trial import Trial
+from ...sweeps.trial import Trial, trial_id
 from ..record.attempt import Attempt, End, SupersededError, never_started
 from ..record.directory import SweepDirectory
 from ..record.failpoint import failpoint
 from ..record.failures import failure_of
 from ..record.provenance import environment
-
-TRAINING = "MUTRANSFER_TRAINING"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +114,10 @@ def _published(
         visible=task.visible,
         launcher=task.launcher,
     )
+    _must_be_as_planned(trials)
     programs = [trial.program for trial in trials]
     schema = rows_schema([program.point() for program in programs])  # before anything is spent
-    outcomes, device = _training(programs[0].kind)(programs, setup)
+    outcomes, device = PROGRAMS[programs[0].kind].train(programs, setup)
     sweep = directory.sweep_name()
     rows = [
         {**_row(trial, outcome), "job_id": task.job, "sweep": sweep, "device": device}
@@ -137,14 +135,15 @@ def _published(
     )
 
 
-def _training(kind: str) -> Train:
-    """What trains a job. Tests of the orchestration name a stand-in for our proxies, `module:function`."""
-    named = os.environ.get(TRAINING)
-    if named is None or kind != "proxy":
-        return PROGRAMS[kind].train
-    module, _, function = named.partition(":")
-    training: Train = getattr(importlib.import_module(module), function)
-    return training
+def _must_be_as_planned(trials: Sequence[Trial]) -> None:
+    """Raises ProgramFailed where the trials are others here than where they were planned."""
+    for trial in trials:
+        if trial_id(trial.program) != trial.id:
+            raise ProgramFailed(
+                "error",
+                f"trial {trial.id} is another one to this worker: its mutransfer is of another version than "
+                "that which planned it, or MUTRANSFER_TRAINING is set for one of the two",
+            )
 
 
 def _row(trial: Trial, outcome: Outcome) -> dict[str, Any]:

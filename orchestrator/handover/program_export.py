@@ -1,0 +1,46 @@
+"""The hand-over of a sweep of the user's own program: what every role of parameter gets at the target."""
+
+from typing import Any
+
+import pandas as pd
+
+from ...models.handover.values import handover_of
+from ...results.questions.choice import tuned_log2
+from ...results.questions.comparison import Comparison, rows_behind
+from ...results.report.contract import comparison_object
+from ...results.store.schema import POINT
+from .export import EXPORT_SCHEMA, ExportError, Target, best_row, plain, size_warnings
+
+
+def is_of_programs(comparison: Comparison, rows: pd.DataFrame) -> bool:
+    """Whether a comparison's trials ran programs: our proxies have an architecture, and imports a source."""
+    family = rows_behind(comparison, rows)
+    return bool(family["architecture"].isna().all() and family["source"].isna().all())
+
+
+def program_export(comparison: Comparison, rows: pd.DataFrame, target: Target) -> dict[str, Any]:
+    """The export as plain values: that of a trial at the target, with its tuned learning rate.
+
+    Raises ExportError where the trials do not say by which rules their parameters are scaled.
+    """
+    if target.batch is not None or target.tokens is not None:
+        raise ExportError("--batch, --tokens: are a program's own business; leave them out")
+    log2_rate, interval = tuned_log2(comparison)
+    family = rows_behind(comparison, rows)
+    best = best_row(comparison, family)
+    point = {field.name: plain(best[field.name], field.type) for field in POINT}
+    point = {name: value for name, value in point.items() if value is not None}
+    sizes = {"width": target.width, "depth": target.depth}
+    handed, why_not = handover_of({**point, **sizes, "learning_rate": 2.0**log2_rate})
+    if handed is None:
+        raise ExportError(f"no values by role: {why_not}; --target SCALE hands over the value alone")
+    ends = [None if end is None else 2.0**end for end in interval]
+    return {
+        "schema": EXPORT_SCHEMA,
+        **handed,
+        "base": {"width": point.get("base_width"), "depth": point.get("base_depth")},
+        "target": sizes,
+        "hyperparameters": {**handed["hyperparameters"], "learning_rate_interval": ends},
+        "evidence": {"comparison": comparison_object(comparison)},
+        "warnings": size_warnings(comparison, family, target),
+    }
