@@ -401,13 +401,22 @@ def below(pid: int) -> list[int]:
     return found
 
 
-def test_a_program_that_is_not_there_is_said(own: Callable[[str, str], Path], mutransfer: Command) -> None:
-    path = own(ONE.replace("PYTHON, train.py", "./no-such-program"), "")
-    done = mutransfer("run", str(path))
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [
+        ("./no-such-program", "there is no ./no-such-program in its directory"),
+        ("no-such-program", "no-such-program is not on PATH; activate its environment"),
+        ("./train.py", "./train.py cannot be executed; chmod +x"),
+        ("train.py", "train.py is not on PATH; write ./train.py"),
+    ],
+)
+def test_a_program_that_is_not_there_is_said(
+    word: str, fault: str, own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    done = mutransfer("run", str(own(ONE.replace("PYTHON, train.py", word), "")))
     assert done.returncode == 6
-    assert "program.command: there is no program ./no-such-program in its directory" in done.stderr
-    path.write_text(path.read_text().replace("./no-such-program", "no-such-program"))
-    assert "there is no program no-such-program on PATH" in mutransfer("run", str(path)).stderr
+    assert f"program.command: {fault}" in done.stderr
+    assert not [*tmp_path.glob("runs/own/jobs/*/log.txt")]
 
 
 def test_a_program_that_cannot_be_started_has_its_class(
@@ -473,7 +482,7 @@ def test_retry_keeps_what_run_kept(
 def test_an_export_holds_the_values_of_every_role(
     own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
 ) -> None:
-    """They are those that a trial at the target is given; a large model of one's own takes them by its roles."""
+    """They are those that a trial at the target is given; a large model takes them by its roles."""
     axes = "{parametrization: [mup], width: [32, 64, 128], learning_rate: {log2: [-9, -3], step: 1}}"
     sweep = ONE.replace("{rate: [0.5, 0.25]}", axes).replace("{rate}", "{learning_rate}")
     sweep += "base: {width: 32, depth: 1}\nfixed: {optimizer: adamw, weight_decay: 0.1}\n"
@@ -533,3 +542,24 @@ def test_no_variable_changes_what_trains_unseen(
     assert trial_id(proxy) != before
     end = perform(task.text())
     assert end.kind == "error" and "is another one to this worker" in end.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("axes", "fault"),
+    [
+        ("{rate: [0.5, 0.25]}", "no trial has a width; say what was scaled with --axis"),
+        (
+            "{width: [8, 16], rate: [0.5, 0.25]}",
+            "no learning_rate with several values; say what was tuned with",
+        ),
+    ],
+)
+def test_a_report_says_what_it_lacks(
+    axes: str, fault: str, own: Callable[[str, str], Path], mutransfer: Command
+) -> None:
+    path = own(ONE.replace("{rate: [0.5, 0.25]}", axes), "print('loss 1')\n")
+    assert mutransfer("run", str(path)).returncode == 0
+    done = mutransfer("report", "runs/own")
+    assert done.returncode == 4
+    assert "nothing to compare: " in done.stderr and fault in done.stderr

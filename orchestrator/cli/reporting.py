@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,11 @@ from .options import (
     check_target,
     pairs,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AXES = ("width", "depth")
 
 
 def report(
@@ -73,7 +78,7 @@ def report(
     content = replace(evidence.content, target=target)
     if not content.comparisons and not content.searches:
         if len(evidence.rows):
-            warn("nothing to compare: no trial has a width; say what was scaled with --axis COLUMN")
+            warn(f"nothing to compare: {_what_lacks(evidence.rows, axis, hyperparameter)}")
         raise typer.Exit(NOTHING_TO_REPORT)
     broken: BrokenPipeError | None = None
     try:
@@ -113,6 +118,18 @@ def report(
             warn(f"wrote {suggest}; next: {then}")
     if broken is not None:
         raise broken
+
+
+def _what_lacks(rows: "pd.DataFrame", axis: str | None, hyperparameter: str | None) -> str:
+    """Why there is nothing to compare, and the remedy."""
+    scales = [name for name in ([axis] if axis else AXES) if name in rows and rows[name].notna().any()]
+    if not scales:
+        return f"no trial has a {axis or AXES[0]}; say what was scaled with --axis COLUMN"
+    tuned = hyperparameter or "learning_rate"
+    return (
+        f"the trials have a {scales[0]}, and no {tuned} with several values; say what was tuned with "
+        "--hyperparameter COLUMN"
+    )
 
 
 def compare(

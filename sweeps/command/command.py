@@ -67,16 +67,23 @@ class Command:
         gpus = int(self.gpus) if whole else self.gpus
         return {**self.values, **others, "gpus": gpus, "python": sys.executable}
 
-    def not_found(self) -> str | None:
-        """The word that the command starts with, if no program of this name is on this machine."""
+    def not_here(self) -> str | None:
+        """Why the command cannot be started on this machine, if so."""
         if not self.definition["command"]:
             return None
         word = filled(self.definition["command"][0], self.placeholders(**dict.fromkeys(GIVEN, "")))
-        path = self.definition["environment"].get("PATH")
-        found = shutil.which(
-            os.path.join(self.definition["directory"], word) if "/" in word else word, path=path
+        file, path = (
+            os.path.join(self.definition["directory"], word),
+            self.definition["environment"].get("PATH"),
         )
-        return None if found else word
+        if shutil.which(file if "/" in word else word, path=path):
+            return None
+        if "/" in word:
+            there = os.path.isfile(file)
+            return f"{word} cannot be executed; chmod +x" if there else f"there is no {word} in its directory"
+        if os.path.isfile(file):
+            return f"{word} is not on PATH; write ./{word}"
+        return f"{word} is not on PATH; activate its environment ({{python}} is the Python of mutransfer)"
 
     @property
     def steps(self) -> int:

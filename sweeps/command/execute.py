@@ -50,7 +50,7 @@ class Execution:
         if self._runs:
             keeper().send(self._signal)
             keeper().is_over(self.given.definition["preempt"]["grace"])
-        self.given.look()  # what it saved is progress
+        self.given.look(last=True)  # what it saved is progress
 
     @property
     def _signal(self) -> int:
@@ -81,7 +81,7 @@ class Execution:
             raise
         finally:
             self._runs = False
-            self.given.look()
+            self.given.look(last=True)
         return {**ending, "timed_out": timed_out}
 
     def _waited(self) -> bool:

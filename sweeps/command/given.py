@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from ..program import Setup
 from .command import Command, Definition
 from .loss import json_lines_from
 from .words import filled
+
+PATIENCE = 100.0
+"""Looking through the checkpoints takes no more than this fraction of the time."""
 
 
 @dataclass
@@ -40,7 +44,7 @@ class Given:
             own.mkdir(parents=True, exist_ok=True)
         self.stop.unlink(missing_ok=True)
         self._seen, self._read, self._step = (0, 0), 0, 0
-        self._written = _newest(self.checkpoints)
+        self._written, self._look_again = _newest(self.checkpoints), 0.0
         replace(self.told_in, json.dumps(self.told(), indent=1).encode(), sync=False)
 
     @property
@@ -79,14 +83,19 @@ class Given:
         paths = {name: filled(rule[name], self.placeholders()) for name in ("file", "csv") if name in rule}
         return {**rule, **paths}
 
-    def look(self) -> None:
-        """Metrics or output that grew are a sign of life; a checkpoint that was written is progress."""
+    def look(self, last: bool = False) -> None:
+        """Metrics or output that grew are a sign of life; a checkpoint that was written is progress. A folder
+        that takes long to look through is looked through seldom, but the `last` time always."""
         sizes = (_size(self.metrics), size_of_output())
         if sizes != self._seen:
             self._seen = sizes
             self._step = max(self._step, self._last_step())
             self.setup.report(self.progress(self._step))
+        begin = time.monotonic()
+        if begin < self._look_again and not last:
+            return
         written = _newest(self.checkpoints)
+        self._look_again = begin + PATIENCE * (time.monotonic() - begin)
         if written > self._written:
             self._written = written
             before = next((name.step for name, _ in checkpoints(self.setup.checkpoints)), 0)

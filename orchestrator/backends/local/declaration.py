@@ -46,13 +46,9 @@ def _at_once(sweep: "Sweep", options: "RunOptions", device: "Device") -> int:
     from ...planning.device import PreflightError
 
     programs = [trial.program for trial in sweep.expansion.trials]
-    missing = next((word for one in programs if isinstance(one, Command) and (word := one.not_found())), None)
-    if missing is not None:
-        where = "in its directory" if "/" in missing else "on PATH"
-        raise PreflightError(
-            f"program.command: there is no program {missing} {where}; give its path, or activate its "
-            "environment ({python} is the Python of mutransfer)"
-        )
+    faults = (fault for one in programs if isinstance(one, Command) and (fault := one.not_here()))
+    if fault := next(faults, None):
+        raise PreflightError(f"program.command: {fault}")
     asked = [trial.program.gpus or 0.0 for trial in sweep.expansion.trials]
     there = device.count if device.kind == "cuda" else 0
     if max(asked) > there:
