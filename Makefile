@@ -7,7 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # The tests run side by side, on small matrices: NumPy's own threads would only stand in each other's way.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: quickstart test test-all everything test-slurm test-others check-and-others check
+# Many tests wait for processes of theirs.
+AT_ONCE := $(shell expr 2 \* `nproc`)
+
+.PHONY: quickstart test test-all everything test-slurm test-others check
 
 quickstart: $(VENV)/installed
 	$(BIN)/mutransfer run quickstart
@@ -22,20 +25,16 @@ test: $(VENV)/installed-test
 test-all: $(VENV)/installed-test
 	$(MAKE) --jobs 2 --output-sync=target test-slurm test-others
 
-# What .ci/run calls.
+# What .ci/run calls. The check takes one core while the tests on Ray mostly wait, too.
 everything: $(VENV)/installed-test
-	$(MAKE) --jobs 2 --output-sync=target test-slurm check-and-others
-
-check-and-others:
-	$(MAKE) check
-	$(MAKE) test-others
+	$(MAKE) --jobs 3 --output-sync=target test-slurm check test-others
 
 test-slurm:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_slurm.py
 
 test-others:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_ray.py
-	$(BIN)/python -m pytest --ignore tests/cluster
+	$(BIN)/python -m pytest -n $(AT_ONCE) --ignore tests/cluster
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

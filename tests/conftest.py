@@ -51,6 +51,11 @@ SMALL: dict[str, Any] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long ones first: no core waits at the end for one that another began last."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture
 def recipe() -> Callable[..., Recipe]:
     """A small recipe with the given fields changed."""
@@ -147,7 +152,7 @@ def mutransfer(tmp_path: Path) -> Command:
     def call(*words: str) -> Finished:
         if words[0] != "run":
             return called(words, tmp_path)
-        if "-j" not in words:
+        if not {"-j", "--dry-run"} & {*words}:
             words = (*words, "-j", "1")
         return subprocess.run(
             arguments(*words), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False

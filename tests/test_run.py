@@ -104,7 +104,7 @@ def test_kills_lose_and_repeat_nothing(sweep_file: Path, tmp_path: Path, mutrans
         "--set", "steps=150", "--set", "learning_rate={log2: [-8, -1]}", "--set", "seed=[0, 1]",
         "--checkpoint-every", "0.2",
     )  # fmt: skip
-    for _ in range(4):
+    for _ in range(5):
         before = len([*directory.glob("jobs/*/attempts/*.json")])
         driver = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
         wait_until(

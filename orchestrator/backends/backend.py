@@ -9,8 +9,7 @@ from ..job.worker import Task
 from ..planning.plan import Job
 from ..record.attempt import End
 
-TaskOf = Callable[[str], Task]
-"""The task of a job id."""
+TaskOf = Callable[[Job], Task]
 
 
 class BackendError(Fault):

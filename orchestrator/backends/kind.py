@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ...sweeps.load import Sweep
+    from ...sweeps.trial import Trial
     from ..planning.plan import Device
     from ..record.directory import SweepDirectory
     from ..record.journal import Journal, Submission
@@ -69,6 +70,13 @@ def jobs_at_once(options: "RunOptions", device: "Device") -> int:
     """As many as the user says, or as there are devices or shares of one."""
     shares = options.jobs_per_gpu if device.kind == "cuda" else 1
     return options.max_concurrent or device.count * shares
+
+
+def gpus_of(trial: "Trial", device: "Device", options: "RunOptions") -> float:
+    """GPUs, or the share of one, that a job of such trials holds."""
+    if trial.program.gpus is not None:
+        return trial.program.gpus
+    return 1 / options.jobs_per_gpu if device.kind == "cuda" else 0.0
 
 
 ASSUMED_GPU_GB = 80.0

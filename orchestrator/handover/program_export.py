@@ -13,9 +13,9 @@ from .export import EXPORT_SCHEMA, ExportError, Target, best_row, plain, size_wa
 
 
 def is_of_programs(comparison: Comparison, rows: pd.DataFrame) -> bool:
-    """Whether a comparison's trials ran programs: our proxies have an architecture, and imports a source."""
+    """Whether a comparison's trials ran programs: our proxies have an architecture, and imports no job."""
     family = rows_behind(comparison, rows)
-    return bool(family["architecture"].isna().all() and family["source"].isna().all())
+    return bool(family["architecture"].isna().all() and family["job_id"].notna().all())
 
 
 def program_export(comparison: Comparison, rows: pd.DataFrame, target: Target) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from functools import partial
 
 from ...sweeps.load import Sweep
 from ..backends.backend import BackendError, TaskOf
-from ..backends.kind import Opening
+from ..backends.kind import Opening, gpus_of
 from ..backends.registry import BACKENDS, end_left
 from ..job.worker import Task
 from ..planning.device import PreflightError
-from ..planning.plan import Device
+from ..planning.plan import Device, Job
 from ..record.attempt import End, latest_attempt, read_end, record_lost
 from ..record.directory import SweepDirectory
 from ..record.journal import History, Journal, read_journal, replay
@@ -94,18 +94,14 @@ def run_sweep(
 
 def _task_of(sweep: Sweep, directory: SweepDirectory, options: RunOptions, device: Device) -> TaskOf:
     path = str(directory.path.resolve())
-    gpus = 1 / options.jobs_per_gpu if device.kind == "cuda" else 0.0
-    if sweep.spec.program is not None:
-        gpus = max(trial.program.gpus or 0.0 for trial in sweep.expansion.trials)
 
-    def task_of(job: str) -> Task:
-        own = directory.read_job(job)[0][0].program.gpus if job and sweep.spec.program is not None else None
+    def task_of(job: Job) -> Task:
         return Task(
             directory=path,
-            job=job,
+            job=job.id,
             backend=options.backend,
             device=device.kind,
-            gpus=gpus if own is None else own,
+            gpus=gpus_of(job.trials[0], device, options),
             checkpoint_seconds=options.checkpoint_seconds,
             hang_seconds=options.hang_seconds,
             pruning=sweep.spec.pruning,

@@ -73,7 +73,7 @@ class LocalBackend:
     def submit(self, jobs: Sequence[Job]) -> list[str]:
         taken = []
         for job in jobs[: self.room()]:
-            task = self._task_of(job.id)
+            task = self._task_of(job)
             if job.trials[0].program.gpus:
                 visible = self._gpus.take(job.id, task.gpus)
                 if visible is None:

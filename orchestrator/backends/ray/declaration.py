@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..kind import BackendKind, Opening, Stage, cluster_memory, jobs_at_once
+from ..kind import BackendKind, Opening, Stage, cluster_memory, gpus_of, jobs_at_once
 
 if TYPE_CHECKING:
     from ....sweeps.load import Sweep
@@ -31,7 +31,8 @@ def _open(opening: Opening) -> Stage:
     cluster = Cluster(options.ray_address)
     device = ray_device(options, *cluster.devices())
     task_of = opening.task_of(device)
-    backend = RayBackend(cluster, opening.directory, opening.journal, task_of, options.max_concurrent)
+    share = max(gpus_of(trial, device, options) for trial in opening.sweep.expansion.trials)
+    backend = RayBackend(cluster, opening.directory, opening.journal, task_of, options.max_concurrent, share)
     return Stage(backend, device, jobs_at_once(options, device))
 
 

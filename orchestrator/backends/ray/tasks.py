@@ -86,7 +86,8 @@ def shut_down() -> None:
 
 
 class RayBackend:
-    """At most `at_once` jobs in flight, by default as many as the cluster has room for, and some waiting."""
+    """At most `at_once` jobs in flight, by default as many as the cluster has room for, and some waiting.
+    `share`: the GPUs that the largest job holds."""
 
     def __init__(
         self,
@@ -95,9 +96,10 @@ class RayBackend:
         journal: Journal,
         task_of: TaskOf,
         at_once: int | None,
+        share: float,
     ) -> None:
         self._cluster, self._directory, self._journal = cluster, directory, journal
-        self._task_of, self._at_once = task_of, at_once
+        self._task_of, self._at_once, self._share = task_of, at_once, share
         self._remote = ray.remote(max_retries=0, max_calls=0)(_perform)
         self._refs: dict[ray.ObjectRef[dict[str, Any]], str] = {}
         self._killed: set[str] = set()
@@ -120,7 +122,7 @@ class RayBackend:
 
     def submit(self, jobs: Sequence[Job]) -> list[str]:
         for job in jobs:
-            task = self._task_of(job.id)
+            task = self._task_of(job)
             remote = self._remote.options(num_cpus=1, num_gpus=task.gpus, name=f"mutransfer {job.id}")
             self._refs[remote.remote(task.text())] = job.id
         ids = [job.id for job in jobs]
@@ -161,8 +163,7 @@ class RayBackend:
     def _slots(self) -> int:
         """Twice what fits: a node that gets free need not wait for us."""
         cpus, gpus = self._cluster.devices()
-        share = self._task_of("").gpus
-        return 2 * max(1, int(min(cpus, gpus / share)) if share else cpus)
+        return 2 * max(1, int(min(cpus, gpus / self._share)) if self._share else cpus)
 
     def _end(self, ref: "ray.ObjectRef[dict[str, Any]]", job: str) -> End:
         try:

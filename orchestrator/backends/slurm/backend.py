@@ -123,7 +123,7 @@ class SlurmBackend:
         return self.in_flight()
 
     def _resources(self, job: Job) -> Resources:
-        gpus = self._task_of(job.id).gpus
+        gpus = self._task_of(job).gpus
         longer, larger = self._longer.get(job.id, 0), self._larger.get(job.id, 0)
         return resources_of(job, gpus, longer, larger, self._flights.failed_on.get(job.id, ""))
 
@@ -135,7 +135,7 @@ class SlurmBackend:
         try:
             return self._ask_for(jobs, resources)
         except BackendError:
-            first = resources_of(jobs[0], self._task_of(jobs[0].id).gpus, 0, 0, "")
+            first = resources_of(jobs[0], self._task_of(jobs[0]).gpus, 0, 0, "")
             if first == resources:
                 raise
             for job in jobs:
@@ -150,9 +150,7 @@ class SlurmBackend:
         parameters = parameters_of(submission.name, resources, self._options, self._limits.array)
         limit = 60.0 * parameters["time"]
         launcher = launcher_of(self._options)
-        tasks = [
-            SlurmTask(replace(self._task_of(job), launcher=launcher).text(), limit) for job in submission.jobs
-        ]
+        tasks = [SlurmTask(replace(self._task_of(job), launcher=launcher).text(), limit) for job in jobs]
         try:
             submission.handle = submit_array(self._directory.path / "slurm", tasks, parameters)
             self._journal.submitted("slurm", submission.name, submission.handle, submission.jobs)

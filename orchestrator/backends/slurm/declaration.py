@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from ..kind import BackendKind, Opening, Stage, cluster_memory
+from ..kind import BackendKind, Opening, Stage, cluster_memory, gpus_of
 
 if TYPE_CHECKING:
     from ....sweeps.load import Sweep
@@ -57,8 +57,7 @@ def _submission(sweep: "Sweep", options: "RunOptions") -> str:
     asked = _asked(sweep)
     device = slurm_device(options, asked)
     job = max(plan_jobs(sweep.expansion.trials, device, device.count), key=lambda one: one.seconds)
-    own = job.trials[0].program.gpus
-    resources = resources_of(job, float(device.kind == "cuda") if own is None else own, 0, 0, "")
+    resources = resources_of(job, gpus_of(job.trials[0], device, options), 0, 0, "")
     return submission_text(parameters_of(f"mutransfer-{sweep.spec.name}", resources, asked, device.count))
 
 
