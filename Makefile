@@ -7,9 +7,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # The tests run side by side, on small matrices: NumPy's own threads would only stand in each other's way.
 export OPENBLAS_NUM_THREADS := 1
 
-# Many tests wait for processes of theirs.
-AT_ONCE := $(shell expr 2 \* `nproc`)
-
 .PHONY: quickstart test test-all everything test-slurm test-others check
 
 quickstart: $(VENV)/installed
@@ -34,7 +31,7 @@ test-slurm:
 
 test-others:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_ray.py
-	$(BIN)/python -m pytest -n $(AT_ONCE) --ignore tests/cluster
+	$(BIN)/python -m pytest --ignore tests/cluster
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

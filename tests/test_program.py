@@ -353,6 +353,31 @@ def test_a_program_sees_the_gpus_that_it_was_given(own: Callable[[str, str], Pat
 
 
 @pytest.mark.slow
+def test_what_outlives_a_killed_keeper_is_waited_for(
+    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    """The next attempt begins when a child of the first one is gone, which nobody was left to end."""
+    trainer = (
+        "import os, signal, sys, time\n"
+        "begun, gone = sys.argv[2] + '/begun', sys.argv[2] + '/gone'\n"
+        "if not os.path.exists(begun):\n"
+        "    open(begun, 'w').close()\n"
+        "    if not os.fork():\n"
+        "        os.setsid()\n"
+        "        time.sleep(3)\n"
+        "        open(gone, 'w').close()\n"
+        "        os._exit(0)\n"
+        "    os.kill(os.getppid(), signal.SIGKILL)\n"
+        "    time.sleep(60)\n"
+        "print('loss', 1 if os.path.exists(gone) else 2)\n"
+    )
+    sweep = ONE.replace('"{rate}"]', '"{rate}", "{checkpoints}"]').replace("[0.5, 0.25]", "[0.5]")
+    done = mutransfer("run", str(own(sweep, trainer)))
+    assert done.returncode == 0, done.stderr
+    assert read_rows(tmp_path / "runs" / "own")[0].column("loss").to_pylist() == [1.0]
+
+
+@pytest.mark.slow
 def test_kills_of_everything_at_random(tmp_path: Path) -> None:
     """Driver, workers, keepers and programs, twelve times: each ends once, none runs beside itself."""
     sweep = programs(tmp_path, 8, 6)

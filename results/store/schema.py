@@ -60,12 +60,13 @@ COORDINATE = {b"mutransfer.coordinate": b"1"}
 
 def rows_schema(points: Sequence[Mapping[str, object]]) -> pa.Schema:
     """The columns of rows at these points, each typed by all its values; integers beside numbers are numbers.
+    Fields of a recipe that no point has are left out: reading gives them, empty.
 
     Raises ValueError, naming the coordinate, for values that no one column holds, and for a name that means
     something else here.
     """
-    further = []
-    for name in dict.fromkeys(name for point in points for name in point):
+    names, further = dict.fromkeys(name for point in points for name in point), []
+    for name in names:
         if name in POINT_NAMES or name in BUDGETS:
             continue
         if name in ROWS.names:
@@ -78,7 +79,8 @@ def rows_schema(points: Sequence[Mapping[str, object]]) -> pa.Schema:
             raise ValueError(f"{name}: no column holds {told}; give texts, numbers or truths alone")
         kind = ARROW[kinds.pop()] if kinds else pa.null()
         further.append(pa.field(name, kind, metadata=COORDINATE))
-    return pa.schema([*ROWS, *further], metadata=METADATA)
+    ours = [field for field in POINT if field.name in names]
+    return pa.schema([*IDENTITY, *ours, *OUTCOME, *COST, *further], metadata=METADATA)
 
 
 def coordinate_names(table: pa.Table) -> list[str]:

@@ -36,6 +36,7 @@ class Execution:
     def loss(self) -> float:
         own = [filled(word, self.given.placeholders()) for word in self.given.definition["command"]]
         words = [*self.given.setup.launcher, *own]
+        self.given.tell()
         print("runs", json.dumps(words), flush=True)
         begun = size_of_output()
         self._judge(self._watched(words), begun)

@@ -45,6 +45,9 @@ class Given:
         self.stop.unlink(missing_ok=True)
         self._seen, self._read, self._step = (0, 0), 0, 0
         self._written, self._look_again = _newest(self.checkpoints), 0.0
+
+    def tell(self) -> None:
+        """Writes down what the program is told, for a process to read."""
         replace(self.told_in, json.dumps(self.told(), indent=1).encode(), sync=False)
 
     @property

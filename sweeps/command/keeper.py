@@ -45,7 +45,7 @@ def _run(control: socket.socket, libc: ctypes.CDLL, told: int, log: int, lock: i
     why, failed = os.pipe()  # closed by the start of the program; says why there was none
     program = os.fork()
     if not program:
-        _become(asked, libc, failed)
+        _become(asked, libc, failed, lock)
     os.close(failed)
     with open(why, "rb") as file:
         error = file.read().decode()
@@ -59,9 +59,10 @@ def _run(control: socket.socket, libc: ctypes.CDLL, told: int, log: int, lock: i
     return {"error": error} if error else {"code": os.waitstatus_to_exitcode(status)}
 
 
-def _become(asked: dict[str, object], libc: ctypes.CDLL, failed: int) -> None:
+def _become(asked: dict[str, object], libc: ctypes.CDLL, failed: int, lock: int) -> None:
     """The program, in a session of its own. It ignores a scheduler's signals, unless it asked to be told by
-    one or has a handler of its own."""
+    one or has a handler of its own. It holds the lock, too: what outlives a keeper that is killed is waited
+    for."""
     words, environment, directory = asked["words"], asked["environment"], asked["directory"]
     assert isinstance(words, list) and isinstance(environment, dict) and isinstance(directory, str)
     try:
@@ -72,8 +73,9 @@ def _become(asked: dict[str, object], libc: ctypes.CDLL, failed: int) -> None:
             signal.signal(number, signal.SIG_IGN if ignores else signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.closerange(3, failed)
-        os.closerange(failed + 1, 256)
+        os.set_inheritable(lock, True)
+        for descriptor in {*range(3, 256)} - {failed, lock}:
+            os.closerange(descriptor, descriptor + 1)
         os.chdir(directory)
         os.execvpe(words[0], words, environment)
     except BaseException as error:
