@@ -55,11 +55,6 @@ class SlurmSpec(Section):
             raise ValueError(f"{told}: say it as slurm: {{nodes: 2, ntasks_per_node: 4}}")
         return value
 
-    @property
-    def tasks(self) -> int:
-        """Of one trial."""
-        return (self.nodes or 1) * (self.ntasks_per_node or 1)
-
 
 def named_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """All options of `sbatch`, further ones among them, with underscores."""

@@ -27,6 +27,7 @@ from mutransfer.orchestrator.planning.plan import Device
 from mutransfer.orchestrator.record.directory import SweepDirectory
 from mutransfer.orchestrator.run.reconcile import prepare
 from mutransfer.results.store.store import read_curves, read_rows
+from mutransfer.sweeps.command.command import Command as OwnCommand
 from mutransfer.sweeps.load import load_sweep
 from mutransfer.sweeps.proxy import Proxy
 from mutransfer.sweeps.trial import trial_id
@@ -70,6 +71,8 @@ program:
   directory: trainer
   loss: {pattern: 'loss (\\S+)'}
 """
+VALLEY = "import math, sys\nprint('loss', 2 + 0.1 * (math.log2(float(sys.argv[1])) + 6) ** 2)\n"
+"""A trainer whose loss is lowest at 2^-6."""
 
 
 @pytest.fixture
@@ -444,6 +447,12 @@ def test_a_program_that_is_not_there_is_said(
     assert not [*tmp_path.glob("runs/own/jobs/*/log.txt")]
 
 
+def test_what_only_an_attempt_knows_is_not_refused_before(own: Callable[[str, str], Path]) -> None:
+    sweep = load_sweep(str(own(ONE.replace("PYTHON, train.py", '"{checkpoints}/built"'), "")))
+    program = sweep.expansion.trials[0].program
+    assert isinstance(program, OwnCommand) and program.not_here() is None
+
+
 def test_a_program_that_cannot_be_started_has_its_class(
     own: Callable[[str, str], Path], mutransfer: Command
 ) -> None:
@@ -482,8 +491,7 @@ def test_trials_are_decided_from_results_of_programs(
     rates = "" if asked.startswith("search") else ", learning_rate: {log2: [-9, -3], step: 2}"
     sweep = ONE.replace("{rate: [0.5, 0.25]}", "{width: [32, 64]" + rates + "}")
     sweep = sweep.replace("{rate}", "{learning_rate}")
-    trainer = "import math, sys\nprint('loss', 2 + 0.1 * (math.log2(float(sys.argv[1])) + 6) ** 2)\n"
-    path = own(f"{sweep}{asked}\n", trainer)
+    path = own(f"{sweep}{asked}\n", VALLEY)
     done = mutransfer("run", str(path))
     assert done.returncode == 0, done.stderr
     rows = read_rows(tmp_path / "runs" / "own")[0].to_pandas()
@@ -511,8 +519,7 @@ def test_an_export_holds_the_values_of_every_role(
     axes = "{parametrization: [mup], width: [32, 64, 128], learning_rate: {log2: [-9, -3], step: 1}}"
     sweep = ONE.replace("{rate: [0.5, 0.25]}", axes).replace("{rate}", "{learning_rate}")
     sweep += "base: {width: 32, depth: 1}\nfixed: {optimizer: adamw, weight_decay: 0.1}\n"
-    trainer = "import math, sys\nprint('loss', 2 + 0.1 * (math.log2(float(sys.argv[1])) + 6) ** 2)\n"
-    done = mutransfer("run", str(own(sweep, trainer)))
+    done = mutransfer("run", str(own(sweep, VALLEY)))
     assert done.returncode == 0, done.stderr
     words = ("export", "runs/own", "--width", "512", "--depth", "1")
     told = mutransfer(*words, "-f", "json")
@@ -544,8 +551,7 @@ def test_without_rules_no_roles_are_exported(own: Callable[[str, str], Path], mu
     sweep = ONE.replace(
         "{rate: [0.5, 0.25]}", "{width: [32, 64, 128], learning_rate: {log2: [-9, -3], step: 1}}"
     )
-    trainer = "import math, sys\nprint('loss', 2 + 0.1 * (math.log2(float(sys.argv[1])) + 6) ** 2)\n"
-    assert mutransfer("run", str(own(sweep.replace("{rate}", "{learning_rate}"), trainer))).returncode == 0
+    assert mutransfer("run", str(own(sweep.replace("{rate}", "{learning_rate}"), VALLEY))).returncode == 0
     refused = mutransfer("export", "runs/own", "--width", "512", "--depth", "1")
     assert refused.returncode == 2
     assert "no values by role: the trial has no parametrization and no optimizer; --target" in refused.stderr

@@ -101,7 +101,7 @@ def test_kills_lose_and_repeat_nothing(sweep_file: Path, tmp_path: Path, mutrans
     directory = tmp_path / "out"
     words = arguments(
         "run", str(sweep_file), "--out", str(directory), "-j", "2", "--device", "cpu",
-        "--set", "steps=150", "--set", "learning_rate={log2: [-8, -1]}", "--set", "seed=[0, 1]",
+        "--set", "steps=150", "--set", "learning_rate={log2: [-8, -1]}", "--set", "seed=[0, 1, 2]",
         "--checkpoint-every", "0.2",
     )  # fmt: skip
     for _ in range(5):
@@ -120,7 +120,7 @@ def test_kills_lose_and_repeat_nothing(sweep_file: Path, tmp_path: Path, mutrans
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     counts = Counter(trial_ids(directory))
-    assert len(counts) == 2 * 2 * 8 * 2
+    assert len(counts) == 2 * 2 * 8 * 3
     assert set(counts.values()) == {1}
     undisturbed = tmp_path / "undisturbed"
     words[words.index(str(directory))] = str(undisturbed)

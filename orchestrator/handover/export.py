@@ -51,7 +51,7 @@ def export_object(
     """
     log2_rate, interval = tuned_log2(comparison)
     family = rows_behind(comparison, rows)
-    measured = _recipe_behind(best_row(comparison, family))
+    measured = _recipe_behind(best_point(comparison, family))
     large = _at_target(measured, target)
     moved, unmeasured = adjustments(comparison, others, measured, large)
     log2_rate += sum(adjustment.octaves for adjustment in moved)
@@ -110,15 +110,15 @@ def _at_target(measured: Recipe, target: Target) -> Recipe:
     return replace(measured, shape=shape, batch_size=batch, steps=steps)
 
 
-def best_row(comparison: Comparison, family: pd.DataFrame) -> "pd.Series[Any]":
-    """The best trial of the comparison's largest usable scale."""
+def best_point(comparison: Comparison, family: pd.DataFrame) -> dict[str, Any]:
+    """The point of the best trial of the comparison's largest usable scale; None for what it does not say."""
     largest = family[comparison.axis] == usable_optima(comparison)[-1].scale
-    return family[largest & (family["status"] == "finished")].sort_values("loss").iloc[0]
+    best = family[largest & (family["status"] == "finished")].sort_values("loss").iloc[0]
+    return {field.name: _plain(best[field.name], field.type) for field in POINT}
 
 
-def _recipe_behind(best: "pd.Series[Any]") -> Recipe:
-    """The recipe of a trial."""
-    point = {field.name: plain(best[field.name], field.type) for field in POINT}
+def _recipe_behind(point: dict[str, Any]) -> Recipe:
+    """The recipe at a point."""
     # Rows of sweeps that are older than a field have no value for it.
     point |= {name: old for name, old in BEFORE.items() if point[name] is None}
     if point["architecture"] in ARCHITECTURES and point["optimizer"] in OPTIMIZERS:
@@ -150,10 +150,8 @@ def size_warnings(comparison: Comparison, family: pd.DataFrame, target: Target) 
     if verdict != "stable":
         warnings.append(f"the verdict is {verdict}, so the optimum at the target may be another")
     for name in ("width", "depth"):
-        asked, measured = (
-            getattr(target, name),
-            sorted(int(value) for value in family[name].dropna().unique()),
-        )
+        asked = getattr(target, name)
+        measured = sorted(int(value) for value in family[name].dropna().unique())
         if not measured:
             continue  # a program's, whose trials need not say it
         if len(measured) == 1 and asked != measured[0]:
@@ -164,7 +162,7 @@ def size_warnings(comparison: Comparison, family: pd.DataFrame, target: Target) 
     return warnings
 
 
-def plain(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - a cell of any column
+def _plain(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - a cell of any column
     """A cell as Python's own value; pandas holds integers with gaps as floats."""
     if pd.isna(value):
         return None

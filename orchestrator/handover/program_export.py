@@ -8,8 +8,7 @@ from ...models.handover.values import handover_of
 from ...results.questions.choice import tuned_log2
 from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
-from ...results.store.schema import POINT
-from .export import EXPORT_SCHEMA, ExportError, Target, best_row, plain, size_warnings
+from .export import EXPORT_SCHEMA, ExportError, Target, best_point, size_warnings
 
 
 def is_of_programs(comparison: Comparison, rows: pd.DataFrame) -> bool:
@@ -27,9 +26,7 @@ def program_export(comparison: Comparison, rows: pd.DataFrame, target: Target) -
         raise ExportError("--batch, --tokens: are a program's own business; leave them out")
     log2_rate, interval = tuned_log2(comparison)
     family = rows_behind(comparison, rows)
-    best = best_row(comparison, family)
-    point = {field.name: plain(best[field.name], field.type) for field in POINT}
-    point = {name: value for name, value in point.items() if value is not None}
+    point = {name: value for name, value in best_point(comparison, family).items() if value is not None}
     sizes = {"width": target.width, "depth": target.depth}
     handed, why_not = handover_of({**point, **sizes, "learning_rate": 2.0**log2_rate})
     if handed is None:

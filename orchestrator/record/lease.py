@@ -82,7 +82,7 @@ class Lease:
     def __exit__(self, *reason: object) -> None:
         """Gives it back. The number stays behind, so that the next one is higher."""
         self._stop.set()
-        self._thread.join()  # a thread that lives when Python ends can abort the process
+        self._thread.join()  # no heartbeat is written once it is given back
         (self._folder / f"{self.number}.done").touch()
         for path in self._folder.glob("[0-9]*"):
             if path.stem.isdigit() and int(path.stem) < self.number:

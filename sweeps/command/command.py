@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from ...models.recipe.recipe import FIELDS
 from ..program import Cost, DeviceKind, Point
-from .words import GIVEN, filled
+from .words import filled
 
 Definition = Mapping[str, Any]
 """What the programs of a sweep share: `spec.definition_of`."""
@@ -67,11 +67,19 @@ class Command:
         gpus = int(self.gpus) if whole else self.gpus
         return {**self.values, **others, "gpus": gpus, "python": sys.executable}
 
+    @property
+    def executable(self) -> str | None:
+        """The word that the command starts with; None of a function, and where only an attempt knows it."""
+        try:
+            return filled(self.definition["command"][0], self.placeholders())
+        except (IndexError, KeyError):
+            return None
+
     def not_here(self) -> str | None:
         """Why the command cannot be started on this machine, if so."""
-        if not self.definition["command"]:
+        word = self.executable
+        if word is None:
             return None
-        word = filled(self.definition["command"][0], self.placeholders(**dict.fromkeys(GIVEN, "")))
         file, path = (
             os.path.join(self.definition["directory"], word),
             self.definition["environment"].get("PATH"),

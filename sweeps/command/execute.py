@@ -11,13 +11,14 @@ from typing import IO, Any
 
 from ...models.handover.trial import VARIABLE
 from ..program import OUT_OF_MEMORY, ProgramFailed
+from ..proxy import TRAINING
 from .given import Given, size_of_output
 from .keeping import dismiss, keeper
 from .loss import NoLossError, final_loss
 from .words import filled
 
 LOOK_SECONDS, GONE_SECONDS = 0.5, 30.0
-OURS_ALONE = ("PYTHONSAFEPATH", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MUTRANSFER_TRAINING")
+OURS_ALONE = ("PYTHONSAFEPATH", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", TRAINING)
 """Variables of our worker process that are nothing to the program."""
 NO_MEMORY = (*OUT_OF_MEMORY, "outofmemoryerror", "oom_kill", "oom-kill")
 TAIL_BYTES = 1 << 16
@@ -66,11 +67,12 @@ class Execution:
             environment["CUDA_VISIBLE_DEVICES"] = self.given.setup.visible
         environment |= {**definition["environment"], VARIABLE: str(self.given.told_in)}
         lock = self._alone()
+        asked = (words, definition["directory"], environment, self._signal, lock)
         try:
-            keeper().run(words, definition["directory"], environment, self._signal, lock)
+            keeper().run(*asked)
         except OSError:  # the last one was killed
             dismiss()
-            keeper().run(words, definition["directory"], environment, self._signal, lock)
+            keeper().run(*asked)
         finally:
             os.close(lock)
         self._runs = True

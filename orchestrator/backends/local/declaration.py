@@ -46,10 +46,10 @@ def _at_once(sweep: "Sweep", options: "RunOptions", device: "Device") -> int:
     from ...planning.device import PreflightError
 
     programs = [trial.program for trial in sweep.expansion.trials]
-    faults = (fault for one in programs if isinstance(one, Command) and (fault := one.not_here()))
-    if fault := next(faults, None):
+    each = {one.executable: one for one in programs if isinstance(one, Command)}
+    if fault := next(filter(None, (one.not_here() for one in each.values())), None):
         raise PreflightError(f"program.command: {fault}")
-    asked = [trial.program.gpus or 0.0 for trial in sweep.expansion.trials]
+    asked = [program.gpus or 0.0 for program in programs]
     there = device.count if device.kind == "cuda" else 0
     if max(asked) > there:
         raise PreflightError(f"program.gpus: a trial asks for {max(asked):g}, and this machine has {there}")

@@ -27,12 +27,10 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     events = os.fdopen(os.dup(1), "w", buffering=1)
     commands: queue.Queue[str | None] = queue.Queue()
-    listener = threading.Thread(target=_listen, args=(commands,), daemon=True)
-    listener.start()
+    threading.Thread(target=_listen, args=(commands,), daemon=True).start()
     while (task := commands.get()) is not None:
         end = perform(task, _reporter(events))
         _send(events, end=asdict(end))
-    listener.join()  # a thread that lives when Python ends can abort the process
 
 
 def _listen(commands: "queue.Queue[str | None]") -> None:
