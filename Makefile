@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Python compiles what is imported when it first is; compiling all of torch takes longer than the rest of installing.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 
 # The tests run side by side, on small matrices: NumPy's own threads would only stand in each other's way.
 export OPENBLAS_NUM_THREADS := 1

@@ -9,8 +9,10 @@ S seeds, P values, R draws, F places looked at
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .curve import Floats
 from .optimum import Fit
@@ -63,7 +65,12 @@ def difference(one: Fit, two: Fit, paired: bool) -> Difference:
 
 def independent(values_R: Floats) -> Floats:
     """Draws of one fit in another order: all fits draw from one stream of random numbers."""
-    return np.random.default_rng(3).permutation(values_R)
+    return values_R[_order(len(values_R))]
+
+
+@cache
+def _order(draws: int) -> NDArray[np.intp]:
+    return np.random.default_rng(3).permutation(draws)
 
 
 def _at_own_minima(one: Fit, two: Fit) -> Floats:

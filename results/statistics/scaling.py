@@ -15,7 +15,7 @@ from .optimum import Fit
 
 LEAST, MOST = 0.02, 4.0
 """Exponents are looked for between these; an interval that reaches one of them is open there."""
-COARSE, NARROWINGS, EDGE = 40, 30, 1.2
+COARSE, FINE, NARROWINGS, EDGE = 40, 9, 9, 1.2
 MIN_SCALES = 3
 LAW_THINNING = 8
 """An eighth of the draws is enough for the law's intervals, which are wide."""
@@ -101,32 +101,30 @@ def _law(fits: Sequence[Fit]) -> Law | None:
 def _fitted(ratio: Floats, loss_RS: Floats) -> tuple[Floats, tuple[Floats, Floats, Floats]]:
     """Each row's exponent; and asymptote, amplitude and root mean square misfit with it.
 
-    For an exponent the rest is linear. The best of a coarse grid is narrowed down by golden sections.
+    For an exponent the rest is linear. Each grid lies around the best of the one before.
     """
-    grid = np.geomspace(LEAST, MOST, COARSE)
-    rows = len(loss_RS)
-    misfit_GR = np.stack([_linear(ratio, loss_RS, np.full(rows, exponent))[2] for exponent in grid])
-    best = misfit_GR.argmin(axis=0)
-    low, high = np.log(grid[np.maximum(best - 1, 0)]), np.log(grid[np.minimum(best + 1, COARSE - 1)])
-    section = (np.sqrt(5) - 1) / 2
+    row = np.arange(len(loss_RS))
+    log_GR = np.repeat(np.linspace(np.log(LEAST), np.log(MOST), COARSE)[:, None], len(loss_RS), axis=1)
     for _ in range(NARROWINGS):
-        left, right = high - section * (high - low), low + section * (high - low)
-        lower = _linear(ratio, loss_RS, np.exp(left))[2] < _linear(ratio, loss_RS, np.exp(right))[2]
-        low, high = np.where(lower, low, left), np.where(lower, right, high)
+        best = _linear(ratio, loss_RS, np.exp(log_GR))[2].argmin(axis=0)
+        low = log_GR[np.maximum(best - 1, 0), row]
+        high = log_GR[np.minimum(best + 1, len(log_GR) - 1), row]
+        log_GR = np.linspace(low, high, FINE)
     exponent = np.exp((low + high) / 2)
     return exponent, _linear(ratio, loss_RS, exponent)
 
 
-def _linear(ratio: Floats, loss_RS: Floats, exponent_R: Floats) -> tuple[Floats, Floats, Floats]:
-    """Asymptote, amplitude and misfit by least squares; the asymptote is kept at or above zero where losses
-    are: a loss has no lower bound below it."""
-    power_RS = ratio ** -exponent_R[:, None]
-    centered_RS = power_RS - power_RS.mean(axis=1, keepdims=True)
-    amplitude = np.maximum((loss_RS * centered_RS).sum(axis=1) / (centered_RS**2).sum(axis=1), 0.0)
-    asymptote = loss_RS.mean(axis=1) - amplitude * power_RS.mean(axis=1)
+def _linear(ratio: Floats, loss_RS: Floats, exponent: Floats) -> tuple[Floats, Floats, Floats]:
+    """Asymptote, amplitude and misfit by least squares, for one exponent of each row or a grid of them
+    [G, R]; the asymptote is kept at or above zero where losses are: a loss has no lower bound below it."""
+    power = ratio ** -exponent[..., None]
+    mean, loss_R = power.mean(axis=-1), loss_RS.mean(axis=1)
+    centered = power - mean[..., None]
+    amplitude = np.maximum((loss_RS * centered).sum(axis=-1) / (centered**2).sum(axis=-1), 0.0)
+    asymptote = loss_R - amplitude * mean
     below = (asymptote < 0) & (loss_RS > 0).all(axis=1)
-    through_zero = (loss_RS * power_RS).sum(axis=1) / (power_RS**2).sum(axis=1)
+    through_zero = (loss_RS * power).sum(axis=-1) / (power**2).sum(axis=-1)
     amplitude = np.where(below, through_zero, amplitude)
     asymptote = np.where(below, 0.0, asymptote)
-    left_RS = loss_RS - asymptote[:, None] - amplitude[:, None] * power_RS
-    return asymptote, amplitude, np.sqrt((left_RS**2).mean(axis=1))
+    left = loss_RS - asymptote[..., None] - amplitude[..., None] * power
+    return asymptote, amplitude, np.sqrt((left**2).mean(axis=-1))
