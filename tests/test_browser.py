@@ -58,16 +58,17 @@ def test_charts_are_drawn_without_errors(tmp_path: Path) -> None:
 
 @needs_browser
 @pytest.mark.slow
-@pytest.mark.parametrize(("trials", "charts"), [(1, 1), (50, 4), (5000, 4)])
-def test_reports_of_every_size_are_drawn(trials: int, charts: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("trials", "values", "charts"), [(1, 10, 1), (50, 10, 4), (5000, 50, 4)])
+def test_reports_of_every_size_are_drawn(trials: int, values: int, charts: int, tmp_path: Path) -> None:
     """From a single trial to more comparisons than are drawn; with divergence, so with its map."""
     rows = []
     for index in range(trials):
-        family, point = divmod(index, 50)
-        scale, power = divmod(point, 10)
-        loss = 3 + 0.1 * (power - 5) ** 2 - 0.1 * scale
-        shown = "" if power == 9 and trials > 1 else f"{loss:.4f}"
-        rows.append(f"adamw,p{family},{16 * 2**scale},2,{2.0 ** (power - 10)},{shown}\n")
+        family, point = divmod(index, 5 * values)
+        scale, value = divmod(point, values)
+        octave = 10 * value / values
+        loss = 3 + 0.1 * (octave - 5) ** 2 - 0.1 * scale
+        shown = "" if octave >= 9 and trials > 1 else f"{loss:.4f}"
+        rows.append(f"adamw,p{family},{16 * 2**scale},2,{2.0 ** (octave - 10)},{shown}\n")
     source = tmp_path / "losses.csv"
     source.write_text("optimizer,parametrization,width,depth,learning_rate,loss\n" + "".join(rows))
     page = report_of(tmp_path, source)
@@ -75,7 +76,7 @@ def test_reports_of_every_size_are_drawn(trials: int, charts: int, tmp_path: Pat
     document, console = open_page(page, tmp_path / "profile")
     assert console == []
     assert document.count('class="marks"') == charts
-    assert document.count("<tr>") >= min(trials // 50, 1) + 1
+    assert document.count("<tr>") >= max(trials // (5 * values), 1) + 1
     assert ("the tables hold all" in document) == (trials == 5000)
 
 
