@@ -129,4 +129,4 @@ def test_a_study_is_one_of_optuna(mutransfer: Command, tmp_path: Path) -> None:
     write(tmp_path / "flat.csv", (64,))
     refused = mutransfer("import", "flat.csv", "--study", "mine", "--out", "flat")
     assert refused.returncode == 2
-    assert "flat.csv: --study mine: this is no Optuna storage; leave it out" in refused.stderr
+    assert "flat.csv: --study mine: holds neither Optuna's studies nor MLflow's experiments" in refused.stderr

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -70,7 +71,7 @@ def test_weights_and_biases_offline_runs(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_optuna_studies(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / ("study.db" if kind == "sqlite" else "study.log")
+    path = tmp_path / ("study.db" if kind == "sqlite" else "study.txt")
     backend = optuna.storages.journal.JournalFileBackend(str(path)) if kind == "journal" else None
     storage = optuna.storages.JournalStorage(backend) if backend else f"sqlite:///{path}"
     study = optuna.create_study(study_name="one", storage=storage)
@@ -107,13 +108,13 @@ def test_mlflow_runs(tmp_path: Path) -> None:
     check(tmp_path / "mlruns", Reading({"learning_rate": "lr", "loss": "eval/loss"}, FILL))
 
 
-def write_mlruns(folder: Path, runs: Sequence[tuple[str, float, str]]) -> None:
+def write_mlruns(folder: Path, runs: Sequence[tuple[str, float, str]], experiment: str = "1") -> None:
     """A file store of runs: name, learning rate, the lines of meta.yaml."""
     for name, rate, meta in runs:
         for kind, key, text in (("params", "lr", str(rate)), ("metrics", "loss", f"1 {3 + rate} 0\n")):
-            (folder / "1" / name / kind).mkdir(parents=True)
-            (folder / "1" / name / kind / key).write_text(text)
-        (folder / "1" / name / "meta.yaml").write_text(meta)
+            (folder / experiment / name / kind).mkdir(parents=True)
+            (folder / experiment / name / kind / key).write_text(text)
+        (folder / experiment / name / "meta.yaml").write_text(meta)
 
 
 STATES = (
@@ -140,6 +141,70 @@ def test_runs_that_have_not_finished_are_left_out_and_said(tmp_path: Path, mutra
     write_mlruns(tmp_path / "none", STATES[1:3])
     with pytest.raises(ImportFault, match="no run has finished: 1 deleted, 1 running left out"):
         rates(tmp_path / "none")
+
+
+def test_experiments_of_one_mlflow_store_are_told_apart(tmp_path: Path, mutransfer: Command) -> None:
+    write_mlruns(tmp_path / "mlruns", STATES[:2], "1")
+    write_mlruns(tmp_path / "mlruns", [("x", 0.7, "status: 3\n")], "2")
+    write_mlruns(tmp_path / "mlruns", [("y", 0.8, "lifecycle_stage: deleted\n")], "3")
+    (tmp_path / "mlruns" / "1" / "meta.yaml").write_text("name: ours\n")
+    told = mutransfer("import", "mlruns", "--dry-run")
+    assert "of 2 experiments: 2, ours; --study NAME takes one" in told.stdout
+    both = read_measurements(tmp_path / "mlruns").to_pylist()
+    assert {row["learning_rate"]: row["experiment"] for row in both} == {0.1: "ours", 0.7: "2"}
+    (one,) = read_measurements(tmp_path / "mlruns", Reading(study="ours")).to_pylist()
+    assert one["learning_rate"] == 0.1 and "experiment" not in one
+    with pytest.raises(ImportFault, match="has no experiment mine; choose one with --study: 2, ours"):
+        read_measurements(tmp_path / "mlruns", Reading(study="mine"))
+
+
+RECORDS: list[dict[str, Any]] = [
+    {"lr": 0.1, "loss": 3.0},
+    {"lr": 0.2, "loss": "NaN"},
+    {"lr": 0.4, "loss": 3.5},
+]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        json.dumps(RECORDS),
+        "\n".join(map(json.dumps, RECORDS)),
+        json.dumps({"runs": RECORDS, "exported": "today"}),
+        json.dumps(
+            {"runs": [{"config": {"lr": row["lr"]}, "summary": {"loss": row["loss"]}} for row in RECORDS]}
+        ),
+        json.dumps({"a": RECORDS[0], "b": RECORDS[1], "c": RECORDS[2]}),
+        json.dumps({"lr": [0.1, 0.2, 0.4], "loss": [3.0, None, 3.5]}),
+        json.dumps({"lr": {"0": 0.1, "1": 0.2, "2": 0.4}, "loss": {"0": 3.0, "1": None, "2": 3.5}}),
+        json.dumps([{"hparams": {"lr": row["lr"]}, "metrics": {"loss": row["loss"]}} for row in RECORDS]),
+    ],
+    ids=["list", "lines", "within", "runs within", "by name", "columns", "pandas", "nested"],
+)
+def test_rows_in_any_json(held: str, tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text(held)
+    rename = {"learning_rate": "hparams.lr"} if "hparams" in held else {}
+    rows = read_measurements(tmp_path / "rows", Reading(rename)).to_pylist()
+    assert {row["learning_rate"]: row["loss"] for row in rows} == {0.1: 3.0, 0.2: None, 0.4: 3.5}
+
+
+def test_a_decimal_comma_among_commas_is_quoted(tmp_path: Path) -> None:
+    """Where a cell below one shows that no thousands are meant; else it is refused, not guessed."""
+    path = tmp_path / "losses.csv"
+    path.write_text('lr,loss\n"0,01","3,25"\n"0,02","3,125"\n')
+    rows = read_measurements(path).to_pylist()
+    assert {row["learning_rate"]: row["loss"] for row in rows} == {0.01: 3.25, 0.02: 3.125}
+    path.write_text('width,lr,loss\n"1,024",0.01,3.25\n')
+    with pytest.raises(ImportFault, match="row 2: width '1,024' is not a number"):
+        read_measurements(path)
+
+
+@pytest.mark.parametrize("name", ["losses.csv", "runs.json"])
+def test_text_in_another_encoding_is_named(name: str, tmp_path: Path) -> None:
+    text = '[{"lr": 0.1,\n"note": "ä"}]' if name == "runs.json" else "lr,loss\n0.1,ä\n"
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(ImportFault, match=f"{name}: line 2 is no text in UTF-8; save the file as that"):
+        read_measurements(tmp_path / name)
 
 
 def test_weights_and_biases_states(tmp_path: Path) -> None:

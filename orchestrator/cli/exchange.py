@@ -31,10 +31,10 @@ def import_(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="CSV, Parquet; Weights & Biases runs (JSON, folder); an Optuna storage; MLflow's.",
+            help="CSV, Parquet, JSON; Weights & Biases runs (JSON, folder); an Optuna storage; MLflow's.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The sweep directory to create.")],
+    out: Annotated[Path | None, typer.Option(help="The sweep directory to create.")] = None,
     map_: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="FIELD=COLUMN", help="What a column is: learning_rate=config.lr."),
@@ -43,7 +43,9 @@ def import_(
         list[str] | None,
         typer.Option(metavar="FIELD=VALUE", help="What all rows have: optimizer=adamw."),
     ] = None,
-    study: Annotated[str | None, typer.Option(help="Which Optuna study, where there are several.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Which Optuna study or MLflow experiment, of several.")
+    ] = None,
     include: Annotated[
         list[str] | None,
         typer.Option(metavar="STATE", help="Take runs that have not finished, too: failed, killed, running."),
@@ -57,13 +59,17 @@ def import_(
     from ...results.sources.importing import Reading, understand
     from ..evidence.gather import store_import
 
+    if out is None and not dry_run:
+        raise typer.BadParameter(
+            "name the sweep directory to create, or ask for a --dry-run", param_hint="--out"
+        )
     reading = Reading(pairs("--map", map_, "FIELD"), pairs("--fill", fill, "FIELD"), study, include or ())
     found = understand(source, reading)
     for ours, theirs in found.found.items():
         print(f"{ours}: {theirs}")
     for note in found.notes:
         print(note)
-    if dry_run:
+    if dry_run or out is None:
         print(f"{found.table.num_rows} measurements; nothing was made")
         return
     count = store_import(found.table, Path(source), out)

@@ -21,7 +21,7 @@ def read_database(path: Path, study: str | None, include: Collection[str]) -> pd
             names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = {str(name) for (name,) in names}
             if {"experiments", "runs", "params", "latest_metrics"} <= tables:
-                return read_mlflow_database(database, path, include)
+                return read_mlflow_database(database, path, study, include)
     except sqlite3.Error as error:
         raise ImportFault(f"{path}: cannot be read ({error})") from None
     if not {"studies", "trials", "version_info"} <= tables:

@@ -13,13 +13,15 @@ import pyarrow as pa
 
 from ..store.schema import METADATA, ROWS
 from .fault import ImportFault
-from .mlflow import read_mlflow
+from .mlflow import EXPERIMENTS, read_mlflow
 from .names import one_spelling, understood
+from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, by_state, told
-from .table import LINES, read_table, read_tables, starts_with
-from .wandb import read_wandb
+from .table import LINES, opening, read_table, read_tables
+from .wandb import read_folder
 
 MAGIC = b"SQLite format 3\0"
+JOURNAL = b'{"op_code"'
 REQUIRED = ("learning_rate", "loss")
 USUAL = ("optimizer", "parametrization", "width", "depth")
 """Not needed, but where a column is there no cell of it is empty."""
@@ -30,7 +32,8 @@ LARGEST, LARGEST_LOSS = 1e15, 1e100
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a source is read: which column becomes which field, what is filled in, and which Optuna study."""
+    """How a source is read: which column becomes which field, what is filled in, and which
+    Optuna study or MLflow experiment."""
 
     columns: Mapping[str, str] = field(default_factory=dict)  # our name: theirs
     fill: Mapping[str, str] = field(default_factory=dict)
@@ -57,15 +60,17 @@ def read_measurements(source: str | Path, reading: Reading = Reading()) -> pa.Ta
 def understand(source: str | Path, reading: Reading = Reading()) -> Measurements:
     """Rows of a source in the store's schema; an empty loss means diverged.
 
-    The kind is told by the source: CSV or Parquet; JSON, JSON lines or offline runs of Weights & Biases; an
-    Optuna storage; MLflow's file store or database. Sources are only read. Columns, after renaming and
-    filling in: `source?, architecture?, optimizer?, parametrization?, width?, depth?, learning_rate,
-    weight_decay?, seed?, loss`, or what people call them (names.py); others are kept.
+    The kind is told by the source: CSV or Parquet; JSON, whose objects may be runs of Weights & Biases, or
+    its offline runs; an Optuna storage; MLflow's file store or database. Sources are only read. Columns,
+    after renaming and filling in: `source?, architecture?, optimizer?, parametrization?, width?, depth?,
+    learning_rate, weight_decay?, seed?, loss`, or what people call them (names.py); others are kept.
     Raises ImportFault with everything that is wrong.
     """
     path, source = Path(source), str(source)
     raw = _read(source, reading)
     notes = [told(raw.attrs[LEFT_OUT])] if raw.attrs.get(LEFT_OUT) else []
+    if several := raw.attrs.get(EXPERIMENTS):
+        notes.append(f"of {len(several)} experiments: {', '.join(several)}; --study NAME takes one")
     frame, found = understood(_renamed(raw, source, reading), source)
     frame, spelled = one_spelling(frame)
     notes += spelled
@@ -125,31 +130,40 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
         return read_optuna(source, reading.study, reading.include, source)
     if not path.exists():
         raise ImportFault(f"{path}: cannot be read (there is no such file)")
-    if path.suffix in (".log", ".journal"):
-        from .optuna import read_optuna
-
-        return read_optuna(str(path), reading.study, reading.include, str(path))
-    if path.is_file() and starts_with(path, MAGIC):
-        from .database import read_database
-
-        return read_database(path, reading.study, reading.include)
-    if reading.study is not None:
-        raise ImportFault(f"{path}: --study {reading.study}: this is no Optuna storage; leave it out")
-    if path.is_dir():
-        return _read_folder(path, reading)
-    if path.suffix in (".json", ".jsonl"):
-        return read_wandb(path, reading.include)
-    return by_state(read_table(path), reading.include, path)
-
-
-def _read_folder(path: Path, reading: Reading) -> pd.DataFrame:
+    if path.is_file():
+        return _read_file(path, reading)
     if (path / "sweep.yaml").exists():
         raise ImportFault(f"{path}: is a sweep directory already; next: mutransfer report {path}")
     if any(path.glob("**/files/config.yaml")):
-        return read_wandb(path, reading.include)
+        _without_study(path, reading)
+        return read_folder(path, reading.include)
     if any(path.glob("**/*.parquet")):
+        _without_study(path, reading)
         return by_state(read_tables(path), reading.include, path)
-    return read_mlflow(path, reading.include)
+    return read_mlflow(path, reading.study, reading.include)
+
+
+def _read_file(path: Path, reading: Reading) -> pd.DataFrame:
+    opens = opening(path)
+    if opens.startswith(MAGIC):
+        from .database import read_database
+
+        return read_database(path, reading.study, reading.include)
+    if opens.startswith(JOURNAL):
+        from .optuna import read_optuna
+
+        return read_optuna(str(path), reading.study, reading.include, str(path))
+    _without_study(path, reading)
+    if opens.startswith((b"{", b"[")):
+        return read_json(path, reading.include)
+    return by_state(read_table(path), reading.include, path)
+
+
+def _without_study(path: Path, reading: Reading) -> None:
+    if reading.study is not None:
+        raise ImportFault(
+            f"{path}: --study {reading.study}: holds neither Optuna's studies nor MLflow's experiments"
+        )
 
 
 def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame:

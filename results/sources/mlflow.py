@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,22 +14,34 @@ from .runs import FINISHED, named_apart
 
 STATES = {1: "running", 2: "scheduled", 3: FINISHED, 4: "failed", 5: "killed"}
 DELETED = "deleted"
+EXPERIMENT = "experiment"
 INFINITE = 1.79e308
 """How the database holds what is infinite: the largest number that it can."""
+EXPERIMENTS = "experiments"
+"""The attribute of a frame that names the experiments of its runs, where they are several."""
+
+Run = tuple[str, dict[str, object], dict[str, object], dict[str, object]]
+"""Its state, what names it, its parameters and its metrics."""
 
 
-def read_mlflow(path: Path, include: Collection[str]) -> pd.DataFrame:
-    """One row per run: parameters and the last value of every metric."""
+def read_mlflow(path: Path, experiment: str | None, include: Collection[str]) -> pd.DataFrame:
+    """One row per run, of one experiment or of all: parameters and the last value of every metric."""
     try:
-        runs = [(_state(run), {"run": run.name}, *_cells(run)) for run in _runs(path)]
+        found = list(_runs(path))
+        names = {folder: _experiment(folder) for folder in {run.parent for run in found}}
+        runs: list[Run] = [
+            (_state(run), {"run": run.name, EXPERIMENT: names[run.parent]}, *_cells(run)) for run in found
+        ]
     except (OSError, ValueError, IndexError, YAMLError) as error:
         raise ImportFault(f"{path}: is no MLflow file store ({str(error).splitlines()[0]})") from None
     if not runs:
         raise ImportFault(f"{path}: holds no MLflow runs; give the folder mlruns, or an experiment in it")
-    return named_apart(runs, ("params", "metrics"), include, path)
+    return _frame(runs, experiment, include, path)
 
 
-def read_mlflow_database(database: sqlite3.Connection, path: Path, include: Collection[str]) -> pd.DataFrame:
+def read_mlflow_database(
+    database: sqlite3.Connection, path: Path, experiment: str | None, include: Collection[str]
+) -> pd.DataFrame:
     """The same of MLflow's tables."""
     parameters: defaultdict[str, dict[str, object]] = defaultdict(dict)
     metrics: defaultdict[str, dict[str, object]] = defaultdict(dict)
@@ -39,21 +51,48 @@ def read_mlflow_database(database: sqlite3.Connection, path: Path, include: Coll
         "SELECT run_uuid, key, value, is_nan FROM latest_metrics"
     ):
         metrics[run][name] = None if is_nan or abs(value) >= INFINITE else value
-    runs = [
+    columns = {column for _, column, *_ in database.execute("PRAGMA table_info(experiments)")}
+    called = "name" if "name" in columns else "experiment_id"
+    runs: list[Run] = [
         (
             DELETED if DELETED in (stage, folder) else str(status).lower(),
-            {"run": run},
+            {"run": run, EXPERIMENT: str(name)},
             parameters[run],
             metrics[run],
         )
-        for run, status, stage, folder in database.execute(
-            "SELECT run_uuid, status, runs.lifecycle_stage, experiments.lifecycle_stage FROM runs "
+        for run, status, stage, folder, name in database.execute(
+            "SELECT run_uuid, status, runs.lifecycle_stage, experiments.lifecycle_stage, "
+            f"experiments.{called} FROM runs "
             "LEFT JOIN experiments ON runs.experiment_id = experiments.experiment_id"
         )
     ]
     if not runs:
         raise ImportFault(f"{path}: holds no MLflow runs")
-    return named_apart(runs, ("params", "metrics"), include, path)
+    return _frame(runs, experiment, include, path)
+
+
+def _frame(runs: Sequence[Run], experiment: str | None, include: Collection[str], path: Path) -> pd.DataFrame:
+    """The runs of the chosen experiment, or of all that have some, told apart by a column."""
+    names = sorted({str(named[EXPERIMENT]) for state, named, *_ in runs if state != DELETED})
+    if experiment is not None:
+        if experiment not in names:
+            raise ImportFault(
+                f"{path}: has no experiment {experiment}; choose one with --study: {', '.join(names)}"
+            )
+        runs = [run for run in runs if run[1][EXPERIMENT] == experiment]
+    several = names if experiment is None and len(names) > 1 else []
+    if not several:
+        runs = [(state, {"run": named["run"]}, params, metrics) for state, named, params, metrics in runs]
+    frame = named_apart(runs, ("params", "metrics"), include, path)
+    frame.attrs[EXPERIMENTS] = several
+    return frame
+
+
+def _experiment(folder: Path) -> str:
+    """Its name, or where the store does not tell one its folder's."""
+    meta = folder / "meta.yaml"
+    told = YAML(typ="safe").load(meta.read_text(encoding="utf-8")) if meta.exists() else None
+    return str((told or {}).get("name") or folder.name)
 
 
 def _runs(path: Path) -> Iterator[Path]:

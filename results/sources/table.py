@@ -14,19 +14,22 @@ from .fault import ImportFault
 
 SEPARATORS = (",", ";", "\t", "|")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+OPENING = 64
 LINES = "lines"
 """The attribute of a frame that holds the line of each row in the file, for messages."""
 Lines = list[tuple[int, str]]
 """Of a file, with their numbers."""
 NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(nan|inf)$", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"^-?\d+,\d+([eE][-+]?\d+)?$")
+BELOW_ONE = re.compile(r"^-?0,\d")
+"""With this in a cell a comma separates no thousands."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """Parquet; or comma, semicolon, tab or bar, decimal commas, gzip, a byte-order mark, lines that begin
     with #."""
     try:
-        return _plain(pd.read_parquet(path), path) if starts_with(path, PARQUET) else _read_text(path)
+        return _plain(pd.read_parquet(path), path) if opening(path).startswith(PARQUET) else _read_text(path)
     except OSError as error:
         raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
@@ -44,13 +47,19 @@ def _part(path: Path, folder: Path) -> pd.DataFrame:
     return read_table(path).assign(**keys)
 
 
-def starts_with(path: Path, magic: bytes) -> bool:
-    """Raises ImportFault for a file that cannot be read."""
+def opening(path: Path) -> bytes:
+    """What a file begins with, gzipped or not. Raises ImportFault for one that cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(len(magic)) == magic
+            head = file.read(OPENING)
+        if head.startswith(GZIP):
+            with gzip.open(path) as file:
+                head = file.read(OPENING)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        return GZIP  # whoever reads it says what is wrong
     except OSError as error:
         raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n")
 
 
 def _plain(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -73,10 +82,24 @@ def _numpy(column: pd.Series) -> pd.Series:
     return pd.Series(column.to_numpy(), index=column.index)
 
 
-def _read_text(path: Path) -> pd.DataFrame:
-    content = path.read_bytes()
+def text_of(path: Path) -> str:
+    """Of a file, perhaps gzipped. Raises ImportFault where it is no UTF-8 or UTF-16, ValueError for bytes."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
     content = gzip.decompress(content) if content.startswith(GZIP) else content
-    text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    try:
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        if b"\0" in content:
+            raise ValueError("it is binary") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ImportFault(f"{path}: line {line} is no text in UTF-8; save the file as that") from None
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    text = text_of(path)
     whole = enumerate(text.splitlines(keepends=True), start=1)
     every = [(number, line) for number, line in whole if line.strip()]
     numbered = [(number, line) for number, line in every if not line.startswith("#")]
@@ -96,7 +119,8 @@ def _read_text(path: Path) -> pd.DataFrame:
             more = f"line {line} has {len(row)} cells under {len(head)} columns"
             raise ImportFault(f"{path}: {more}; quote what holds a {separator!r}")
     cells = [cell.strip() for row in rest for cell in row]
-    decimal = "," if separator != "," and any(map(DECIMAL_COMMA.match, cells)) else "."
+    told = DECIMAL_COMMA if separator != "," else BELOW_ONE
+    decimal = "," if any(map(told.match, cells)) else "."
     # Through pandas once more, for its reading of types; every row has as many cells as the header.
     out = io.StringIO()
     writer = csv.writer(out)

@@ -1,11 +1,11 @@
-"""Weights & Biases: exported runs as JSON or JSON lines, or a folder of offline runs. Needs no wandb.
+"""Weights & Biases: exported runs, or a folder of offline runs. Needs no wandb.
 
 An exported run is an object with `config` and `summary` (as `run.config` and `run.summary` give them), and
 perhaps `name`, `id` and `state`. A folder holds `run-*/files/config.yaml` and `wandb-summary.json`.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +16,33 @@ from ruamel.yaml.error import YAMLError
 from .fault import ImportFault
 from .runs import FINISHED, named_apart
 
+FOLDERS = ("config", "summary")
 NOT_FINITE = {"NaN": None, "Infinity": None, "-Infinity": None}
 """How Weights & Biases writes what JSON cannot hold."""
 
 
-def read_wandb(path: Path, include: Collection[str]) -> pd.DataFrame:
+def read_folder(path: Path, include: Collection[str]) -> pd.DataFrame:
+    """Of offline runs."""
+    return read_runs(_folder_runs(path), include, path)
+
+
+def read_runs(found: Iterable[Mapping[str, Any]], include: Collection[str], path: Path) -> pd.DataFrame:
     """One row per run: its configuration and summary, nested names joined by dots.
 
     A run whose state is not told has finished.
     """
     try:
-        found = list(_folder_runs(path)) if path.is_dir() else _file_runs(path)
-        runs = [_run(run) for run in found if isinstance(run, Mapping)]
+        runs = [_run(run) for run in found]
     except (OSError, ValueError, YAMLError, RecursionError) as error:
         raise ImportFault(f"{path}: is no Weights & Biases export ({str(error).splitlines()[0]})") from None
-    if not runs:
-        raise ImportFault(
-            f"{path}: holds no Weights & Biases runs; export them as JSON with config and summary"
-        )
-    return named_apart(runs, ("config", "summary"), include, path)
+    return named_apart(runs, FOLDERS, include, path)
 
 
 def _run(run: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
     """Its state, its names, its configuration and its summary."""
     named = {name: run[name] for name in ("name", "id") if name in run}
-    config, summary = (dict(_flat(_mapping(run, folder))) for folder in ("config", "summary"))
+    config, summary = (dict(flat(_mapping(run, folder))) for folder in FOLDERS)
     return str(run.get("state") or FINISHED), named, config, summary
-
-
-def _file_runs(path: Path) -> list[Any]:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    found = json.loads(text)
-    return found if isinstance(found, list) else [found]
 
 
 def _folder_runs(path: Path) -> Iterator[dict[str, Any]]:
@@ -71,7 +64,7 @@ def _mapping(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Names that begin with an underscore are Weights & Biases' own."""
     for name, value in values.items():
         if str(name).startswith("_"):
@@ -79,6 +72,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping) and "value" in value and {*value} <= {"value", "desc"}:
             value = value["value"]  # how config.yaml wraps every entry
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         elif not isinstance(value, list):
             yield f"{prefix}{name}", NOT_FINITE.get(value, value) if isinstance(value, str) else value

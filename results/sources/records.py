@@ -1,0 +1,70 @@
+"""JSON that holds runs or rows: a list of objects, one object a line, a list within an object, or columns."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .fault import ImportFault
+from .runs import by_state
+from .table import text_of
+from .wandb import FOLDERS, flat, read_runs
+
+Record = Mapping[str, Any]
+
+
+def read_json(path: Path, include: Collection[str]) -> pd.DataFrame:
+    """Runs of Weights & Biases, which have `config` or `summary`; of any other objects a row each, nested
+    names joined by dots."""
+    try:
+        records = _records(_loaded(text_of(path)))
+    except (ValueError, RecursionError) as error:
+        raise ImportFault(f"{path}: is no JSON that can be read ({str(error).splitlines()[0]})") from None
+    if not records:
+        raise ImportFault(f"{path}: holds no objects; a run is one with config and summary, or a row's cells")
+    if any({*FOLDERS} & {*record} for record in records):
+        return read_runs(records, include, path)
+    return by_state(pd.DataFrame([dict(flat(record)) for record in records]), include, path)
+
+
+def _loaded(text: str) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    lines = [line for line in text.splitlines() if line.strip()]
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        if len(lines) < 2:
+            raise
+    return [json.loads(line) for line in lines]
+
+
+def _records(found: Any) -> list[Record]:  # noqa: ANN401
+    if isinstance(found, list):
+        return [entry for entry in found if isinstance(entry, Mapping)]
+    if not isinstance(found, Mapping):
+        return []
+    values = list(found.values())
+    if not {*FOLDERS} & {*found}:
+        inner = [value for value in values if isinstance(value, list) and value and _objects(value)]
+        if len(inner) == 1:
+            return list(inner[0])
+        if columns := list(_of_columns(found)):
+            return columns
+        if len(values) > 1 and _objects(values):  # by name
+            return values
+    return [found]
+
+
+def _objects(values: Collection[object]) -> bool:
+    return all(isinstance(value, Mapping) for value in values)
+
+
+def _of_columns(found: Record) -> Iterator[Record]:
+    """Columns of equal length as rows; pandas writes a column as an object of numbered cells."""
+    columns = [
+        [*column.values()] if isinstance(column, Mapping) and all(map(str.isdigit, column)) else column
+        for column in found.values()
+    ]
+    if all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        yield from (dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True))
