@@ -79,7 +79,7 @@ def _with_program(path: str, spec: SweepSpec, files: Mapping[str, str] | None) -
     names = [*spec.fixed, *spec.axes, *(spec.search.space if spec.search else ())]
     names += ["base_width", "base_depth"] if spec.base else []
     given = {**{name: [value] for name, value in spec.fixed.items()}, **spec.axes}
-    if problems := program_problems(spec.program, names, given.get(spec.along, [])):
+    if problems := program_problems(spec.program, names, spec.along, given.get(spec.along, [])):
         raise ProblemsFound(problems)
     return Sweep(spec, None, expand(spec, {}, files))
 
@@ -206,6 +206,9 @@ def _override(path: str, raw: CommentedMap, override: str) -> Where:
         keys = [section, name]
     else:
         keys = name.split(".")
+        if len(keys) == 1 and raw.get("program") is not None and name not in SweepSpec.model_fields:
+            told = f"is no key of a sweep file; for a field of your program write --set fixed.{name}=VALUE"
+            raise SpecError(label, [Problem((), told)])
     target = raw
     for key in keys[:-1]:
         target = target.setdefault(key, CommentedMap())

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -12,7 +12,7 @@ from ..models.recipe.field import Field as Declared
 from ..models.recipe.recipe import FIELDS
 from ..models.training.pruning import Pruning
 from .adaptive import TUNED, PruneSpec, RefineSpec, SearchSpec
-from .command.fields import LARGEST_INTEGER, unfit_name, unfit_value
+from .command.fields import LARGEST_INTEGER, unfit_name, unfit_value, unlike
 from .command.spec import ProgramSpec
 from .data import DataSpec, data_problems
 from .problem import Problem, Where
@@ -142,9 +142,13 @@ def _checked_section(
             problems.append(Problem(where, reason))
             continue
         values = [value] if section == "fixed" else _axis_values(where, value, problems)
-        if isinstance(value, Mapping) and name in GIVEN and GIVEN[name].kind is int:
+        if isinstance(value, Mapping) and (
+            GIVEN[name].kind is int if name in GIVEN else all(item.is_integer() for item in values)
+        ):
             # {log2: [4, 7]} is 16, 32, 64, 128 for a width.
             values = [int(item) if item.is_integer() else item for item in values]
+        if name not in GIVEN and (reason := unlike(values)):
+            problems.append(Problem(where, reason))
         for index, item in enumerate(values):
             reason = check_value(name, item) if name in GIVEN else unfit_value(str(name), item)
             if reason:
@@ -163,7 +167,8 @@ def _axis_values(where: Where, value: object, problems: list[Problem]) -> list[A
         if not value:
             problems.append(Problem(where, "an axis needs at least one value"))
         return list(value)
-    problems.append(Problem(where, f"{value!r} is one value; write [{value}], or move it to fixed"))
+    told = "is empty" if value is None else f"{value!r} is one value; write [{value}], or move it to fixed"
+    problems.append(Problem(where, told))
     return []
 
 
@@ -258,9 +263,8 @@ def _adaptive_problems(spec: SweepSpec) -> list[Problem]:
                 Problem(("refine",), "refines a grid, and a search has none; keep one of the two")
             )
     elif spec.refine is not None and not any(len(spec.axes.get(name, [])) >= 3 for name in TUNED):
-        problems.append(
-            Problem(("refine",), "needs a coarse grid: a hyperparameter with at least 3 values under axes")
-        )
+        told = f"needs a coarse grid: at least 3 values under axes of one of {', '.join(sorted(TUNED))}"
+        problems.append(Problem(("refine",), told))
     if spec.pruning is not None and not spec.pruning.along:
         problems.append(Problem(("prune",), "compares values of a hyperparameter; give several under axes"))
     if spec.refine is not None:
@@ -319,7 +323,11 @@ def _reason(fault: Mapping[str, Any]) -> str:
     """pydantic's reason in our words where those are clearer."""
     match fault["type"]:
         case "extra_forbidden":
-            return "is not a key of a sweep file; see `mutransfer init`"
+            return _unknown_key(fault["loc"])
+        case "model_type" | "dict_type":
+            return f"is a mapping, such as {{key: value}}, not {_short(fault['input'])}"
+        case "string_pattern_mismatch" if "environment" in fault["loc"]:
+            return f"{_short(fault['input'])} is no name or text of a variable"
         case "missing":
             return "is missing"
         case "value_error":
@@ -330,6 +338,19 @@ def _reason(fault: Mapping[str, Any]) -> str:
             return f"{fault['input']!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
         case _:
             return f"{fault['msg'][0].lower()}{fault['msg'][1:]}, not {_short(fault['input'])}"
+
+
+def _unknown_key(where: Where) -> str:
+    import difflib
+
+    section: Any = SweepSpec
+    for part in where[:-1]:
+        kind = section.model_fields[part].annotation
+        section = next(one for one in (*get_args(kind), kind) if isinstance(one, type))
+    keys = sorted(section.model_fields)
+    close = difflib.get_close_matches(str(where[-1]), keys, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(keys)}"
+    return f"is not a key of {'.'.join(map(str, where[:-1])) or 'a sweep file'}; {hint}"
 
 
 def _short(value: object) -> str:

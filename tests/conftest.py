@@ -187,3 +187,17 @@ def trial_ids(directory: Path) -> list[str]:
     """Ids of all rows in all result files, repeats included."""
     files = (directory / "results").glob("*.parquet")
     return [trial for path in files for trial in pq.read_table(path).column("trial_id").to_pylist()]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes a trainer and a sweep file that runs it."""
+
+    def write(sweep: str, trainer: str) -> Path:
+        (tmp_path / "trainer").mkdir(exist_ok=True)
+        (tmp_path / "trainer" / "train.py").write_text(trainer)
+        path = tmp_path / "sweep.yaml"
+        path.write_text(sweep.replace("PYTHON", sys.executable))
+        return path
+
+    return write

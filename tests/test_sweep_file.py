@@ -182,7 +182,9 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
     assert "9: fixed.steps: 'many' is not an integer" in found
     assert "10: fixed.batchsize: is not a field of a trial; did you mean batch_size?" in found
     assert "15: axes.width: 8 is one value; write [8], or move it to fixed" in found
-    assert "2: colour: is not a key of a sweep file; see `mutransfer init`" in found
+    assert any(
+        line.startswith("2: colour: is not a key of a sweep file; known keys: axes, base,") for line in found
+    )
     assert len(found) == 5
 
 
@@ -279,7 +281,7 @@ def test_bad_overrides_name_themselves(sweep_file: Path, override: str, message:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("slurm: {partitionn: gpu}", "slurm.partitionn: is not a key of a sweep file"),
+        ("slurm: {partitionn: gpu}", "slurm.partitionn: is not a key of slurm; did you mean partition?"),
         ("slurm: {time: 1.5}", "slurm.time: "),
         ("slurm: {gpus_per_node: 0}", "slurm.gpus_per_node: "),
         ('slurm: {comment: "a\\nrm -rf /"}', "slurm.comment: "),

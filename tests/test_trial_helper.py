@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def test_a_script_runs_by_hand(tmp_path: Path) -> None:
     """Values come from the keywords or the command line; metrics are printed."""
@@ -61,3 +63,23 @@ def test_a_word_that_is_no_number_is_said(tmp_path: Path) -> None:
     words = [sys.executable, str(script), "--width", "abc"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr.strip() == "--width abc: is no number"
+
+
+def test_words_of_a_command_line_are_understood() -> None:
+    """Flags, dashes for underscores, a number that an integer default does not hold."""
+    from mutransfer.models.handover.trial import Value, _from_words
+
+    defaults: dict[str, Value] = {"learning_rate": 1, "width": 64, "fast": False, "name": "a"}
+    words = ["--fast", "--learning-rate", "0.1", "--width=128", "--name", "b", "--other", "--flag"]
+    found = {"fast": True, "learning_rate": 0.1, "width": 128, "name": "b"}
+    assert _from_words(words, defaults) == found
+    assert _from_words(["--fast", "false"], defaults) == {"fast": False}
+    assert _from_words([], defaults) == {}
+
+
+def test_a_trial_that_finishes_without_a_loss_is_told(tmp_path: Path) -> None:
+    from mutransfer.models.handover.trial import Trial
+
+    trial = Trial({"point": {}, "files": tmp_path, "checkpoints": tmp_path})
+    with pytest.raises(ValueError, match="give a number, or float"):
+        trial.finish(loss=None)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ One file, with the standard library alone, that may be copied beside your script
         trial.report(step, train_loss=loss)
         if trial.should_stop:
             save(trial.checkpoints / "last.pt")
-            break
+            raise SystemExit(1)  # another attempt goes on from there
     trial.finish(loss=evaluate(model))
 
 In a sweep the values are the trial's. Outside of one they are those of the keywords, or of the command line
@@ -33,7 +33,8 @@ Value = str | int | float | bool | None
 
 
 class Trial:
-    """One trial. Its fields are attributes and items: `trial.width`, `trial["width"]`.
+    """One trial. Its fields are attributes and items: `trial.width`, `trial["width"]`. A sweep file has no
+    field that is called like something else here.
 
     `files` and `checkpoints` are folders of its own; a later attempt finds what an earlier one left there.
     `attempt` counts from 1. `base` is the base shape of the sweep, `id` is None outside of one.
@@ -80,14 +81,16 @@ class Trial:
         return Handover(held)
 
     def report(self, step: int, **values: SupportsFloat | None) -> None:
-        """One line of metrics: train_loss, eval_loss, tokens, learning_rate, gradient_norm, and what else you
-        like. A sign of life, too."""
+        """One line of metrics: train_loss, eval_loss, tokens, learning_rate and gradient_norm become the
+        trial's curve, what else you like stands in its metrics.jsonl. A sign of life, too."""
         self._write({"step": int(step), **{name: _number(value) for name, value in values.items()}})
         if self._on_report is not None:
             self._on_report(int(step))
 
     def finish(self, loss: SupportsFloat) -> None:
-        """The result of the trial: NaN or infinite where it diverged."""
+        """The result of the trial: NaN or infinite where it diverged. Raises ValueError for None."""
+        if loss is None:
+            raise ValueError("trial.finish(loss=None): give a number, or float('nan') where it diverged")
         self._write({"final": True, "loss": _number(loss)})
 
     def _write(self, line: Mapping[str, Any]) -> None:
@@ -140,11 +143,13 @@ def trial(**defaults: Value) -> Trial:
 
 def _from_words(words: Iterable[str], defaults: Mapping[str, Value]) -> dict[str, Value]:
     """--name value and --name=value of the fields; other words are the script's own business."""
-    found, words = {}, iter(words)
-    for word in words:
+    found, words = {}, list(words)
+    for word, following in zip(words, [*words[1:], "--"], strict=False):
         name, equals, value = word.removeprefix("--").partition("=")
+        name = name.replace("-", "_")
         if word.startswith("--") and name in defaults:
-            text = value if equals else next(words, "")
+            alone = not equals and following.startswith("--")
+            text = value if equals else "true" if alone and isinstance(defaults[name], bool) else following
             found[name] = _typed(text, defaults[name])
             if isinstance(defaults[name], int | float) and isinstance(found[name], str):
                 raise SystemExit(f"--{name} {text}: is no number")
@@ -154,12 +159,11 @@ def _from_words(words: Iterable[str], defaults: Mapping[str, Value]) -> dict[str
 def _typed(text: str, like: Value) -> Value:
     if isinstance(like, bool):
         return text.lower() in ("1", "true", "yes")
-    for kind in (int, float):
-        if isinstance(like, kind):
-            try:
-                return kind(text)
-            except ValueError:
-                continue
+    for kind in (int, float) if isinstance(like, int) else (float,) if isinstance(like, float) else ():
+        try:
+            return kind(text)
+        except ValueError:
+            continue
     return text
 
 

@@ -122,7 +122,7 @@ def export(
     """Print the tuned base hyperparameters and what they become at the large model's size."""
     from ...results.questions.choice import choose
     from ...results.questions.view import View
-    from ..evidence.gather import gather
+    from ..evidence.gather import asked_field, gather
     from ..handover.export import Target, export_object
     from ..handover.export_texts import export_text
     from ..handover.program_export import is_of_programs, program_export
@@ -141,7 +141,8 @@ def export(
     if not evidence.content.comparisons:
         raise typer.Exit(NOTHING_TO_REPORT)
     wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
-    chosen = choose(evidence.content.comparisons, hyperparameter or "learning_rate", **wanted)
+    tuned = hyperparameter or next(iter(asked_field(directories, "hyperparameter")), "learning_rate")
+    chosen = choose(evidence.content.comparisons, tuned, **wanted)
     if target is not None:
         handed = value_object(chosen, target)
     elif width is None or depth is None:

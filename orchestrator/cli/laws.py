@@ -36,16 +36,17 @@ def law(
     from ...results.report.law_tables import law_notes, law_tables
     from ...results.report.markdown import markdown_table
     from ...results.report.terminal import PLAIN_WIDTH, rich_table
-    from ..evidence.gather import measurements
+    from ..evidence.gather import asked_field, measurements
     from ..run.progress import warn
 
-    tuned = hyperparameter or ["learning_rate"]
+    tuned = hyperparameter or asked_field(directories, "hyperparameter") or ["learning_rate"]
     if len({*tuned}) != len(tuned) or len(tuned) > 2:
         raise Fault("--hyperparameter: give one column or two")
     if len({*(axis or ())}) != len(axis or ()):
         raise Fault(f"--axis {' --axis '.join(axis or ())}: give each column once")
     held = pairs("--hold", hold)
-    axes = axis or default_axes(measurements(directories, View(hold=held)).rows, tuned)
+    asked = asked_field(directories, "scale")
+    axes = axis or default_axes(measurements(directories, View(hold=held)).rows, tuned, asked)
     found = measurements(directories, View(axes, tuned, held, tuple(pool or ())))
     for problem in found.problems:
         warn(problem)

@@ -147,7 +147,7 @@ def _as_before(
     found = changed(sweep, SweepDirectory(path)) if path.exists() else None
     if found is None:
         return sweep
-    if keep:
+    if keep and not found.parts:
         warn(f"changed since the trials ran, and kept as they are: {', '.join(found.names)}")
         return again(found.before)
     warn(found.told)
@@ -255,7 +255,7 @@ def _carry_out(
         if kind.outlives:
             warn(f"jobs that {kind.told} has go on; mutransfer cancel {path} ends them")
         raise typer.Exit(INTERRUPTED) from None
-    for line in log_tail(directory, failed):
+    for line in log_tail(directory, failed, sweep.spec.axes):
         warn(line)
     warn(f"results in {path}; next: mutransfer report {path}")
     raise typer.Exit(FAILED_TRIALS if failed else DONE)

@@ -24,7 +24,7 @@ from ...results.questions.view import ALL, View, collinear
 from ...results.report.content import Content
 from ...results.statistics.tolerance import Tolerance
 from ...results.store.schema import coordinate_names
-from ...results.store.store import finished_trials, publish_table, read_rows
+from ...results.store.store import concatenated, finished_trials, publish_table, read_rows
 from ..record.directory import DirectoryError, SweepDirectory
 from ..record.journal import read_journal, replay
 
@@ -89,7 +89,7 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         failures.update(history.failures)
         lost_seconds += history.lost_seconds
         problems += _unfinished(directory, table)
-    whole = pa.concat_tables(tables, promote_options="permissive")
+    whole = concatenated(tables)
     coordinates = coordinate_names(whole)
     rows = whole.to_pandas().drop_duplicates("trial_id", ignore_index=True)
     if rows.empty:

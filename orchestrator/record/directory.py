@@ -103,6 +103,10 @@ class SweepDirectory:
         """Has the job's next attempt work through each batch in so many parts."""
         self._write_job(job, micro_batches)
 
+    def tell_anew(self, job: Job) -> None:
+        """What the job's next attempt is to know of its trials, their ids being the same."""
+        self._write_job(job, self.read_job(job.id)[1], sync=False)
+
     def write_options(self, options: Mapping[str, Any]) -> None:
         """How the sweep was last run, for `retry`."""
         replace_json(self.path / "options.json", {"format": FORMAT, **options})
@@ -144,6 +148,8 @@ class SweepDirectory:
         return name
 
     def sweep_name(self) -> str | None:
+        if self.path.is_file():
+            raise DirectoryError(f"{self.path}: is a file; give the sweep's directory, such as runs/NAME")
         record = _read_json(self.path / "sweep.json")
         if record is None:
             return None

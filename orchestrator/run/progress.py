@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -108,12 +108,17 @@ def _tokens(job: Job) -> int:
     return sum(trial.program.cost().tokens for trial in job.trials)
 
 
-def log_tail(directory: SweepDirectory, failed: Mapping[str, End]) -> list[str]:
-    """Every failed job with its reason and log, and the end of the log once for each reason."""
+def log_tail(directory: SweepDirectory, failed: Mapping[str, End], axes: Collection[str]) -> list[str]:
+    """Every failed job with its reason and log, and the end of the log once for each reason. A job of one
+    trial is told by its values along the axes, too."""
     lines, told = [], set()
     for job, end in failed.items():
         log = directory.written_log(job)
-        lines.append(f"job {job} failed ({end.kind}): {end.reason}; log: {log}")
+        trials, _ = directory.read_job(job)
+        point = trials[0].program.point() if len(trials) == 1 else {}
+        values = ", ".join(f"{name}={point[name]}" for name in axes if name in point)
+        of = f" ({values})" if values else ""
+        lines.append(f"job {job}{of} failed ({end.kind}): {end.reason}; log: {log}")
         if end.reason not in told and log.exists():
             told.add(end.reason)
             tail = log.read_text(errors="replace").strip().splitlines()[-TAIL_LINES:]

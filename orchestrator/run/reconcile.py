@@ -6,9 +6,9 @@ Running a sweep again is its resume: finished trials are kept, everything else i
 import io
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from ruamel.yaml import YAML
 
@@ -78,7 +78,9 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: in
         raise DirectoryError(f"{told}; it may be whole: nothing is trained until it can be, or is taken away")
     quarantine(broken)
     notes = [f"{b.path}: damaged ({b.reason}); moved aside, its trials run again" for b in broken]
-    recorded = _unsplit(directory)
+    held = {job.id: job for job in _unsplit(directory)}
+    now = {trial.id: trial for trial in sweep.expansion.trials}
+    recorded = [_as_asked(job, now) for job in held.values()]
     whole = {job.id for job in recorded}
     notes += [
         f"{directory.job(job)}: job.json is damaged; its trials are planned again"
@@ -91,8 +93,22 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: in
     work = reconcile(
         sweep.expansion.trials, recorded, done - stopped, device, at_once, stopped, published, prunes
     )
+    for job in work.remaining:
+        if job.id in held and _shared(job) != _shared(held[job.id]):
+            directory.tell_anew(job)
     directory.write_plan(work.jobs, work.wanted, new=work.jobs[len(recorded) :])
     return work, notes
+
+
+def _as_asked(job: Job, now: Mapping[str, Trial]) -> Job:
+    """A program's job as the sweep file says it now: its place, time limit and signals are in no id."""
+    if not _shared(job):
+        return job
+    return replace(job, trials=tuple(now.get(trial.id, trial) for trial in job.trials))
+
+
+def _shared(job: Job) -> Mapping[str, Any]:
+    return job.trials[0].program.definition
 
 
 def as_recorded(trials: Sequence[Trial], directory: SweepDirectory) -> tuple[Trial, ...]:

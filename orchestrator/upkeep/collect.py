@@ -1,6 +1,7 @@
 """`gc`: what a sweep directory no longer needs. Results are gathered into fewer files, logs left alone."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,16 +40,25 @@ def collect(directory: SweepDirectory, dry_run: bool) -> Collected:
                 f"{directory.path}: {told} still has jobs of this sweep; run it to its end, or cancel it"
             )
         paths = tuple(sorted(path for path in _superfluous(directory) if path.exists()))
-        size = sum(path.stat().st_size for path in paths)
+        size = sum(map(_size, paths))
         compacted: list[Compacted] = []
         if not dry_run:
             compacted = compact(directory.path)
             for path in paths:
-                path.unlink(missing_ok=True)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             for folder in {path.parent for path in paths}:
                 if folder.name == "checkpoints" and not any(folder.iterdir()):
                     folder.rmdir()
     return Collected(paths, size, tuple(compacted))
+
+
+def _size(path: Path) -> int:
+    """With what is in it, where it is the folder of a program's own checkpoints."""
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    return sum(one.lstat().st_size for one in (path, *inside) if one.is_symlink() or one.is_file())
 
 
 def _superfluous(directory: SweepDirectory) -> Iterator[Path]:

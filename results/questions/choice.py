@@ -30,7 +30,10 @@ def choose(
     swept = [c for c in comparisons if c.hyperparameter == hyperparameter]
     if not swept:
         readable = hyperparameter.replace("_", " ")
-        raise ChoiceError(f"no {readable} was swept here; an export needs one with at least 3 values")
+        raise ChoiceError(
+            f"no {readable} was swept here; an export needs one with at least 3 values, and another than the "
+            "learning rate by its name: --hyperparameter COLUMN"
+        )
     asked = {name: value for name, value in wanted.items() if value is not None}
     fitting = [c for c in swept if asked.items() <= c.family._asdict().items()]
     families = _families(fitting)

@@ -50,9 +50,10 @@ class Laws:
     """Trials without a place on every column."""
 
 
-def default_axes(rows: pd.DataFrame, tuned: Sequence[str]) -> list[str]:
-    """The scales that vary; where none does, parameters and tokens. Raises ViewFault where these do not."""
-    for names in (SCALE_AXES, ("parameters", "tokens")):
+def default_axes(rows: pd.DataFrame, tuned: Sequence[str], asked: Sequence[str] = ()) -> list[str]:
+    """The scales that vary; where none does, the scale that the sweep file `asked` for, or parameters and
+    tokens. Raises ViewFault where these do not."""
+    for names in (SCALE_AXES, asked, ("parameters", "tokens")):
         varying = [name for name in names if name in rows and name not in tuned and rows[name].nunique() > 1]
         if varying:
             return varying

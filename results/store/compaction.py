@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from .schema import CURVES, METADATA, ROWS
-from .store import REPLACES, link_table, published_jobs, read_file, replaced_jobs, small_files
+from .store import REPLACES, concatenated, link_table, published_jobs, read_file, replaced_jobs, small_files
 
 ORDER = [("architecture", "ascending"), ("optimizer", "ascending"), ("parametrization", "ascending"),
          ("width", "ascending"), ("depth", "ascending"), ("trial_id", "ascending")]  # fmt: skip
@@ -58,7 +58,7 @@ def _compact(
         return None
     replaced = [path.stem for path in paths]
     digest = hashlib.sha256(json.dumps(replaced).encode()).hexdigest()[:12]
-    table = pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive").sort_by(order)
+    table = concatenated([schema.empty_table(), *tables]).sort_by(order)
     table = table.replace_schema_metadata({**METADATA, REPLACES: json.dumps(replaced).encode()})
     target = folder / f"compact-{digest}.parquet"
     link_table(table, target, compression="zstd", row_group=ROW_GROUP)

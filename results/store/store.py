@@ -9,7 +9,7 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,29 @@ def _compacted(folder: Path) -> dict[Path, set[str]]:
 
 def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
     """One table; files may have gained columns since the first was written."""
-    return pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
+    return concatenated([schema.empty_table(), *tables])
+
+
+def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
+    """One table of all; a column that holds texts in some and numbers in others becomes one of texts."""
+    kinds: dict[str, set[pa.DataType]] = {}
+    for table in tables:
+        for entry in table.schema:
+            kinds.setdefault(entry.name, set()).add(entry.type)
+    mixed = {name for name, types in kinds.items() if len({_family(one) for one in types} - {None}) > 1}
+    return pa.concat_tables([_as_text(table, mixed) for table in tables], promote_options="permissive")
+
+
+def _family(kind: pa.DataType) -> str | None:
+    """Types of one family go together; those of none go with any."""
+    if pa.types.is_null(kind):
+        return None
+    return "truth" if pa.types.is_boolean(kind) else "number" if pa.types.is_primitive(kind) else "text"
+
+
+def _as_text(table: pa.Table, names: Collection[str]) -> pa.Table:
+    fields = [pa.field(entry.name, pa.string()) if entry.name in names else entry for entry in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
 
 
 def replaced_jobs(folder: Path, schema: pa.Schema) -> set[str]:

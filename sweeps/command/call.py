@@ -5,31 +5,46 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ...models.handover.trial import Trial
 from ..program import ProgramFailed
 from .given import Given
-from .loss import NoLossError, final_loss
+from .loss import NoLossError, Written, final_loss
+
+AGAIN_SECONDS = 1.0
+_spoiled = False
+
+
+class _LateError(BaseException):
+    """The time is over: no `except Exception` of the user's keeps it."""
+
+
+def spoiled() -> bool:
+    """Whether a function was cut off in this process: what it was in the middle of, such as an import, is
+    left half done, and nothing else is to run here."""
+    return _spoiled
 
 
 def called(given: Given) -> float:
     """Calls the function; returns its final loss. Raises ProgramFailed, and whatever the function raises."""
+    global _spoiled
     module, _, name = given.definition["function"].partition(":")
-    with (
-        _place(given.definition["directory"], given.definition["environment"]),
-        _alarm(given.definition.get("timeout")),
-    ):
-        function = getattr(importlib.import_module(module), name)
-        trial = Trial(given.told(), on_report=lambda step: given.setup.report(given.progress(step)))
-        try:
+    limit, written = given.definition.get("timeout"), Written(given.metrics)
+    try:
+        with _place(given.definition["directory"], given.definition["environment"]), _alarm(limit):
+            function = getattr(importlib.import_module(module), name)
+            trial = Trial(given.told(), on_report=lambda step: given.setup.report(given.progress(step)))
             returned = function(trial)
-        except SystemExit as error:
-            raise ProgramFailed("error", f"the function ended its process ({error.code})") from None
+    except SystemExit as error:
+        raise ProgramFailed("error", f"the function ended its process ({error.code})") from None
+    except _LateError:
+        _spoiled = True
+        raise ProgramFailed("error", f"the function took longer than its timeout, {limit:g} s") from None
     if hasattr(returned, "__float__") and not isinstance(returned, bool):  # numpy's and torch's, too
         return float(returned)
     try:
-        return final_loss({"helper": True}, given.files, iter(()), given.metrics)
+        return final_loss({"helper": True}, iter(()), written)
     except NoLossError:
         told = f"the function returned {returned!r:.60}, no number, and did not call trial.finish(loss=...)"
         raise ProgramFailed("no-result", told) from None
@@ -37,16 +52,16 @@ def called(given: Given) -> float:
 
 @contextmanager
 def _alarm(limit: float | None) -> Iterator[None]:
-    """Ends a function that takes longer than its timeout."""
+    """Raises _LateError in a function that takes longer than its timeout, again and again until it ends."""
     if limit is None:
         yield
         return
 
     def late(*of: object) -> None:
-        raise ProgramFailed("error", f"the function took longer than its timeout, {limit:g} s")
+        raise _LateError
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, limit)
+    signal.setitimer(signal.ITIMER_REAL, limit, AGAIN_SECONDS)
     try:
         yield
     finally:
@@ -64,7 +79,8 @@ def _place(directory: str, environment: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(directory)
+        with suppress(ValueError):  # the function may have changed the list
+            sys.path.remove(directory)
         os.chdir(before)
         for name, value in held.items():
             os.environ.pop(name, None)

@@ -5,10 +5,12 @@ import shutil
 import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from typing import Any, Self
 
 from ...models.recipe.recipe import FIELDS
 from ..program import Cost, DeviceKind, Point
+from .fields import KEY
 from .words import filled
 
 Definition = Mapping[str, Any]
@@ -16,6 +18,7 @@ Definition = Mapping[str, Any]
 
 IDENTITY = ("command", "function", "environment", "loss", "gpus", "files")
 """What of it decides a result: where it runs, how long it may and what stops it do not."""
+ELF, SCRIPT = b"\x7fELF", b"#!"
 UNKNOWN_SECONDS = 60.0
 """How long a training takes is not known before one has ended."""
 MEMORY = 4 << 30
@@ -47,7 +50,7 @@ class Command:
 
     def identity(self) -> Point:
         shared = {name: self.definition.get(name) for name in IDENTITY}
-        return {**self.values, "program": {**shared, "gpus": self.gpus}}
+        return {**self.values, KEY: {**shared, "gpus": self.gpus}}
 
     def group_key(self) -> Hashable:
         """No two are one job: each is a process of its own."""
@@ -76,16 +79,23 @@ class Command:
             return None
 
     def not_here(self) -> str | None:
-        """Why the command cannot be started on this machine, if so."""
+        """Why the command cannot be started on this machine, or the function's module not be found, if so."""
+        if function := self.definition.get("function"):
+            module, directory = function.partition(":")[0].partition(".")[0], self.definition["directory"]
+            if module in sys.modules or PathFinder.find_spec(module, [directory, *sys.path]) is not None:
+                return None
+            return f"there is no module {module} in {directory}, nor is one installed"
         word = self.executable
         if word is None:
             return None
-        file, path = (
-            os.path.join(self.definition["directory"], word),
-            self.definition["environment"].get("PATH"),
-        )
-        if shutil.which(file if "/" in word else word, path=path):
-            return None
+        directory, path = self.definition["directory"], self.definition["environment"].get("PATH")
+        file = os.path.join(directory, word)
+        if found := shutil.which(file if "/" in word else word, path=path):
+            with open(found, "rb") as opened:
+                begins = opened.read(len(ELF))
+            if begins == ELF or begins.startswith(SCRIPT):
+                return None
+            return f"{word} does not begin with #!; name its interpreter first, as in [bash, {word}]"
         if "/" in word:
             there = os.path.isfile(file)
             return f"{word} cannot be executed; chmod +x" if there else f"there is no {word} in its directory"

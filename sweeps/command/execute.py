@@ -14,7 +14,7 @@ from ..program import OUT_OF_MEMORY, ProgramFailed
 from ..proxy import TRAINING
 from .given import Given, size_of_output
 from .keeping import dismiss, keeper
-from .loss import NoLossError, final_loss
+from .loss import NoLossError, Written, final_loss
 from .words import filled
 
 LOOK_SECONDS, GONE_SECONDS = 0.5, 30.0
@@ -33,6 +33,7 @@ class Execution:
     given: Given
     begin: float = field(default_factory=time.monotonic)
     _runs: bool = False
+    _told_to_leave: bool = False
 
     def loss(self) -> float:
         own = [filled(word, self.given.placeholders()) for word in self.given.definition["command"]]
@@ -40,14 +41,18 @@ class Execution:
         self.given.tell()
         print("runs", json.dumps(words), flush=True)
         begun = size_of_output()
+        rule = self.given.rule()
+        told_in = rule.get("file") or rule.get("csv")
+        written = Written(self.given.files / told_in if told_in else self.given.metrics)
         self._judge(self._watched(words), begun)
         try:
-            return final_loss(self.given.rule(), self.given.files, _output(begun), self.given.metrics)
+            return final_loss(rule, _output(begun), written)
         except NoLossError as error:
             raise ProgramFailed("no-result", f"the program ended well, but {error}") from None
 
     def pre_empt(self) -> None:
         """The place is wanted: tells the program, and waits until it ends or its grace is over."""
+        self._told_to_leave = True
         self.given.stop.touch()
         if self._runs:
             keeper().send(self._signal)
@@ -123,7 +128,7 @@ class Execution:
     def _judge(self, ending: dict[str, Any], begun: int) -> None:
         """Raises ProgramFailed for an end that is no success."""
         code: int = ending.get("code", 1)
-        if code == 0 and not ending["timed_out"]:
+        if code == 0 and not ending["timed_out"] and not self._told_to_leave:
             return
         if "error" in ending:
             raise ProgramFailed("error", f"the program cannot be started ({ending['error']})")
@@ -131,7 +136,7 @@ class Execution:
             raise ProgramFailed(
                 "error", f"the program took longer than its timeout, {self.given.definition['timeout']:g} s"
             )
-        if self.given.stop.exists():
+        if self._told_to_leave:  # whatever it says of its loss: it may have left in the middle
             raise ProgramFailed("pre-empted", "the program ended when its place was wanted")
         tail = _tail(begun).lower()
         if code == KILLED or any(words in tail for words in NO_MEMORY):

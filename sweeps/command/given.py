@@ -14,7 +14,7 @@ from ...models.handover.values import handover_of
 from ...models.training.outcome import Progress
 from ..program import Setup
 from .command import Command, Definition
-from .loss import json_lines_from
+from .loss import counted, json_lines_from
 from .words import filled
 
 PATIENCE = 100.0
@@ -108,7 +108,7 @@ class Given:
     def _last_step(self) -> int:
         """The highest in the lines that are new since the last look."""
         lines, self._read = json_lines_from(self.metrics, self._read)
-        return max((step for line in lines if isinstance(step := line.get("step"), int)), default=0)
+        return max((counted(line.get("step")) or 0 for line in lines), default=0)
 
     def progress(self, step: int) -> Progress:
         steps = self.program.steps

@@ -12,15 +12,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..problem import Problem
+from ..problem import Problem, Where
 from ..section import Section
 from .words import GIVEN, placeholders
 
-LOSS_FORMS = "{file: F, key: K}, {csv: F, column: C} or {pattern: 'loss ([0-9.]+)'}"
-
+LOSS_FORMS = r"{file: F, key: K}, {csv: F, column: C} or {pattern: 'loss (\S+)'}"
+SWEEP_RECORD = "sweep.json"
+"""What every sweep directory has."""
+YEAR = 365 * 24 * 3600
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Plain = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+Named = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
 class LossSpec(Section):
@@ -29,11 +32,11 @@ class LossSpec(Section):
     `file` of JSON lines and the `key` in them, `csv` and its `column`, or a `pattern` with one group,
     looked for in what the program prints. Paths are relative to the trial's own folder, {files}."""
 
-    file: str | None = None
-    key: str | None = None
-    csv: str | None = None
-    column: str | None = None
-    pattern: str | None = None
+    file: Named | None = None
+    key: Named | None = None
+    csv: Named | None = None
+    column: Named | None = None
+    pattern: Named | None = None
     helper: bool | None = None
 
     @model_validator(mode="after")
@@ -56,7 +59,7 @@ class LossSpec(Section):
     def _one_group(cls, value: str | None) -> str | None:
         try:
             if value is not None and re.compile(value).groups != 1:
-                raise ValueError("needs exactly one group, around the number: 'loss ([0-9.]+)'")
+                raise ValueError("needs exactly one group, around the number: 'loss (\\S+)'")
         except re.error as error:
             raise ValueError(f"is no regular expression ({error})") from None
         return value
@@ -86,7 +89,7 @@ class ProgramSpec(Section):
     environment: dict[Variable, Plain] = Field(default_factory=dict)
     loss: LossSpec | None = None
     preempt: PreemptSpec = PreemptSpec()
-    timeout: float | None = Field(default=None, gt=0)
+    timeout: float | None = Field(default=None, gt=0, le=YEAR)
 
     @field_validator("loss", mode="before")
     @classmethod
@@ -123,10 +126,10 @@ class ProgramSpec(Section):
 
 
 def program_problems(
-    spec: ProgramSpec, names: Sequence[str], scale_values: Sequence[object]
+    spec: ProgramSpec, names: Sequence[str], scale: str, scale_values: Sequence[object]
 ) -> list[Problem]:
-    """What is wrong with the section, given the trials' fields and the values of their scale; its directory
-    is whole. Looks at the disk."""
+    """What is wrong with the section, given the trials' fields, their scale and its values; the directory is
+    whole. Looks at the disk."""
     where = "program"
     if (spec.command is None) == (spec.function is None):
         return [Problem((where,), "give exactly one of command and function")]
@@ -134,21 +137,35 @@ def program_problems(
     if spec.command is not None:
         problems += _command_problems(spec, names)
     if spec.command is not None and spec.loss is None:
-        told = "is missing; say where the final loss stands, such as {pattern: 'val loss ([0-9.]+)'}"
+        told = "is missing; say where the final loss stands, such as {pattern: 'val loss (\\S+)'}"
         problems.append(Problem((where, "loss"), told))
     for name in ("file", "csv"):
         path = getattr(spec.loss, name, None)
         if path is not None and (os.path.isabs(path) or ".." in Path(path).parts):
             told = f"{path} is outside of the trial's own folder, where all trials would write it"
             problems.append(Problem((where, "loss", name), told))
+        if path is not None:
+            problems += _word_problems((where, "loss", name), path, names)
     if not os.path.isdir(spec.directory):
         return [*problems, Problem((where, "directory"), f"{spec.directory} is no directory")]
     for index, pattern in enumerate(spec.identity):
-        if not _matching(spec.directory, pattern):
-            problems.append(
-                Problem((where, "identity", index), f"{pattern} matches no file in {spec.directory}")
-            )
-    return problems + _gpu_problems(spec, scale_values)
+        if why := _unread(spec.directory, pattern):
+            problems.append(Problem((where, "identity", index), why))
+    return problems + _gpu_problems(spec, scale, scale_values)
+
+
+def _unread(directory: str, pattern: str) -> str | None:
+    """Why a pattern gives no files to know the program by, if so."""
+    found = _matching(directory, pattern)
+    if not found:
+        return f"{pattern} matches no file in {directory}"
+    for path in found:
+        try:
+            with path.open("rb") as file:
+                file.read(1)
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror or error}); mend it, or match less"
+    return None
 
 
 def _command_problems(spec: ProgramSpec, names: Sequence[str]) -> list[Problem]:
@@ -159,28 +176,32 @@ def _command_problems(spec: ProgramSpec, names: Sequence[str]) -> list[Problem]:
         return [Problem(where, f"cannot be split into words ({error})")]
     if not words:
         return [Problem(where, "is empty")]
+    return [
+        problem
+        for index, word in enumerate(words)
+        for problem in _word_problems(
+            (*where, index) if isinstance(spec.command, list) else where, word, names
+        )
+    ]
+
+
+def _word_problems(where: Where, word: str, names: Sequence[str]) -> list[Problem]:
     known = {*names, *GIVEN}
-    problems = []
-    for index, word in enumerate(words):
-        place = (*where, index) if isinstance(spec.command, list) else where
-        try:
-            asked = placeholders(word)
-        except ValueError as error:
-            problems.append(Problem(place, f"{word}: {error}; a brace of its own is written twice"))
-            continue
-        problems += [
-            Problem(place, f"{{{name}}} is no field of these trials; there are {', '.join(sorted(known))}")
-            for name in asked
-            if name not in known
-        ]
-    return problems
+    try:
+        asked = placeholders(word)
+    except ValueError as error:
+        return [Problem(where, f"{word}: {error}; a brace of its own is written twice")]
+    told = f"is no field of these trials; there are {', '.join(sorted(known))}"
+    return [Problem(where, f"{{{name}}} {told}") for name in asked if name not in known]
 
 
-def _gpu_problems(spec: ProgramSpec, scale_values: Sequence[object]) -> list[Problem]:
+def _gpu_problems(spec: ProgramSpec, scale: str, scale_values: Sequence[object]) -> list[Problem]:
     where = ("program", "gpus")
     counts = list(spec.gpus.values()) if isinstance(spec.gpus, dict) else [spec.gpus]
     if any(count < 0 or (count > 1 and count != int(count)) for count in counts):
         return [Problem(where, "is a whole number of GPUs, or a share of one below 1")]
+    if isinstance(spec.gpus, dict) and not scale_values:
+        return [Problem(where, f"are by {scale}, which these trials do not have; give scale: their field")]
     if isinstance(spec.gpus, dict):
         lost = [value for value in scale_values if str(value) not in spec.gpus]
         return [Problem(where, f"says nothing of the scale {value}") for value in lost]
@@ -188,17 +209,26 @@ def _gpu_problems(spec: ProgramSpec, scale_values: Sequence[object]) -> list[Pro
 
 
 def _matching(directory: str, pattern: str) -> list[Path]:
+    """Its files, but for those of sweeps and what Python makes of its own accord."""
     found = glob.iglob(os.path.join(glob.escape(directory), pattern), recursive=True)
-    return sorted(Path(path) for path in found if os.path.isfile(path))
+    files = [Path(path) for path in found if os.path.isfile(path)]
+    made = {folder: _is_made(folder) for folder in {parent for file in files for parent in file.parents}}
+    return sorted(file for file in files if not any(made[parent] for parent in file.parents))
+
+
+def _is_made(folder: Path) -> bool:
+    return folder.name == "__pycache__" or (folder / SWEEP_RECORD).is_file()
 
 
 def digests(spec: ProgramSpec) -> dict[str, str]:
     """The sha256 of each file that the program is known by, by its path in the directory."""
     files = {path for pattern in spec.identity for path in _matching(spec.directory, pattern)}
-    return {
-        os.path.relpath(path, spec.directory): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        for path in sorted(files)
-    }
+    return {os.path.relpath(path, spec.directory): _digest(path) for path in sorted(files)}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def definition_of(spec: ProgramSpec, scale: str, base: Mapping[str, int] | None) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from ...models.training.outcome import Outcome
 from ..program import Setup
-from .call import called
+from .call import called, spoiled
 from .command import Command
 from .execute import Execution
 from .given import Given
 from .loss import curve
+
+__all__ = ["pre_empt", "spoiled", "train"]
 
 _running: Execution | None = None
 """A scheduler's signal comes to the process, not to the program."""

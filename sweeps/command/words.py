@@ -9,8 +9,14 @@ of the attempt, its GPUs, and the Python that mutransfer runs in."""
 
 
 def placeholders(word: str) -> list[str]:
-    """The names in braces. Raises ValueError for braces that do not close."""
-    return [name for _, name, *_ in string.Formatter().parse(word) if name is not None]
+    """The names in braces. Raises ValueError for braces that do not close, and for formats."""
+    names = []
+    for _, name, form, conversion in string.Formatter().parse(word):
+        if name is not None and (form or conversion):
+            raise ValueError(f"{{{name}}} is put in as it is; take its format out")
+        if name is not None:
+            names.append(name)
+    return names
 
 
 def filled(word: str, values: Mapping[str, object]) -> str:

@@ -48,7 +48,7 @@ def _at_once(sweep: "Sweep", options: "RunOptions", device: "Device") -> int:
     programs = [trial.program for trial in sweep.expansion.trials]
     each = {one.executable: one for one in programs if isinstance(one, Command)}
     if fault := next(filter(None, (one.not_here() for one in each.values())), None):
-        raise PreflightError(f"program.command: {fault}")
+        raise PreflightError(f"program.{'function' if each.keys() == {None} else 'command'}: {fault}")
     asked = [program.gpus or 0.0 for program in programs]
     there = device.count if device.kind == "cuda" else 0
     if max(asked) > there:

@@ -103,6 +103,7 @@ class RayBackend:
         self._remote = ray.remote(max_retries=0, max_calls=0)(_perform)
         self._refs: dict[ray.ObjectRef[dict[str, Any]], str] = {}
         self._killed: set[str] = set()
+        self._before: dict[str, int] = {}
         self._heartbeats = Heartbeats(directory)
 
     def room(self) -> int:
@@ -124,6 +125,8 @@ class RayBackend:
         for job in jobs:
             task = self._task_of(job)
             remote = self._remote.options(num_cpus=1, num_gpus=task.gpus, name=f"mutransfer {job.id}")
+            earlier = latest_attempt(self._directory, job.id)
+            self._before[job.id] = earlier.number if earlier else 0
             self._refs[remote.remote(task.text())] = job.id
         ids = [job.id for job in jobs]
         self._journal.submitted("ray", f"{self._cluster.address} {time.time_ns()}", "", ids)
@@ -180,17 +183,21 @@ class RayBackend:
         if job in self._killed:
             kind, reason = "hung", "its heartbeat stood still, and it was ended"
         attempt = latest_attempt(self._directory, job)
-        if attempt is None:
-            return never_started(job, kind, reason)
+        if attempt is None or attempt.number == self._before[job]:
+            return never_started(job, kind, reason)  # the record is that of an earlier attempt
         recorded = read_end(self._directory.end(job, attempt.number))
         if recorded is None:
             return record_lost(self._directory, attempt, kind, f"{reason} ({attempt.where})")
-        # The record may be that of an earlier attempt, whose end is known: this one never claimed one.
-        return recorded if recorded.kind in ("hung", "superseded") else never_started(job, kind, reason)
+        return recorded
 
 
 def _perform(text: str) -> dict[str, Any]:
     """Runs in a Ray worker; the end comes back as plain values."""
     from dataclasses import asdict
 
-    return asdict(perform(text))
+    from ....sweeps.command.train import spoiled
+
+    end = perform(text)
+    if spoiled():
+        os._exit(1)  # the driver reads how the job ended, and Ray starts another worker
+    return asdict(end)
