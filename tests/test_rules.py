@@ -10,6 +10,7 @@ import pytest
 
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.parametrization import depth_mup, mup
+from mutransfer.models.parametrization.expectation import Expectation, expectation
 from mutransfer.models.parametrization.power import HALF, ONE, L, W
 from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
 from mutransfer.models.parametrization.rules import (
@@ -350,3 +351,10 @@ def test_the_docs_page_is_the_tables() -> None:
     """Mend it with: mutransfer rules -f markdown, below the page's own words."""
     page = (Path(__file__).parent.parent / "docs/rules.md").read_text()
     assert page.endswith(tables_markdown())
+
+
+def test_every_role_is_expected_to_learn_at_a_rate_of_its_own() -> None:
+    """arXiv:2603.00541, conditions 3.1 and B.1: in a branch a share of 1 / depth, outside of one all of it."""
+    for role in {*Role} - {Role.MULTIPLIER}:
+        expected = Expectation(ONE if role in OUTSIDE else 1 / L)
+        assert expectation("update", role, "mup") == expected
