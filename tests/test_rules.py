@@ -354,7 +354,7 @@ def test_the_docs_page_is_the_tables() -> None:
 
 
 def test_every_role_is_expected_to_learn_at_a_rate_of_its_own() -> None:
-    """arXiv:2603.00541, conditions 3.1 and B.1: in a branch a share of 1 / depth, outside of one all of it."""
+    """arXiv:2603.00541, conditions 3.1 and B.1: a branch a share of 1 / depth, outside of one all of it."""
     for role in {*Role} - {Role.MULTIPLIER}:
         expected = Expectation(ONE if role in OUTSIDE else 1 / L)
         assert expectation("update", role, "mup") == expected
