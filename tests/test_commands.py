@@ -121,7 +121,10 @@ def test_reporting_nothing(tmp_path: Path, mutransfer: Command) -> None:
     (tmp_path / "empty").mkdir()
     missing = mutransfer("report", "empty")
     assert missing.returncode == 2
-    assert "empty: is not a sweep directory; run a sweep or import measurements first" in missing.stderr
+    assert (
+        "empty: is neither a sweep directory nor a table; run a sweep or import measurements first"
+        in missing.stderr
+    )
     (tmp_path / "empty" / "sweep.json").write_text('{"format": 1, "name": "empty"}')
     nothing = mutransfer("report", "empty")
     assert nothing.returncode == 4

@@ -222,3 +222,21 @@ def test_mapped_and_filled_is_a_fault(tmp_path: Path) -> None:
     path = write(tmp_path, HEADER + "adamw,sp,16,2,0.1,3\n")
     with pytest.raises(ImportFault, match="width is both mapped and filled in"):
         read_measurements(path, Reading({"width": "width"}, {"width": "7"}))
+
+
+def test_many_scales_are_told_whole(mutransfer: Command, tmp_path: Path) -> None:
+    """A table itself is reported; a row that is wider than the page goes on below, no number is cut off."""
+    rows = [
+        f"{2 ** (scale + 4)},{2.0**-power},{3 - 0.1 * scale + 0.05 * (power - 5) ** 2}\n"
+        for scale in range(15)
+        for power in range(12)
+    ]
+    (tmp_path / "wide.csv").write_text("width,lr,loss\n" + "".join(rows))
+    refused = mutransfer("report", "wide.csv")
+    assert refused.returncode == 2 and "is a table; say with --out where its report goes" in refused.stderr
+    told = mutransfer("report", "wide.csv", "--out", "page")
+    assert told.returncode == 0 and (tmp_path / "page" / "report.html").exists()
+    assert "…" not in told.stdout and told.stdout.count("2^−5.0") == 15
+    assert "continued" in told.stdout
+    for words in (("compare",), ("export", "--target", "1e6"), ("trials", "--out", "rows.csv")):
+        assert mutransfer(words[0], "wide.csv", *words[1:]).returncode == 0

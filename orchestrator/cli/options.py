@@ -28,7 +28,9 @@ class ReportFormat(StrEnum):
     markdown = "markdown"
 
 
-DirectoriesArgument = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Sweep directories.")]
+DirectoriesArgument = Annotated[
+    list[Path], typer.Argument(metavar="DIR...", help="Sweep directories, or tables that import understands.")
+]
 AxisOption = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The scale: any numeric column. Default: what varies.")
 ]

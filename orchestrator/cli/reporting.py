@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...models.recipe.fault import NOTHING_TO_REPORT
+from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
 from .options import (
     AxisOption,
     DirectoriesArgument,
@@ -71,6 +71,8 @@ def report(
     from ..run.progress import warn
 
     check_target(target)
+    if out is None and directories[0].is_file():
+        raise Fault(f"{directories[0]}: is a table; say with --out where its report goes")
     view = View.along(axis, hyperparameter, pairs("--hold", hold), pool or ())
     evidence = gather(directories, asked(directories, tolerance, tolerance_doublings), view)
     for problem in evidence.problems:

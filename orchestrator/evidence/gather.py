@@ -22,6 +22,7 @@ from ...results.questions.plane import joint
 from ...results.questions.searched import best_of_searches
 from ...results.questions.view import ALL, View, collinear
 from ...results.report.content import Content
+from ...results.sources.importing import understand
 from ...results.statistics.tolerance import Tolerance
 from ...results.store.schema import coordinate_names
 from ...results.store.store import concatenated, finished_trials, publish_table, read_rows
@@ -61,17 +62,25 @@ class Evidence:
 
 
 def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
-    """Reads the directories. Raises DirectoryError for one that is no sweep; broken files are named."""
+    """Reads the directories, or tables of losses from elsewhere. Raises DirectoryError for what is neither;
+    broken files are named."""
     tables, problems, names, runs = [], [], [], []
     of_grids: set[str] = set()
     searches: list[Search] = []
     failures, lost_seconds = Counter[str](), 0.0
     for path in directories:
+        if path.is_file():
+            found = understand(path)
+            tables.append(found.table)
+            of_grids |= {*found.table.column("trial_id").to_pylist()}
+            names.append(path.stem)
+            problems += [f"{path}: {note}" for note in found.notes]
+            continue
         directory = SweepDirectory(path)
         name = directory.sweep_name()
         if name is None:
             raise DirectoryError(
-                f"{path}: is not a sweep directory; run a sweep or import measurements first"
+                f"{path}: is neither a sweep directory nor a table; run a sweep or import measurements first"
             )
         table, broken = read_rows(path)
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]
