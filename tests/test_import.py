@@ -238,5 +238,5 @@ def test_many_scales_are_told_whole(mutransfer: Command, tmp_path: Path) -> None
     assert told.returncode == 0 and (tmp_path / "page" / "report.html").exists()
     assert "…" not in told.stdout and told.stdout.count("2^−5.0") == 15
     assert "continued" in told.stdout
-    for words in (("compare",), ("export", "--target", "1e6"), ("trials", "--out", "rows.csv")):
+    for words in (("export", "--target", "1e6"), ("trials", "--out", "rows.csv")):
         assert mutransfer(words[0], "wide.csv", *words[1:]).returncode == 0
