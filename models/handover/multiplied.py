@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..mixers.mixer import Kind
-from .transfer import Handover, Roles, UnknownParameterError, assigned
+from .assignment import Handover, Roles, UnknownParameterError, assigned
 
 
 class Multiplied(nn.Module):

@@ -13,9 +13,8 @@ Unknown parameters, and patterns that match nothing, are refused: what is silent
 is how a transfer fails.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,28 +22,12 @@ from torch import Tensor, nn
 
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.initial import initial_draw
-from ..recipe.role import Role, pattern_of
+from ..recipe.role import Role
+from .assignment import GAINS, Assigned, Handover, Roles, Stored, UnknownParameterError, assigned
 
-Handover = Mapping[str, Any]
-Roles = Mapping[str, str]
-GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
-"""Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
-ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
-"""What torch calls a weight with a parametrization, and what that holds."""
-
-
-class UnknownParameterError(Exception):
-    """The model and the handover do not fit; the message lists the parameters or patterns, and the remedy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """A parameter of the model with its entry of the handover: by its own pattern, or by its role alone."""
-
-    name: str
-    tensor: nn.Parameter
-    entry: Mapping[str, Any]
-    drawn_as: str  # the name that its first values are drawn by
+__all__ = [
+    "Handover", "Roles", "Stored", "UnknownParameterError", "initialize_", "multipliers", "param_groups",
+]  # fmt: skip
 
 
 def param_groups(model: nn.Module, handover: Handover, roles: Roles | None = None) -> list[dict[str, Any]]:
@@ -73,13 +56,38 @@ def initialize_(model: nn.Module, handover: Handover, seed: int, roles: Roles | 
     A draw depends on (seed, name, shape) alone, on the CPU, whatever device the parameter is on.
     Raises UnknownParameterError.
     """
-    for each in assigned(model, handover, roles or {}):
-        tensor, entry = each.tensor, each.entry
-        shape = tuple(entry.get("shape") or tensor.shape)
-        draw = torch.from_numpy(initial_draw(each.drawn_as, shape, entry["start"], seed))
-        std = _init_std(entry, tensor)
-        values = draw if std is None else draw * std
-        tensor.copy_(values.view(tensor.shape))
+    each_one = list(assigned(model, handover, roles or {}))
+    if empty := [each.name for each in each_one if each.tensor.is_meta]:
+        raise UnknownParameterError(
+            f"{empty[0]}: has no values, as the model is on meta; model.to_empty(device=...) it first"
+        )
+    for each in each_one:
+        if each.entry["start"] != "kept":
+            _copy(each.tensor, _first_values(each, seed))
+
+
+def _first_values(each: Assigned, seed: int) -> Tensor:
+    """As the model stores them."""
+    stored = each.tensor.shape[::-1] if each.stored.transposed else each.tensor.shape
+    drawn = []
+    for entry, name in each.parts:
+        shape = tuple(entry.get("shape") or stored)
+        draw = torch.from_numpy(initial_draw(name, shape, entry["start"], seed))
+        std = _init_std(entry, shape)
+        drawn.append(draw if std is None else draw * std)
+    values = torch.cat(drawn).view(stored)
+    return values.T if each.stored.transposed else values
+
+
+def _copy(tensor: Tensor, values: Tensor) -> None:
+    """Of a tensor that is spread over processes, each takes its part."""
+    if hasattr(tensor, "device_mesh"):
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        assert isinstance(tensor, DTensor)
+        whole = values.to(tensor.device, tensor.dtype)
+        values = distribute_tensor(whole, tensor.device_mesh, tensor.placements, src_data_rank=None)
+    tensor.copy_(values)
 
 
 def multipliers(handover: Handover) -> dict[str, float]:
@@ -87,99 +95,11 @@ def multipliers(handover: Handover) -> dict[str, float]:
     return {site: float(value) for site, value in handover["multipliers"].items()}
 
 
-def assigned(model: nn.Module, handover: Handover, roles: Roles) -> Iterator[Assigned]:
-    """Every parameter of the model with its entry. Raises UnknownParameterError."""
-    found: list[Assigned] = []
-    unknown, unused = [], {*roles}
-    for held, tensor in model.named_parameters():  # a tied parameter comes once
-        # A multiplier is known by the weight that it multiplies.
-        name, weight = _plain_name(held), _multiplied_weight(held)
-        asked = weight or name
-        patterns = [pattern for pattern in roles if fnmatchcase(asked, pattern)]
-        unused -= {*patterns}
-        meant = {roles[pattern] for pattern in patterns} or {pattern_of(asked)}
-        if len(meant) > 1:
-            raise UnknownParameterError(f"{name}: matches several patterns: {', '.join(sorted(patterns))}")
-        (one,) = meant
-        if weight is not None:
-            one = f"{one.removesuffix('.weight')}.{held.rpartition('.')[2]}"
-        entry = _entry(one, handover)
-        if entry is None:
-            unknown.append(name)
-        else:
-            found.append(Assigned(name, tensor, _fitting(name, tensor, entry), _drawn_as(name, entry)))
-    if unknown:
-        raise UnknownParameterError(
-            f"the handover does not know {', '.join(unknown)}; give each a role or a pattern of it in "
-            f"`roles` (roles: {', '.join(handover['roles'])})"
-        )
-    if unused:
-        raise UnknownParameterError(f"no parameter matches {', '.join(sorted(unused))}; mend the role map")
-    yield from found
-
-
-def _plain_name(name: str) -> str:
-    """What a parameter of a weight with multipliers (`multiplied`) would be called in our own proxies."""
-    return name.replace(ORIGINAL, ".weight").replace(HELD, ".")
-
-
-def _multiplied_weight(name: str) -> str | None:
-    """The weight that a parameter multiplies, by its name in the model; None for any other parameter."""
-    module, held, _ = name.partition(HELD)
-    return f"{module}.weight" if held else None
-
-
-def _entry(meant: str, handover: Handover) -> Mapping[str, Any] | None:
-    """The values of a name pattern of the handover, or those of a role."""
-    if meant in handover["parameters"]:
-        return {**handover["parameters"][meant], "pattern": meant}
-    if meant not in handover["roles"]:
-        return None
-    role = handover["roles"][meant]
-    return {**role, "role": meant, "start": "ones" if meant in GAINS else "normal"}
-
-
-def _fitting(name: str, tensor: Tensor, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The entry, made sure to be of the parameter's shape; axes of length one do not matter."""
-    shape = entry.get("shape")
-    if shape is not None and [n for n in shape if n > 1] != [n for n in tensor.shape if n > 1]:
-        raise UnknownParameterError(
-            f"{name}: is {list(tensor.shape)}, but {shape} at the target; export for this model's size"
-        )
-    if shape is None and (reason := _beyond_a_role(tensor, entry)):
-        raise UnknownParameterError(
-            f"{name}: the role {entry['role']} does not say how it starts ({reason}); map it to a parameter "
-            "of the handover, such as blocks.*.mixer.output.weight"
-        )
-    if shape is None and len(tensor.shape) == 1 and entry["start"] == "ones" and name.endswith("bias"):
-        return {**entry, "start": "zeros"}
-    return entry
-
-
-def _beyond_a_role(tensor: Tensor, entry: Mapping[str, Any]) -> str | None:
-    """Why a role alone would give a parameter a start that its handover does not."""
-    if entry["role"] == Role.NARROW_VECTOR:
-        return "decays and time steps are drawn"
-    if entry["role"] in GAINS and sum(extent > 1 for extent in tensor.shape) > 1:
-        return "a gain has one axis"
-    if entry["role"] == Role.HIDDEN and entry["init"] == "constant":
-        return "gpt2 starts the ends of branches smaller"
-    return None
-
-
-def _drawn_as(name: str, entry: Mapping[str, Any]) -> str:
-    """The name of its own parameter, wildcards filled with this one's indices in their order."""
-    if "pattern" not in entry:
-        return name
-    indices = iter(part for part in name.split(".") if part.isdigit())
-    return ".".join(next(indices, part) if part == "*" else part for part in entry["pattern"].split("."))
-
-
 def _group_values(entry: Mapping[str, Any], handover: Handover) -> dict[str, Any]:
     rate, decay = entry["learning_rate"], entry["weight_decay"]
     if handover["weight_decay_convention"].startswith("independent"):
         decay = decay / rate if rate else 0.0  # a rate of zero keeps what is frozen
-    if entry.get("start") != "normal" and "pattern" not in entry:
+    if entry["role"] in GAINS and "pattern" not in entry:
         decay = 0.0  # gains and biases do not decay
     values = {"lr": rate, "weight_decay": decay, "optimizer": entry["optimizer"], "role": entry["role"]}
     if entry["epsilon"] is not None:
@@ -194,12 +114,12 @@ def _group_values(entry: Mapping[str, Any], handover: Handover) -> dict[str, Any
     return values
 
 
-def _init_std(entry: Mapping[str, Any], tensor: Tensor) -> float | None:
+def _init_std(entry: Mapping[str, Any], shape: tuple[int, ...]) -> float | None:
     if "pattern" in entry:
         std: float | None = entry["init_std"]
         return std
     if entry["start"] != "normal":
         return None
-    fan_in = 1 if entry["role"] == Role.INPUT else tensor[0].numel()
+    fan_in = 1 if entry["role"] == Role.INPUT else math.prod(shape[1:])
     gain: float = entry["init_gain"]
     return gain / fan_in**0.5 if entry["init"] == "fan-in" else gain

@@ -35,6 +35,7 @@ def values_of(recipe: Recipe) -> dict[str, Any]:
     usual = rules_by_pattern(replace(recipe, frozen_gains="none", norm_scale=1.0))
     roles = {rule.parameter.role.value: rule for rule in reversed(usual.values())}
     return {
+        "tied": recipe.shape.tied,
         "learnable_multipliers": recipe.shape.learnable_multipliers,
         "weight_decay_convention": DECAY[recipe.decay],
         "update_convention": OPTIMIZERS[recipe.optimizer].convention,
@@ -74,6 +75,7 @@ def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
             **{name: value for name, value in others.items() if name in known or name in of_parameters},
         },
         **values,
+        "target": {name: point[name] for name in ("width", "depth") if name in point},
         "parameters": {},  # those of the program's own model are known by their roles
     }, ""
 

@@ -22,7 +22,7 @@ from ...sweeps.spec import GIVEN, check_value
 from .horizon import adjustments, widened
 
 EXPORT_SCHEMA = 2
-CONVENTIONS = ("learnable_multipliers", "weight_decay_convention", "update_convention")
+CONVENTIONS = ("tied", "learnable_multipliers", "weight_decay_convention", "update_convention")
 
 MAX_SCALE_RATIO = 64.0
 """Beyond this ratio between the target and the largest measured scale the export warns."""

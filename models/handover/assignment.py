@@ -1,0 +1,272 @@
+"""Which values of a handover each parameter of a model gets. What is not sure is refused, with the remedy."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..recipe.role import Role, pattern_of
+
+Handover = Mapping[str, Any]
+GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
+"""Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
+INSIDE = {Role.HIDDEN, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR, Role.NARROW, Role.NARROW_VECTOR}
+"""Roles of parameters inside blocks."""
+ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
+"""What torch calls a weight with a parametrization, and what that holds."""
+WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+"""What torch.compile, FSDP and activation checkpointing put into the names of parameters."""
+DECAYS = ("a_log", "dt_bias")
+"""Decays and time steps of linear attention and state spaces: their starts are drawn, by no role."""
+TRANSPOSED = {"Conv1D"}
+"""Modules of others whose weight is [in, out]: transformers' of GPT-2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A role, or a pattern of the handover, and how the model stores the parameter where that is its own.
+
+    `transposed`: a matrix is [in, out] (or, False, [out, in], where no torch module says so).
+    `zero_centred`: the gain is 1 + w, so w starts at zero. `kept`: the first values stay the model's own.
+    `beside`: further patterns of the handover that are fused with the first, one below the other.
+    """
+
+    role: str
+    transposed: bool | None = None
+    zero_centred: bool = False
+    kept: bool = False
+    beside: tuple[str, ...] = ()
+
+
+Roles = Mapping[str, str | Stored]
+
+
+class UnknownParameterError(Exception):
+    """The model and the handover do not fit; the message lists the parameters or patterns, and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A parameter of the model with its entry of the handover: by its own pattern, or by its role alone."""
+
+    name: str
+    tensor: nn.Parameter
+    entry: Mapping[str, Any]
+    stored: Stored
+    parts: tuple[tuple[Mapping[str, Any], str], ...]
+    """What is fused in it: the entry of each, and the name that its first values are drawn by."""
+
+
+def assigned(model: nn.Module, handover: Handover, roles: Roles) -> Iterator[Assigned]:
+    """Every parameter of the model with its entry. Raises UnknownParameterError."""
+    found: list[Assigned] = []
+    unknown, unused, modules = [], {*roles}, dict(model.named_modules())
+    for held, tensor in model.named_parameters():  # a tied parameter comes once
+        # A multiplier is known by the weight that it multiplies.
+        name, weight = plain_name(held, model), _multiplied_weight(held, model)
+        asked = weight or name
+        patterns = [pattern for pattern in roles if fnmatchcase(asked, pattern)]
+        unused -= {*patterns}
+        meant = {_stored(roles[pattern]) for pattern in patterns} or {Stored(pattern_of(asked))}
+        if len(meant) > 1:
+            raise UnknownParameterError(f"{name}: matches several patterns: {', '.join(sorted(patterns))}")
+        (stored,) = meant
+        one = stored.role
+        if weight is not None:
+            one = f"{one.removesuffix('.weight')}.{held.rpartition('.')[2]}"
+        entries = [_entry(meant, handover) for meant in (one, *stored.beside)]
+        fused = [entry for entry in entries if entry is not None]
+        if len(fused) < len(entries):
+            unknown.append(name)
+            continue
+        stored = _as_stored(name, tensor, fused[0], stored, modules.get(held.rpartition(".")[0]))
+        entry = _fitting(name, tensor, _together(name, fused), stored)
+        fused = fused if len(fused) > 1 else [entry]
+        found.append(
+            Assigned(name, tensor, entry, stored, tuple((part, _drawn_as(name, part)) for part in fused))
+        )
+    if unknown:
+        raise UnknownParameterError(
+            f"the handover does not know {', '.join(unknown)}; give each a role or a pattern of it in "
+            f"`roles` (roles: {', '.join(handover['roles'])})"
+        )
+    if unused:
+        raise UnknownParameterError(f"no parameter matches {', '.join(sorted(unused))}; mend the role map")
+    _must_be_the_target(found, handover)
+    _must_be_tied_alike(model, found, handover)
+    yield from found
+
+
+def plain_name(name: str, model: nn.Module) -> str:
+    """What a parameter would be called in the model as it was written: without what wraps it."""
+    for wrapper in WRAPPERS:
+        name = name.replace(wrapper, "")
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        name = name.removeprefix("module.")
+    return name.replace(ORIGINAL, ".weight").replace(HELD, ".")
+
+
+def _multiplied_weight(name: str, model: nn.Module) -> str | None:
+    """The weight that a parameter multiplies, by its name in the model; None for any other parameter."""
+    module, held, _ = name.partition(HELD)
+    return plain_name(f"{module}.weight", model) if held else None
+
+
+def _stored(told: str | Stored) -> Stored:
+    return told if isinstance(told, Stored) else Stored(told)
+
+
+def _entry(meant: str, handover: Handover) -> Mapping[str, Any] | None:
+    """The values of a name pattern of the handover, or those of a role."""
+    if meant in handover["parameters"]:
+        return {**handover["parameters"][meant], "pattern": meant}
+    if meant not in handover["roles"]:
+        return None
+    role = handover["roles"][meant]
+    return {**role, "role": meant, "start": "ones" if meant in GAINS else "normal"}
+
+
+def _together(name: str, parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The entry of parameters that are one below the other in one. Raises UnknownParameterError for parts
+    that are not trained alike."""
+    first, *others = parts
+    if not others:
+        return first
+    alike = ("role", "optimizer", "learning_rate", "weight_decay", "epsilon")
+    if any("pattern" not in part or len(part["shape"]) < 2 for part in parts):
+        raise UnknownParameterError(f"{name}: is fused of roles; name the matrices of the handover in it")
+    if told := [what for what in alike if any(part[what] != first[what] for part in others)]:
+        raise UnknownParameterError(f"{name}: is fused of parts that differ in {', '.join(told)}; split it")
+    rows = sum(part["shape"][0] for part in parts)
+    return {**first, "shape": [rows, *first["shape"][1:]]}
+
+
+def _axes(tensor: Tensor) -> list[int]:
+    """Those that are longer than one."""
+    return [extent for extent in tensor.shape if extent > 1]
+
+
+def _as_stored(
+    name: str, tensor: Tensor, entry: Mapping[str, Any], stored: Stored, module: nn.Module | None
+) -> Stored:
+    """With the side that a matrix's inputs are on. Raises UnknownParameterError where nothing says it."""
+    if stored.transposed is not None or len(_axes(tensor)) < 2:
+        return stored
+    kind = type(module).__name__
+    if kind in TRANSPOSED:
+        return replace(stored, transposed=True)
+    known = isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d) or kind == "ParametrizedLinear"
+    square = len({*tensor.shape}) == 1 and tensor.dim() == 2
+    if "pattern" in entry or stored.kept or known or square:
+        return stored
+    raise UnknownParameterError(
+        f"{name}: is {list(tensor.shape)} in a {kind}, which does not say on which axis its inputs are; map "
+        f"it to Stored({stored.role!r}, transposed=False) for [out, in], True for [in, out]"
+    )
+
+
+def _fitting(name: str, tensor: Tensor, entry: Mapping[str, Any], stored: Stored) -> Mapping[str, Any]:
+    """The entry, made sure to be of the parameter's shape and kind; axes of length one do not matter."""
+    shape = entry.get("shape")
+    there = _axes(tensor)[::-1] if stored.transposed else _axes(tensor)
+    if shape is not None and [n for n in shape if n > 1] != there:
+        raise UnknownParameterError(
+            f"{name}: is {list(tensor.shape)}, but {shape} at the target; export for this model's size"
+        )
+    if stored.kept:
+        return {**entry, "start": "kept"}
+    if shape is None and (reason := _beyond_a_role(name, tensor, entry)):
+        raise UnknownParameterError(
+            f"{name}: the role {entry['role']} does not say how it starts ({reason}); map it to a parameter "
+            f"of the handover, such as blocks.*.mixer.output.weight, or to Stored({entry['role']!r}, "
+            "kept=True) for the model's own start"
+        )
+    if shape is None and len(tensor.shape) == 1 and entry["start"] == "ones" and name.endswith("bias"):
+        return {**entry, "start": "zeros"}
+    if entry["start"] == "ones":
+        return {**entry, "start": _gain_start(name, tensor, stored)}
+    return entry
+
+
+def _gain_start(name: str, tensor: Tensor, stored: Stored) -> str:
+    """Raises UnknownParameterError for a gain that the model itself starts at zero, unless it is said why."""
+    if stored.zero_centred:
+        return "zeros"
+    if not tensor.is_meta and not tensor.detach().any():
+        raise UnknownParameterError(
+            f"{name}: is a gain, and all zeros in the model; where it multiplies by 1 + w map it to "
+            f"Stored({stored.role!r}, zero_centred=True), else let it start at one"
+        )
+    return "ones"
+
+
+def _beyond_a_role(name: str, tensor: Tensor, entry: Mapping[str, Any]) -> str | None:
+    """Why a role alone would give a parameter a start that its handover does not."""
+    if entry["role"] == Role.NARROW_VECTOR or name.rpartition(".")[2].lower() in DECAYS:
+        return "decays and time steps are drawn"
+    if entry["role"] in GAINS and len(_axes(tensor)) > 1:
+        return "a gain has one axis"
+    if entry["role"] == Role.HIDDEN and entry["init"] == "constant":
+        return "gpt2 starts the ends of branches smaller"
+    return None
+
+
+def _must_be_the_target(found: Sequence[Assigned], handover: Handover) -> None:
+    """Raises UnknownParameterError where roles alone are given and the model is of another width or depth."""
+    by_role = [each for each in found if "pattern" not in each.entry]
+    target = handover.get("target") or {}
+    width, depth = target.get("width"), target.get("depth")
+    for each in by_role if width is not None else ():
+        extents = each.tensor.shape[::-1] if each.stored.transposed else each.tensor.shape
+        role = each.entry["role"]
+        seen = extents if role == Role.INPUT else extents[-1:] if role in (Role.OUTPUT, Role.VECTOR) else None
+        if seen is not None and width not in seen and not (role == Role.OUTPUT and len(extents) == 1):
+            raise UnknownParameterError(
+                f"{each.name}: is {list(each.tensor.shape)}, of no model of width {width}; export for this "
+                "model's width"
+            )
+    blocks = _blocks([each.name for each in by_role if each.entry["role"] in INSIDE])
+    if depth is not None and blocks is not None and blocks != depth:
+        raise UnknownParameterError(
+            f"the model has {blocks} blocks by its parameters' names, and the handover is for {depth}; "
+            "export for this model's depth"
+        )
+
+
+def _blocks(names: Sequence[str]) -> int | None:
+    """How many there are: names up to their first index, which counts from zero; None where it does not."""
+    found: dict[str, set[int]] = {}
+    for name in names:
+        parts = name.split(".")
+        place = next((place for place, part in enumerate(parts) if part.isdigit()), None)
+        if place is not None:
+            found.setdefault(".".join(parts[:place]), set()).add(int(parts[place]))
+    counts = [len(indices) for indices in found.values()]
+    contiguous = all(indices == set(range(len(indices))) for indices in found.values())
+    return sum(counts) if counts and contiguous else None
+
+
+def _must_be_tied_alike(model: nn.Module, found: Sequence[Assigned], handover: Handover) -> None:
+    """Raises UnknownParameterError where the model shares what the handover has apart."""
+    own = handover["parameters"]
+    if handover.get("tied", bool(own) and "readout.weight" not in own):
+        return
+    names: dict[int, list[str]] = {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(tensor), []).append(plain_name(name, model))
+    for each in found:
+        if len(shared := names[id(each.tensor)]) > 1 and each.entry["role"] in (Role.INPUT, Role.OUTPUT):
+            raise UnknownParameterError(
+                f"{' and '.join(shared)} are one, and the handover is of a model whose embedding and readout "
+                "are two; untie them, or sweep with tied: true"
+            )
+
+
+def _drawn_as(name: str, entry: Mapping[str, Any]) -> str:
+    """The name of its own parameter, wildcards filled with this one's indices in their order."""
+    if "pattern" not in entry:
+        return name
+    indices = iter(part for part in name.split(".") if part.isdigit())
+    return ".".join(next(indices, part) if part == "*" else part for part in entry["pattern"].split("."))
