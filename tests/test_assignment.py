@@ -1,6 +1,10 @@
 """What the loader is not sure of it refuses: models of transformers, which store parameters in many ways."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,3 +179,20 @@ def test_wrapped_models_keep_their_names(recipe: Build) -> None:
     names = [[name for group in param_groups(model, handover, LLAMA) for name in group["names"]]
              for model in (plain, compiled)]  # fmt: skip
     assert names[0] == names[1]
+
+
+@pytest.mark.slow
+def test_a_model_that_is_spread_over_processes_trains_as_one(recipe: Build, tmp_path: Path) -> None:
+    """DDP and FSDP2 on two gloo processes: six steps' losses are one process's, up to the order of sums."""
+    (tmp_path / "handover.json").write_text(json.dumps(plan_of(recipe, Target(64, 2))))
+    script = str(Path(__file__).parent / "wrapped_llama.py")
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    losses = {}
+    for way, launcher in (("one", [sys.executable]), ("ddp", two), ("fsdp", two)):
+        words = [*launcher, script, way, str(tmp_path / "handover.json")]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        losses[way] = json.loads(done.stdout.splitlines()[-1])
+    assert losses["ddp"] == pytest.approx(losses["one"], abs=1e-4)
+    assert losses["fsdp"] == pytest.approx(losses["one"], abs=1e-4)
+    assert losses["one"][-1] < losses["one"][0] - 1

@@ -1,0 +1,67 @@
+"""A Llama trained for a few steps after a hand-over: by one process, or by several under DDP or FSDP2.
+
+torchrun --nproc-per-node 2 wrapped_llama.py fsdp HANDOVER.json
+"""
+
+import json
+import sys
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from mutransfer.models.handover.transfer import initialize_, param_groups
+
+ROLES = {
+    "*embed_tokens.weight": "input", "lm_head.weight": "output", "model.norm.weight": "vector",
+    "*layers.*_proj.weight": "hidden", "*layers.*norm.weight": "hidden vector",
+}  # fmt: skip
+STEPS, SEQUENCES, TIME, VOCABULARY = 6, 8, 16, 96
+
+
+def wrapped(model: nn.Module, way: str) -> nn.Module:
+    if way == "ddp":
+        return nn.parallel.DistributedDataParallel(model)
+    if way == "fsdp":
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+        for layer in model.get_submodule("model.layers").children():
+            fully_shard(layer, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+    return model
+
+
+def main(way: str, path: str) -> None:
+    torch.set_num_threads(1)
+    if way != "one":
+        dist.init_process_group("gloo")
+    rank, world = (dist.get_rank(), dist.get_world_size()) if way != "one" else (0, 1)
+    with open(path) as file:
+        handover = json.load(file)
+    model = wrapped(LlamaForCausalLM(LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=8, tie_word_embeddings=False,
+    )), way)  # fmt: skip
+    initialize_(model, handover, 0, ROLES)
+    optimizer = torch.optim.AdamW(param_groups(model, handover, ROLES))
+    generator, losses = torch.Generator().manual_seed(1), []
+    for _ in range(STEPS):
+        tokens_BT = torch.randint(0, VOCABULARY, (SEQUENCES, TIME), generator=generator)
+        own_BT = tokens_BT.chunk(world)[rank]
+        loss = model(input_ids=own_BT, labels=own_BT).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        told = loss.detach().clone()
+        if world > 1:
+            dist.all_reduce(told)
+        losses.append(told.item() / world)
+    if rank == 0:
+        print(json.dumps(losses))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
