@@ -119,6 +119,9 @@ def test_trials_are_decided_from_results_of_programs(
     path = own(f"{sweep}{asked}\n", VALLEY)
     done = mutransfer("run", str(path))
     assert done.returncode == 0, done.stderr
+    handed = mutransfer("export", "runs/own", "--target", "128")
+    if asked.startswith("search"):
+        assert handed.returncode == 4 and "nothing to hand over: a search has no curves" in handed.stderr
     rows = read_rows(tmp_path / "runs" / "own")[0].to_pandas()
     assert len(rows) >= (8 if asked.startswith("search") else 7)
     assert rows["loss"].notna().all()

@@ -1,5 +1,6 @@
 """What becomes of a sweep whose program, section or place has changed between two runs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Command, trial_ids
-from own_programs import ONE
+from own_programs import ONE, VALLEY
 
 from mutransfer.results.store.store import read_rows
 
@@ -124,3 +125,53 @@ def test_checkpoints_of_finished_trials_are_collected(
     assert done.returncode == 0, done.stderr
     assert not [*tmp_path.glob("runs/own/jobs/*/checkpoints")] and path.exists()
     assert losses(tmp_path / "runs" / "own") == [1, 1]
+
+
+@pytest.mark.slow
+def test_what_came_back_is_not_said_to_have_changed(
+    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    """Only what would be trained again; --keep keeps what was asked for last, whatever was planned since."""
+    path = own(ONE.replace("  loss", "  identity: [train.py]\n  loss"), "print('loss 1')\n")
+    trainer, directory = tmp_path / "trainer" / "train.py", tmp_path / "runs" / "own"
+    whole = path.read_text()
+    assert mutransfer("run", str(path)).returncode == 0
+    first = set(trial_ids(directory))
+    path.write_text(whole.replace("loss (", "lost ("))
+    assert mutransfer("run", str(path)).returncode == 3
+    trainer.write_text("print('loss 2')\n")
+    path.write_text(whole)
+    assert "2 that have ended" not in mutransfer("run", str(path)).stderr
+    trainer.write_text("print('loss 1')\n")
+    back = mutransfer("run", str(path))
+    assert "changed since" not in back.stderr and "2 of 2 trials are already there" in back.stderr
+    trainer.write_text("print('loss 3')\n")
+    before = len(trial_ids(directory))
+    kept = mutransfer("run", str(path), "--keep")
+    assert "changed since the trials ran, and kept as they are: train.py" in kept.stderr
+    assert len(trial_ids(directory)) == before
+    mutransfer("trials", str(directory), "--out", "rows.csv")
+    assert set(pd.read_csv(tmp_path / "rows.csv")["trial_id"]) == first
+    path.write_text(whole.replace("  loss", "  gpus: {'0.5': 0, '0.25': 0}\n  loss") + "scale: rate\n")
+    path.write_text(path.read_text() + "hyperparameter: learning_rate\n")
+    assert "changed since" not in mutransfer("run", str(path), "--keep").stderr
+
+
+@pytest.mark.slow
+def test_different_programs_are_not_averaged(
+    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    """Two directories of equal fields, one trainer a nat above the other."""
+    sweep = ONE.replace("{rate: [0.5, 0.25]}", "{width: [8, 16, 32], learning_rate: {log2: [-9, -3]}}")
+    sweep = sweep.replace("{rate}", "{learning_rate}").replace("  loss", "  identity: [train.py]\n  loss")
+    path = own(sweep, VALLEY)
+    assert mutransfer("run", str(path), "--out", "one").returncode == 0
+    assert mutransfer("run", str(path), "--out", "same").returncode == 0
+    assert "differ in" not in mutransfer("report", "one", "same").stderr
+    (tmp_path / "trainer" / "train.py").write_text(VALLEY.replace("2 + 0.1", "3 + 0.1"))
+    assert mutransfer("run", str(path), "--out", "two").returncode == 0
+    told = mutransfer("report", "one", "two", "-f", "json")
+    assert "one, two: ran programs that differ in files; their trials are compared apart" in told.stderr
+    found = json.loads(told.stdout)["comparisons"]
+    assert len(found) == 2
+    assert sorted(entry["optima"][-1]["loss"] for entry in found) == pytest.approx([2, 3], abs=0.01)

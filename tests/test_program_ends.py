@@ -200,10 +200,11 @@ def of_function(own: Callable[[str, str], Path], trainer: str, more: str = "") -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("caught", ["Exception", "BaseException"])
 def test_a_function_that_is_cut_off_leaves_nothing_half_done(
-    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+    caught: str, own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
 ) -> None:
-    """Neither an `except Exception` keeps it, nor does the next trial find the import that it was in."""
+    """Neither does an `except` of its own keep it, nor does the next trial find the import that it was in."""
     trainer = (
         "import os, time\n"
         "def build(trial):\n"
@@ -214,9 +215,11 @@ def test_a_function_that_is_cut_off_leaves_nothing_half_done(
         "    while True:\n"
         "        try:\n"
         "            time.sleep(60)\n"
-        "        except Exception:\n"
-        "            pass\n"
+        "        except CAUGHT:\n"
+        "            if CAUGHT is BaseException:\n"
+        "                return 1.0\n"
     )
+    trainer = trainer.replace("CAUGHT", caught)
     done = mutransfer("run", str(of_function(own, trainer, "  timeout: 1\n")), "-j", "1")
     assert "failed (error): the function took longer than its timeout, 1 s" in done.stderr
     assert "(rate=0.5) failed" in done.stderr

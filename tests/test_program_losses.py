@@ -136,6 +136,9 @@ def test_a_helper_has_to_finish_each_attempt(file: Path) -> None:
     """And a metric called final is a metric."""
     rule = {"helper": "true"}
     assert found_in(file, None, '{"final": true, "loss": 2}\n', "w", rule) == 2
+    others = '{"final": true, "loss": 3, "rank": "1"}\n'
+    assert found_in(file, None, others, "w", rule) == 3  # in a pipeline the last process has the loss
+    assert found_in(file, None, '{"final": true, "loss": 2}\n' + others, "w", rule) == 2
     with pytest.raises(NoLossError, match="did not call trial"):
         found_in(file, '{"final": true, "loss": 9}\n', '{"step": 1, "final": 1}\n', "a", rule)
 

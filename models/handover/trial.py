@@ -48,8 +48,9 @@ class Trial:
         self.attempt = int(told.get("attempt", 1))
         self._told, self._on_report = told, on_report
         self._metrics = told.get("metrics")
-        # Of several processes of one trial, the first speaks.
-        self._speaks = next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
+        # Of several processes of one trial, the first speaks; what others finish with counts where it says
+        # nothing.
+        self._rank = next((os.environ[name] for name in RANKS if name in os.environ), "0")
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the sweep file says
         point: dict[str, Any] = self.__dict__.get("point", {})
@@ -88,13 +89,15 @@ class Trial:
             self._on_report(int(step))
 
     def finish(self, loss: SupportsFloat) -> None:
-        """The result of the trial: NaN or infinite where it diverged. Raises ValueError for None."""
+        """The result of the trial: NaN or infinite where it diverged. Of several processes the first one's
+        counts, or that of whichever has one. Raises ValueError for None."""
         if loss is None:
             raise ValueError("trial.finish(loss=None): give a number, or float('nan') where it diverged")
-        self._write({"final": True, "loss": _number(loss)})
+        rank = {} if self._rank == "0" else {"rank": self._rank}
+        self._write({"final": True, "loss": _number(loss), **rank})
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        if not self._speaks:
+        if self._rank != "0" and "final" not in line:
             return
         text = json.dumps(line)
         if self._metrics is None:

@@ -139,6 +139,8 @@ def export(
     for problem in evidence.problems:
         warn(problem)
     if not evidence.content.comparisons:
+        if evidence.content.searches:
+            warn("nothing to hand over: a search has no curves; its best trials are in the report")
         raise typer.Exit(NOTHING_TO_REPORT)
     wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
     tuned = hyperparameter or next(iter(asked_field(directories, "hyperparameter")), "learning_rate")

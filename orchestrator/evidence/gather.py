@@ -1,8 +1,9 @@
 """The measurements of one or several sweep directories, gathered for reports and exports."""
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from ...results.questions.view import ALL, View, collinear
 from ...results.report.content import Content
 from ...results.sources.importing import understand
 from ...results.statistics.tolerance import Tolerance
-from ...results.store.schema import coordinate_names
+from ...results.store.schema import COORDINATE, coordinate_names
 from ...results.store.store import concatenated, finished_trials, publish_table, read_rows
+from ...sweeps.command.command import IDENTITY
 from ..record.directory import DirectoryError, SweepDirectory
 from ..record.journal import read_journal, replay
 
@@ -67,6 +69,7 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
     tables, problems, names, runs = [], [], [], []
     of_grids: set[str] = set()
     searches: list[Search] = []
+    programs: dict[int, Mapping[str, Any]] = {}
     failures, lost_seconds = Counter[str](), 0.0
     for path in directories:
         if path.is_file():
@@ -86,6 +89,7 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]
         if "program" in _resolved(path):  # of a changed program only what was asked for last counts
             table = table.filter(pc.is_in(table.column("trial_id"), pa.array(directory.wanted_trials())))
+            programs[len(tables)] = _program(directory)
         tables.append(table)
         ids = {*table.column("trial_id").to_pylist()}
         if space := searched_fields(path):
@@ -98,6 +102,16 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         failures.update(history.failures)
         lost_seconds += history.lost_seconds
         problems += _unfinished(directory, table)
+    if told := differing([*programs.values()]):
+        problems.append(
+            f"{', '.join(map(str, directories))}: ran programs that differ in {', '.join(told)}; their "
+            "trials are compared apart, by the column program"
+        )
+        for index, program in programs.items():
+            held = pa.array([_digest(program)] * tables[index].num_rows, pa.string())
+            tables[index] = tables[index].append_column(
+                pa.field("program", pa.string(), metadata=COORDINATE), held
+            )
     whole = concatenated(tables)
     coordinates = coordinate_names(whole)
     rows = whole.to_pandas().drop_duplicates("trial_id", ignore_index=True)
@@ -108,6 +122,26 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         problems += view.pooled(rows, coordinates)
     facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
     return Measurements(rows, coordinates, facts, searches, of_grids, tuple(problems))
+
+
+def _program(directory: SweepDirectory) -> Mapping[str, Any]:
+    """What the program of a sweep is known by, but for its GPUs; empty before a trial is planned."""
+    wanted = directory.wanted_trials()
+    job = next((job for job, trials in directory.planned().items() if wanted & {*trials}), None)
+    definition = {} if job is None else directory.read_job(job)[0][0].program.definition
+    return {name: definition.get(name) for name in IDENTITY if name != "gpus"} if definition else {}
+
+
+def differing(programs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The parts in which programs are not one; those that nothing is known of are none."""
+    known = [program for program in programs if program]
+    return [
+        name for name in IDENTITY if len({json.dumps(one.get(name), sort_keys=True) for one in known}) > 1
+    ]
+
+
+def _digest(program: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(program, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view: View = ALL) -> Evidence:

@@ -11,8 +11,8 @@ from ..record.directory import SweepDirectory
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """`names` of files that are no longer what the newest jobs were planned with, whose digests are `before`;
-    `parts` of the section that are not; `trials` that have ended would be trained again."""
+    """`names` of files that are no longer what the trials asked for last were planned with, whose digests are
+    `before`; `parts` of the section that are not; `trials` of them that have ended would be trained again."""
 
     names: tuple[str, ...]
     parts: tuple[str, ...]
@@ -34,19 +34,20 @@ class Changed:
 
 
 def changed(sweep: Sweep, directory: SweepDirectory) -> Changed | None:
-    """None where nothing has changed, or nothing was planned yet. Raises DirectoryError."""
-    now = sweep.expansion.trials[0].program
-    if not isinstance(now, Command) or not (jobs := directory.read_plan()):
-        return None
-    held = jobs[-1].trials[0].program.definition
-    before, files = held["files"], now.definition["files"]
-    names = sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
-    parts = [part for part in IDENTITY if part != "files" and held.get(part) != now.definition.get(part)]
-    if not names and not parts:
-        return None
+    """None where nothing that has ended is trained again. Raises DirectoryError."""
+    asked, now = directory.wanted_trials(), sweep.expansion.trials
+    programs = {trial.id: trial.program for job in directory.read_plan() for trial in job.trials}
+    last = {id_: one for id_, one in programs.items() if id_ in asked and isinstance(one, Command)}
     done, _ = finished_trials(directory.path)
-    done &= directory.wanted_trials()
-    wanted = {trial.program.group_key() for trial in sweep.expansion.trials}
-    done -= {trial.id for trial in sweep.expansion.trials}
-    again = sum(t.id in done and t.program.group_key() in wanted for job in jobs for t in job.trials)
-    return Changed(tuple(names), tuple(parts), before, again)
+    # Of equal values: the trial as it is asked for now, where it has not ended.
+    left = {trial.program.group_key(): trial.program for trial in now if trial.id not in done}
+    again = [one for id_, one in last.items() if id_ in done and one.group_key() in left]
+    if not again:
+        return None
+    held, new = again[0].definition, now[0].program.definition
+    before, files = held["files"], new["files"]
+    names = sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
+    parts = [part for part in IDENTITY if part not in ("files", "gpus") and held.get(part) != new.get(part)]
+    if any(one.gpus != left[one.group_key()].gpus for one in again):
+        parts.append("gpus")
+    return Changed(tuple(names), tuple(parts), before, len(again))

@@ -49,6 +49,11 @@ def run_rounds(
         known = replace(sweep, expansion=Expansion(tuple(rounds.trials), sweep.expansion.collapsed))
         failed = run_sweep(known, directory, options, watcher, only)
         before = len(rounds.trials)
+        if failed:
+            watcher.note(
+                f"no further round begins before the trials of {len(failed)} failed jobs have a result; mend "
+                "what fails and run again, or exclude their points"
+            )
         if failed or only is not None:
             return failed
         rounds.catch_up(_rows(directory))

@@ -151,9 +151,10 @@ def _derived(rows: pd.DataFrame, option: str, name: str) -> pd.Series:
 
 
 def _equal(column: pd.Series, value: str, share: float) -> pd.Series:
-    """As numbers where both are, else as text."""
+    """As numbers where both are, truths as sweep files write them, else as text."""
     numbers = pd.to_numeric(column, errors="coerce")
     try:
         return pd.Series(np.isclose(numbers, float(value), rtol=share, atol=0.0), index=column.index)
     except ValueError:
-        return column.astype(str) == value
+        text = column.astype(str)
+        return text.str.lower() == value.lower() if pd.api.types.is_bool_dtype(column) else text == value

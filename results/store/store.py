@@ -202,7 +202,7 @@ def _family(kind: pa.DataType) -> str | None:
 
 
 def _as_text(table: pa.Table, names: Collection[str]) -> pa.Table:
-    fields = [pa.field(entry.name, pa.string()) if entry.name in names else entry for entry in table.schema]
+    fields = [entry.with_type(pa.string()) if entry.name in names else entry for entry in table.schema]
     return table.cast(pa.schema(fields, table.schema.metadata))
 
 

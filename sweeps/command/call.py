@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from threading import Event
 
 from ...models.handover.trial import Trial
 from ..program import ProgramFailed
@@ -32,10 +33,12 @@ def called(given: Given) -> float:
     module, _, name = given.definition["function"].partition(":")
     limit, written = given.definition.get("timeout"), Written(given.metrics)
     try:
-        with _place(given.definition["directory"], given.definition["environment"]), _alarm(limit):
+        with _place(given.definition["directory"], given.definition["environment"]), _alarm(limit) as late:
             function = getattr(importlib.import_module(module), name)
             trial = Trial(given.told(), on_report=lambda step: given.setup.report(given.progress(step)))
             returned = function(trial)
+            if late.is_set():  # whatever it made of it
+                raise _LateError
     except SystemExit as error:
         raise ProgramFailed("error", f"the function ended its process ({error.code})") from None
     except _LateError:
@@ -51,19 +54,22 @@ def called(given: Given) -> float:
 
 
 @contextmanager
-def _alarm(limit: float | None) -> Iterator[None]:
-    """Raises _LateError in a function that takes longer than its timeout, again and again until it ends."""
+def _alarm(limit: float | None) -> Iterator[Event]:
+    """Raises _LateError in a function that takes longer than its timeout, again and again until it ends; the
+    event says whether it did."""
+    late = Event()
     if limit is None:
-        yield
+        yield late
         return
 
-    def late(*of: object) -> None:
+    def ring(*of: object) -> None:
+        late.set()
         raise _LateError
 
-    before = signal.signal(signal.SIGALRM, late)
+    before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, limit, AGAIN_SECONDS)
     try:
-        yield
+        yield late
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -18,8 +18,12 @@ from .loss import NoLossError, Written, final_loss
 from .words import filled
 
 LOOK_SECONDS, GONE_SECONDS = 0.5, 30.0
-OURS_ALONE = ("PYTHONSAFEPATH", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", TRAINING)
-"""Variables of our worker process that are nothing to the program."""
+OURS_ALONE = (
+    "PYTHONSAFEPATH", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", TRAINING,
+    "SPT_NOENV", "RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_CLIENT_MODE", "RAY_AUTH_MODE",
+    "RAY_LD_PRELOAD_ON_WORKERS",
+)  # fmt: skip
+"""Variables of our worker process, or of Ray's, that are nothing to the program."""
 NO_MEMORY = (*OUT_OF_MEMORY, "outofmemoryerror", "oom_kill", "oom-kill")
 TAIL_BYTES = 1 << 16
 KILLED = 128 + signal.SIGKILL
@@ -68,6 +72,8 @@ class Execution:
         """What the keeper says of the end."""
         definition = self.given.definition
         environment = {name: value for name, value in os.environ.items() if name not in OURS_ALONE}
+        if environment.get("PYTHONBREAKPOINT", "").startswith("ray."):
+            del environment["PYTHONBREAKPOINT"]
         if self.given.setup.visible is not None:
             environment["CUDA_VISIBLE_DEVICES"] = self.given.setup.visible
         environment |= {**definition["environment"], VARIABLE: str(self.given.told_in)}

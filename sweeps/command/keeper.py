@@ -3,7 +3,8 @@
 Run as a script of its own, with the standard library alone; the worker's side is `keeping`. Its stdin is a
 socket of packets. One with three files begins a program: what to run (by marshal), the log that its output
 goes to, and a lock that is held while anything of it lives. One with a number hands a signal on. The answer,
-by marshal, is how the program ended. A socket that closes says that the worker is gone.
+by marshal, is how the program ended. A socket that closes says that the worker is gone. The first packet
+from here is this process's id; any argument has it leave its parent.
 """
 
 import ctypes
@@ -12,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h: whatever loses its parent becomes ours
@@ -23,6 +25,9 @@ NOT_STARTED = 127
 
 def main() -> None:
     control = socket.socket(fileno=0)
+    if sys.argv[1:] and os.fork():
+        os._exit(0)  # what is no child of the worker is not ended with it by others
+    control.send(str(os.getpid()).encode())
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     for number in (*OF_SCHEDULERS, *OTHERS):

@@ -23,9 +23,9 @@ class Keeper:
     def __init__(self) -> None:
         self._socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
-            self._process = subprocess.Popen(
-                [sys.executable, "-SEI", str(KEEPER)], stdin=its.fileno(), start_new_session=True
-            )
+            words = [sys.executable, "-SEI", str(KEEPER), *(["detached"] if _detached else [])]
+            self._process = subprocess.Popen(words, stdin=its.fileno(), start_new_session=True)
+        self._alive = os.pidfd_open(int(self._socket.recv(64) or b"-1"))  # an OSError where it is gone
 
     def run(
         self, words: Sequence[str], directory: str, environment: Mapping[str, str], told_by: int, lock: int
@@ -60,10 +60,19 @@ class Keeper:
     def close(self) -> None:
         """Ends the program, if one runs, and the keeper."""
         self._socket.close()
+        select.select([self._alive], [], [])
+        os.close(self._alive)
         self._process.wait()
 
 
 _keeper: Keeper | None = None
+_detached = False
+
+
+def detach() -> None:
+    """Keepers are no children of this process from now on, for whoever kills those before it ends."""
+    global _detached
+    _detached = True
 
 
 def keeper() -> Keeper:

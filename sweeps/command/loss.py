@@ -80,6 +80,7 @@ def final_loss(rule: Mapping[str, Any], output: Iterator[str], written: Written)
     text = written.text()
     if "helper" in rule:
         lines = [line for line in _objects(text or "") if line.get("final") is True and "loss" in line]
+        lines = [line for line in lines if "rank" not in line] or lines
         return _number([line["loss"] for line in lines], "the program did not call trial.finish(loss=...)")
     name = rule.get("file", rule.get("csv"))
     if not written.path.is_file():

@@ -1,6 +1,8 @@
 """Sweeps on a real Ray cluster of several nodes, each a raylet with processes of its own."""
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,3 +159,44 @@ def test_programs_that_end_badly(place: Path, cluster: Any) -> None:  # noqa: AN
     assert [end["gpu_seconds"] for end in ends] == pytest.approx(
         [2 * end["seconds"] for end in ends], abs=0.01
     )
+
+
+SLEEPS = """\
+name: many
+axes: {rate: [1, 2]}
+program:
+  command: [bash, -c, "sleep 7654321; echo loss {rate}"]
+  loss: {pattern: 'loss (\\S+)'}
+"""
+
+
+def sleeping() -> list[Path]:
+    """What the programs have started: no child of a worker's own."""
+    told = b"sleep\0" + b"7654321"
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cmdline").read_bytes().startswith(told):
+                found.append(process)
+    return found
+
+
+def test_an_interrupted_driver_ends_what_programs_started(place: Path, cluster: Any) -> None:  # noqa: ANN401
+    """Ray kills a worker and its children alone: what those started ends all the same."""
+    sweep = many(place, [1], rates=1)
+    sweep.file.write_text(SLEEPS)
+    with start(sweep, cluster) as driver:
+        wait_until(lambda: len(sleeping()) == 2)
+        driver.send_signal(signal.SIGINT)
+        driver.communicate(timeout=100)
+    wait_until(lambda: not sleeping(), seconds=30)
+
+
+def test_a_program_that_no_node_can_take_is_said(place: Path, cluster: Any) -> None:  # noqa: ANN401
+    cluster.add_node(num_cpus=1, num_gpus=1)
+    cluster.wait_for_nodes()
+    sweep = many(place, [1], rates=1)
+    sweep.file.write_text(SLEEPS + "  gpus: 2\n")
+    done = sweep.run("--backend", "ray", "--ray-address", cluster.address)
+    assert done.returncode == 6
+    assert "program.gpus: a trial asks for 2, and the largest node of the Ray cluster has 1" in done.stderr

@@ -24,14 +24,25 @@ def ray_device(options: "RunOptions", cpus: int, gpus: int) -> "Device":
     return Device("cuda", gpus, cluster_memory(options))
 
 
+def _must_fit(sweep: "Sweep", most: float) -> None:
+    """Raises PreflightError for a trial that no node could ever take."""
+    from ...planning.device import PreflightError
+
+    asked = max(trial.program.gpus or 0.0 for trial in sweep.expansion.trials)
+    if asked > most:
+        told = f"a trial asks for {asked:g}, and the largest node of the Ray cluster has {most:g}"
+        raise PreflightError(f"program.gpus: {told}")
+
+
 def _open(opening: Opening) -> Stage:
     from .tasks import Cluster, RayBackend
 
     options = opening.options
     cluster = Cluster(options.ray_address)
     device = ray_device(options, *cluster.devices())
+    _must_fit(opening.sweep, cluster.most_gpus())
     task_of = opening.task_of(device)
-    share = max(gpus_of(trial, device, options) for trial in opening.sweep.expansion.trials)
+    share = min(gpus_of(trial, device, options) for trial in opening.sweep.expansion.trials)
     backend = RayBackend(cluster, opening.directory, opening.journal, task_of, options.max_concurrent, share)
     return Stage(backend, device, jobs_at_once(options, device))
 
@@ -39,7 +50,9 @@ def _open(opening: Opening) -> Stage:
 def _planned_for(sweep: "Sweep", options: "RunOptions") -> "tuple[Device, int]":
     from .tasks import Cluster, shut_down
 
-    device = ray_device(options, *Cluster(options.ray_address).devices())
+    cluster = Cluster(options.ray_address)
+    device = ray_device(options, *cluster.devices())
+    _must_fit(sweep, cluster.most_gpus())
     shut_down()
     return device, jobs_at_once(options, device)
 

@@ -63,6 +63,10 @@ class Cluster:
         resources = ray.cluster_resources()
         return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
 
+    def most_gpus(self) -> float:
+        """Of one node."""
+        return max((node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+
     def nodes(self) -> int:
         return sum(node["Alive"] for node in ray.nodes())
 
@@ -87,7 +91,7 @@ def shut_down() -> None:
 
 class RayBackend:
     """At most `at_once` jobs in flight, by default as many as the cluster has room for, and some waiting.
-    `share`: the GPUs that the largest job holds."""
+    `share`: the GPUs that the smallest job holds."""
 
     def __init__(
         self,
@@ -195,8 +199,12 @@ def _perform(text: str) -> dict[str, Any]:
     """Runs in a Ray worker; the end comes back as plain values."""
     from dataclasses import asdict
 
+    from ....sweeps.command.keeping import detach
     from ....sweeps.command.train import spoiled
 
+    # Ray's handler ends a function as if it had asked for that itself, and Ray kills a worker's children.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    detach()
     end = perform(text)
     if spoiled():
         os._exit(1)  # the driver reads how the job ended, and Ray starts another worker
