@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Python compiles what is imported when it first is; compiling all of torch takes longer than the rest of installing.
+# Python compiles what is imported when it first is; pip compiles all of it on one core, and that takes longer than
+# the rest of installing.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 
 # The tests run side by side, on small matrices: NumPy's own threads would only stand in each other's way.
@@ -51,4 +52,5 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) --editable '.[test]'
 	$(PIP) --no-deps mup
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # of what starts many processes; templates do not compile
 	@touch $@

@@ -41,7 +41,7 @@ def param_groups(model: nn.Module, handover: Handover, roles: Roles | None = Non
     """
     groups: dict[tuple[object, ...], dict[str, Any]] = {}
     for each in assigned(model, handover, roles or {}):
-        values = _group_values(each.entry, handover)
+        values = group_values(each.entry, handover)
         key = tuple(sorted((name, str(value)) for name, value in values.items()))
         group = groups.setdefault(key, {"params": [], "names": [], **values})
         group["params"].append(each.tensor)
@@ -68,15 +68,22 @@ def initialize_(model: nn.Module, handover: Handover, seed: int, roles: Roles | 
 
 def _first_values(each: Assigned, seed: int) -> Tensor:
     """As the model stores them."""
-    stored = each.tensor.shape[::-1] if each.stored.transposed else each.tensor.shape
     drawn = []
     for entry, name in each.parts:
-        shape = tuple(entry.get("shape") or stored)
-        draw = torch.from_numpy(initial_draw(name, shape, entry["start"], seed))
-        std = _init_std(entry, shape)
+        draw = torch.from_numpy(initial_draw(name, _shape(each, entry), entry["start"], seed))
+        std = init_std(each, entry)
         drawn.append(draw if std is None else draw * std)
-    values = torch.cat(drawn).view(stored)
+    values = torch.cat(drawn).view(_stored_shape(each))
     return values.T if each.stored.transposed else values
+
+
+def _stored_shape(each: Assigned) -> tuple[int, ...]:
+    """As our own would store it: [out, in]."""
+    return tuple(each.tensor.shape[::-1] if each.stored.transposed else each.tensor.shape)
+
+
+def _shape(each: Assigned, entry: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(entry.get("shape") or _stored_shape(each))
 
 
 def _copy(tensor: Tensor, values: Tensor) -> None:
@@ -95,7 +102,8 @@ def multipliers(handover: Handover) -> dict[str, float]:
     return {site: float(value) for site, value in handover["multipliers"].items()}
 
 
-def _group_values(entry: Mapping[str, Any], handover: Handover) -> dict[str, Any]:
+def group_values(entry: Mapping[str, Any], handover: Handover) -> dict[str, Any]:
+    """What the optimizer's group of a parameter with this entry holds."""
     rate, decay = entry["learning_rate"], entry["weight_decay"]
     if handover["weight_decay_convention"].startswith("independent"):
         decay = decay / rate if rate else 0.0  # a rate of zero keeps what is frozen
@@ -114,12 +122,13 @@ def _group_values(entry: Mapping[str, Any], handover: Handover) -> dict[str, Any
     return values
 
 
-def _init_std(entry: Mapping[str, Any], shape: tuple[int, ...]) -> float | None:
+def init_std(each: Assigned, entry: Mapping[str, Any]) -> float | None:
+    """Of a part of the parameter; None where its start is no draw that is scaled."""
     if "pattern" in entry:
         std: float | None = entry["init_std"]
         return std
     if entry["start"] != "normal":
         return None
-    fan_in = 1 if entry["role"] == Role.INPUT else math.prod(shape[1:])
+    fan_in = 1 if entry["role"] == Role.INPUT else math.prod(_shape(each, entry)[1:])
     gain: float = entry["init_gain"]
     return gain / fan_in**0.5 if entry["init"] == "fan-in" else gain

@@ -187,7 +187,7 @@ def test_an_interrupted_driver_ends_what_programs_started(place: Path, cluster: 
     sweep.file.write_text(SLEEPS)
     with start(sweep, cluster) as driver:
         wait_until(lambda: len(sleeping()) == 2)
-        driver.send_signal(signal.SIGINT)
+        driver.send_signal(signal.SIGTERM)  # SIGINT may be ignored here
         driver.communicate(timeout=100)
     wait_until(lambda: not sleeping(), seconds=30)
 

@@ -1,0 +1,129 @@
+"""Whether a model and its optimizer are what a handover says: to be run before the large run's first step.
+
+verify(model, handover, ROLES, optimizer, SITES, lambda: model(tokens))
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .assignment import Assigned, Handover, Roles, assigned, plain_name
+from .sites import Sites
+from .transfer import group_values, init_std, multipliers
+
+SAME = 1e-6
+"""Learning rates, decays and epsilons are those of the handover to within this share."""
+DEVIATIONS = 6.0
+"""A start's standard deviation is told from its own to within so many of its standard errors."""
+SAME_FACTOR = 1e-2
+"""A multiplier is measured in whatever precision the model runs in."""
+
+
+class VerificationError(Exception):
+    """The model or its optimizer is not what the handover says; a line for each thing that is not."""
+
+
+def verify(
+    model: nn.Module,
+    handover: Handover,
+    roles: Roles | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    sites: Sites | None = None,
+    probe: Callable[[], object] | None = None,
+    fresh: bool = True,
+) -> None:
+    """Every parameter is in one group, with its learning rate, decay and epsilon; has its start, where the
+    model is `fresh`; and the `probe`, a forward pass, meets every multiplier once, on the modules of `sites`.
+
+    Raises VerificationError with all that is wrong, UnknownParameterError where the two do not fit.
+    """
+    found = list(assigned(model, handover, roles or {}))
+    faults = []
+    if optimizer is not None:
+        faults += [fault for each in found for fault in _group_faults(each, handover, optimizer)]
+    if fresh:
+        faults += [fault for each in found for fault in _start_faults(each)]
+    if probe is not None:
+        faults += _factor_faults(model, multipliers(handover), sites or {}, probe)
+    if faults:
+        raise VerificationError("\n".join(faults))
+
+
+def _group_faults(each: Assigned, handover: Handover, optimizer: torch.optim.Optimizer) -> Iterator[str]:
+    groups = [g for g in optimizer.param_groups if any(each.tensor is one for one in g["params"])]
+    if len(groups) != 1:
+        yield f"{each.name}: is in {len(groups) or 'no'} groups of the optimizer; make them with param_groups"
+        return
+    (group,), expected = groups, group_values(each.entry, handover)
+    # A schedule of torch's keeps the peak under another name.
+    told = {"lr": group.get("initial_lr", group["lr"]), **{n: group.get(n) for n in ("weight_decay", "eps")}}
+    for name, value in told.items():
+        if (wanted := expected.get(name)) is not None and not _same(value, wanted, SAME):
+            role = each.entry["role"]
+            yield f"{each.name}: has {name} {value}, and the handover says {wanted:.6g} ({role})"
+
+
+def _start_faults(each: Assigned) -> Iterator[str]:
+    values, start = each.tensor.detach(), each.entry["start"]
+    if start in ("ones", "zeros"):
+        if not bool((values == (1.0 if start == "ones" else 0.0)).all()):
+            yield f"{each.name}: does not start at {start}; call initialize_"
+        return
+    stds = {init_std(each, entry) for entry, _ in each.parts}
+    std = stds.pop() if len(stds) == 1 else None
+    if start != "normal" or std is None:
+        return
+    seen = float(values.float().pow(2).mean().sqrt())
+    if not _same(seen, std, SAME_FACTOR + DEVIATIONS / math.sqrt(2 * values.numel())):
+        yield f"{each.name}: starts with a standard deviation of {seen:.4g}, and the handover says {std:.4g}"
+
+
+def _factor_faults(
+    model: nn.Module, factors: Mapping[str, float], sites: Sites, probe: Callable[[], object]
+) -> Iterator[str]:
+    if lost := [site for site, value in factors.items() if value != 1 and site not in sites]:
+        yield f"no module is named for the multipliers on {', '.join(lost)}"
+    modules = {plain_name(name, model): module for name, module in model.named_modules()}
+    asked = {
+        name: site for site, patterns in sites.items() for name in modules
+        if any(fnmatchcase(name, one) for one in patterns)
+    }  # fmt: skip
+    with _measured({name: modules[name] for name in asked}) as seen, torch.no_grad():
+        probe()
+    for name, site in asked.items():
+        if name not in seen:
+            yield f"{name}: is not met by the probe"
+        elif not _same(seen[name], factors[site], SAME_FACTOR):
+            due = f"{factors[site]:.4g} on {site} is due"
+            yield f"{name}: gives {seen[name]:.4g} times its own output, and {due}"
+
+
+@contextmanager
+def _measured(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
+    """By name: what the modules give, over what they would without hooks."""
+    seen: dict[str, float] = {}
+
+    def hook_of(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> None:
+            raw = module.forward(*given, **named).float()
+            seen[name] = float((raw * output).sum() / (raw * raw).sum())
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(hook_of(name), with_kwargs=True) for name, module in modules.items()
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _same(value: float | None, wanted: float, share: float) -> bool:
+    return value is not None and abs(value - wanted) <= share * abs(wanted)

@@ -1,0 +1,182 @@
+"""A hand-over's forward multipliers on somebody else's model, and what `verify` finds of mistakes in it."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from test_assignment import LLAMA, llama
+from test_transfer import plan_of
+from torch import Tensor, nn
+
+from mutransfer.models.handover.assignment import UnknownParameterError
+from mutransfer.models.handover.sites import Sites, applied, apply_multipliers_
+from mutransfer.models.handover.transfer import initialize_, param_groups
+from mutransfer.models.handover.verify import VerificationError, verify
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.orchestrator.handover.export import Target
+
+Build = Callable[..., Recipe]
+SITES: Sites = {
+    "embedding": ["model.embed_tokens"],
+    "residual branch": ["*.o_proj", "*.down_proj"],
+    "attention logits": ["*.q_proj"],
+    "readout": ["lm_head"],
+}
+OPTIONS = {"parametrization": "depth-mup", "embedding_multiplier": 2.0, "weight_decay": 0.1, "head_dim": 8}
+TOKENS_BT = torch.arange(32).view(2, 16)
+
+
+@pytest.fixture
+def handover(recipe: Build) -> dict[str, Any]:
+    """Of a depth and width beyond the base, so that no multiplier but the logits' is one."""
+    return plan_of(recipe, Target(64, 4), **OPTIONS)
+
+
+def handed(handover: dict[str, Any]) -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = llama(64, 4)
+    initialize_(model, handover, 0, LLAMA)
+    apply_multipliers_(model, handover, SITES)
+    return model, torch.optim.AdamW(param_groups(model, handover, LLAMA))
+
+
+def check(model: nn.Module, optimizer: torch.optim.Optimizer, handover: dict[str, Any]) -> None:
+    verify(model, handover, LLAMA, optimizer, SITES, lambda: model(TOKENS_BT))
+
+
+def logits(model: nn.Module) -> Tensor:
+    found: Tensor = model(TOKENS_BT).logits
+    return found
+
+
+def test_multipliers_do_what_the_forward_pass_would(handover: dict[str, Any]) -> None:
+    """By hand on the weights: a product with a number commutes with the layer."""
+    factors = handover["multipliers"]
+    assert factors["residual branch"] != 1 and factors["embedding"] == 2 and factors["readout"] != 1
+    model, _ = handed(handover)
+    plain = llama(64, 4)
+    initialize_(plain, handover, 0, LLAMA)
+    assert not torch.allclose(logits(model), logits(plain))
+    with torch.no_grad():
+        for name, tensor in plain.named_parameters():
+            for site, ends in (("embedding", "embed_tokens.weight"), ("readout", "lm_head.weight"),
+                               ("residual branch", "o_proj.weight"), ("residual branch", "down_proj.weight"),
+                               ("attention logits", "q_proj.weight")):  # fmt: skip
+                if name.endswith(ends):
+                    tensor.mul_(factors[site])
+    torch.testing.assert_close(logits(model), logits(plain), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile's own
+def test_multipliers_stay_with_the_model(handover: dict[str, Any]) -> None:
+    """A copy, a state dict that goes round, activation checkpointing and compilation."""
+    model, optimizer = handed(handover)
+    before = logits(model).detach()
+    twin = copy.deepcopy(model)
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(logits(twin), before) and applied(twin) == applied(model)
+    assert "lm_head" in applied(model)["readout"] and len(applied(model)["residual branch"]) == 8
+    checkpointed: Any = copy.deepcopy(model)
+    checkpointed.activation_checkpointing_enable()
+    torch.testing.assert_close(logits(checkpointed), before)
+    compiled = torch.compile(model, backend="eager")
+    assert isinstance(compiled, nn.Module)
+    torch.testing.assert_close(logits(compiled), before)
+    check(compiled, optimizer, handover)
+
+
+@pytest.mark.parametrize(
+    ("sites", "told"),
+    [
+        (
+            {**SITES, "state readout": ["*"]},
+            "the handover has no multiplier on state readout; it has those on",
+        ),
+        ({name: SITES[name] for name in ("embedding", "readout")}, r"multipliers on residual branch \("),
+        ({**SITES, "readout": ["head"]}, "no module matches head; mend the sites"),
+    ],
+)
+def test_sites_that_do_not_fit_are_refused(sites: Sites, told: str, handover: dict[str, Any]) -> None:
+    model = llama(64, 4)
+    with pytest.raises(UnknownParameterError, match=told):
+        apply_multipliers_(model, handover, sites)
+    assert applied(model) == {}
+    apply_multipliers_(model, handover, SITES)
+    with pytest.raises(UnknownParameterError, match="has its multiplier already; apply them once"):
+        apply_multipliers_(model, handover, SITES)
+
+
+def test_a_module_that_gives_no_tensor_is_named(handover: dict[str, Any]) -> None:
+    model = llama(64, 4)
+    apply_multipliers_(model, handover, {**SITES, "residual branch": ["*.self_attn"]})
+    with pytest.raises(
+        UnknownParameterError, match="LlamaAttention: gives a tuple, no tensor; name the module"
+    ):
+        model(TOKENS_BT)
+
+
+def test_what_is_handed_over_is_verified(handover: dict[str, Any]) -> None:
+    model, optimizer = handed(handover)
+    check(model, optimizer, handover)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.1)
+    optimizer.step()
+    scheduler.step()
+    check(model, optimizer, handover)  # the peaks count, not the present rates
+
+
+def move(optimizer: torch.optim.Optimizer, parameter: Tensor, role: str) -> None:
+    """A parameter into the group of another role."""
+    for group in optimizer.param_groups:
+        group["params"] = [one for one in group["params"] if one is not parameter]
+    next(group for group in optimizer.param_groups if group["role"] == role)["params"].append(parameter)
+
+
+MISTAKES: dict[str, tuple[Callable[[Any, torch.optim.Optimizer], object], str]] = {
+    "a layer is left out of the groups": (
+        lambda model, opt: [
+            group["params"].clear() for group in opt.param_groups
+            if any(one is model.model.layers[3].mlp.up_proj.weight for one in group["params"])
+        ],
+        r"model\.layers\.3\.mlp\.up_proj\.weight: is in no groups of the optimizer",
+    ),
+    "the embedding at the hidden rate": (
+        lambda model, opt: move(opt, model.model.embed_tokens.weight, "hidden"),
+        r"model\.embed_tokens\.weight: has lr",
+    ),
+    "decay twice": (
+        lambda model, opt: opt.param_groups[0].update(weight_decay=2 * opt.param_groups[0]["weight_decay"]),
+        r"model\.embed_tokens\.weight: has weight_decay",
+    ),
+    "epsilon of another": (
+        lambda model, opt: [group.update(eps=1e-8) for group in opt.param_groups],
+        r"q_proj\.weight: has eps 1e-08",
+    ),
+    "a matrix twice as large": (
+        lambda model, opt: model.model.layers[1].self_attn.v_proj.weight.data.mul_(2),
+        r"layers\.1\.self_attn\.v_proj\.weight: starts with a standard deviation of",
+    ),
+    "a gain of two": (
+        lambda model, opt: model.model.norm.weight.data.mul_(2),
+        r"model\.norm\.weight: does not start at ones; call initialize_",
+    ),
+    "the readout not scaled": (
+        lambda model, opt: model.lm_head._forward_hooks.clear(),
+        r"lm_head: gives 1 times its own output, and .* on readout is due",
+    ),
+    "a branch scaled twice": (
+        lambda model, opt: model.model.layers[2].mlp.down_proj.register_forward_hook(
+            lambda module, given, out: out * 0.5
+        ),
+        r"layers\.2\.mlp\.down_proj: gives .* times its own output, and .* on residual branch is due",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_named_by_parameter_and_module(mistake: str, handover: dict[str, Any]) -> None:
+    model, optimizer = handed(handover)
+    make, told = MISTAKES[mistake]
+    make(model, optimizer)
+    with pytest.raises(VerificationError, match=told):
+        check(model, optimizer, handover)
