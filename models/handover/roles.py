@@ -1,0 +1,97 @@
+"""Roles found, not typed: what a parameter of a model is to the scaling rules follows from two widths of it.
+
+    roles = find_roles(lambda width: Llama(width), 64, 128)
+    initialize_(model, handover, seed=0, roles=roles)
+
+A dimension either grows with the width or does not; where a parameter stands, in a block or outside, its name
+says by an index; what it does, its module says. Whatever that leaves open is asked for by name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from ..recipe.role import Role, pattern_of
+from .assignment import DECAYS, Stored, plain_name
+
+
+class OpenRolesError(Exception):
+    """Parameters whose role two widths do not tell; a line for each, with what is known of it."""
+
+
+def find_roles(
+    build: Callable[[int], nn.Module], small: int, large: int, told: Mapping[str, str | Stored] | None = None
+) -> dict[str, str | Stored]:
+    """The role map of the models that `build` makes at these widths, by name pattern; `told` decides for its
+    patterns. The small one is built with values, which say where gains start; the large one on `meta`.
+
+    Raises OpenRolesError with all parameters whose role is open.
+    """
+    first = build(small)
+    with torch.device("meta"):
+        second = build(large)
+    shapes = {plain_name(name, second): tensor.shape for name, tensor in second.named_parameters()}
+    modules = dict(first.named_modules())
+    found: dict[str, str | Stored] = dict(told or {})
+    open_: dict[str, str] = {}
+    for held, tensor in first.named_parameters():
+        name = plain_name(held, first)
+        pattern = pattern_of(name)
+        if pattern in found or pattern in open_:
+            continue
+        if name not in shapes or len(shapes[name]) != tensor.dim():
+            open_[pattern] = "is not in both widths"
+            continue
+        grows = [one != other for one, other in zip(tensor.shape, shapes[name], strict=True)]
+        module = modules[held.rpartition(".")[0]]
+        role = _role(pattern, grows, module)
+        if role is None:
+            told_of = f"{list(tensor.shape)} becomes {list(shapes[name])} in a {type(module).__name__}"
+            open_[pattern] = told_of
+            continue
+        found[pattern] = _started(Stored(role), tensor, pattern)
+    if open_:
+        lines = [f"{pattern}: {why}; give its role in `told`" for pattern, why in open_.items()]
+        raise OpenRolesError("\n".join(lines))
+    return found
+
+
+def _role(pattern: str, grows: list[bool], module: nn.Module) -> Role | None:
+    """None where it is open."""
+    inside = "*" in pattern.split(".")
+    if pattern.rpartition(".")[2].lower() in DECAYS:
+        return None
+    if isinstance(module, nn.Embedding):
+        return Role.INPUT if grows == [False, True] and not inside else None
+    if len(grows) == 1:
+        if grows[0]:
+            return Role.HIDDEN_VECTOR if inside else Role.VECTOR
+        return Role.HIDDEN_SCALAR if inside else None
+    if isinstance(module, nn.Linear):
+        return _of_linear(grows[0], grows[1], inside)
+    if type(module).__name__ == "Conv1D":  # [in, out]
+        return _of_linear(grows[1], grows[0], inside)
+    return None
+
+
+def _of_linear(out_grows: bool, in_grows: bool, inside: bool) -> Role | None:
+    match out_grows, in_grows, inside:
+        case True, True, True:
+            return Role.HIDDEN
+        case False, True, False:
+            return Role.OUTPUT
+        case True, False, False:
+            return Role.INPUT
+        case False, True, True:
+            return Role.NARROW
+    return None
+
+
+def _started(stored: Stored, tensor: nn.Parameter, pattern: str) -> str | Stored:
+    """With a gain that multiplies by 1 + w said to: the model starts it at zero."""
+    gain = stored.role in (Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR)
+    if gain and not pattern.endswith("bias") and not tensor.detach().any():
+        return replace(stored, role=str(stored.role), zero_centred=True)
+    return str(stored.role)
