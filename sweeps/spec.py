@@ -343,14 +343,20 @@ def _reason(fault: Mapping[str, Any]) -> str:
 def _unknown_key(where: Where) -> str:
     import difflib
 
-    section: Any = SweepSpec
+    kind: Any = SweepSpec
     for part in where[:-1]:
-        kind = section.model_fields[part].annotation
-        section = next(one for one in (*get_args(kind), kind) if isinstance(one, type))
-    keys = sorted(section.model_fields)
+        fields = getattr(_section_in(kind), "model_fields", {})
+        kind = fields[part].annotation if part in fields else kind  # else the key of a mapping of sections
+    keys = sorted(getattr(_section_in(kind), "model_fields", {}))
     close = difflib.get_close_matches(str(where[-1]), keys, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(keys)}"
     return f"is not a key of {'.'.join(map(str, where[:-1])) or 'a sweep file'}; {hint}"
+
+
+def _section_in(kind: Any) -> type[Section] | None:  # noqa: ANN401 - an annotation
+    """The section that a field holds, as it is or optional or by name."""
+    found = (one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, Section))
+    return next(found, None)
 
 
 def _short(value: object) -> str:

@@ -204,6 +204,7 @@ def test_a_function_that_is_not_there_is_said(own: Callable[[str, str], Path], m
 def test_a_program_is_not_known_by_what_runs_make(own: Callable[[str, str], Path], tmp_path: Path) -> None:
     """Neither by a sweep beside it nor by what Python compiled."""
     path = own(ONE.replace("  loss", "  identity: ['**/*']\n  loss"), "")
+    (tmp_path / "sweep.json").write_text("somebody's own, above")
     before = [trial.id for trial in load_sweep(str(path)).expansion.trials]
     for name in ("runs/own/sweep.json", "runs/own/jobs/a/log.txt", "sub/__pycache__/a.pyc"):
         (tmp_path / "trainer" / name).parent.mkdir(parents=True, exist_ok=True)

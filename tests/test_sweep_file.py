@@ -301,3 +301,11 @@ def test_slurm_options_are_no_part_of_a_trial(sweep_file: Path) -> None:
     sweep = load_sweep(str(sweep_file), [])
     assert [trial.id for trial in sweep.expansion.trials] == before
     assert resolved(sweep.spec)["slurm"] == {"partition": "gpu", "time": 60}
+
+
+def test_an_unknown_key_within_a_mapping_of_sections_is_named(sweep_file: Path) -> None:
+    with sweep_file.open("a") as file:
+        file.write("search: {trials: 4, space: {weight_decay: {log2: [-9, -3], lgo10: 1}}}\n")
+    place = "search.space.weight_decay"
+    told = f"{place}.lgo10: is not a key of {place}; did you mean log10?"
+    assert any(told in line for line in faults(str(sweep_file)))

@@ -209,11 +209,13 @@ def _gpu_problems(spec: ProgramSpec, scale: str, scale_values: Sequence[object])
 
 
 def _matching(directory: str, pattern: str) -> list[Path]:
-    """Its files, but for those of sweeps and what Python makes of its own accord."""
+    """Its files, but for those of sweeps in the directory and what Python makes of its own accord."""
     found = glob.iglob(os.path.join(glob.escape(directory), pattern), recursive=True)
-    files = [Path(path) for path in found if os.path.isfile(path)]
-    made = {folder: _is_made(folder) for folder in {parent for file in files for parent in file.parents}}
-    return sorted(file for file in files if not any(made[parent] for parent in file.parents))
+    top = Path(directory)
+    folders = {Path(path): [one for one in Path(path).parents if top in one.parents]
+               for path in found if os.path.isfile(path)}  # fmt: skip
+    made = {folder: _is_made(folder) for folder in {one for above in folders.values() for one in above}}
+    return sorted(file for file, above in folders.items() if not any(made[one] for one in above))
 
 
 def _is_made(folder: Path) -> bool:
