@@ -186,6 +186,10 @@ def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
 
 def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
     """One table of all; a column that holds texts in some and numbers in others becomes one of texts."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowTypeError:
+        pass
     kinds: dict[str, set[pa.DataType]] = {}
     for table in tables:
         for entry in table.schema:
