@@ -58,6 +58,11 @@ class Assigned:
     parts: tuple[tuple[Mapping[str, Any], str], ...]
     """What is fused in it: the entry of each, and the name that its first values are drawn by."""
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As our own would be stored: [out, in]."""
+        return tuple(self.tensor.shape[::-1] if self.stored.transposed else self.tensor.shape)
+
 
 def assigned(model: nn.Module, handover: Handover, roles: Roles) -> Iterator[Assigned]:
     """Every parameter of the model with its entry. Raises UnknownParameterError."""
@@ -219,10 +224,9 @@ def _must_be_the_target(found: Sequence[Assigned], handover: Handover) -> None:
     target = handover.get("target") or {}
     width, depth = target.get("width"), target.get("depth")
     for each in by_role if width is not None else ():
-        extents = each.tensor.shape[::-1] if each.stored.transposed else each.tensor.shape
-        role = each.entry["role"]
-        seen = extents if role == Role.INPUT else extents[-1:] if role in (Role.OUTPUT, Role.VECTOR) else None
-        if seen is not None and width not in seen and not (role == Role.OUTPUT and len(extents) == 1):
+        role, shape = each.entry["role"], each.shape
+        seen = shape if role == Role.INPUT else shape[-1:] if role in (Role.OUTPUT, Role.VECTOR) else None
+        if seen is not None and width not in seen and not (role == Role.OUTPUT and len(shape) == 1):
             raise UnknownParameterError(
                 f"{each.name}: is {list(each.tensor.shape)}, of no model of width {width}; export for this "
                 "model's width"
@@ -253,15 +257,21 @@ def _must_be_tied_alike(model: nn.Module, found: Sequence[Assigned], handover: H
     own = handover["parameters"]
     if handover.get("tied", bool(own) and "readout.weight" not in own):
         return
-    names: dict[int, list[str]] = {}
-    for name, tensor in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(tensor), []).append(plain_name(name, model))
+    names = owners(model)
     for each in found:
         if len(shared := names[id(each.tensor)]) > 1 and each.entry["role"] in (Role.INPUT, Role.OUTPUT):
             raise UnknownParameterError(
                 f"{' and '.join(shared)} are one, and the handover is of a model whose embedding and readout "
                 "are two; untie them, or sweep with tied: true"
             )
+
+
+def owners(model: nn.Module) -> dict[int, list[str]]:
+    """The names of every parameter, by identity; a tied one has several."""
+    found: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        found.setdefault(id(parameter), []).append(plain_name(name, model))
+    return found
 
 
 def _drawn_as(name: str, entry: Mapping[str, Any]) -> str:

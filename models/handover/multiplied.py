@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..mixers.mixer import Kind
-from .assignment import Handover, Roles, UnknownParameterError, assigned
+from .assignment import Handover, Roles, UnknownParameterError, assigned, owners
 
 
 class Multiplied(nn.Module):
@@ -41,7 +41,7 @@ def add_multipliers_(model: nn.Module, handover: Handover, roles: Roles | None =
     Raises UnknownParameterError for a parameter that the handover does not know, and for a matrix with
     multipliers that two modules share.
     """
-    owners = _owners(model)
+    names = owners(model)
     for entry in assigned(model, handover, roles or {}):
         pattern = str(entry.entry.get("pattern", ""))
         kinds = [
@@ -51,9 +51,9 @@ def add_multipliers_(model: nn.Module, handover: Handover, roles: Roles | None =
         ]
         if not kinds or not pattern.endswith(".weight"):
             continue
-        if len(owners[id(entry.tensor)]) > 1:
+        if len(names[id(entry.tensor)]) > 1:
             raise UnknownParameterError(
-                f"{entry.name}: is shared by {', '.join(owners[id(entry.tensor)])}; untie it, or sweep "
+                f"{entry.name}: is shared by {', '.join(names[id(entry.tensor)])}; untie it, or sweep "
                 "without multipliers on it"
             )
         owner, _, leaf = entry.name.rpartition(".")
@@ -72,11 +72,3 @@ def merge_multipliers_(model: nn.Module) -> None:
         held = getattr(module, "parametrizations", {})
         if "weight" in held and isinstance(held["weight"][0], Multiplied):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-
-
-def _owners(model: nn.Module) -> dict[int, list[str]]:
-    """The names of every parameter, by identity; a tied one has several."""
-    found: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        found.setdefault(id(parameter), []).append(name)
-    return found

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..recipe.role import Role, pattern_of
-from .assignment import DECAYS, Stored, plain_name
+from .assignment import DECAYS, GAINS, TRANSPOSED, Stored, plain_name
 
 
 class OpenRolesError(Exception):
@@ -71,7 +71,7 @@ def _role(pattern: str, grows: list[bool], module: nn.Module) -> Role | None:
         return Role.HIDDEN_SCALAR if inside else None
     if isinstance(module, nn.Linear):
         return _of_linear(grows[0], grows[1], inside)
-    if type(module).__name__ == "Conv1D":  # [in, out]
+    if type(module).__name__ in TRANSPOSED:
         return _of_linear(grows[1], grows[0], inside)
     return None
 
@@ -91,7 +91,6 @@ def _of_linear(out_grows: bool, in_grows: bool, inside: bool) -> Role | None:
 
 def _started(stored: Stored, tensor: nn.Parameter, pattern: str) -> str | Stored:
     """With a gain that multiplies by 1 + w said to: the model starts it at zero."""
-    gain = stored.role in (Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR)
-    if gain and not pattern.endswith("bias") and not tensor.detach().any():
+    if stored.role in GAINS and not pattern.endswith("bias") and not tensor.detach().any():
         return replace(stored, role=str(stored.role), zero_centred=True)
     return str(stored.role)

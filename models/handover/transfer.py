@@ -73,17 +73,12 @@ def _first_values(each: Assigned, seed: int) -> Tensor:
         draw = torch.from_numpy(initial_draw(name, _shape(each, entry), entry["start"], seed))
         std = init_std(each, entry)
         drawn.append(draw if std is None else draw * std)
-    values = torch.cat(drawn).view(_stored_shape(each))
+    values = torch.cat(drawn).view(each.shape)
     return values.T if each.stored.transposed else values
 
 
-def _stored_shape(each: Assigned) -> tuple[int, ...]:
-    """As our own would store it: [out, in]."""
-    return tuple(each.tensor.shape[::-1] if each.stored.transposed else each.tensor.shape)
-
-
 def _shape(each: Assigned, entry: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(entry.get("shape") or _stored_shape(each))
+    return tuple(entry.get("shape") or each.shape)
 
 
 def _copy(tensor: Tensor, values: Tensor) -> None:

@@ -102,7 +102,7 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         failures.update(history.failures)
         lost_seconds += history.lost_seconds
         problems += _unfinished(directory, table)
-    if told := differing([*programs.values()]):
+    if told := _differing([*programs.values()]):
         problems.append(
             f"{', '.join(map(str, directories))}: ran programs that differ in {', '.join(told)}; their "
             "trials are compared apart, by the column program"
@@ -132,7 +132,7 @@ def _program(directory: SweepDirectory) -> Mapping[str, Any]:
     return {name: definition.get(name) for name in IDENTITY if name != "gpus"} if definition else {}
 
 
-def differing(programs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _differing(programs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The parts in which programs are not one; those that nothing is known of are none."""
     known = [program for program in programs if program]
     return [
