@@ -2,14 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Python compiles what is imported when it first is; pip compiles all of it on one core, and that takes longer than
-# the rest of installing.
+# Python compiles what is imported when it first is; pip would compile all of it, a tenth of which is ever used.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 
 # The tests run side by side, on small matrices: NumPy's own threads would only stand in each other's way.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: quickstart test test-all everything test-slurm test-others check
+.PHONY: quickstart test test-all everything test-slurm test-ray test-others check
 
 quickstart: $(VENV)/installed
 	$(BIN)/mutransfer run quickstart
@@ -19,38 +18,41 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --ignore tests/cluster -m "not slow"
 
-# Tests on Slurm mostly wait, so they run beside the others; each part's output comes when it is done. Ray's
-# nodes give up starting on a machine that is full, so they come before what fills it.
+# Tests on clusters mostly wait, so the others run beside them, on what they leave (nice): Ray's nodes give up
+# starting where the machine is full. Each part's output comes when it is done.
 test-all: $(VENV)/installed-test
-	$(MAKE) --jobs 2 --output-sync=target test-slurm test-others
+	$(MAKE) --jobs 3 --output-sync=target test-slurm test-ray test-others
 
-# What .ci/run calls. The check takes one core while the tests on Ray mostly wait, too.
+# What .ci/run calls.
 everything: $(VENV)/installed-test
-	$(MAKE) --jobs 3 --output-sync=target test-slurm check test-others
+	$(MAKE) --jobs 4 --output-sync=target test-slurm test-ray test-others check
 
 test-slurm:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_slurm.py
 
-test-others:
+test-ray:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_ray.py
-	$(BIN)/python -m pytest --ignore tests/cluster
+
+test-others:
+	nice -n 19 $(BIN)/python -m pytest --ignore tests/cluster
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/mypy --explicit-package-bases tests benchmarks
+	nice -n 19 $(BIN)/mypy
+	nice -n 19 $(BIN)/mypy --explicit-package-bases tests benchmarks
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "mutransfer needs Python 3.11 or newer; try make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
 # The mup package is a test oracle; its own requirements (torchvision) do not go with every torch.
-$(VENV)/installed-test: $(VENV)/installed
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[test]'
 	$(PIP) --no-deps mup
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # of what starts many processes; templates do not compile
-	@touch $@
+	@touch $(VENV)/installed $@

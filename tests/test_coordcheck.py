@@ -77,6 +77,7 @@ def test_mup_passes_in_width_and_depth(architecture: str, optimizer: str, sweep_
 
 OTHERS = {
     "mamba2": {"architecture": "mamba2"},
+    "mamba2 alone": {"architecture": "mamba2", "mlp": "none"},
     "mamba2, growing state and heads": {"architecture": "mamba2", "state_ratio": "0.5"},
     "gdn-hybrid": {"architecture": "gdn-hybrid", "attention_every": "2", "residual_multiplier": "0.5"},
     "parallel-hybrid": {"architecture": "parallel-hybrid"},

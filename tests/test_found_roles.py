@@ -31,42 +31,47 @@ VOCABULARY = 96
 
 
 def qwen3(width: int) -> nn.Module:
-    return Qwen3ForCausalLM(Qwen3Config(
+    model: nn.Module = Qwen3ForCausalLM(Qwen3Config(
         vocab_size=VOCABULARY, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
         num_attention_heads=width // 16, num_key_value_heads=width // 16, head_dim=16,
         tie_word_embeddings=False,
     ))  # fmt: skip
+    return model
 
 
 def gpt2(width: int) -> nn.Module:
-    return GPT2LMHeadModel(GPT2Config(
+    model: nn.Module = GPT2LMHeadModel(GPT2Config(
         vocab_size=VOCABULARY, n_embd=width, n_layer=2, n_head=width // 16, n_positions=16,
         tie_word_embeddings=False,
     ))  # fmt: skip
+    return model
 
 
 def neox(width: int) -> nn.Module:
-    return GPTNeoXForCausalLM(GPTNeoXConfig(
+    model: nn.Module = GPTNeoXForCausalLM(GPTNeoXConfig(
         vocab_size=VOCABULARY, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=2,
         num_attention_heads=width // 16, tie_word_embeddings=False,
     ))  # fmt: skip
+    return model
 
 
 def mamba2(width: int) -> nn.Module:
-    return Mamba2ForCausalLM(Mamba2Config(
+    model: nn.Module = Mamba2ForCausalLM(Mamba2Config(
         vocab_size=VOCABULARY, hidden_size=width, num_hidden_layers=2, head_dim=16, num_heads=width // 8,
         state_size=16, n_groups=1, tie_word_embeddings=False,
     ))  # fmt: skip
+    return model
 
 
 def qwen_next(width: int) -> nn.Module:
-    return Qwen3NextForCausalLM(Qwen3NextConfig(
+    model: nn.Module = Qwen3NextForCausalLM(Qwen3NextConfig(
         vocab_size=VOCABULARY, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
         num_attention_heads=width // 16, num_key_value_heads=width // 16, head_dim=16,
         linear_num_key_heads=width // 16, linear_num_value_heads=width // 16, linear_key_head_dim=16,
         linear_value_head_dim=16, layer_types=["linear_attention", "full_attention"], mlp_only_layers=[0, 1],
         tie_word_embeddings=False,
     ))  # fmt: skip
+    return model
 
 
 @pytest.mark.parametrize("build", [llama, qwen3, gpt2, neox], ids=lambda build: build.__name__)

@@ -35,6 +35,7 @@ VARIANTS = [
     {"architecture": "gdn", "output_gate": False},
     {"qk_norm": True, "window": 12, "mlp": "swiglu"},
     {"architecture": "mamba2"},
+    {"architecture": "mamba2", "mlp": "none"},
     {"architecture": "mamba2", "state_groups": 2, "expand_v": 2, "base_width": 16},
     {"architecture": "mamba2", "head_dim": None, "heads": 4, "state_ratio": 0.5},
     {"architecture": "gdn-hybrid", "attention_every": 2, "base_depth": 2},

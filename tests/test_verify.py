@@ -11,7 +11,7 @@ from test_transfer import plan_of
 from torch import Tensor, nn
 
 from mutransfer.models.handover.assignment import UnknownParameterError
-from mutransfer.models.handover.sites import Sites, applied, apply_multipliers_
+from mutransfer.models.handover.sites import Place, Sites, applied, apply_multipliers_, merge_sites_
 from mutransfer.models.handover.transfer import initialize_, param_groups
 from mutransfer.models.handover.verify import VerificationError, verify
 from mutransfer.models.recipe.recipe import Recipe
@@ -21,10 +21,11 @@ Build = Callable[..., Recipe]
 SITES: Sites = {
     "embedding": ["model.embed_tokens"],
     "residual branch": ["*.o_proj", "*.down_proj"],
-    "attention logits": ["*.q_proj"],
+    "attention logits": [Place("*.self_attn", attribute="scaling")],
     "readout": ["lm_head"],
 }
-OPTIONS = {"parametrization": "depth-mup", "embedding_multiplier": 2.0, "weight_decay": 0.1, "head_dim": 8}
+OPTIONS = {"parametrization": "depth-mup", "embedding_multiplier": 2.0, "weight_decay": 0.1, "head_dim": 8,
+           "attention_multiplier": 0.5}  # fmt: skip
 TOKENS_BT = torch.arange(32).view(2, 16)
 
 
@@ -54,6 +55,7 @@ def test_multipliers_do_what_the_forward_pass_would(handover: dict[str, Any]) ->
     """By hand on the weights: a product with a number commutes with the layer."""
     factors = handover["multipliers"]
     assert factors["residual branch"] != 1 and factors["embedding"] == 2 and factors["readout"] != 1
+    assert factors["attention logits"] == pytest.approx(0.5 * 8**-0.5)  # all of it, what Llama has included
     model, _ = handed(handover)
     plain = llama(64, 4)
     initialize_(plain, handover, 0, LLAMA)
@@ -62,9 +64,9 @@ def test_multipliers_do_what_the_forward_pass_would(handover: dict[str, Any]) ->
         for name, tensor in plain.named_parameters():
             for site, ends in (("embedding", "embed_tokens.weight"), ("readout", "lm_head.weight"),
                                ("residual branch", "o_proj.weight"), ("residual branch", "down_proj.weight"),
-                               ("attention logits", "q_proj.weight")):  # fmt: skip
+                               ("queries", "q_proj.weight")):  # fmt: skip
                 if name.endswith(ends):
-                    tensor.mul_(factors[site])
+                    tensor.mul_(factors.get(site, 0.5))
     torch.testing.assert_close(logits(model), logits(plain), rtol=1e-4, atol=1e-5)
 
 
@@ -95,6 +97,15 @@ def test_multipliers_stay_with_the_model(handover: dict[str, Any]) -> None:
         ),
         ({name: SITES[name] for name in ("embedding", "readout")}, r"multipliers on residual branch \("),
         ({**SITES, "readout": ["head"]}, "no module matches head; mend the sites"),
+        (
+            {**SITES, "attention logits": ["*.q_proj"]},
+            r"\*\.q_proj: the multiplier on attention logits, 0\.176777, is the whole scale",
+        ),
+        (
+            {**SITES, "attention logits": [Place("*.self_attn", attribute="scale")]},
+            r"layers\.0\.self_attn: a LlamaAttention has no number called scale; mend the sites",
+        ),
+        ({**SITES, "readout": ["*.o_proj"]}, r"o_proj: is named for residual branch and for readout"),
     ],
 )
 def test_sites_that_do_not_fit_are_refused(sites: Sites, told: str, handover: dict[str, Any]) -> None:
@@ -105,6 +116,60 @@ def test_sites_that_do_not_fit_are_refused(sites: Sites, told: str, handover: di
     apply_multipliers_(model, handover, SITES)
     with pytest.raises(UnknownParameterError, match="has its multiplier already; apply them once"):
         apply_multipliers_(model, handover, SITES)
+
+
+def test_logits_are_scaled_on_the_queries_as_well(handover: dict[str, Any]) -> None:
+    """By what the model does not have itself."""
+    model, _ = handed(handover)
+    other = llama(64, 4)
+    initialize_(other, handover, 0, LLAMA)
+    apply_multipliers_(other, handover, {**SITES, "attention logits": [Place("*.q_proj", has=8**-0.5)]})
+    torch.testing.assert_close(logits(other), logits(model), rtol=1e-4, atol=1e-5)
+
+
+class Fused(nn.Module):
+    """Queries, keys and values by one matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(8, 24)
+
+    def forward(self, x_BD: Tensor) -> Tensor:
+        return self.qkv(x_BD)  # type: ignore[no-any-return]
+
+
+def test_a_part_of_what_is_fused(handover: dict[str, Any]) -> None:
+    model, x_BD = Fused(), torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    plain = model(x_BD)
+    only = {**handover, "multipliers": {"attention logits": 0.25}}
+    apply_multipliers_(model, only, {"attention logits": [Place("qkv", part=(0, 3), has=0.5)]})
+    torch.testing.assert_close(model(x_BD), torch.cat([0.5 * plain[:, :8], plain[:, 8:]], 1))
+    merged = copy.deepcopy(model)
+    merge_sites_(merged)
+    assert applied(merged) == {} and applied(model) == {"attention logits": ["qkv"]}
+    torch.testing.assert_close(merged(x_BD), model(x_BD))
+
+
+def test_merged_multipliers_leave_the_same_function(handover: dict[str, Any]) -> None:
+    model, _ = handed(handover)
+    before = logits(model)
+    merge_sites_(model)
+    assert applied(model) == {}
+    torch.testing.assert_close(logits(model), before, rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_merged_is_refused(handover: dict[str, Any]) -> None:
+    tied = llama(64, 4, tied=True)
+    apply_multipliers_(tied, handover, SITES)
+    with pytest.raises(
+        UnknownParameterError, match=r"embed_tokens: its weight is shared by .*lm_head\.weight"
+    ):
+        merge_sites_(tied)
+    model = llama(64, 4)
+    apply_multipliers_(model, handover, {**SITES, "residual branch": ["*.mlp"]})
+    with pytest.raises(UnknownParameterError, match=r"layers\.0\.mlp: a LlamaMLP has no weight to take"):
+        merge_sites_(model)
+    assert len(applied(model)["residual branch"]) == 4
 
 
 def test_a_module_that_gives_no_tensor_is_named(handover: dict[str, Any]) -> None:
@@ -163,6 +228,10 @@ MISTAKES: dict[str, tuple[Callable[[Any, torch.optim.Optimizer], object], str]] 
     "the readout not scaled": (
         lambda model, opt: model.lm_head._forward_hooks.clear(),
         r"lm_head: gives 1 times its own output, and .* on readout is due",
+    ),
+    "logits by 1 / sqrt(d) where another is due": (
+        lambda model, opt: setattr(model.model.layers[1].self_attn, "scaling", 8**-0.5),
+        r"layers\.1\.self_attn: has a scaling of 0\.3536, and 0\.1768 on attention logits is due",
     ),
     "a branch scaled twice": (
         lambda model, opt: model.model.layers[2].mlp.down_proj.register_forward_hook(

@@ -1,10 +1,12 @@
-"""A Llama trained for a few steps after a hand-over: by one process, or by several under DDP or FSDP2.
+"""A Llama trained for a few steps after a hand-over: by each process alone, and by all under DDP and FSDP2.
 
-torchrun --nproc-per-node 2 wrapped_llama.py fsdp HANDOVER.json
+torchrun --nproc-per-node 2 wrapped_llama.py HANDOVER.json
 """
 
 import json
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -34,13 +36,8 @@ def wrapped(model: nn.Module, way: str) -> nn.Module:
     return model
 
 
-def main(way: str, path: str) -> None:
-    torch.set_num_threads(1)
-    if way != "one":
-        dist.init_process_group("gloo")
+def losses_of(way: str, handover: Mapping[str, Any]) -> list[float]:
     rank, world = (dist.get_rank(), dist.get_world_size()) if way != "one" else (0, 1)
-    with open(path) as file:
-        handover = json.load(file)
     model = wrapped(LlamaForCausalLM(LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
         num_attention_heads=8, tie_word_embeddings=False,
@@ -59,7 +56,16 @@ def main(way: str, path: str) -> None:
         if world > 1:
             dist.all_reduce(told)
         losses.append(told.item() / world)
-    if rank == 0:
+    return losses
+
+
+def main(path: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    with open(path) as file:
+        handover = json.load(file)
+    losses = {way: losses_of(way, handover) for way in ("one", "ddp", "fsdp")}
+    if dist.get_rank() == 0:
         print(json.dumps(losses))
 
 

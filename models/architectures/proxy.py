@@ -104,9 +104,10 @@ def _block(given_KBTD: Tensor, index: int, model: _Model) -> Tensor:
     )
     mixed_KBTD = sum(others, first)
     x_KBTD = given_KBTD + model.regime.drop(scaled(mixed_KBTD, branch), 2 * index + 1)
-    normed_KBTD = norm(x_KBTD, model.parameters, f"{name}.mlp_norm")
-    grown_KBTD = mlp(normed_KBTD, model.parameters, f"{name}.mlp", model.trace)
-    x_KBTD = x_KBTD + model.regime.drop(scaled(grown_KBTD, branch), 2 * index + 2)
+    if model.shape.mlp != "none":
+        normed_KBTD = norm(x_KBTD, model.parameters, f"{name}.mlp_norm")
+        grown_KBTD = mlp(normed_KBTD, model.parameters, f"{name}.mlp", model.trace)
+        x_KBTD = x_KBTD + model.regime.drop(scaled(grown_KBTD, branch), 2 * index + 2)
     model.trace(name, given_KBTD, x_KBTD)
     return x_KBTD
 

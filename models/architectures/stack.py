@@ -72,8 +72,9 @@ class Stack:
             yield from _norm(f"{block}.mixer_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
             for name in self.mixers_of(shape, index):
                 yield from MIXERS[name].parameters(f"{block}.{self.module_name(name)}", shape)
-            yield from _norm(f"{block}.mlp_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
-            yield from _mlp(f"{block}.mlp", shape)
+            if shape.mlp != "none":
+                yield from _norm(f"{block}.mlp_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
+                yield from _mlp(f"{block}.mlp", shape)
         yield from _norm("final_norm", shape, shape.last_norm, Role.VECTOR)
         if not shape.tied:
             yield matrix("readout", shape.output_count, n, role=Role.OUTPUT)

@@ -30,7 +30,10 @@ class Stored:
 
     `transposed`: a matrix is [in, out] (or, False, [out, in], where no torch module says so).
     `zero_centred`: the gain is 1 + w, so w starts at zero. `kept`: the first values stay the model's own.
-    `beside`: further patterns of the handover that are fused with the first, one below the other.
+    `like`: the pattern of the handover that it is where the handover has it, so that its shape and start are
+    known, too; else the role holds, and `kept`. `beside`: further patterns of the handover that are fused
+    with the first, one below the other; rate and decay must be those of all, the epsilon is the first one's.
+    `optional`: not every model that the map is for has it.
     """
 
     role: str
@@ -38,6 +41,8 @@ class Stored:
     zero_centred: bool = False
     kept: bool = False
     beside: tuple[str, ...] = ()
+    like: str | None = None
+    optional: bool = False
 
 
 Roles = Mapping[str, str | Stored]
@@ -67,17 +72,16 @@ class Assigned:
 def assigned(model: nn.Module, handover: Handover, roles: Roles) -> Iterator[Assigned]:
     """Every parameter of the model with its entry. Raises UnknownParameterError."""
     found: list[Assigned] = []
-    unknown, unused, modules = [], {*roles}, dict(model.named_modules())
+    unknown, modules = [], dict(model.named_modules())
     for held, tensor in model.named_parameters():  # a tied parameter comes once
         # A multiplier is known by the weight that it multiplies.
         name, weight = plain_name(held, model), _multiplied_weight(held, model)
         asked = weight or name
         patterns = [pattern for pattern in roles if fnmatchcase(asked, pattern)]
-        unused -= {*patterns}
         meant = {_stored(roles[pattern]) for pattern in patterns} or {Stored(pattern_of(asked))}
         if len(meant) > 1:
             raise UnknownParameterError(f"{name}: matches several patterns: {', '.join(sorted(patterns))}")
-        (stored,) = meant
+        stored = _told_by(meant.pop(), handover)
         one = stored.role
         if weight is not None:
             one = f"{one.removesuffix('.weight')}.{held.rpartition('.')[2]}"
@@ -97,10 +101,10 @@ def assigned(model: nn.Module, handover: Handover, roles: Roles) -> Iterator[Ass
             f"the handover does not know {', '.join(unknown)}; give each a role or a pattern of it in "
             f"`roles` (roles: {', '.join(handover['roles'])})"
         )
-    if unused:
-        raise UnknownParameterError(f"no parameter matches {', '.join(sorted(unused))}; mend the role map")
+    _must_match(model, roles)
     _must_be_the_target(found, handover)
     _must_be_tied_alike(model, found, handover)
+    _must_be_whole(found, handover, roles)
     yield from found
 
 
@@ -123,6 +127,47 @@ def _stored(told: str | Stored) -> Stored:
     return told if isinstance(told, Stored) else Stored(told)
 
 
+def _told_by(stored: Stored, handover: Handover) -> Stored:
+    """By what the parameter is like, where the handover has all of that."""
+    if stored.like is None:
+        return stored
+    if all(pattern in handover["parameters"] for pattern in (stored.like, *stored.beside)):
+        return replace(stored, role=stored.like, kept=False)
+    return replace(stored, beside=())
+
+
+def _must_match(model: nn.Module, roles: Roles) -> None:
+    """Raises UnknownParameterError for patterns that nothing in the model is called by, whatever it ties."""
+    names = {name for several in owners(model).values() for name in several}
+    names |= {weight for name, _ in model.named_parameters() if (weight := _multiplied_weight(name, model))}
+    unused = [
+        pattern for pattern, told in roles.items()
+        if not _stored(told).optional and not any(fnmatchcase(name, pattern) for name in names)
+    ]  # fmt: skip
+    if unused:
+        raise UnknownParameterError(f"no parameter matches {', '.join(sorted(unused))}; mend the role map")
+
+
+def _must_be_whole(found: Sequence[Assigned], handover: Handover, roles: Roles) -> None:
+    """Raises UnknownParameterError for parameters of the handover that the model has not, where they would be
+    known by their names: none is given a role alone, or the map says what is like what."""
+    likes = [stored for told in roles.values() if (stored := _stored(told)).like in handover["parameters"]]
+    if not likes and not all("pattern" in each.entry for each in found):
+        return
+    had = {entry["pattern"] for each in found for entry, _ in each.parts if "pattern" in entry}
+    had |= {pattern for stored in likes for pattern in (stored.like, *stored.beside)}
+    # Learnable multipliers are put on by themselves.
+    left = [
+        pattern for pattern, entry in handover["parameters"].items()
+        if pattern not in had and entry["role"] != Role.MULTIPLIER
+    ]  # fmt: skip
+    if left:
+        raise UnknownParameterError(
+            f"the handover has {', '.join(left)}, and the model nothing like it: it is of another "
+            "architecture; sweep proxies of this one, or map by roles what you are sure of"
+        )
+
+
 def _entry(meant: str, handover: Handover) -> Mapping[str, Any] | None:
     """The values of a name pattern of the handover, or those of a role."""
     if meant in handover["parameters"]:
@@ -139,7 +184,7 @@ def _together(name: str, parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any
     first, *others = parts
     if not others:
         return first
-    alike = ("role", "optimizer", "learning_rate", "weight_decay", "epsilon")
+    alike = ("optimizer", "learning_rate", "weight_decay")
     if any("pattern" not in part or len(part["shape"]) < 2 for part in parts):
         raise UnknownParameterError(f"{name}: is fused of roles; name the matrices of the handover in it")
     if told := [what for what in alike if any(part[what] != first[what] for part in others)]:

@@ -1,35 +1,72 @@
-"""The forward multipliers of a handover on a model of somebody else's: hooks on the modules that you name.
+"""The forward multipliers of a handover on a model of somebody else's: on the modules that you name.
 
     SITES = {
         "embedding": ["model.embed_tokens"],                     # on what it gives
         "residual branch": ["*.o_proj", "*.down_proj"],          # on the ends of the branches
-        "attention logits": ["*.q_proj"],                        # on the queries, or the norm behind them
+        "attention logits": [Place("*.self_attn", attribute="scaling")],
         "readout": ["lm_head"],
     }
     apply_multipliers_(model, handover, SITES)
 
-A site whose multiplier is one needs no modules. The hooks belong to the modules: they are copied with them
-and traced by torch.compile, and are no part of the state dict, so apply them to a model that is loaded, too.
+A site whose multiplier is one needs no modules; "attention logits" are those of growing heads, too. What is
+put on belongs to the modules: it is copied with them and traced by torch.compile, and is no part of the state
+dict, so apply it to a model that is loaded, too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor, nn
 
-from .assignment import Handover, UnknownParameterError, plain_name
+from .assignment import TRANSPOSED, Handover, UnknownParameterError, owners, plain_name
 from .transfer import multipliers
 
-Sites = Mapping[str, Sequence[str]]
+WHOLE = "attention logits"
+"""The site whose multiplier is all of the scale: a model has its own there, usually 1 / sqrt(head_dim)."""
+
+ROOT = "1 / sqrt(head_dim)"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Modules, a pattern (shell wildcards) of their names, and how they take a multiplier: on what they give,
+    or in an `attribute`, a number that their forward pass reads.
+
+    `part`: of the outputs' last axis in n equal parts, only the i-th, counted from zero, as (i, n).
+    `has`: what the model multiplies by there itself, so that only the rest is put on; ROOT for 1 over the
+    root of the target's head.
+    """
+
+    modules: str
+    attribute: str | None = None
+    part: tuple[int, int] = (0, 1)
+    has: float | str | None = None
+
+
+Sites = Mapping[str, Sequence[str | Place]]
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """A module that takes the multiplier of a site, by its name in the model as it was written."""
+
+    name: str
+    module: nn.Module
+    site: str
+    place: Place
+    value: float
+    """What is put on: the multiplier over what the model has."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A forward hook: what a module gives, times a number."""
+    """A forward hook: what a module gives, or a part of it, times a number."""
 
     site: str
     value: float
+    part: tuple[int, int] = (0, 1)
 
     def __call__(self, module: nn.Module, given: object, output: Tensor) -> Tensor:
         if not isinstance(output, Tensor):
@@ -37,16 +74,38 @@ class Factor:
                 f"{type(module).__name__}: gives a {type(output).__name__}, no tensor; name the module "
                 f"inside it that the multiplier on {self.site} belongs to"
             )
-        return output * self.value
+        index, parts = self.part
+        if parts == 1:
+            return output * self.value
+        return torch.cat(
+            [
+                one * self.value if place == index else one
+                for place, one in enumerate(output.chunk(parts, -1))
+            ],
+            -1,
+        )
 
 
 def apply_multipliers_(model: nn.Module, handover: Handover, sites: Sites) -> None:
-    """Puts the multipliers on the modules of each site, patterns (shell wildcards) of their names.
+    """Puts the multipliers on the places of each site.
 
     Raises UnknownParameterError for a site that the handover does not have, one whose multiplier is not one
-    and that no module is named for, a pattern that matches none, and a model that has its multipliers.
+    and that no module is named for, a pattern that matches none, logits of which nothing says what the model
+    multiplies them by itself, and a model that has its multipliers.
     """
-    factors = multipliers(handover)
+    found = [*takings(model, handover, sites)]
+    if twice := [each.name for each in found if _factors(each.module)]:
+        raise UnknownParameterError(f"{twice[0]}: has its multiplier already; apply them once")
+    for each in found:
+        if each.place.attribute is not None:
+            setattr(each.module, each.place.attribute, each.value)
+        elif each.value != 1:
+            each.module.register_forward_hook(Factor(each.site, each.value, each.place.part))
+
+
+def takings(model: nn.Module, handover: Handover, sites: Sites) -> Iterator[Taking]:
+    """Every module that takes a multiplier, once. Raises UnknownParameterError as `apply_multipliers_`."""
+    factors = {site.partition(", ")[0]: value for site, value in multipliers(handover).items()}
     if unknown := sorted({*sites} - {*factors}):
         raise UnknownParameterError(
             f"the handover has no multiplier on {', '.join(unknown)}; it has those on {', '.join(factors)}"
@@ -57,29 +116,91 @@ def apply_multipliers_(model: nn.Module, handover: Handover, sites: Sites) -> No
             f"no module is named for the multipliers on {told}; say where they belong"
         )
     modules = {plain_name(name, model): module for name, module in model.named_modules()}
-    if twice := [name for name, module in modules.items() if _held(module)]:
-        raise UnknownParameterError(f"{twice[0]}: has its multiplier already; apply them once")
-    found = {
-        site: [[module for name, module in modules.items() if fnmatchcase(name, one)] for one in patterns]
-        for site, patterns in sites.items()
-    }
-    for site, patterns in sites.items():
-        if empty := [one for one, matched in zip(patterns, found[site], strict=True) if not matched]:
-            raise UnknownParameterError(f"no module matches {', '.join(empty)}; mend the sites")
-    for site, matched in found.items():
-        for module in {id(one): one for several in matched for one in several}.values():
-            if factors[site] != 1:
-                module.register_forward_hook(Factor(site, factors[site]))
+    found: dict[tuple[str, str | None], Taking] = {}
+    for site, told_places in sites.items():
+        for told_place in told_places:
+            place = told_place if isinstance(told_place, Place) else Place(told_place)
+            matched = {name: one for name, one in modules.items() if fnmatchcase(name, place.modules)}
+            if not matched:
+                raise UnknownParameterError(f"no module matches {place.modules}; mend the sites")
+            if site == WHOLE and place.attribute is None and place.has is None:
+                raise UnknownParameterError(
+                    f"{place.modules}: the multiplier on {site}, {factors[site]:g}, is the whole scale; say "
+                    f"what the model has, as in Place({place.modules!r}, has=head_dim**-0.5), or where it "
+                    "keeps it, as in Place('*.self_attn', attribute='scaling')"
+                )
+            for name, module in matched.items():
+                if place.attribute is not None and not isinstance(
+                    getattr(module, place.attribute, None), int | float
+                ):
+                    raise UnknownParameterError(
+                        f"{name}: a {type(module).__name__} has no number called {place.attribute}; mend the "
+                        "sites"
+                    )
+                there = found.get((name, place.attribute))
+                if there is not None and there.site != site:
+                    raise UnknownParameterError(
+                        f"{name}: is named for {there.site} and for {site}; name it once"
+                    )
+                has = 1.0 if place.has is None else _own_scale(handover, place.has)
+                found[name, place.attribute] = Taking(name, module, site, place, factors[site] / has)
+    yield from found.values()
+
+
+def _own_scale(handover: Handover, has: float | str) -> float:
+    """Raises UnknownParameterError where it hangs on the head's size, and the handover does not say that."""
+    if not isinstance(has, str):
+        return has
+    head_size: int | None = (handover.get("target") or {}).get("head_size")
+    if head_size is None:
+        raise UnknownParameterError(
+            "the handover does not say the size of the target's heads; give what the model multiplies its "
+            "logits by as a number, Place(..., has=head_dim**-0.5)"
+        )
+    return float(head_size**-0.5)
+
+
+@torch.no_grad()
+def merge_sites_(model: nn.Module) -> None:
+    """Puts every multiplier that is on what a module gives into its weight and bias, in place: the same
+    function, with nothing left to apply where the model is loaded without a handover.
+
+    Raises UnknownParameterError, with nothing changed, for a module without a weight that makes its outputs,
+    and for one that shares it, such as a tied readout.
+    """
+    names = owners(model)
+    held = [(plain_name(name, model), module) for name, module in model.named_modules() if _factors(module)]
+    for name, module in held:
+        weight = getattr(module, "weight", None)
+        linear = isinstance(module, nn.Linear | nn.Embedding) or type(module).__name__ in TRANSPOSED
+        if not linear or weight is None:
+            raise UnknownParameterError(
+                f"{name}: a {type(module).__name__} has no weight to take the multiplier into; keep it there"
+            )
+        if len(shared := names[id(weight)]) > 1:
+            raise UnknownParameterError(
+                f"{name}: its weight is shared by {' and '.join(shared)}; keep the multiplier there"
+            )
+    for _, module in held:
+        # An embedding and a Conv1D have their outputs on the last axis, a Linear on its first.
+        axis = 0 if isinstance(module, nn.Linear) else -1
+        for factor in _factors(module):
+            index, parts = factor.part
+            module.get_parameter("weight").chunk(parts, axis)[index].mul_(factor.value)
+            if isinstance(bias := getattr(module, "bias", None), Tensor):
+                bias.chunk(parts)[index].mul_(factor.value)
+        for key in [key for key, hook in module._forward_hooks.items() if isinstance(hook, Factor)]:
+            del module._forward_hooks[key]
 
 
 def applied(model: nn.Module) -> dict[str, list[str]]:
-    """The modules that have a multiplier, by site."""
+    """The modules that have a multiplier on what they give, by site."""
     found: dict[str, list[str]] = {}
     for name, module in model.named_modules():
-        for factor in _held(module):
+        for factor in _factors(module):
             found.setdefault(factor.site, []).append(plain_name(name, model))
     return found
 
 
-def _held(module: nn.Module) -> list[Factor]:
+def _factors(module: nn.Module) -> list[Factor]:
     return [hook for hook in module._forward_hooks.values() if isinstance(hook, Factor)]

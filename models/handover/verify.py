@@ -4,17 +4,16 @@ verify(model, handover, ROLES, optimizer, SITES, lambda: model(tokens))
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .assignment import Assigned, Handover, Roles, assigned, plain_name
-from .sites import Sites
-from .transfer import group_values, init_std, multipliers
+from .assignment import Assigned, Handover, Roles, assigned
+from .sites import Place, Sites, takings
+from .transfer import group_values, init_std
 
 SAME = 1e-6
 """Learning rates, decays and epsilons are those of the handover to within this share."""
@@ -49,7 +48,7 @@ def verify(
     if fresh:
         faults += [fault for each in found for fault in _start_faults(each)]
     if probe is not None:
-        faults += _factor_faults(model, multipliers(handover), sites or {}, probe)
+        faults += _factor_faults(model, handover, sites or {}, probe)
     if faults:
         raise VerificationError("\n".join(faults))
 
@@ -84,45 +83,64 @@ def _start_faults(each: Assigned) -> Iterator[str]:
 
 
 def _factor_faults(
-    model: nn.Module, factors: Mapping[str, float], sites: Sites, probe: Callable[[], object]
+    model: nn.Module, handover: Handover, sites: Sites, probe: Callable[[], object]
 ) -> Iterator[str]:
-    if lost := [site for site, value in factors.items() if value != 1 and site not in sites]:
-        yield f"no module is named for the multipliers on {', '.join(lost)}"
-    modules = {plain_name(name, model): module for name, module in model.named_modules()}
-    asked = {
-        name: site for site, patterns in sites.items() for name in modules
-        if any(fnmatchcase(name, one) for one in patterns)
-    }  # fmt: skip
-    with _measured({name: modules[name] for name in asked}) as seen, torch.no_grad():
+    asked = [*takings(model, handover, sites)]
+    on_outputs = {each.name: each for each in asked if each.place.attribute is None}
+    for each in asked:
+        if (kept := each.place.attribute) is not None:
+            there = getattr(each.module, kept)
+            if not _same(there, each.value, SAME):
+                yield f"{each.name}: has a {kept} of {there:.4g}, and {each.value:.4g} on {each.site} is due"
+    with _measured({n: (each.module, each.place) for n, each in on_outputs.items()}) as seen, torch.no_grad():
         probe()
-    for name, site in asked.items():
+    for name, each in on_outputs.items():
         if name not in seen:
             yield f"{name}: is not met by the probe"
-        elif not _same(seen[name], factors[site], SAME_FACTOR):
-            due = f"{factors[site]:.4g} on {site} is due"
-            yield f"{name}: gives {seen[name]:.4g} times its own output, and {due}"
+            continue
+        part, rest = seen[name]
+        if not _same(part, each.value, SAME_FACTOR):
+            due = f"{each.value:.4g} on {each.site} is due"
+            yield f"{name}: gives {part:.4g} times its own output, and {due}"
+        elif not _same(rest, 1.0, SAME_FACTOR):
+            yield f"{name}: gives {rest:.4g} times what the multiplier on {each.site} is not on"
 
 
 @contextmanager
-def _measured(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
-    """By name: what the modules give, over what they would without hooks."""
-    seen: dict[str, float] = {}
+def _measured(
+    modules: Mapping[str, tuple[nn.Module, Place]],
+) -> Iterator[dict[str, tuple[float, float]]]:
+    """By name: what the modules give, over what they would without hooks, at their place and beside it."""
+    seen: dict[str, tuple[float, float]] = {}
 
-    def hook_of(name: str) -> Callable[..., None]:
+    def hook_of(name: str, place: Place) -> Callable[..., None]:
         def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> None:
-            raw = module.forward(*given, **named).float()
-            seen[name] = float((raw * output).sum() / (raw * raw).sum())
+            index, parts = place.part
+            raw, got = (
+                list(one.float().chunk(parts, -1)) for one in (module.forward(*given, **named), output)
+            )
+            here = _ratio([raw.pop(index)], [got.pop(index)])
+            seen[name] = (here, _ratio(raw, got))
 
         return hook
 
     hooks = [
-        module.register_forward_hook(hook_of(name), with_kwargs=True) for name, module in modules.items()
+        module.register_forward_hook(hook_of(name, place), with_kwargs=True)
+        for name, (module, place) in modules.items()
     ]
     try:
         yield seen
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _ratio(raw: Sequence[Tensor], got: Sequence[Tensor]) -> float:
+    """Of two outputs, in parts, by least squares; one of nothing."""
+    if not raw:
+        return 1.0
+    product = sum(float((one * other).sum()) for one, other in zip(raw, got, strict=True))
+    return product / sum(float((one * one).sum()) for one in raw)
 
 
 def _same(value: float | None, wanted: float, share: float) -> bool:

@@ -34,8 +34,13 @@ class Shape:
         Setting("coordinates of a head; widening adds heads. One of head_dim and heads is required"),
     ] = None
     heads: Annotated[int | None, Setting("heads; widening grows them")] = None
-    mlp: Annotated[Literal["gelu", "swiglu"], Setting("activation of the MLP; swiglu has a gate")] = "gelu"
-    mlp_ratio: Annotated[float, Setting("units of the MLP over width", MLP_RATIO)] = 4.0
+    mlp: Annotated[
+        Literal["gelu", "swiglu", "none"],
+        Setting("activation of the MLP; swiglu has a gate; none: blocks of a mixer alone"),
+    ] = "gelu"
+    mlp_ratio: Annotated[
+        float, Setting("units of the MLP over width", MLP_RATIO, idle=lambda point: point["mlp"] == "none")
+    ] = 4.0
     norm: Annotated[Norm, Setting("inside the blocks")] = "rmsnorm"
     final_norm: Annotated[
         Norm | None,
@@ -109,7 +114,7 @@ class Shape:
                 "a tied readout needs them to be the same"
             )
         parse(self.learnable_multipliers)
-        if self.mlp_ratio * self.width < 1:
+        if self.mlp != "none" and self.mlp_ratio * self.width < 1:
             raise ValueError(f"mlp_ratio: {self.mlp_ratio} leaves no MLP units at width {self.width}")
         self._check_heads()
         architecture = ARCHITECTURES[self.architecture]
@@ -164,7 +169,7 @@ class Shape:
 
     @property
     def mlp_width(self) -> int:
-        return round(self.mlp_ratio * self.width)
+        return 0 if self.mlp == "none" else round(self.mlp_ratio * self.width)
 
 
 SHAPE_FIELDS = declared_fields(Shape)

@@ -1,0 +1,132 @@
+"""The GPTs: LayerNorm with biases and linear layers with biases, all of the same shape as GPT-2's."""
+
+from ..assignment import Stored
+from ..sites import ROOT, Place
+from .model_map import Difference, ModelMap, gain, hidden, norm_epsilon, outside
+
+BIASES = Difference(
+    what="biases of linear layers",
+    ours="none",
+    theirs="on every linear layer, from zero",
+    remedy="nothing: they train at the rate of gains and do not decay; nanoGPT has bias=False",
+)
+LAYERNORM = {"architecture": "transformer", "mlp": "gelu", "norm": "layernorm"}
+QKV = hidden("blocks.*.mixer.query.weight", "blocks.*.mixer.key.weight", "blocks.*.mixer.value.weight")
+OUTPUT, UP, DOWN = (
+    hidden(f"blocks.*.{name}.weight") for name in ("mixer.output", "mlp.up", "mlp.down")
+)  # fmt: skip
+
+
+def norms(block: str, before_mixer: str, before_mlp: str) -> dict[str, Stored]:
+    return {
+        f"{block}.{before_mixer}.weight": gain("blocks.*.mixer_norm.gain"),
+        f"{block}.{before_mixer}.bias": gain("blocks.*.mixer_norm.bias", optional=True),
+        f"{block}.{before_mlp}.weight": gain("blocks.*.mlp_norm.gain"),
+        f"{block}.{before_mlp}.bias": gain("blocks.*.mlp_norm.bias", optional=True),
+    }
+
+
+def matrices(block: str, qkv: str, output: str, up: str, down: str) -> dict[str, Stored]:
+    """With their biases."""
+    found = {}
+    for layer, stored in ((qkv, QKV), (output, OUTPUT), (up, UP), (down, DOWN)):
+        found[f"{block}.{layer}.weight"] = stored
+        found[f"{block}.{layer}.bias"] = gain(optional=True)
+    return found
+
+
+GPT2_ROLES = {
+    **outside("transformer.wte.weight", "transformer.ln_f.weight"),
+    "transformer.wpe.weight": Stored("input", like="positions.weight"),
+    "transformer.ln_f.bias": Stored("vector", like="final_norm.bias", optional=True),
+    **norms("transformer.h.*", "ln_1", "ln_2"),
+    **matrices("transformer.h.*", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
+}
+GPT2_SITES = {
+    "embedding": ["transformer.drop"],  # the sum of both embeddings
+    "residual branch": ["transformer.h.*.attn.c_proj", "transformer.h.*.mlp.c_proj"],
+    "readout": ["lm_head"],
+}
+FUSED = Difference(
+    what="order of rows in fused queries, keys and values",
+    ours="three matrices",
+    theirs="one, by heads",
+    remedy="nothing: the same distribution, another draw",
+)
+
+GPT2 = ModelMap(
+    of="transformers.GPT2LMHeadModel",
+    proxy={**LAYERNORM, "positions": "learned"},
+    roles=GPT2_ROLES,
+    sites={**GPT2_SITES, "attention logits": [Place("transformer.h.*.attn", attribute="scaling")]},
+    differences=(
+        BIASES,
+        norm_epsilon("layer_norm_epsilon"),
+        Difference(
+            what="GELU",
+            ours="exact",
+            theirs="its tanh approximation (gelu_new), 5e-4 apart",
+            remedy='activation_function="gelu", or nothing',
+        ),
+        Difference(
+            what="dropout", ours="none unless swept", theirs="0.1 thrice",
+            remedy="resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, as at the proxies",
+        ),
+    ),
+)  # fmt: skip
+
+NANOGPT = ModelMap(
+    of="nanoGPT's GPT (model.py)",
+    proxy=GPT2.proxy,
+    roles=GPT2_ROLES,
+    # Its attention takes torch's own scale, so the rest goes onto the queries.
+    sites={**GPT2_SITES, "attention logits": [Place("transformer.h.*.attn.c_attn", part=(0, 3), has=ROOT)]},
+    differences=(
+        BIASES,
+        norm_epsilon("F.layer_norm's eps"),
+        Difference(
+            what="embedding and readout",
+            ours="two matrices unless tied: true",
+            theirs="one",
+            remedy="tied: true in the sweep",
+        ),
+    ),
+)
+
+GPT_NEOX = ModelMap(
+    of="transformers.GPTNeoXForCausalLM",
+    proxy={**LAYERNORM, "positions": "rotary"},
+    roles={
+        **outside("gpt_neox.embed_in.weight", "gpt_neox.final_layer_norm.weight"),
+        "gpt_neox.final_layer_norm.bias": Stored("vector", like="final_norm.bias", optional=True),
+        **norms("gpt_neox.layers.*", "input_layernorm", "post_attention_layernorm"),
+        **matrices(
+            "gpt_neox.layers.*",
+            "attention.query_key_value",
+            "attention.dense",
+            "mlp.dense_h_to_4h",
+            "mlp.dense_4h_to_h",
+        ),
+    },
+    sites={
+        "embedding": ["gpt_neox.embed_in"],
+        "residual branch": ["gpt_neox.layers.*.attention.dense", "gpt_neox.layers.*.mlp.dense_4h_to_h"],
+        "attention logits": [Place("gpt_neox.layers.*.attention", attribute="scaling")],
+        "readout": ["lm_head"],
+    },
+    differences=(
+        BIASES,
+        norm_epsilon("layer_norm_eps"),
+        FUSED,
+        Difference(
+            what="order of the branches",
+            ours="the MLP sees what attention gave",
+            theirs="side by side (use_parallel_residual)",
+            remedy="use_parallel_residual=False, or a sweep of your own model",
+        ),
+        Difference(
+            what="share of a head with rotary positions", ours="all", theirs="a quarter",
+            remedy='rope_parameters={"rope_type": "default", "partial_rotary_factor": 1.0}',
+        ),
+    ),
+)  # fmt: skip

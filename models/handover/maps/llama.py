@@ -1,0 +1,72 @@
+"""Llama, Qwen3 and what else is built like them: rotary attention and a SwiGLU MLP behind RMSNorms."""
+
+from dataclasses import replace
+
+from ..assignment import Stored
+from .model_map import OWN_SCALE, Difference, ModelMap, gain, head_gain, hidden, outside
+
+BLOCK = "model.layers.*"
+
+
+def mlp(block: str, name: str = "mlp") -> dict[str, Stored]:
+    return {
+        f"{block}.{name}.gate_proj.weight": hidden("blocks.*.mlp.gate.weight"),
+        f"{block}.{name}.up_proj.weight": hidden("blocks.*.mlp.up.weight"),
+        f"{block}.{name}.down_proj.weight": hidden("blocks.*.mlp.down.weight"),
+    }
+
+
+def attention(block: str, module: str) -> dict[str, Stored]:
+    """`module` is what our proxies call the mixer."""
+    return {
+        f"{block}.self_attn.q_proj.weight": hidden(f"blocks.*.{module}.query.weight"),
+        f"{block}.self_attn.k_proj.weight": hidden(f"blocks.*.{module}.key.weight"),
+        f"{block}.self_attn.v_proj.weight": hidden(f"blocks.*.{module}.value.weight"),
+        f"{block}.self_attn.o_proj.weight": hidden(f"blocks.*.{module}.output.weight"),
+    }
+
+
+LLAMA = ModelMap(
+    of="transformers.LlamaForCausalLM",
+    proxy={"architecture": "transformer", "mlp": "swiglu", "norm": "rmsnorm", "positions": "rotary"},
+    roles={
+        **outside("model.embed_tokens.weight", "model.norm.weight"),
+        **attention(BLOCK, "mixer"),
+        **mlp(BLOCK),
+        f"{BLOCK}.input_layernorm.weight": gain("blocks.*.mixer_norm.gain"),
+        f"{BLOCK}.post_attention_layernorm.weight": gain("blocks.*.mlp_norm.gain"),
+    },
+    sites={
+        "embedding": ["model.embed_tokens"],
+        "residual branch": [f"{BLOCK}.self_attn.o_proj", f"{BLOCK}.mlp.down_proj"],
+        "attention logits": [OWN_SCALE],
+        "readout": ["lm_head"],
+    },
+    differences=(
+        Difference(
+            what="epsilon of the norms",
+            ours="1e-6",
+            theirs="1e-6 by default, 1e-5 in the configurations of Llama 3",
+            remedy="rms_norm_eps=1e-6, or nothing where activations are of size one",
+        ),
+    ),
+)
+
+QWEN3 = replace(
+    LLAMA,
+    of="transformers.Qwen3ForCausalLM",
+    proxy={**LLAMA.proxy, "qk_norm": True},
+    roles={
+        **LLAMA.roles,
+        f"{BLOCK}.self_attn.q_norm.weight": head_gain("blocks.*.mixer.query_norm.gain"),
+        f"{BLOCK}.self_attn.k_norm.weight": head_gain("blocks.*.mixer.key_norm.gain"),
+    },
+    differences=(
+        Difference(
+            what="size of the heads",
+            ours="width / heads",
+            theirs="head_dim, whatever the width",
+            remedy="a configuration with head_dim * num_attention_heads = hidden_size",
+        ),
+    ),
+)
