@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-com
 # The tests run side by side, on small matrices: NumPy's own threads would only stand in each other's way.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: quickstart test test-all everything test-slurm test-ray test-others check
+.PHONY: quickstart test test-all everything test-slurm test-others check
 
 quickstart: $(VENV)/installed
 	$(BIN)/mutransfer run quickstart
@@ -18,29 +18,27 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --ignore tests/cluster -m "not slow"
 
-# Tests on clusters mostly wait, so the others run beside them, on what they leave (nice): Ray's nodes give up
-# starting where the machine is full. Each part's output comes when it is done.
+# Tests on Slurm mostly wait, so they run beside the others; each part's output comes when it is done. Ray's
+# nodes give up starting on a machine that is full, so they come before what fills it.
 test-all: $(VENV)/installed-test
-	$(MAKE) --jobs 3 --output-sync=target test-slurm test-ray test-others
+	$(MAKE) --jobs 2 --output-sync=target test-slurm test-others
 
-# What .ci/run calls.
+# What .ci/run calls. The check takes one core while the tests on Ray mostly wait, too.
 everything: $(VENV)/installed-test
-	$(MAKE) --jobs 4 --output-sync=target test-slurm test-ray test-others check
+	$(MAKE) --jobs 3 --output-sync=target test-slurm check test-others
 
 test-slurm:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_slurm.py
 
-test-ray:
-	$(BIN)/python -m pytest -n 0 tests/cluster/test_ray.py
-
 test-others:
-	nice -n 19 $(BIN)/python -m pytest --ignore tests/cluster
+	$(BIN)/python -m pytest -n 0 tests/cluster/test_ray.py
+	$(BIN)/python -m pytest --ignore tests/cluster
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	nice -n 19 $(BIN)/mypy
-	nice -n 19 $(BIN)/mypy --explicit-package-bases tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases tests benchmarks
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -51,8 +49,9 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
-# The mup package is a test oracle; its own requirements (torchvision) do not go with every torch.
+# Test oracles whose own requirements (torchvision, kernels for GPUs) do not go with every torch.
+ORACLES := mup torchtitan spmd_types torch_checkpointing torchdata tyro docstring_parser einops
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[test]'
-	$(PIP) --no-deps mup
+	$(PIP) --no-deps $(ORACLES)
 	@touch $(VENV)/installed $@

@@ -8,7 +8,8 @@ import pytest
 from conftest import proxy_trial
 
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.orchestrator.handover.export import ExportError, Target, export_object
+from mutransfer.orchestrator.handover.export import ExportError, Leave, Target, export_object
+from mutransfer.orchestrator.handover.rules import RULES
 from mutransfer.results.questions.choice import ChoiceError, NothingTunedError, choose, tuned_log2
 from mutransfer.results.questions.comparison import Comparison, compare
 from mutransfer.results.store.schema import ROWS
@@ -94,3 +95,72 @@ def test_rows_older_than_a_field_are_found_again(recipe: Callable[..., Recipe]) 
     frame = pd.concat([older, newer], ignore_index=True)
     comparison = next(c for c in compared(frame) if c.fixed == {"dropout": 0.0})
     assert export_object(comparison, frame, Target(64, 2))["hyperparameters"]["learning_rate"] > 0
+
+
+def swept(
+    recipe: Callable[..., Recipe], **changes: object
+) -> tuple[Comparison, pd.DataFrame, list[Comparison]]:
+    """Widths, and batches of 4 to 32 along which the optimum rises by half an octave a doubling."""
+    width = rows(recipe, [-5, -5, -5], **changes)
+    batch = pd.concat([rows(recipe, [-5 + n / 2], batch_size=4 * 2**n, **changes) for n in range(4)])
+    frame = pd.concat([width, batch]).drop_duplicates("trial_id", ignore_index=True)
+    comparisons = compared(frame)
+    return next(c for c in comparisons if c.axis == "width"), frame, comparisons
+
+
+def test_a_slope_is_not_followed_far_beyond_its_evidence(recipe: Callable[..., Recipe]) -> None:
+    chosen, frame, others = swept(recipe)
+    near = export_object(chosen, frame, Target(64, 2, batch=128), others)
+    assert any("2.0 doublings beyond what was measured (4 to 32)" in line for line in near["warnings"])
+    far = Target(64, 2, batch=2048)
+    with pytest.raises(ExportError, match=r"batch_size 2048: is 6\.0 doublings beyond .* add --extrapolate"):
+        export_object(chosen, frame, far, others)
+    forced = export_object(chosen, frame, far, others, Leave(extrapolate=True))
+    (adjustment,) = forced["adjustments"]
+    assert adjustment["measured_range"] == [4, 32] and adjustment["outside"] == 6
+    low, high = forced["hyperparameters"]["learning_rate_interval"]
+    assert (
+        high / low
+        > near["hyperparameters"]["learning_rate_interval"][1]
+        / near["hyperparameters"]["learning_rate_interval"][0]
+    )
+
+
+def test_a_batch_may_be_told_in_tokens(recipe: Callable[..., Recipe]) -> None:
+    frame = rows(recipe, [-5] * 3)
+    (comparison,) = compared(frame)
+    target = Target(64, 2, tokens=1 << 23, sequence_length=64, batch_tokens=512, vocabulary=50_000)
+    handed = export_object(comparison, frame, target)
+    assert [handed["target"][name] for name in ("batch_size", "sequence_length", "steps")] == [8, 64, 1 << 14]
+    assert handed["model"]["vocab_size"] == 50_000
+    told = " ".join(handed["warnings"])
+    assert "sequence_length 64: 16 was measured" in told and "vocabulary 50000: 64 was measured" in told
+    assert "tokens for each parameter" in told
+    for wrong, said in (
+        (Target(64, 2, batch=8, batch_tokens=128), "say one"),
+        (Target(64, 2, batch_tokens=100), "--batch-tokens 100: is no multiple of the 16 tokens"),
+    ):
+        with pytest.raises(ExportError, match=said):
+            export_object(comparison, frame, wrong)
+
+
+def test_rules_for_batch_and_duration_are_followed_or_named(recipe: Callable[..., Recipe]) -> None:
+    """Decay by its time scale, warm-up in tokens, averages over as many tokens."""
+    frame = rows(recipe, [-5] * 3, weight_decay=0.1, warmup=0.1)
+    (comparison,) = compared(frame)
+    target = Target(64, 2, batch=16, tokens=16 * 16 * 200)  # four times the batch, ten times the steps
+    plain = export_object(comparison, frame, target)
+    assert plain["rules"] == [] and plain["hyperparameters"]["weight_decay"] == 0.1
+    named = [line for line in plain["warnings"] if "--rule" in line]
+    assert [line.split("--rule ")[1].split()[0] for line in named] == [*RULES]
+    ruled = export_object(comparison, frame, target, leave=Leave(rules=tuple(RULES)))
+    values = ruled["hyperparameters"]
+    assert values["weight_decay"] == pytest.approx(
+        0.1 / 10
+    )  # 1 / (rate x decay) is the same share of the run
+    assert values["warmup"] == pytest.approx(0.1 / 40)  # as many tokens
+    assert values["beta2"] == pytest.approx(1 - 4 * 0.05) and values["epsilon"] == pytest.approx(1e-8 / 2)
+    assert [one["rule"] for one in ruled["rules"]] == [*RULES]
+    assert not any("--rule" in line for line in ruled["warnings"])
+    hidden = [one["roles"]["hidden"]["weight_decay"] for one in (plain, ruled)]
+    assert hidden[1] == pytest.approx(hidden[0] / 10)

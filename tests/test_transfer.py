@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +21,8 @@ from mutransfer.models.parametrization.rules import forward_multipliers, paramet
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.schedule import schedule_factor
-from mutransfer.orchestrator.handover.export import ExportError, Target, export_object
-from mutransfer.orchestrator.handover.export_texts import TEXTS, export_text
+from mutransfer.orchestrator.handover.export import Target, export_object
+from mutransfer.orchestrator.handover.formats.registry import export_text
 
 GAINS = {"*mixer_norm.weight": "blocks.*.mixer_norm.gain", "*mlp_norm.weight": "blocks.*.mlp_norm.gain",
          "final_norm.weight": "final_norm.gain"}  # fmt: skip
@@ -155,52 +154,6 @@ def test_what_does_not_fit_is_refused(recipe: Callable[..., Recipe]) -> None:
         param_groups(model, handover, {**GAINS, "blocks.*": "hidden"})
     with pytest.raises(UnknownParameterError, match="export for this model's size"):
         param_groups(Plain(recipe(width=64)), handover, GAINS)
-
-
-@pytest.mark.parametrize("style", ["torchtitan", "megatron", "huggingface", "yaml"])
-def test_every_format_holds_the_rate_and_the_warnings(style: str, recipe: Callable[..., Recipe]) -> None:
-    frame = rows(recipe, [-4, -5, -6, -7], parametrization="sp")
-    (comparison,) = compared(frame)
-    handed = export_object(comparison, frame, Target(32, 2, batch=64, tokens=1_000_000))
-    text = export_text(handed, style)
-    words = " ".join(text.split())
-    assert repr(handed["hyperparameters"]["learning_rate"]) in text
-    assert "the verdict is drifts" in words and "sweep batch_size to have it corrected for" in words
-    if style == "torchtitan":
-        assert tomllib.loads(text)["training"]["steps"] == round(1_000_000 / 64 / 16)
-    assert set(TEXTS) == {"yaml", "json", "torchtitan", "megatron", "huggingface"}
-
-
-@pytest.mark.parametrize("style", ["torchtitan", "megatron"])
-def test_a_framework_without_the_optimizer_is_refused(style: str, recipe: Callable[..., Recipe]) -> None:
-    frame = rows(recipe, [-4, -5, -6, -7], optimizer="lion")
-    (comparison,) = compared(frame)
-    handed = export_object(comparison, frame, Target(32, 2))
-    with pytest.raises(ExportError, match=rf"{style} is not known to have lion \(known: adamw, sgd, muon\)"):
-        export_text(handed, style)
-
-
-@pytest.mark.parametrize(("init", "std"), [("fan-in", 8**-0.5), ("gpt2", 0.02)])
-def test_megatron_is_given_the_flags_that_it_has(
-    init: str, std: float, recipe: Callable[..., Recipe]
-) -> None:
-    """Of its main branch of August 2026: the base's standard deviation, and the head that its logits had."""
-    frame = rows(recipe, [-4, -4, -4], init=init)
-    (comparison,) = compared(frame)
-    handed = export_object(comparison, frame, Target(64, 2))
-    lines = export_text(handed, "megatron").splitlines()
-    flags = dict(line[2:].partition(" ")[::2] for line in lines if line.startswith("--"))
-    told = {name: value for name, value in flags.items() if name.startswith(("use-", "mup-", "scaling-"))}
-    assert told == {"use-mup": "", "mup-base-hidden-size": "8", "mup-base-head-dim": "8"}
-    assert float(flags["init-method-std"]) == pytest.approx(std)
-
-
-def test_megatron_has_no_depth_mup(recipe: Callable[..., Recipe]) -> None:
-    frame = rows(recipe, [-4, -4, -4], parametrization="depth-mup")
-    (comparison,) = compared(frame)
-    handed = export_object(comparison, frame, Target(32, 2))
-    with pytest.raises(ExportError, match=r"megatron has no depth-mup \(known: sp, mup\)"):
-        export_text(handed, "megatron")
 
 
 def test_measured_batch_slopes_correct_the_rate(recipe: Callable[..., Recipe]) -> None:

@@ -53,7 +53,7 @@ MUON = Optimizer(
     init=sgd.init,
     update=muon,
     convention="sqrt(fan_out/fan_in) * U V^T",
-    exported_as={"megatron": "muon", "torchtitan": "Muon"},
+    exported_as={"megatron": "muon"},
     matrix_flops=_flops,
 )
 MUON_KIMI = Optimizer(

@@ -21,9 +21,11 @@ from .options import (
 class ExportFormat(StrEnum):
     yaml = "yaml"
     json = "json"
+    pytorch = "pytorch"
+    huggingface = "huggingface"
+    nanogpt = "nanogpt"
     torchtitan = "torchtitan"
     megatron = "megatron"
-    huggingface = "huggingface"
 
 
 def import_(
@@ -103,6 +105,25 @@ def export(
         int | None,
         typer.Option(min=1, max=10**18, help="Tokens the large run trains on. Default: the sweep's steps."),
     ] = None,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option(min=1, max=10**8, help="Tokens of a sequence of the large run. Default: the sweep's."),
+    ] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, max=10**12, help="Instead of --batch: tokens of a batch.")
+    ] = None,
+    vocabulary: Annotated[
+        int | None, typer.Option(min=2, max=10**8, help="Kinds of token of the large run.")
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="For batch and duration: decay-timescale, warmup-tokens, adam-sde."
+        ),
+    ] = None,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Follow slopes more than 3 doublings beyond the evidence.")
+    ] = False,
     target: Annotated[
         float | None,
         typer.Option(
@@ -117,21 +138,29 @@ def export(
     optimizer: Annotated[str | None, typer.Option()] = None,
     parametrization: Annotated[str | None, typer.Option()] = None,
     format_: Annotated[ExportFormat, typer.Option("-f", "--format")] = ExportFormat.yaml,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave out what the framework cannot be told, and say so.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write to a file instead of stdout.")] = None,
 ) -> None:
     """Print the tuned base hyperparameters and what they become at the large model's size."""
     from ...results.questions.choice import choose
     from ...results.questions.view import View
     from ..evidence.gather import asked_field, gather
-    from ..handover.export import Target, export_object
-    from ..handover.export_texts import export_text
+    from ..handover.export import Leave, Target, export_object
+    from ..handover.formats.registry import WHOLE, export_text
     from ..handover.program_export import is_of_programs, program_export
+    from ..handover.rules import RULES
     from ..handover.value import value_object
     from ..run.progress import warn
 
-    shape = {"--width": width, "--depth": depth, "--batch": batch, "--tokens": tokens}
+    shape = {"--width": width, "--depth": depth, "--batch": batch, "--tokens": tokens,
+             "--sequence-length": sequence_length, "--batch-tokens": batch_tokens,
+             "--vocabulary": vocabulary}  # fmt: skip
+    if unknown := sorted({*(rule or ())} - {*RULES}):
+        raise Fault(f"--rule {unknown[0]}: is not one of {', '.join(RULES)}")
     given = [name for name, value in shape.items() if value is not None]
-    if target is not None and (given or format_ not in (ExportFormat.yaml, ExportFormat.json)):
+    if target is not None and (given or format_ not in WHOLE):
         out_of_place = ", ".join(given or ["-f"])
         raise Fault(f"--target: hands over a value alone, as yaml or json; leave out {out_of_place}")
     check_target(target)
@@ -149,16 +178,20 @@ def export(
         handed = value_object(chosen, target)
     elif width is None or depth is None:
         raise Fault("--width, --depth: give the large model's, or --target SCALE for the value alone")
-    elif is_of_programs(chosen, evidence.rows):
-        if format_ not in (ExportFormat.yaml, ExportFormat.json):
-            raise Fault("-f: of a program's own model the roles are known, not the names; use yaml or json")
-        handed = program_export(chosen, evidence.rows, Target(width, depth, batch, tokens))
     else:
-        large = Target(width, depth, batch, tokens)
-        handed = export_object(chosen, evidence.rows, large, evidence.content.comparisons)
+        large = Target(width, depth, batch, tokens, sequence_length, batch_tokens, vocabulary)
+        if is_of_programs(chosen, evidence.rows):
+            if format_ not in WHOLE:
+                raise Fault(
+                    "-f: of a program's own model the roles are known, not the names; use yaml or json"
+                )
+            handed = program_export(chosen, evidence.rows, large)
+        else:
+            leave = Leave(tuple(rule or ()), extrapolate)
+            handed = export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
     for warning in handed["warnings"]:
         warn(f"warning: {warning}")
-    text = export_text(handed, format_.value)
+    text = export_text(handed, format_.value, partial)
     if out is None:
         print(text, end="")
     else:

@@ -1,7 +1,7 @@
 """The hand-over to the large run: tuned base hyperparameters and the values of every parameter there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -9,23 +9,32 @@ import pyarrow as pa
 
 from ...models.architectures.registry import ARCHITECTURES
 from ...models.handover.values import other_hyperparameters, values_of
+from ...models.mixers.attention.declaration import kv_head_count
+from ...models.mixers.mamba2.declaration import state_rows
 from ...models.optimizers.registry import OPTIMIZERS
 from ...models.recipe.family import family_of
 from ...models.recipe.fault import Fault
 from ...models.recipe.identity import unread_fields
+from ...models.recipe.inventory import parameter_count
 from ...models.recipe.recipe import FIELDS, Recipe, recipe_from_point
+from ...models.recipe.shape import Shape
 from ...results.questions.choice import tuned_log2, usable_optima
 from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
 from ...results.store.schema import BEFORE, POINT
 from ...sweeps.spec import GIVEN, check_value
-from .horizon import adjustments, widened
+from .horizon import Adjustment, adjustments, tokens_of, widened
+from .rules import ruled
 
 EXPORT_SCHEMA = 2
 CONVENTIONS = ("tied", "learnable_multipliers", "weight_decay_convention", "update_convention")
 
 MAX_SCALE_RATIO = 64.0
 """Beyond this ratio between the target and the largest measured scale the export warns."""
+MAX_OUTSIDE = 3.0
+"""Doublings beyond the measured batches or durations that a slope is followed without --extrapolate."""
+MAX_TOKENS_RATIO = 4.0
+"""Between the tokens for each parameter of target and proxy; beyond it the export warns."""
 
 
 class ExportError(Fault):
@@ -34,30 +43,53 @@ class ExportError(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The large run: its shape, and its batch in sequences and horizon in tokens where they are given."""
+    """The large run: its shape, and where they are given its batch, in sequences or in tokens, its horizon in
+    tokens, its sequences and its vocabulary."""
 
     width: int
     depth: int
     batch: int | None = None
     tokens: int | None = None
+    sequence_length: int | None = None
+    batch_tokens: int | None = None
+    vocabulary: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """What the export may do beyond the evidence: the rules that it follows, and whether it extrapolates."""
+
+    rules: tuple[str, ...] = ()
+    extrapolate: bool = False
+
+
+NO_LEAVE = Leave()
 
 
 def export_object(
-    comparison: Comparison, rows: pd.DataFrame, target: Target, others: Sequence[Comparison] = ()
+    comparison: Comparison,
+    rows: pd.DataFrame,
+    target: Target,
+    others: Sequence[Comparison] = (),
+    leave: Leave = NO_LEAVE,
 ) -> dict[str, Any]:
     """The export as plain values. `others` are the report's further comparisons, for batch and duration.
 
-    Raises ExportError when the rows do not say how they were trained, or the target is impossible.
+    Raises ExportError when the rows do not say how they were trained, when the target is impossible, and when
+    it is further beyond what was measured than there is leave for.
     """
     log2_rate, interval = tuned_log2(comparison)
     family = rows_behind(comparison, rows)
     measured = _recipe_behind(best_point(comparison, family))
+    measured = replace(measured, learning_rate=2.0**log2_rate)
     large = _at_target(measured, target)
     moved, unmeasured = adjustments(comparison, others, measured, large)
+    if not leave.extrapolate:
+        _must_be_near(moved)
     log2_rate += sum(adjustment.octaves for adjustment in moved)
     interval = widened(interval, moved)
-    tuned = replace(measured, learning_rate=2.0**log2_rate)
-    large = replace(large, learning_rate=2.0**log2_rate)
+    large, followed, unfollowed = ruled(measured, replace(large, learning_rate=2.0**log2_rate), leave.rules)
+    tuned = replace(large, shape=measured.shape, steps=measured.steps, batch_size=measured.batch_size)
     base, values = large.base_shape(), values_of(large)
     return {
         "schema": EXPORT_SCHEMA,
@@ -72,6 +104,7 @@ def export_object(
             "steps": large.steps,
             "tokens": large.steps * large.batch_size * large.shape.sequence_length,
         },
+        "model": model_fields(large.shape),
         "hyperparameters": {
             "learning_rate": tuned.learning_rate,
             "learning_rate_interval": [None if end is None else 2.0**end for end in interval],
@@ -80,9 +113,11 @@ def export_object(
         **{name: values[name] for name in CONVENTIONS},
         "adjustments": [
             {"axis": a.axis, "measured": a.measured, "target": a.target, "octaves": round(a.octaves, 6),
-             "interval": [round(a.octaves - a.reach, 6), round(a.octaves + a.reach, 6)]}
+             "interval": [round(a.octaves - a.reach, 6), round(a.octaves + a.reach, 6)],
+             "measured_range": list(a.measured_range), "outside": round(a.outside, 3)}
             for a in moved
         ],
+        "rules": followed,
         **{name: value for name, value in values.items() if name not in CONVENTIONS},
         "evidence": {
             "comparison": comparison_object(comparison),
@@ -91,23 +126,94 @@ def export_object(
             "sequence_length": tuned.shape.sequence_length,
             "data": tuned.data,
         },
-        "warnings": size_warnings(comparison, family, target) + unmeasured,
+        "warnings": [
+            *size_warnings(comparison, family, target), *unmeasured, *_far(moved), *unfollowed,
+            *_differences(measured, large, target),
+        ],
     }  # fmt: skip
+
+
+def model_fields(shape: Shape) -> dict[str, Any]:
+    """The architecture in full: the fields of the shape, and the sizes that follow from them."""
+    return {
+        **asdict(shape),
+        "head_count": shape.head_count,
+        "kv_head_count": kv_head_count(shape),
+        "mlp_width": shape.mlp_width,
+        "state_rows": state_rows(shape),
+    }
 
 
 def _at_target(measured: Recipe, target: Target) -> Recipe:
     """The recipe at the target; its steps are those that the tokens make with its batch."""
     try:
-        shape = replace(measured.shape, width=target.width, depth=target.depth)
+        shape = replace(
+            measured.shape,
+            width=target.width,
+            depth=target.depth,
+            sequence_length=target.sequence_length or measured.shape.sequence_length,
+            vocab_size=target.vocabulary or measured.shape.vocab_size,
+        )
     except ValueError as error:
         raise ExportError(f"the target does not fit: {error}") from None
     batch = target.batch or measured.batch_size
+    if target.batch_tokens is not None:
+        if target.batch is not None:
+            raise ExportError("--batch, --batch-tokens: say one")
+        batch, rest = divmod(target.batch_tokens, shape.sequence_length)
+        if rest or not batch:
+            raise ExportError(
+                f"--batch-tokens {target.batch_tokens}: is no multiple of the {shape.sequence_length} tokens "
+                "of a sequence (--sequence-length)"
+            )
     steps = measured.steps
     if target.tokens is not None:
         steps = round(target.tokens / (batch * shape.sequence_length))
         if steps < 1:
             raise ExportError(f"the target does not fit: {target.tokens} tokens are less than one batch")
     return replace(measured, shape=shape, batch_size=batch, steps=steps)
+
+
+def _must_be_near(moved: Sequence[Adjustment]) -> None:
+    """Raises ExportError for a slope that is followed far beyond the scales that it was measured on."""
+    for adjustment in moved:
+        if adjustment.outside > MAX_OUTSIDE:
+            low, high = adjustment.measured_range
+            raise ExportError(
+                f"{adjustment.axis} {adjustment.target}: is {adjustment.outside:.1f} doublings beyond what "
+                f"was measured ({low:g} to {high:g}), and a slope holds for {MAX_OUTSIDE:g}; sweep "
+                f"{adjustment.axis} further, or add --extrapolate"
+            )
+
+
+def _far(moved: Sequence[Adjustment]) -> list[str]:
+    return [
+        f"{a.axis} {a.target}: the learning rate is moved by {a.octaves:+.2f} octaves (95 % interval "
+        f"{a.octaves - a.reach:+.2f} to {a.octaves + a.reach:+.2f}), {a.outside:.1f} doublings beyond what "
+        f"was measured ({a.measured_range[0]:g} to {a.measured_range[1]:g})"
+        for a in moved
+        if a.outside > 0
+    ]
+
+
+def _differences(measured: Recipe, large: Recipe, target: Target) -> list[str]:
+    """Between proxies and target in what moves the optimum and no rule here corrects for."""
+    told = []
+    ours, theirs = measured.shape, large.shape
+    if ours.sequence_length != theirs.sequence_length:
+        told.append(
+            f"sequence_length {theirs.sequence_length}: {ours.sequence_length} was measured, at other "
+            "numbers of tokens in a batch"
+        )
+    if ours.vocab_size != theirs.vocab_size:
+        told.append(f"vocabulary {theirs.vocab_size}: {ours.vocab_size} was measured")
+    proxy, run = (tokens_of(one) / parameter_count(one.shape) for one in (measured, large))
+    if target.tokens is not None and max(proxy / run, run / proxy) > MAX_TOKENS_RATIO:
+        told.append(
+            f"{run:.3g} tokens for each parameter: the largest proxies had {proxy:.3g}; sweep steps to see "
+            "whether the optimum moves with them"
+        )
+    return told
 
 
 def best_point(comparison: Comparison, family: pd.DataFrame) -> dict[str, Any]:

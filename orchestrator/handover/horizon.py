@@ -18,6 +18,14 @@ class Adjustment:
     target: int
     octaves: float
     reach: float  # half of the 95 % interval
+    measured_range: tuple[float, float]
+    """Of the axis, where the slope was measured."""
+
+    @property
+    def outside(self) -> float:
+        """Doublings of the target beyond that."""
+        low, high = self.measured_range
+        return max(0.0, math.log2(self.target / high), math.log2(low / self.target))
 
 
 def adjustments(
@@ -30,7 +38,7 @@ def adjustments(
         if before == after:
             continue
         slopes = [
-            other.drift.slope
+            (other.drift.slope, tuple(entry.scale for entry in other.drift.optima))
             for other in others
             if other.axis == axis
             and other.hyperparameter == comparison.hyperparameter
@@ -43,11 +51,17 @@ def adjustments(
                 f"sweep {axis} to have it corrected for"
             )
             continue
-        slope = min(slopes, key=lambda estimate: _reach(estimate.interval))
+        slope, scales = min(slopes, key=lambda told: _reach(told[0].interval))
         doublings = math.log2(after / before)
         reach = abs(doublings) * _reach(slope.interval)
-        found.append(Adjustment(axis, before, after, slope.value * doublings, reach))
+        ends = (min(scales), max(scales))
+        found.append(Adjustment(axis, before, after, slope.value * doublings, reach, ends))
     return found, missing
+
+
+def tokens_of(recipe: Recipe) -> int:
+    """That it trains on."""
+    return recipe.steps * recipe.batch_size * recipe.shape.sequence_length
 
 
 def _reach(interval: Interval) -> float:

@@ -22,8 +22,8 @@ def program_export(comparison: Comparison, rows: pd.DataFrame, target: Target) -
 
     Raises ExportError where the trials do not say by which rules their parameters are scaled.
     """
-    if target.batch is not None or target.tokens is not None:
-        raise ExportError("--batch, --tokens: are a program's own business; leave them out")
+    if target != Target(target.width, target.depth):
+        raise ExportError("batch, tokens, sequences: are a program's own business; give --width and --depth")
     log2_rate, interval = tuned_log2(comparison)
     family = rows_behind(comparison, rows)
     point = {name: value for name, value in best_point(comparison, family).items() if value is not None}

@@ -10,7 +10,7 @@ BIASES = Difference(
     theirs="on every linear layer, from zero",
     remedy="nothing: they train at the rate of gains and do not decay; nanoGPT has bias=False",
 )
-LAYERNORM = {"architecture": "transformer", "mlp": "gelu", "norm": "layernorm"}
+LAYERNORM = {"architecture": "transformer", "mlp": "gelu", "norm": "layernorm", "qk_norm": False}
 QKV = hidden("blocks.*.mixer.query.weight", "blocks.*.mixer.key.weight", "blocks.*.mixer.value.weight")
 OUTPUT, UP, DOWN = (
     hidden(f"blocks.*.{name}.weight") for name in ("mixer.output", "mlp.up", "mlp.down")

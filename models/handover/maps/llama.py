@@ -28,7 +28,13 @@ def attention(block: str, module: str) -> dict[str, Stored]:
 
 LLAMA = ModelMap(
     of="transformers.LlamaForCausalLM",
-    proxy={"architecture": "transformer", "mlp": "swiglu", "norm": "rmsnorm", "positions": "rotary"},
+    proxy={
+        "architecture": "transformer",
+        "mlp": "swiglu",
+        "norm": "rmsnorm",
+        "positions": "rotary",
+        "qk_norm": False,
+    },
     roles={
         **outside("model.embed_tokens.weight", "model.norm.weight"),
         **attention(BLOCK, "mixer"),

@@ -5,6 +5,7 @@ from .llama import LLAMA, QWEN3
 from .model_map import ModelMap
 from .qwen3_next import QWEN3_NEXT
 from .state_space import FALCON_H1, MAMBA2
+from .torchtitan import TORCHTITAN
 
 MAPS: dict[str, ModelMap] = {
     "llama": LLAMA,
@@ -15,4 +16,5 @@ MAPS: dict[str, ModelMap] = {
     "mamba2": MAMBA2,
     "falcon-h1": FALCON_H1,
     "qwen3-next": QWEN3_NEXT,
+    "torchtitan": TORCHTITAN,
 }

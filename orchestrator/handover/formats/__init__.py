@@ -1,0 +1,1 @@
+"""The export as what a framework runs: a file for each."""

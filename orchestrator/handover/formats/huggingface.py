@@ -1,0 +1,248 @@
+"""A Python module for transformers: the model with its configuration, a Trainer with its groups."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..export import ExportError
+from .shared import Formatted, Handed, base_decay, embedded, heading, map_of, unlike
+
+TEXT = '''\
+{heading}"""The large run in transformers, handed over by mutransfer:
+
+    from {module} import HandedTrainer, arguments, build_model
+
+    model = build_model(seed=0)
+    trainer = HandedTrainer(model, arguments(output_dir="out"), train_dataset=...)
+    trainer.train()
+"""
+
+import json
+
+import torch
+from transformers import {config}, {model}, Trainer, TrainingArguments
+
+from mutransfer.models.handover.maps.registry import MAPS
+from mutransfer.models.handover.sites import apply_multipliers_
+from mutransfer.models.handover.transfer import initialize_, param_groups
+
+HANDOVER = json.loads(r"""
+{handover}
+""")
+MAP = MAPS[{name!r}]
+CONFIGURATION = {configuration}
+ARGUMENTS = {arguments}
+
+
+def build_model(seed: int, **changes: object) -> {model}:
+    """With its first values and forward multipliers; `changes` of the configuration are yours."""
+    model = {model}({config}(**{{**CONFIGURATION, **changes}}))
+    initialize_(model, HANDOVER, seed, MAP.roles)
+    apply_multipliers_(model, HANDOVER, MAP.sites_in(HANDOVER))
+    return model
+
+
+class HandedTrainer(Trainer):
+    """Every parameter with its own learning rate, weight decay and epsilon."""
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            groups = param_groups(self.model if model is None else model, HANDOVER, MAP.roles)
+            self.optimizer = torch.optim.{optimizer}(groups)
+        return self.optimizer
+
+
+def arguments(**others: object) -> TrainingArguments:
+    """A batch is {batch_size} sequences of {sequence_length} tokens, over devices and accumulation."""
+    return TrainingArguments(**{{**ARGUMENTS, **others}})
+'''
+OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
+"""Those of torch whose update is ours."""
+
+
+def as_hugging_face(handed: Handed) -> Formatted:
+    """Raises ExportError for an architecture or an optimizer that transformers and torch do not have."""
+    name, ready = map_of(handed, "transformers")
+    optimizer = OPTIMIZERS.get(handed["optimizer"])
+    if optimizer is None:
+        raise ExportError(
+            f"huggingface: torch's {handed['optimizer']} is not ours (known: {', '.join(OPTIMIZERS)}); "
+            "export json and give param_groups to an optimizer of yours"
+        )
+    model = ready.of.removeprefix("transformers.")
+    text = TEXT.format(
+        heading=heading(handed),
+        module="handover",
+        config=model.removesuffix("ForCausalLM").removesuffix("LMHeadModel") + "Config",
+        model=model,
+        handover=embedded(handed),
+        name=name,
+        configuration=_literal(CONFIGURATIONS[name](handed)),
+        arguments=_literal(_arguments(handed)),
+        optimizer=optimizer,
+        batch_size=handed["target"]["batch_size"],
+        sequence_length=handed["target"]["sequence_length"],
+    )
+    values = handed["hyperparameters"]
+    ends = values["schedule"] == "linear" and values["final_lr"]
+    lost = (f"a linear schedule that ends at {values['final_lr']:g} of the peak",) if ends else ()
+    return Formatted(text, (*unlike(handed), *lost))
+
+
+def _literal(values: Mapping[str, Any]) -> str:
+    lines = "".join(f"    {name!r}: {value!r},\n" for name, value in values.items())
+    return "{\n" + lines + "}"
+
+
+def _common(handed: Handed) -> dict[str, Any]:
+    return {
+        "vocab_size": handed["model"]["vocab_size"],
+        "num_hidden_layers": handed["target"]["depth"],
+        "tie_word_embeddings": handed["tied"],
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+def _heads(handed: Handed) -> dict[str, Any]:
+    model = handed["model"]
+    return {
+        "num_attention_heads": model["head_count"],
+        "num_key_value_heads": model["kv_head_count"],
+        "head_dim": handed["target"]["head_size"],
+    }
+
+
+def _rotary(handed: Handed) -> dict[str, Any]:
+    return {
+        **_common(handed),
+        "hidden_size": handed["target"]["width"],
+        "intermediate_size": handed["model"]["mlp_width"],
+        **_heads(handed),
+        "max_position_embeddings": handed["target"]["sequence_length"],
+        "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+    }
+
+
+def _gpt2(handed: Handed) -> dict[str, Any]:
+    return {
+        **_common(handed),
+        "n_embd": handed["target"]["width"],
+        "n_head": handed["model"]["head_count"],
+        "n_inner": handed["model"]["mlp_width"],
+        "n_positions": handed["target"]["sequence_length"],
+        "activation_function": "gelu",
+        "layer_norm_epsilon": 1e-6,
+        "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
+    }  # fmt: skip
+
+
+def _gpt_neox(handed: Handed) -> dict[str, Any]:
+    return {
+        **_common(handed),
+        "hidden_size": handed["target"]["width"],
+        "intermediate_size": handed["model"]["mlp_width"],
+        "num_attention_heads": handed["model"]["head_count"],
+        "max_position_embeddings": handed["target"]["sequence_length"],
+        "layer_norm_eps": 1e-6,
+        "use_parallel_residual": False,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
+    }
+
+
+def _mamba2(handed: Handed) -> dict[str, Any]:
+    model = handed["model"]
+    return {
+        **_common(handed),
+        "hidden_size": handed["target"]["width"],
+        "expand": model["expand_v"],
+        "head_dim": handed["target"]["head_size"] * model["expand_v"],
+        "num_heads": model["head_count"],
+        "state_size": model["state_rows"],
+        "n_groups": model["state_groups"],
+        "conv_kernel": model["conv_size"],
+        "use_conv_bias": False,
+        "layer_norm_epsilon": 1e-6,
+        "time_step_limit": (0.0, 1e9),  # none
+        "residual_in_fp32": False,
+    }
+
+
+def _falcon_h1(handed: Handed) -> dict[str, Any]:
+    model, width = handed["model"], handed["target"]["width"]
+    return {
+        **_rotary(handed),
+        "mamba_d_ssm": width * model["expand_v"],
+        "mamba_d_head": handed["target"]["head_size"] * model["expand_v"],
+        "mamba_n_heads": model["head_count"],
+        "mamba_d_state": model["state_rows"],
+        "mamba_n_groups": model["state_groups"],
+        "mamba_d_conv": model["conv_size"],
+        "mamba_rms_norm": True,
+        "mamba_norm_before_gate": False,
+        "mamba_conv_bias": False,
+    }
+
+
+def _qwen3_next(handed: Handed) -> dict[str, Any]:
+    model, size, depth = handed["model"], handed["target"]["head_size"], handed["target"]["depth"]
+    every = model["attention_every"]
+    kinds = ["full_attention" if (n + 1) % every == 0 else "linear_attention" for n in range(depth)]
+    return {
+        **_rotary(handed),
+        "linear_num_key_heads": model["head_count"] // model["values_per_key"],
+        "linear_num_value_heads": model["head_count"],
+        "linear_key_head_dim": size,
+        "linear_value_head_dim": size * model["expand_v"],
+        "linear_conv_kernel_dim": model["conv_size"],
+        "layer_types": kinds,
+        "mlp_only_layers": [*range(depth)],
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
+    }
+
+
+CONFIGURATIONS: dict[str, Callable[[Handed], dict[str, Any]]] = {
+    "llama": _rotary,
+    "qwen3": _rotary,
+    "gpt2": _gpt2,
+    "gpt-neox": _gpt_neox,
+    "mamba2": _mamba2,
+    "falcon-h1": _falcon_h1,
+    "qwen3-next": _qwen3_next,
+}
+"""What the configuration of each model says, by the name of its map."""
+
+
+def _arguments(handed: Handed) -> dict[str, Any]:
+    """Of TrainingArguments: what the groups do not hold."""
+    values, target = handed["hyperparameters"], handed["target"]
+    return {
+        "learning_rate": values["learning_rate"],
+        "weight_decay": base_decay(handed),
+        **{f"adam_{name}": values[name] for name in ("beta1", "beta2", "epsilon") if name in values},
+        "max_grad_norm": values["grad_clip"],
+        **_schedule(values, target["steps"]),
+        "warmup_steps": round(values["warmup"] * target["steps"]),
+        "max_steps": target["steps"],
+    }
+
+
+def _schedule(values: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """Their constant schedule has no warm-up, and only a schedule with a minimum ends above zero."""
+    match values["schedule"]:
+        case "constant":
+            return {"lr_scheduler_type": "constant_with_warmup"}
+        case "cosine" if values["final_lr"]:
+            return {
+                "lr_scheduler_type": "cosine_with_min_lr",
+                "lr_scheduler_kwargs": {"min_lr_rate": values["final_lr"]},
+            }
+        case "wsd":
+            falling = {
+                "num_decay_steps": round(values["cooldown"] * steps),
+                "decay_type": "linear",
+                "min_lr_ratio": values["final_lr"],
+            }
+            return {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": falling}
+        case schedule:
+            return {"lr_scheduler_type": schedule}

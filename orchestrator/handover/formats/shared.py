@@ -1,0 +1,103 @@
+"""What the formats share: the heading, and the words of frameworks for optimizer, decay and schedule."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ....models.handover.maps.model_map import ModelMap
+from ....models.handover.maps.registry import MAPS
+from ....models.optimizers.registry import OPTIMIZERS
+from ..export import ExportError
+
+Handed = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Formatted:
+    """The text, and what of the export the framework cannot be told."""
+
+    text: str
+    lost: tuple[str, ...] = ()
+
+
+def coupled_decay(handed: Handed, decay: float, rate: float) -> float:
+    """What an AdamW that multiplies the decay by the learning rate has to be given."""
+    independent = handed["weight_decay_convention"].startswith("independent")
+    return decay / rate if independent and rate else decay
+
+
+def base_decay(handed: Handed) -> float:
+    values = handed["hyperparameters"]
+    return coupled_decay(handed, values["weight_decay"], values["learning_rate"])
+
+
+def heading(handed: Handed) -> str:
+    """Comments: where the values are from, what every role gets, and what to mind."""
+    comparison, target = handed["evidence"]["comparison"], handed["target"]
+    lines = [
+        f"{handed['architecture']} {handed['optimizer']} {handed['parametrization']}, "
+        f"width {target['width']}, depth {target['depth']}; verdict {comparison['verdict']}",
+    ]
+    lines += [
+        f"{role}: learning rate {entry['learning_rate']:.6g}, weight decay {entry['weight_decay']:.6g}"
+        + ("" if entry["epsilon"] is None else f", epsilon {entry['epsilon']:.6g}")
+        for role, entry in handed["roles"].items()
+    ]
+    lines += [f"weight decay of the roles is {handed['weight_decay_convention']}"]
+    lines += [f"multiplier on {site}: {value:.6g}" for site, value in handed["multipliers"].items()]
+    lines += [f"warning: {warning}" for warning in handed["warnings"]]
+    return "\n".join(f"# {line}" for line in ("mutransfer export: " + lines[0], *lines[1:])) + "\n"
+
+
+def named(handed: Handed, framework: str) -> str:
+    """What a framework calls the optimizer. Raises ExportError where it has none of that kind."""
+    optimizer: str = handed["optimizer"]
+    name = OPTIMIZERS[optimizer].exported_as.get(framework)
+    if name is None:
+        known = ", ".join(o for o, declared in OPTIMIZERS.items() if framework in declared.exported_as)
+        raise ExportError(
+            f"{framework} is not known to have {optimizer} (known: {known}); export yaml or json, which hold "
+            "every value"
+        )
+    return name
+
+
+def map_of(handed: Handed, package: str) -> tuple[str, ModelMap]:
+    """The ready map of a model of a package that is like the proxies. Raises ExportError for none."""
+    model = handed["model"]
+    for name, ready in MAPS.items():
+        if ready.of.startswith(package) and all(
+            model[field] == value for field, value in ready.proxy.items()
+        ):
+            return name, ready
+    told = ", ".join(f"{field}: {model[field]}" for field in ("architecture", "mlp", "norm", "positions"))
+    raise ExportError(
+        f"no model of {package} that we know is like the proxies ({told}); docs/conventions.md says which "
+        "are; export yaml or json, which hold every value"
+    )
+
+
+def embedded(handed: Handed) -> str:
+    """What the loader reads, as a Python literal's text."""
+    kept = {name: value for name, value in handed.items() if name not in ("evidence", "warnings")}
+    return json.dumps(kept, indent=1, allow_nan=False)
+
+
+def unlike(handed: Handed) -> tuple[str, ...]:
+    """Options of the proxies that no framework's model here has."""
+    model, values = handed["model"], handed["hyperparameters"]
+    lost = []
+    if model["window"] is not None:
+        lost.append(f"attention over a window of {model['window']}")
+    if not model["causal"]:
+        lost.append("attention that reads both ways")
+    if model["vectors"] or model["outputs"] is not None:
+        lost.append("outputs that are no next token")
+    if model["learnable_multipliers"] != "none":
+        lost.append(f"learnable multipliers ({model['learnable_multipliers']})")
+    if values.get("z_loss"):
+        lost.append(f"z_loss {values['z_loss']:g}")
+    if values.get("dropout"):
+        lost.append(f"dropout {values['dropout']:g}")
+    return tuple(lost)
