@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
+from ..mixers.attention.declaration import kv_head_count
+from ..mixers.mamba2.declaration import state_rows
 from ..optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
 from ..parametrization.registry import PARAMETRIZATIONS
 from ..parametrization.rules import GPT2_STD, ParameterRule, forward_multipliers, ratios, rules_by_pattern
 from ..recipe.recipe import FIELDS, Recipe, recipe_from_point
 from ..recipe.role import Role, Site
+from ..recipe.shape import Shape
 
 DECAY = {
     "coupled": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
@@ -42,6 +45,33 @@ def values_of(recipe: Recipe) -> dict[str, Any]:
         "multipliers": {site.value: value for site, value in forward_multipliers(recipe).items()},
         "roles": {role: _role(rule, recipe) for role, rule in reversed(roles.items())},
         "parameters": {pattern: _parameter(rule) for pattern, rule in rules_by_pattern(recipe).items()},
+    }
+
+
+def handover_at(recipe: Recipe) -> dict[str, Any]:
+    """The handover of a recipe at its own shape, without evidence."""
+    base = recipe.base_shape()
+    return {
+        "optimizer": recipe.optimizer,
+        "parametrization": recipe.parametrization,
+        "base": {"width": base.width, "depth": base.depth},
+        "target": {
+            "width": recipe.shape.width, "depth": recipe.shape.depth, "head_size": recipe.shape.head_size,
+        },
+        "model": model_fields(recipe.shape),
+        "hyperparameters": {"learning_rate": recipe.learning_rate, **other_hyperparameters(recipe)},
+        **values_of(recipe),
+    }  # fmt: skip
+
+
+def model_fields(shape: Shape) -> dict[str, Any]:
+    """The architecture in full: the fields of the shape, and the sizes that follow from them."""
+    return {
+        **asdict(shape),
+        "head_count": shape.head_count,
+        "kv_head_count": kv_head_count(shape),
+        "mlp_width": shape.mlp_width,
+        "state_rows": state_rows(shape),
     }
 
 

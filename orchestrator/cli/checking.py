@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...models.recipe.fault import CHECK_FAILED, DONE
+from ...models.recipe.fault import CHECK_FAILED, DONE, Fault
 from .options import DeviceChoice, DeviceOption, SetOption, SpecArgument, TableOrJson
 
 
@@ -20,6 +20,18 @@ def coordcheck(
         float | None, typer.Option(help="Base learning rate. Default: the smallest of the sweep.")
     ] = None,
     device: DeviceOption = DeviceChoice.auto,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PACKAGE.MODULE:BUILD", help="Instead of proxies: a model of yours, from a handover."
+        ),
+    ] = None,
+    roles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What --model's parameters are: a ready map, or PACKAGE.MODULE:MAP."
+        ),
+    ] = None,
     format_: Annotated[TableOrJson, typer.Option("-f", "--format")] = TableOrJson.table,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page and pictures. Default: coordcheck/<sweep name>.")
@@ -33,6 +45,8 @@ def coordcheck(
     from ..planning.device import find_device
     from ..run.progress import warn
 
+    if (model is None) != (roles is None):
+        raise Fault("--model, --roles: give both, a model and what its parameters are")
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise typer.BadParameter(f"--learning-rate {learning_rate}: give a positive number")
     sweep = load_sweep(spec, set_ or [])
@@ -42,12 +56,20 @@ def coordcheck(
 
     from ..studies.coordcheck import check_families, ladders_of
 
-    trained = ladders_of(sweep, learning_rate)
-    checks = check_families(sweep, trained, torch.device(found.kind), steps, seeds, warn)
+    trained, faults, how = ladders_of(sweep, learning_rate), list[str](), {}
+    if model is not None and roles is not None:
+        from ..studies.own_model import own_model
+
+        own = own_model(model, roles)
+        faults, how = own.faults_of(sweep, trained), {"measure": own.measure}
+    checks = check_families(sweep, trained, torch.device(found.kind), steps, seeds, warn, **how)
+    for fault in faults:
+        warn(f"fault: {fault}")
     if format_ is TableOrJson.json:
-        print(json.dumps(coordcheck_object(checks), indent=1, allow_nan=False))
+        print(json.dumps(coordcheck_object(checks, faults), indent=1, allow_nan=False))
     else:
         print_checks(checks)
     written = write_checks(checks, sweep.spec.name, out or Path("coordcheck") / sweep.spec.name)
     warn(f"wrote {written[0]} and {len(written) - 1} pictures beside it")
-    raise typer.Exit(DONE if all(check.passed for check in checks) else CHECK_FAILED)
+    passed = all(check.passed for check in checks) and not faults
+    raise typer.Exit(DONE if passed else CHECK_FAILED)

@@ -1,23 +1,20 @@
 """The hand-over to the large run: tuned base hyperparameters and the values of every parameter there."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from ...models.architectures.registry import ARCHITECTURES
-from ...models.handover.values import other_hyperparameters, values_of
-from ...models.mixers.attention.declaration import kv_head_count
-from ...models.mixers.mamba2.declaration import state_rows
+from ...models.handover.values import model_fields, other_hyperparameters, values_of
 from ...models.optimizers.registry import OPTIMIZERS
 from ...models.recipe.family import family_of
 from ...models.recipe.fault import Fault
 from ...models.recipe.identity import unread_fields
 from ...models.recipe.inventory import parameter_count
 from ...models.recipe.recipe import FIELDS, Recipe, recipe_from_point
-from ...models.recipe.shape import Shape
 from ...results.questions.choice import tuned_log2, usable_optima
 from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
@@ -131,17 +128,6 @@ def export_object(
             *_differences(measured, large, target),
         ],
     }  # fmt: skip
-
-
-def model_fields(shape: Shape) -> dict[str, Any]:
-    """The architecture in full: the fields of the shape, and the sizes that follow from them."""
-    return {
-        **asdict(shape),
-        "head_count": shape.head_count,
-        "kv_head_count": kv_head_count(shape),
-        "mlp_width": shape.mlp_width,
-        "state_rows": state_rows(shape),
-    }
 
 
 def _at_target(measured: Recipe, target: Target) -> Recipe:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ...models.data.batches import Batches
 from ...models.parametrization.expectation import expectation
 from ...models.recipe.family import Family, family_of
 from ...models.recipe.recipe import Recipe, differing_field
@@ -20,6 +21,10 @@ PROBE_SEQUENCES = 16
 AXES = ("width", "depth")
 
 
+Measure = Callable[[Sequence[Recipe], Batches, torch.device, int, int], list[Coordinate]]
+"""Of recipes that differ in their seed: trained for so many steps, measured on so many sequences."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ladder:
     """The trainings of one family: along each axis one recipe a scale, at the smallest of the other."""
@@ -29,6 +34,11 @@ class Ladder:
     @property
     def one(self) -> Recipe:
         return next(iter(next(iter(self.recipes.values())).values()))
+
+    @property
+    def largest(self) -> Recipe:
+        """The last of the first axis."""
+        return [*next(iter(self.recipes.values())).values()][-1]
 
 
 def ladders_of(sweep: Sweep, learning_rate: float | None) -> list[Ladder]:
@@ -60,6 +70,7 @@ def check_families(
     steps: int,
     seeds: int,
     note: Callable[[str], None],
+    measure: Measure = measure,
 ) -> list[Check]:
     """Trains and measures each family; a group of `seeds` trials for each shape."""
     with tempfile.TemporaryDirectory() as scratch:

@@ -103,12 +103,13 @@ def judge_row(
     )
 
 
-def coordcheck_object(checks: Sequence[Check]) -> dict[str, Any]:
-    """The JSON contract of `coordcheck`; never NaN."""
+def coordcheck_object(checks: Sequence[Check], faults: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON contract of `coordcheck`; never NaN. `faults` are what of a user's model is not as handed."""
     return {
         "schema": COORDCHECK_SCHEMA,
         "tolerance": TOLERANCE,
-        "passed": all(check.passed for check in checks),
+        "passed": all(check.passed for check in checks) and not faults,
+        "faults": list(faults),
         "checks": [_check_object(check) for check in checks],
     }
 

@@ -1,0 +1,243 @@
+"""The coordinate check of somebody else's module: what `training/coordinates.py` measures of ours, by hooks.
+
+B batch, T time, V vocabulary.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.batches import UNLABELLED, Batch, Batches
+from ..parametrization.expectation import Quantity
+from ..recipe.recipe import Recipe
+from ..recipe.role import Role, Site, pattern_of
+from ..training.coordinates import OUTSIDE, Coordinate
+from .assignment import Assigned, Handover, Roles, UnknownParameterError, assigned, plain_name
+from .sites import Sites, apply_multipliers_
+from .transfer import initialize_, multipliers, param_groups
+from .values import handover_at
+from .verify import VerificationError, verify
+
+Built = nn.Module | tuple[nn.Module, torch.optim.Optimizer]
+Build = Callable[[Handover], Built]
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+"""Those of torch whose update is ours; others are for the builder to return."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is checked. `build` is given the handover of a shape (`model` has its sizes, `seed` the seed) and
+    returns a module, which is then handed over to; or a module that is ready to train, with its optimizer."""
+
+    build: Build
+    roles: Roles
+    sites: Sites
+
+    def sites_in(self, handover: Handover) -> Sites:
+        """Those that the handover has a multiplier on."""
+        there = {site.partition(", ")[0] for site in handover["multipliers"]}
+        return {site: places for site, places in self.sites.items() if site in there}
+
+    def ready(self, recipe: Recipe) -> tuple[nn.Module, torch.optim.Optimizer, Handover, bool]:
+        """With its handover, and whether the builder made it ready itself. Raises UnknownParameterError."""
+        handover = {**handover_at(recipe), "seed": recipe.seed}
+        torch.manual_seed(recipe.seed)
+        built = self.build(handover)
+        if isinstance(built, tuple):
+            return *built, handover, True
+        initialize_(built, handover, recipe.seed, self.roles)
+        apply_multipliers_(built, handover, self.sites_in(handover))
+        make = OPTIMIZERS.get(recipe.optimizer)
+        if make is None:
+            raise UnknownParameterError(
+                f"torch's {recipe.optimizer} is not ours (known: {', '.join(OPTIMIZERS)}); let the builder "
+                "return the model with its optimizer"
+            )
+        return built, make(param_groups(built, handover, self.roles)), handover, False
+
+    def faults(self, recipe: Recipe, batches: Batches) -> list[str]:
+        """What of a module that the builder made ready is not as the handover has it: see `verify`."""
+        model, optimizer, handover, own = self.ready(recipe)
+        if not own:
+            return []
+        tokens_BT = torch.from_numpy(batches.validation(1).inputs)
+        try:
+            verify(model, handover, self.roles, optimizer, self.sites_in(handover), lambda: model(tokens_BT))
+        except VerificationError as error:
+            return str(error).splitlines()
+        return []
+
+    def measure(
+        self, recipes: Sequence[Recipe], batches: Batches, device: torch.device, steps: int, sequences: int
+    ) -> list[Coordinate]:
+        """As `training.coordinates.measure`: the recipes differ in their seed alone."""
+        found: dict[tuple[str, Role | None, Quantity], list[float]] = {}
+        for recipe in recipes:
+            for key, value in self._one(recipe, batches, device, steps, sequences).items():
+                found.setdefault(key, []).append(value)
+        return [
+            Coordinate(module=module, role=role, quantity=quantity, values=tuple(values))
+            for (module, role, quantity), values in found.items()
+        ]
+
+    def _one(
+        self, recipe: Recipe, batches: Batches, device: torch.device, steps: int, sequences: int
+    ) -> dict[tuple[str, Role | None, Quantity], float]:
+        model, optimizer, handover, _ = self.ready(recipe)
+        model.to(device)
+        each_one = list(assigned(model, handover, self.roles))
+        probe, squares = batches.validation(sequences), _Squares()
+        begun = {each.name: each.tensor.detach().clone() for each in each_one}
+        before = _forward(model, each_one, probe)
+        gradients = _gradients(model, each_one, probe)
+        for step in range(steps):
+            optimizer.zero_grad()
+            _loss(model, _first(batches.training([recipe.seed], step, recipe.batch_size))).backward()
+            if recipe.grad_clip:
+                nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
+            optimizer.step()
+        after = _forward(model, each_one, probe)
+        for each in each_one:
+            _parameter(squares, each, begun[each.name], before, after, multipliers(handover))
+            if each.name in gradients:
+                squares.add(each.name.removesuffix(".weight"), _role(each), "gradient", gradients[each.name])
+        _whole(squares, model, each_one, begun, before, after, probe)
+        return squares.roots()
+
+
+def _role(each: Assigned) -> Role:
+    return Role(each.entry["role"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """Inputs and outputs of the modules that have a parameter, by the parameter's name; the logits."""
+
+    modules: Mapping[str, tuple[Tensor, Tensor]]
+    logits_BTV: Tensor
+
+
+class _Squares:
+    """Mean squares by module, role and quantity, averaged over blocks."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, Role | None, Quantity], list[float]] = {}
+
+    def add(self, module: str, role: Role | None, quantity: Quantity, x: Tensor) -> None:
+        square = float(x.double().square().mean())
+        self._held.setdefault((pattern_of(module), role, quantity), []).append(square)
+
+    def roots(self) -> dict[tuple[str, Role | None, Quantity], float]:
+        return {key: (sum(squares) / len(squares)) ** 0.5 for key, squares in self._held.items()}
+
+
+def _first(batch: Batch) -> Batch:
+    """Of a group's batch that of its first trial."""
+    return Batch(batch.inputs[0], batch.labels[0])
+
+
+def _logits(model: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - numpy's
+    device = next(model.parameters()).device
+    made = model(torch.from_numpy(inputs).to(device))
+    if isinstance(made, tuple):
+        made = made[0]
+    logits_BTV: Tensor = getattr(made, "logits", made)
+    return logits_BTV
+
+
+def _loss(model: nn.Module, batch: Batch) -> Tensor:
+    logits_BTV = _logits(model, batch.inputs)
+    labels_BT = torch.from_numpy(batch.labels).to(logits_BTV.device)
+    return F.cross_entropy(logits_BTV.flatten(0, 1).float(), labels_BT.flatten(), ignore_index=UNLABELLED)
+
+
+def _gradients(model: nn.Module, each_one: Sequence[Assigned], probe: Batch) -> dict[str, Tensor]:
+    model.zero_grad()
+    _loss(model, probe).backward()
+    return {each.name: each.tensor.grad.clone() for each in each_one if each.tensor.grad is not None}
+
+
+@torch.no_grad()
+def _forward(model: nn.Module, each_one: Sequence[Assigned], probe: Batch) -> _Pass:
+    """Outputs are those of the modules themselves, before hooks of theirs."""
+    modules = {plain_name(name, model): module for name, module in model.named_modules()}
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def hook_of(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, given: tuple[Any, ...], output: object) -> None:
+            if given and isinstance(given[0], Tensor) and isinstance(output, Tensor):
+                seen[name] = (given[0].detach(), output.detach())
+
+        return hook
+
+    hooks = [
+        modules[each.name.rpartition(".")[0]].register_forward_hook(hook_of(each.name), prepend=True)
+        for each in each_one
+        if each.name.rpartition(".")[2] == "weight"
+    ]
+    try:
+        logits_BTV = _logits(model, probe.inputs).detach()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return _Pass(seen, logits_BTV)
+
+
+@torch.no_grad()
+def _parameter(
+    squares: _Squares,
+    each: Assigned,
+    begun: Tensor,
+    before: _Pass,
+    after: _Pass,
+    sites: Mapping[str, float],
+) -> None:
+    """The activations of its module, what it learned, and what its random weights pass on."""
+    module, role = each.name.removesuffix(".weight"), _role(each)
+    learned, first = each.tensor.detach() - begun, begun
+    if role is Role.OUTPUT:
+        return  # by the logits: see _whole
+    factor = 1.0 if role in OUTSIDE else sites[Site.BRANCH]
+    if role is Role.INPUT and each.name in after.modules:
+        factor = sites[Site.EMBEDDING]
+        given, made = after.modules[each.name]
+        squares.add(module, role, "activation", made)
+        learned = learned[given] if not given.is_floating_point() else given @ learned
+    elif learned.dim() == 2 and each.name in after.modules:
+        if each.stored.transposed:
+            learned, first = learned.T, first.T
+        given, made = after.modules[each.name]
+        squares.add(module, role, "activation", made)
+        squares.add(module, role, "propagated", F.linear(given - before.modules[each.name][0], first))
+        learned = F.linear(given, learned)
+    squares.add(module, role, "update", learned * factor)
+
+
+@torch.no_grad()
+def _whole(
+    squares: _Squares,
+    model: nn.Module,
+    each_one: Sequence[Assigned],
+    begun: Mapping[str, Tensor],
+    before: _Pass,
+    after: _Pass,
+    probe: Batch,
+) -> None:
+    """The end of the residual stream, and the logits: what the readout learned is what they lose without."""
+    for each in each_one:
+        role = _role(each)
+        if role is Role.VECTOR and each.name in after.modules:
+            given, was = after.modules[each.name][0], before.modules[each.name][0]
+            squares.add("stream.end", None, "activation", given)
+            squares.add("stream.end", None, "change", given - was)
+        if role is Role.OUTPUT and each.tensor.dim() == 2:
+            module, now = each.name.removesuffix(".weight"), each.tensor.detach().clone()
+            squares.add(module, role, "activation", after.logits_BTV)
+            squares.add(module, role, "change", after.logits_BTV - before.logits_BTV)
+            each.tensor.copy_(begun[each.name])
+            squares.add(module, role, "update", after.logits_BTV - _logits(model, probe.inputs))
+            each.tensor.copy_(now)
