@@ -1,6 +1,7 @@
 """What is handed over: one family, its value, and what the target asks beyond the evidence."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,8 @@ def test_warnings_name_what_the_evidence_does_not_cover(recipe: Callable[..., Re
     frame = rows(recipe, [-4, -5, -6, -7], parametrization="sp")
     (comparison,) = compared(frame)
     warnings = export_object(comparison, frame, Target(8192, 24))["warnings"]
-    assert warnings == [
+    assert [one["severity"] for one in warnings] == ["danger", "warning", "warning"]
+    assert [one["text"] for one in warnings] == [
         "the verdict is drifts, so the optimum at the target may be another",
         "width 8192 is 128 times the largest measured, 64",
         "depth 24: only depth 2 was measured",
@@ -97,6 +99,10 @@ def test_rows_older_than_a_field_are_found_again(recipe: Callable[..., Recipe]) 
     assert export_object(comparison, frame, Target(64, 2))["hyperparameters"]["learning_rate"] > 0
 
 
+def texts(handed: dict[str, Any]) -> list[str]:
+    return [one["text"] for one in handed["warnings"]]
+
+
 def swept(
     recipe: Callable[..., Recipe], **changes: object
 ) -> tuple[Comparison, pd.DataFrame, list[Comparison]]:
@@ -111,7 +117,7 @@ def swept(
 def test_a_slope_is_not_followed_far_beyond_its_evidence(recipe: Callable[..., Recipe]) -> None:
     chosen, frame, others = swept(recipe)
     near = export_object(chosen, frame, Target(64, 2, batch=128), others)
-    assert any("2.0 doublings beyond what was measured (4 to 32)" in line for line in near["warnings"])
+    assert any("2.0 doublings beyond what was measured (4 to 32)" in line for line in texts(near))
     far = Target(64, 2, batch=2048)
     with pytest.raises(ExportError, match=r"batch_size 2048: is 6\.0 doublings beyond .* add --extrapolate"):
         export_object(chosen, frame, far, others)
@@ -133,7 +139,7 @@ def test_a_batch_may_be_told_in_tokens(recipe: Callable[..., Recipe]) -> None:
     handed = export_object(comparison, frame, target)
     assert [handed["target"][name] for name in ("batch_size", "sequence_length", "steps")] == [8, 64, 1 << 14]
     assert handed["model"]["vocab_size"] == 50_000
-    told = " ".join(handed["warnings"])
+    told = " ".join(texts(handed))
     assert "sequence_length 64: 16 was measured" in told and "vocabulary 50000: 64 was measured" in told
     assert "tokens for each parameter" in told
     for wrong, said in (
@@ -151,7 +157,7 @@ def test_rules_for_batch_and_duration_are_followed_or_named(recipe: Callable[...
     target = Target(64, 2, batch=16, tokens=16 * 16 * 200)  # four times the batch, ten times the steps
     plain = export_object(comparison, frame, target)
     assert plain["rules"] == [] and plain["hyperparameters"]["weight_decay"] == 0.1
-    named = [line for line in plain["warnings"] if "--rule" in line]
+    named = [line for line in texts(plain) if "--rule" in line]
     assert [line.split("--rule ")[1].split()[0] for line in named] == [*RULES]
     ruled = export_object(comparison, frame, target, leave=Leave(rules=tuple(RULES)))
     values = ruled["hyperparameters"]
@@ -161,6 +167,6 @@ def test_rules_for_batch_and_duration_are_followed_or_named(recipe: Callable[...
     assert values["warmup"] == pytest.approx(0.1 / 40)  # as many tokens
     assert values["beta2"] == pytest.approx(1 - 4 * 0.05) and values["epsilon"] == pytest.approx(1e-8 / 2)
     assert [one["rule"] for one in ruled["rules"]] == [*RULES]
-    assert not any("--rule" in line for line in ruled["warnings"])
+    assert not any("--rule" in line for line in texts(ruled))
     hidden = [one["roles"]["hidden"]["weight_decay"] for one in (plain, ruled)]
     assert hidden[1] == pytest.approx(hidden[0] / 10)

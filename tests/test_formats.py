@@ -190,7 +190,7 @@ def test_torchtitan_builds_the_model_and_its_groups(qk_norm: bool, recipe: Build
 
     ready = MAPS["torchtitan"]
     model = nn.ParameterDict(
-        {name.replace(".", "/"): torch.empty(shape) for name, shape in told["shapes"].items()}
+        {name.replace(".", "/"): torch.ones(shape) for name, shape in told["shapes"].items()}
     )
     roles = {pattern.replace(".", "/"): stored for pattern, stored in ready.roles.items()}
     expected = {

@@ -189,8 +189,8 @@ def export(
         else:
             leave = Leave(tuple(rule or ()), extrapolate)
             handed = export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
-    for warning in handed["warnings"]:
-        warn(f"warning: {warning}")
+    for one in handed["warnings"]:
+        warn(f"{one['severity']}: {one['text']}")
     text = export_text(handed, format_.value, partial)
     if out is None:
         print(text, end="")

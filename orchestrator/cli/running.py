@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...models.recipe.fault import DONE, FAILED_TRIALS, INTERRUPTED
+from ...models.recipe.fault import DONE, FAILED_TRIALS, INTERRUPTED, Fault
 from ..backends.registry import BACKENDS
 from .options import (
     BackendOption,
@@ -18,6 +18,7 @@ from .options import (
     SpecArgument,
     TableOrJson,
     WorkersOption,
+    pairs,
 )
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ def run(
         bool,
         typer.Option("--keep", help="Keep trials whose program has changed since; train what is missing."),
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE", help="Only trials with this value, and those of their jobs."),
+    ] = None,
 ) -> None:
     """Train what is missing of a sweep. Running it again resumes it; Ctrl-C loses nothing finished."""
     from ...sweeps.load import load_sweep
@@ -132,8 +137,49 @@ def run(
             return
         print_estimate(estimate(sweep, *planned, backend=backend))
         _tell_rounds(sweep)
+        _tell_new(sweep, path)
         return
-    _carry_out(sweep, path, options, no_wait, log=log or [])
+    chosen = _chosen(sweep, pairs("--only", only, "FIELD")) if only else None
+    if chosen is not None and no_wait:
+        raise Fault("--only: is for a run that is waited for; leave out --no-wait")
+    _carry_out(sweep, path, options, no_wait, chosen, log=log or [])
+
+
+def _chosen(sweep: "Sweep", wanted: Mapping[str, str]) -> set[str]:
+    """Trials with these values. Raises Fault for a field that no trial has, and for values of none."""
+    points = {trial.id: trial.program.point() for trial in sweep.expansion.trials}
+    fields = sorted({name for point in points.values() for name in point})
+    if unknown := sorted({*wanted} - {*fields}):
+        raise Fault(
+            f"--only {unknown[0]}={wanted[unknown[0]]}: no trial has a {unknown[0]}; see mutransfer plan"
+        )
+    chosen = {
+        trial for trial, point in points.items()
+        if all(_is(point.get(name), value) for name, value in wanted.items())
+    }  # fmt: skip
+    if not chosen:
+        there = {name: sorted({str(point.get(name)) for point in points.values()}) for name in wanted}
+        told = "; ".join(f"{name} is {', '.join(values[:8])}" for name, values in there.items())
+        raise Fault(f"--only: no trial has all of these values; {told}")
+    return chosen
+
+
+def _is(held: object, told: str) -> bool:
+    if isinstance(held, bool) or not isinstance(held, int | float):
+        return str(held).lower() == told.lower()
+    try:
+        return held == float(told)
+    except ValueError:
+        return False
+
+
+def _tell_new(sweep: "Sweep", path: Path) -> None:
+    from ...results.store.store import finished_trials
+
+    if path.exists():
+        done = finished_trials(path)[0]
+        new = sum(trial.id not in done for trial in sweep.expansion.trials)
+        print(f"{new} of {len(sweep.expansion.trials)} trials are new to {path}, which has the others")
 
 
 def _as_before(

@@ -49,6 +49,26 @@ def logs(
         print(text, end="", flush=True)
 
 
+def show(
+    directory: DirectoryArgument,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial id, or how it begins.")],
+    format_: Annotated[TableOrJson, typer.Option("-f", "--format")] = TableOrJson.table,
+) -> None:
+    """Print all that is known of a trial: point, result, attempts, curve, and the command that repeats it."""
+    from dataclasses import asdict
+
+    from ..record.directory import SweepDirectory
+    from ..upkeep.show import lines, shown
+
+    held = SweepDirectory(directory)
+    held.must_exist()
+    found = shown(held, trial)
+    if format_ is TableOrJson.json:
+        print(json.dumps({"schema": 1, **asdict(found)}, indent=1, default=str))
+    else:
+        print("\n".join(lines(found)))
+
+
 def watch(
     directories: DirectoriesArgument,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Default: one that is free.")] = 0,

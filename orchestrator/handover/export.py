@@ -1,13 +1,14 @@
 """The hand-over to the large run: tuned base hyperparameters and the values of every parameter there."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from ...models.architectures.registry import ARCHITECTURES
+from ...models.handover.handover import SCHEMA, WHERE, Caution, Severity
 from ...models.handover.values import model_fields, other_hyperparameters, values_of
 from ...models.optimizers.registry import OPTIMIZERS
 from ...models.recipe.family import family_of
@@ -23,7 +24,6 @@ from ...sweeps.spec import GIVEN, check_value
 from .horizon import Adjustment, adjustments, tokens_of, widened
 from .rules import ruled
 
-EXPORT_SCHEMA = 2
 CONVENTIONS = ("tied", "learnable_multipliers", "weight_decay_convention", "update_convention")
 
 MAX_SCALE_RATIO = 64.0
@@ -89,7 +89,7 @@ def export_object(
     tuned = replace(large, shape=measured.shape, steps=measured.steps, batch_size=measured.batch_size)
     base, values = large.base_shape(), values_of(large)
     return {
-        "schema": EXPORT_SCHEMA,
+        "schema": SCHEMA,
         **family_of(large)._asdict(),
         "base": {"width": base.width, "depth": base.depth},
         "target": {
@@ -123,9 +123,11 @@ def export_object(
             "sequence_length": tuned.shape.sequence_length,
             "data": tuned.data,
         },
+        "places": {site: WHERE[site] for site in values["multipliers"]},
         "warnings": [
-            *size_warnings(comparison, family, target), *unmeasured, *_far(moved), *unfollowed,
-            *_differences(measured, large, target),
+            *size_warnings(comparison, family, target), *cautions("warning", unmeasured),
+            *cautions("warning", _far(moved)), *cautions("note", unfollowed),
+            *cautions("warning", _differences(measured, large, target)),
         ],
     }  # fmt: skip
 
@@ -235,12 +237,19 @@ def _recipe_behind(point: dict[str, Any]) -> Recipe:
         raise ExportError(f"the measurements are of no training that we know: {error}") from None
 
 
-def size_warnings(comparison: Comparison, family: pd.DataFrame, target: Target) -> list[str]:
-    """What the target asks beyond the evidence."""
+def cautions(severity: Severity, texts: Iterable[str]) -> list[dict[str, str]]:
+    return [asdict(Caution(severity, text)) for text in texts]
+
+
+def verdict_warnings(comparison: Comparison) -> list[dict[str, str]]:
     verdict = comparison.drift.verdict
-    warnings = []
-    if verdict != "stable":
-        warnings.append(f"the verdict is {verdict}, so the optimum at the target may be another")
+    told = f"the verdict is {verdict}, so the optimum at the target may be another"
+    return [] if verdict == "stable" else cautions("danger" if verdict == "drifts" else "warning", [told])
+
+
+def size_warnings(comparison: Comparison, family: pd.DataFrame, target: Target) -> list[dict[str, str]]:
+    """What the target asks beyond the evidence."""
+    warnings = list[str]()
     for name in ("width", "depth"):
         asked = getattr(target, name)
         measured = sorted(int(value) for value in family[name].dropna().unique())
@@ -251,7 +260,7 @@ def size_warnings(comparison: Comparison, family: pd.DataFrame, target: Target) 
         elif asked > MAX_SCALE_RATIO * measured[-1]:
             ratio = asked / measured[-1]
             warnings.append(f"{name} {asked} is {ratio:g} times the largest measured, {measured[-1]}")
-    return warnings
+    return [*verdict_warnings(comparison), *cautions("warning", warnings)]
 
 
 def _plain(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - a cell of any column

@@ -4,11 +4,12 @@ from typing import Any
 
 import pandas as pd
 
+from ...models.handover.handover import SCHEMA, WHERE
 from ...models.handover.values import handover_of
 from ...results.questions.choice import tuned_log2
 from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
-from .export import EXPORT_SCHEMA, ExportError, Target, best_point, size_warnings
+from .export import ExportError, Target, best_point, size_warnings
 
 
 def is_of_programs(comparison: Comparison, rows: pd.DataFrame) -> bool:
@@ -33,11 +34,12 @@ def program_export(comparison: Comparison, rows: pd.DataFrame, target: Target) -
         raise ExportError(f"no values by role: {why_not}; --target SCALE hands over the value alone")
     ends = [None if end is None else 2.0**end for end in interval]
     return {
-        "schema": EXPORT_SCHEMA,
+        "schema": SCHEMA,
         **handed,
         "base": {"width": point.get("base_width"), "depth": point.get("base_depth")},
         "target": sizes,
         "hyperparameters": {**handed["hyperparameters"], "learning_rate_interval": ends},
+        "places": {site: WHERE[site] for site in handed["multipliers"]},
         "evidence": {"comparison": comparison_object(comparison)},
         "warnings": size_warnings(comparison, family, target),
     }

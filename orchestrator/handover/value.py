@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from ...models.handover.handover import SCHEMA
 from ...results.questions.choice import NothingTunedError, tuned_log2, usable_optima
 from ...results.questions.comparison import Comparison
 from ...results.report.contract import comparison_object
 from ...results.statistics.prediction import predict
-from .export import EXPORT_SCHEMA, MAX_SCALE_RATIO
+from .export import MAX_SCALE_RATIO, cautions, verdict_warnings
 
 
 def value_object(comparison: Comparison, target: float) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def value_object(comparison: Comparison, target: float) -> dict[str, Any]:
         log2, interval = predicted.log2_optimum.value, predicted.log2_optimum.interval
     name = comparison.hyperparameter
     return {
-        "schema": EXPORT_SCHEMA,
+        "schema": SCHEMA,
         **comparison.family._asdict(),
         "target": {comparison.axis: target},
         "hyperparameters": {
@@ -38,12 +39,11 @@ def value_object(comparison: Comparison, target: float) -> dict[str, Any]:
     }
 
 
-def _warnings(comparison: Comparison, target: float) -> list[str]:
-    verdict, largest = comparison.drift.verdict, usable_optima(comparison)[-1].scale
-    warnings = ["the value alone: what each parameter gets from it is for you to say"]
-    if verdict != "stable":
-        warnings.append(f"the verdict is {verdict}, so the optimum at the target may be another")
+def _warnings(comparison: Comparison, target: float) -> list[dict[str, str]]:
+    largest = usable_optima(comparison)[-1].scale
+    far = []
     if target > MAX_SCALE_RATIO * largest:
         ratio = target / largest
-        warnings.append(f"{comparison.axis} {target:g} is {ratio:g} times the largest measured, {largest:g}")
-    return warnings
+        far = [f"{comparison.axis} {target:g} is {ratio:g} times the largest measured, {largest:g}"]
+    alone = "the value alone: what each parameter gets from it is for you to say"
+    return [*cautions("note", [alone]), *verdict_warnings(comparison), *cautions("warning", far)]

@@ -19,6 +19,16 @@ BAR = 12
 TAIL_LINES = 8
 
 
+class Quiet:
+    """Says nothing."""
+
+    def started(self, work: Work) -> None: ...
+    def progressed(self, event: Event) -> None: ...
+    def ended(self, end: End, job: Job, action: str) -> None: ...
+    def split(self, job: Job, parts: Sequence[Job]) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
 class Progress:
     """One line that is redrawn on a terminal, and printed now and then elsewhere.
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ....models.handover.maps.model_map import ModelMap
+from ....models.handover.maps.registry import MAPS
 from ..export import ExportError
-from .shared import Formatted, Handed, base_decay, embedded, heading, map_of, unlike
+from .shared import Formatted, Handed, base_decay, embedded, heading, unlike
 
 TEXT = '''\
 {heading}"""The large run in transformers, handed over by mutransfer:
@@ -61,7 +63,7 @@ OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 
 def as_hugging_face(handed: Handed) -> Formatted:
     """Raises ExportError for an architecture or an optimizer that transformers and torch do not have."""
-    name, ready = map_of(handed, "transformers")
+    name, ready = _map_of(handed, "transformers")
     optimizer = OPTIMIZERS.get(handed["optimizer"])
     if optimizer is None:
         raise ExportError(
@@ -86,6 +88,21 @@ def as_hugging_face(handed: Handed) -> Formatted:
     ends = values["schedule"] == "linear" and values["final_lr"]
     lost = (f"a linear schedule that ends at {values['final_lr']:g} of the peak",) if ends else ()
     return Formatted(text, (*unlike(handed), *lost))
+
+
+def _map_of(handed: Handed, package: str) -> tuple[str, ModelMap]:
+    """The ready map of a model of a package that is like the proxies. Raises ExportError for none."""
+    model = handed["model"]
+    for name, ready in MAPS.items():
+        if ready.of.startswith(package) and all(
+            model[field] == value for field, value in ready.proxy.items()
+        ):
+            return name, ready
+    told = ", ".join(f"{field}: {model[field]}" for field in ("architecture", "mlp", "norm", "positions"))
+    raise ExportError(
+        f"no model of {package} that we know is like the proxies ({told}); docs/conventions.md says which "
+        "are; export yaml or json, which hold every value"
+    )
 
 
 def _literal(values: Mapping[str, Any]) -> str:

@@ -1,25 +1,21 @@
 """The formats of an export, by the names of the command line."""
 
+import importlib
 from collections.abc import Callable
 
 from ..export import ExportError
-from .huggingface import as_hugging_face
-from .megatron import as_megatron
-from .nanogpt import as_nanogpt
-from .plain import as_json, as_yaml
-from .pytorch import as_pytorch
 from .shared import Formatted, Handed
-from .torchtitan import as_torchtitan
 
-FORMATS: dict[str, Callable[[Handed], Formatted]] = {
-    "yaml": as_yaml,
-    "json": as_json,
-    "pytorch": as_pytorch,
-    "huggingface": as_hugging_face,
-    "nanogpt": as_nanogpt,
-    "torchtitan": as_torchtitan,
-    "megatron": as_megatron,
+FORMATS: dict[str, tuple[str, str]] = {
+    "yaml": ("plain", "as_yaml"),
+    "json": ("plain", "as_json"),
+    "pytorch": ("pytorch", "as_pytorch"),
+    "huggingface": ("huggingface", "as_hugging_face"),
+    "nanogpt": ("nanogpt", "as_nanogpt"),
+    "torchtitan": ("torchtitan", "as_torchtitan"),
+    "megatron": ("megatron", "as_megatron"),
 }
+"""Modules and their functions, loaded when they are asked for: some need torch."""
 WHOLE = ("yaml", "json")
 """Those that hold all of it, whatever the model."""
 
@@ -27,7 +23,9 @@ WHOLE = ("yaml", "json")
 def export_text(handed: Handed, style: str, partial: bool = False) -> str:
     """Raises ExportError for what the framework has not; for what it cannot be told unless `partial`, which
     says it at the head."""
-    formatted = FORMATS[style](handed)
+    module, name = FORMATS[style]
+    write: Callable[[Handed], Formatted] = getattr(importlib.import_module(f".{module}", __package__), name)
+    formatted = write(handed)
     if not formatted.lost:
         return formatted.text
     if not partial:

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ....models.handover.maps.model_map import ModelMap
-from ....models.handover.maps.registry import MAPS
 from ....models.optimizers.registry import OPTIMIZERS
 from ..export import ExportError
 
@@ -46,7 +44,7 @@ def heading(handed: Handed) -> str:
     ]
     lines += [f"weight decay of the roles is {handed['weight_decay_convention']}"]
     lines += [f"multiplier on {site}: {value:.6g}" for site, value in handed["multipliers"].items()]
-    lines += [f"warning: {warning}" for warning in handed["warnings"]]
+    lines += [f"{one['severity']}: {one['text']}" for one in handed["warnings"]]
     return "\n".join(f"# {line}" for line in ("mutransfer export: " + lines[0], *lines[1:])) + "\n"
 
 
@@ -61,21 +59,6 @@ def named(handed: Handed, framework: str) -> str:
             "every value"
         )
     return name
-
-
-def map_of(handed: Handed, package: str) -> tuple[str, ModelMap]:
-    """The ready map of a model of a package that is like the proxies. Raises ExportError for none."""
-    model = handed["model"]
-    for name, ready in MAPS.items():
-        if ready.of.startswith(package) and all(
-            model[field] == value for field, value in ready.proxy.items()
-        ):
-            return name, ready
-    told = ", ".join(f"{field}: {model[field]}" for field in ("architecture", "mlp", "norm", "positions"))
-    raise ExportError(
-        f"no model of {package} that we know is like the proxies ({told}); docs/conventions.md says which "
-        "are; export yaml or json, which hold every value"
-    )
 
 
 def embedded(handed: Handed) -> str:

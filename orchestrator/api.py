@@ -1,0 +1,201 @@
+"""What `import mutransfer as mt` offers: sweeps, their trials, verdicts, charts and hand-overs, from Python.
+
+    import mutransfer as mt
+
+    sweep = mt.load("quickstart", set=["steps=20"])
+    mt.plan(sweep)                                  # what it costs
+    trials = mt.run(sweep, out="runs/quickstart")   # a DataFrame, a row for each trial
+    verdicts = mt.judge(trials)                     # of any table with a learning rate and a loss
+    mt.charts(verdicts)                             # Vega-Lite, by name
+    mt.export("runs/quickstart", width=2048, depth=24)
+
+What the command line refuses raises a subclass of `mt.Fault` here, with the same line for a message.
+"""
+
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..models.recipe.fault import Fault
+from ..results.questions.choice import choose
+from ..results.questions.comparison import Comparison
+from ..results.questions.view import View
+from ..results.report.charts import charts
+from ..results.statistics.tolerance import Tolerance
+from ..sweeps.load import Sweep, load_sweep
+from .backends.registry import BACKENDS
+from .evidence.gather import gather, measurements
+from .handover.export import Leave, Target, export_object
+from .handover.program_export import is_of_programs, program_export
+from .planning.device import Choice
+from .planning.estimate import estimate, estimate_object
+from .record.directory import SweepDirectory
+from .run.options import RunOptions
+
+if TYPE_CHECKING:
+    from .run.driver import Watcher
+
+Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
+
+__all__ = [
+    "Comparison",
+    "Fault",
+    "Sweep",
+    "charts",
+    "expand",
+    "export",
+    "judge",
+    "load",
+    "plan",
+    "run",
+    "trials",
+]
+
+
+def load(spec: str | PathLike[str], set: Sequence[str] = ()) -> Sweep:
+    """A sweep file, or a preset by its name. `set` are overrides as on the command line: "width=[16, 32]".
+
+    Raises SpecError with every fault of the file at once.
+    """
+    return load_sweep(str(spec), set)
+
+
+def expand(sweep: Sweep) -> pd.DataFrame:
+    """The trials of a sweep, a row for each: its id, and its point."""
+    return pd.DataFrame([{"trial_id": trial.id, **trial.program.point()} for trial in sweep.expansion.trials])
+
+
+def plan(
+    sweep: Sweep, backend: str = "local", device: Choice = "auto", workers: int | None = None
+) -> dict[str, Any]:
+    """What a sweep of proxies costs, as `plan -f json` says it. Raises Fault for one of programs."""
+    if sweep.spec.program is not None:
+        raise Fault(
+            f"{sweep.spec.name}: what a program costs is known by its trials; mutransfer plan says it"
+        )
+    options = RunOptions(backend=backend, device=device, max_concurrent=workers)
+    return estimate_object(estimate(sweep, *BACKENDS[backend].planned_for(sweep, options), backend=backend))
+
+
+def run(
+    sweep: Sweep,
+    out: str | PathLike[str] | None = None,
+    *,
+    backend: str = "local",
+    device: Choice = "auto",
+    workers: int | None = None,
+    progress: bool = False,
+    **options: Any,  # noqa: ANN401 - the other fields of RunOptions
+) -> pd.DataFrame:
+    """Trains what is missing of a sweep in its directory (runs/<name> by default), and returns its trials.
+
+    `options` are those of `RunOptions`: fail_fast, checkpoint_seconds, hang_seconds, ... `progress` draws
+    the line that the command line does. Warns of jobs that were given up. Raises Fault and its like before
+    anything runs.
+    """
+    from .planning.program_plan import commands_told
+    from .run.progress import Progress, Quiet
+    from .run.rounds import run_rounds
+    from .run.session import run_sweep
+
+    path = Path(out) if out is not None else Path("runs") / sweep.spec.name
+    directory = SweepDirectory(path)
+    directory.check(sweep.spec.name)
+    if sweep.spec.program is not None:
+        warnings.warn(commands_told(sweep), stacklevel=2)
+    asked = RunOptions(backend=backend, device=device, max_concurrent=workers, **options)
+    runner = run_sweep if sweep.spec.search is None and sweep.spec.refine is None else run_rounds
+    with Progress() if progress else nullcontext(Quiet()) as watcher:
+        shown: Watcher = watcher
+        failed = runner(sweep, directory, asked, shown, None)
+    for job, end in failed.items():
+        warnings.warn(f"job {job} was given up: {end.kind}: {end.reason}", stacklevel=2)
+    return trials(path)
+
+
+def trials(directories: Paths) -> pd.DataFrame:
+    """The finished trials of sweep directories, or of tables of losses from elsewhere: a row for each.
+
+    Warns of what was left out. Raises DirectoryError and ImportFault.
+    """
+    found = measurements(_paths(directories))
+    _tell(found.problems)
+    return found.rows
+
+
+def judge(
+    what: pd.DataFrame | Paths,
+    *,
+    axis: str | None = None,
+    hyperparameter: str | None = None,
+    hold: Mapping[str, str] | None = None,
+    pool: Sequence[str] = (),
+    tolerance: float | None = None,
+) -> list[Comparison]:
+    """Whether the optimum is stable across scale: a comparison for each family, its `drift.verdict` with
+    optima, slope and penalty.
+
+    `what` is a table with a column of learning rates and one of losses, by usual names (docs/results.md), or
+    sweep directories. `axis` is the scale, `hyperparameter` what is tuned, as in `report`; `tolerance` in
+    nats. Warns of what was left out. Raises ImportFault, DirectoryError and ViewFault.
+    """
+    view = View.along(axis, hyperparameter, hold or {}, pool)
+    allowed = None if tolerance is None else Tolerance(tolerance)
+    if not isinstance(what, pd.DataFrame):
+        evidence = gather(_paths(what), allowed, view)
+        _tell(evidence.problems)
+        return list(evidence.content.comparisons)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "table.parquet"
+        what.to_parquet(path)
+        try:
+            evidence = gather([path], allowed, view)
+        except Fault as fault:
+            raise type(fault)(str(fault).replace(f"{scratch}/", "")) from None
+    _tell(problem.replace(f"{scratch}/", "") for problem in evidence.problems)
+    return list(evidence.content.comparisons)
+
+
+def export(
+    directories: Paths,
+    width: int,
+    depth: int,
+    *,
+    batch: int | None = None,
+    tokens: int | None = None,
+    sequence_length: int | None = None,
+    vocabulary: int | None = None,
+    rules: Sequence[str] = (),
+    extrapolate: bool = False,
+    hyperparameter: str = "learning_rate",
+    **family: str,
+) -> dict[str, Any]:
+    """The handover to a large run, as `export -f json` writes it: what the loader
+    (`mutransfer.models.handover.transfer`) takes.
+
+    `batch` is in sequences. `rules` are those of `export --rule`. `family` picks one of several:
+    architecture, optimizer, parametrization. Raises ChoiceError, NothingTunedError and ExportError.
+    """
+    evidence = gather(_paths(directories))
+    _tell(evidence.problems)
+    chosen = choose(evidence.content.comparisons, hyperparameter, **family)
+    large = Target(width, depth, batch, tokens, sequence_length, vocabulary=vocabulary)
+    if is_of_programs(chosen, evidence.rows):
+        return program_export(chosen, evidence.rows, large)
+    leave = Leave(tuple(rules), extrapolate)
+    return export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
+
+
+def _paths(directories: Paths) -> list[Path]:
+    return [Path(directories)] if isinstance(directories, str | PathLike) else [*map(Path, directories)]
+
+
+def _tell(problems: Iterable[str]) -> None:
+    for problem in problems:
+        warnings.warn(problem, stacklevel=3)
