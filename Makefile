@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Python compiles what is imported when it first is; pip would compile all of it, a tenth of which is ever used.
+# Python compiles what is imported when it first is; pip compiles all of it on one core, and that takes longer than
+# the rest of installing.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 
 # The tests run side by side, on small matrices: NumPy's own threads would only stand in each other's way.
@@ -54,4 +55,5 @@ ORACLES := mup torchtitan spmd_types torch_checkpointing torchdata tyro docstrin
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[test]'
 	$(PIP) --no-deps $(ORACLES)
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # of what starts many processes; templates do not compile
 	@touch $(VENV)/installed $@

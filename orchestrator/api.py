@@ -16,17 +16,20 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
+import pyarrow as pa
 
 from ..models.recipe.fault import Fault
 from ..results.questions.choice import choose
 from ..results.questions.comparison import Comparison
 from ..results.questions.view import View
 from ..results.report.charts import charts
+from ..results.sources.fault import ImportFault
 from ..results.statistics.tolerance import Tolerance
 from ..sweeps.load import Sweep, load_sweep
 from .backends.registry import BACKENDS
@@ -79,7 +82,7 @@ def plan(
         raise Fault(
             f"{sweep.spec.name}: what a program costs is known by its trials; mutransfer plan says it"
         )
-    options = RunOptions(backend=backend, device=device, max_concurrent=workers)
+    options = _options(backend=backend, device=device, max_concurrent=workers)
     return estimate_object(estimate(sweep, *BACKENDS[backend].planned_for(sweep, options), backend=backend))
 
 
@@ -109,7 +112,7 @@ def run(
     directory.check(sweep.spec.name)
     if sweep.spec.program is not None:
         warnings.warn(commands_told(sweep), stacklevel=2)
-    asked = RunOptions(backend=backend, device=device, max_concurrent=workers, **options)
+    asked = _options(backend=backend, device=device, max_concurrent=workers, **options)
     runner = run_sweep if sweep.spec.search is None and sweep.spec.refine is None else run_rounds
     with Progress() if progress else nullcontext(Quiet()) as watcher:
         shown: Watcher = watcher
@@ -153,9 +156,11 @@ def judge(
         return list(evidence.content.comparisons)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "table.parquet"
-        what.to_parquet(path)
         try:
+            what.to_parquet(path)
             evidence = gather([path], allowed, view)
+        except pa.ArrowException as error:
+            raise ImportFault(f"the table cannot be read: {error}") from None
         except Fault as fault:
             raise type(fault)(str(fault).replace(f"{scratch}/", "")) from None
     _tell(problem.replace(f"{scratch}/", "") for problem in evidence.problems)
@@ -190,6 +195,18 @@ def export(
         return program_export(chosen, evidence.rows, large)
     leave = Leave(tuple(rules), extrapolate)
     return export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
+
+
+def _options(**told: Any) -> RunOptions:  # noqa: ANN401 - fields
+    known = [field.name for field in fields(RunOptions)]
+    if unknown := [name for name in told if name not in known]:
+        raise Fault(f"{unknown[0]}: is no option of a run; there are {', '.join(known)}")
+    if told["backend"] not in tuple(BACKENDS) or told["device"] not in get_args(Choice):
+        raise Fault(
+            f"backend {told['backend']!r}, device {told['device']!r}: give one of {', '.join(BACKENDS)}, and "
+            f"one of {', '.join(get_args(Choice))}"
+        )
+    return RunOptions(**told)
 
 
 def _paths(directories: Paths) -> list[Path]:

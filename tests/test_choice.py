@@ -1,6 +1,7 @@
 """What is handed over: one family, its value, and what the target asks beyond the evidence."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from conftest import proxy_trial
 
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.orchestrator.handover.export import ExportError, Leave, Target, export_object
+from mutransfer.orchestrator.handover.export import Leave, Target, export_object
+from mutransfer.orchestrator.handover.fault import ExportError
 from mutransfer.orchestrator.handover.rules import RULES
 from mutransfer.results.questions.choice import ChoiceError, NothingTunedError, choose, tuned_log2
 from mutransfer.results.questions.comparison import Comparison, compare
@@ -170,3 +172,24 @@ def test_rules_for_batch_and_duration_are_followed_or_named(recipe: Callable[...
     assert not any("--rule" in line for line in texts(ruled))
     hidden = [one["roles"]["hidden"]["weight_decay"] for one in (plain, ruled)]
     assert hidden[1] == pytest.approx(hidden[0] / 10)
+
+
+def test_a_rule_that_does_not_hold_is_refused(recipe: Callable[..., Recipe]) -> None:
+    frame = rows(recipe, [-5] * 3, weight_decay=0.1, warmup=0.1)
+    (comparison,) = compared(frame)
+    huge = Target(64, 2, batch=400, tokens=16 * 400 * 20)
+    with pytest.raises(ExportError, match=r"--rule adam-sde: does not hold as far .* \(beta1: -"):
+        export_object(comparison, frame, huge, leave=Leave(rules=("adam-sde",)))
+    with pytest.raises(ExportError, match="--rule adam_sde: is not one of decay-timescale"):
+        export_object(comparison, frame, huge, leave=Leave(rules=("adam_sde",)))
+    same = export_object(comparison, frame, Target(64, 2), leave=Leave(rules=("warmup-tokens",)))
+    assert "--rule warmup-tokens: changes nothing here" in texts(same)
+
+
+def test_another_hyperparameter_is_no_learning_rate(recipe: Callable[..., Recipe]) -> None:
+    frame = rows(recipe, [-5] * 3)
+    (comparison,) = compared(frame)
+    with pytest.raises(
+        ExportError, match="weight_decay: values of each parameter follow from a learning rate"
+    ):
+        export_object(replace(comparison, hyperparameter="weight_decay"), frame, Target(64, 2))

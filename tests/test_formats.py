@@ -18,7 +18,8 @@ from mutransfer.models.handover.transfer import param_groups
 from mutransfer.models.handover.verify import verify
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.schedule import schedule_factor
-from mutransfer.orchestrator.handover.export import ExportError, Target, export_object
+from mutransfer.orchestrator.handover.export import Target, export_object
+from mutransfer.orchestrator.handover.fault import ExportError
 from mutransfer.orchestrator.handover.formats.registry import FORMATS, export_text
 
 Build = Callable[..., Recipe]
@@ -248,7 +249,11 @@ def test_megatron_is_given_the_flags_that_it_has(init: str, std: float, recipe: 
     lines = export_text(handed, "megatron", partial=True).splitlines()
     flags = dict(line[2:].partition(" ")[::2] for line in lines if line.startswith("--"))
     told = {name: value for name, value in flags.items() if name.startswith(("use-", "mup-", "scaling-"))}
-    assert told == {"use-mup": "", "mup-base-hidden-size": "8", "mup-base-head-dim": "4"}
+    assert told == {
+        "use-mup": "", "mup-base-hidden-size": "8", "mup-base-head-dim": "4", "mup-embedding-mult": "1.0",
+        "mup-output-mult": "0.125",
+    }  # fmt: skip
+    assert float(flags["embedding-init-method-std"]) == handed["parameters"]["embedding.weight"]["init_std"]
     assert float(flags["init-method-std"]) == pytest.approx(std)
     assert {name: flags[name] for name in ("num-attention-heads", "num-query-groups", "ffn-hidden-size")} == {
         "num-attention-heads": "16", "num-query-groups": "8", "ffn-hidden-size": "256"
@@ -265,6 +270,7 @@ MEGATRON = {
     "lr-decay-style", "lr-wsd-decay-style", "lr-wsd-decay-iters", "lr-warmup-fraction",
     "weight-decay", "clip-grad", "adam-beta1", "adam-beta2", "adam-eps", "muon-momentum",
     "sgd-momentum", "use-mup", "mup-base-hidden-size", "mup-base-head-dim", "init-method-std",
+    "embedding-init-method-std", "mup-embedding-mult", "mup-output-mult",
 }  # fmt: skip
 """Arguments of Megatron-LM's main branch of August 2026 (d98e8a6)."""
 
@@ -274,11 +280,14 @@ def test_what_megatron_cannot_be_told_is_refused_or_left_out(recipe: Build) -> N
     handed = handed_over(
         recipe, Target(64, 2), weight_decay=0.1, residual_multiplier=0.5, decay="independent"
     )
-    told = r"megatron cannot be told: the multiplier on residual branches, .*; the decay of hidden matrices"
+    told = (
+        r"megatron cannot be told: the multiplier on residual branch, .*; the start of blocks\.\*\.mixer"
+        r"\.output\.weight, .*; the epsilon of .*; the decay of hidden matrices"
+    )
     with pytest.raises(ExportError, match=told):
         export_text(handed, "megatron")
     text = export_text(handed, "megatron", partial=True)
-    assert text.startswith("# left out: the multiplier on residual branches")
+    assert text.startswith("# left out: the multiplier on residual branch")
 
 
 def test_megatron_has_no_depth_mup(recipe: Build) -> None:
@@ -293,3 +302,38 @@ def test_options_that_a_framework_has_not_are_said(recipe: Build) -> None:
     ):
         export_text(handed, "huggingface")
     assert math.isfinite(run(export_text(handed, "huggingface", partial=True))["CONFIGURATION"]["vocab_size"])
+
+
+@pytest.mark.parametrize(
+    ("style", "changes", "told"),
+    [
+        ("pytorch", {"optimizer": "sgd", "weight_decay": 0.1}, "weight decay of SGD"),
+        ("pytorch", {"learnable_multipliers": "everywhere"}, r"learnable multipliers \(everywhere\)"),
+        ("huggingface", {"positions": "none"}, "no model of transformers .* positions: none"),
+        ("huggingface", {"final_norm": "layernorm"}, "no model of transformers .* final_norm: layernorm"),
+        ("torchtitan", {"final_norm": "layernorm"}, "the proxies have final_norm: layernorm"),
+        ("huggingface", {**MAPS["gpt2"].proxy, "kv_heads": 1}, "its gpt2 has as many key and value heads"),
+        ("huggingface", {**MAPS["mamba2"].proxy, "optimizer": "sgd"}, "its mamba2 fuses matrices"),
+        (
+            "huggingface",
+            {**MAPS["mamba2"].proxy, "state_ratio": 0.5},
+            "no place for the multiplier on state scores",
+        ),
+        ("megatron", {"optimizer": "muon", "adamw_lr_ratio": 0.1}, "muon as it is here"),
+        ("megatron", {"parametrization": "sp", "attention_multiplier": 2.0}, "the scale of attention logits"),
+    ],
+)
+def test_what_would_train_as_something_else_is_refused(
+    style: str, changes: dict[str, Any], told: str, recipe: Build
+) -> None:
+    mup = {"parametrization": "mup"} if style == "megatron" else {}
+    with pytest.raises(ExportError, match=told):
+        export_text(handed_over(recipe, Target(64, 2), **{**LLAMA, "epsilon": 1e-8, **mup, **changes}), style)
+
+
+def test_megatron_scales_growing_heads(recipe: Build) -> None:
+    handed = handed_over(recipe, Target(64, 2), heads=2, head_dim=None, attention_multiplier=1.5)
+    lines = export_text(handed, "megatron", partial=True).splitlines()
+    flags = dict(line[2:].partition(" ")[::2] for line in lines if line.startswith("--"))
+    scale = float(flags["mup-base-head-dim"]) ** 0.5 / handed["target"]["head_size"]
+    assert scale == pytest.approx(handed["multipliers"]["attention logits, growing head"])

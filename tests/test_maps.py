@@ -272,6 +272,17 @@ def test_what_the_model_has_not_is_refused(recipe: Callable[..., Recipe]) -> Non
         param_groups(llama(32), normed, MAPS["llama"].roles)
 
 
+def test_a_norm_that_the_model_may_have_is_missed(recipe: Callable[..., Recipe]) -> None:
+    """Optional in the map, and in the handover, but not in this model."""
+    handover = plan_of(recipe, Target(32, DEPTH), **OPTIONS, **MAPS["falcon-h1"].proxy)
+    config: Any = falcon_h1(32).config
+    config.mamba_rms_norm = False
+    with pytest.raises(
+        UnknownParameterError, match=r"has blocks\.\*\.mamba2\.norm\.gain, and the model nothing"
+    ):
+        initialize_(FalconH1ForCausalLM(config), handover, 0, MAPS["falcon-h1"].roles)
+
+
 def test_a_handover_by_roles_takes_the_maps_as_well(recipe: Callable[..., Recipe]) -> None:
     """That of a program, which names no parameters: decays and kernels keep the start of the model."""
     handover = plan_of(recipe, Target(32, DEPTH), **OPTIONS, **MAPS["mamba2"].proxy)

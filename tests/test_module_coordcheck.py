@@ -66,7 +66,7 @@ def checked(build: Callable[[Handover], Built], folder: Path, *changes: str) -> 
     path.write_text(SWEEP)
     sweep = load_sweep(str(path), changes)
     ladders = ladders_of(sweep, None)
-    subject = Subject(build, MAPS["llama"].roles, MAPS["llama"].sites)
+    subject = Subject(build, MAPS["llama"])
     cpu = torch.device("cpu")
     (check,) = check_families(sweep, ladders, cpu, 6, 4, lambda text: None, subject.measure)
     source = sweep.materialised(folder)
@@ -203,7 +203,7 @@ def test_a_mistake_is_found_by_the_name_of_its_module(mistake: str, tmp_path: Pa
 
 
 OWN = """\
-from test_module_coordcheck import llama, ready
+from test_module_coordcheck import SWEEP, llama, ready
 def broken(handover):
     return handover["nothing"]
 """
@@ -236,6 +236,7 @@ def test_the_command_checks_a_model_of_ones_own(
         (["--model", "own_model:llama"], "--model, --roles: give both"),
         (["--model", "own_model:llama", "--roles", "lama"], "ready maps are llama, qwen3"),
         (["--model", "own_model:llama", "--roles", "json:dumps"], "--roles json:dumps: is a function"),
+        (["--model", "own_model:SWEEP", "--roles", "llama"], "TypeError: 'str' object is not callable"),
         (
             ["--model", "own_model:llama", "--roles", "llama", "--set", "optimizer=lion"],
             "torch's lion is not ours",

@@ -181,6 +181,13 @@ def test_a_module_that_gives_no_tensor_is_named(handover: dict[str, Any]) -> Non
         model(TOKENS_BT)
 
 
+def test_a_readout_that_starts_at_zero_cannot_be_measured(handover: dict[str, Any]) -> None:
+    model, optimizer = handed(handover)
+    model.get_submodule("lm_head").get_parameter("weight").data.zero_()
+    with pytest.raises(VerificationError, match=r"^lm_head\.weight: starts with a standard deviation of 0,"):
+        check(model, optimizer, handover)
+
+
 def test_what_is_handed_over_is_verified(handover: dict[str, Any]) -> None:
     model, optimizer = handed(handover)
     check(model, optimizer, handover)

@@ -104,7 +104,7 @@ def assigned(model: nn.Module, handover: Handover, roles: Roles) -> Iterator[Ass
     _must_match(model, roles)
     _must_be_the_target(found, handover)
     _must_be_tied_alike(model, found, handover)
-    _must_be_whole(found, handover, roles)
+    _must_be_whole(model, found, handover, roles)
     yield from found
 
 
@@ -138,20 +138,24 @@ def _told_by(stored: Stored, handover: Handover) -> Stored:
 
 def _must_match(model: nn.Module, roles: Roles) -> None:
     """Raises UnknownParameterError for patterns that nothing in the model is called by, whatever it ties."""
-    names = {name for several in owners(model).values() for name in several}
-    names |= {weight for name, _ in model.named_parameters() if (weight := _multiplied_weight(name, model))}
-    unused = [
-        pattern for pattern, told in roles.items()
-        if not _stored(told).optional and not any(fnmatchcase(name, pattern) for name in names)
-    ]  # fmt: skip
+    matching = _matching(model, roles)
+    unused = [name for name, told in roles.items() if not _stored(told).optional and name not in matching]
     if unused:
         raise UnknownParameterError(f"no parameter matches {', '.join(sorted(unused))}; mend the role map")
 
 
-def _must_be_whole(found: Sequence[Assigned], handover: Handover, roles: Roles) -> None:
+def _matching(model: nn.Module, roles: Roles) -> set[str]:
+    """The patterns that something in the model is called by."""
+    names = {name for several in owners(model).values() for name in several}
+    names |= {weight for name, _ in model.named_parameters() if (weight := _multiplied_weight(name, model))}
+    return {pattern for pattern in roles if any(fnmatchcase(name, pattern) for name in names)}
+
+
+def _must_be_whole(model: nn.Module, found: Sequence[Assigned], handover: Handover, roles: Roles) -> None:
     """Raises UnknownParameterError for parameters of the handover that the model has not, where they would be
     known by their names: none is given a role alone, or the map says what is like what."""
-    likes = [stored for told in roles.values() if (stored := _stored(told)).like in handover["parameters"]]
+    told = [_stored(roles[pattern]) for pattern in _matching(model, roles)]
+    likes = [stored for stored in told if stored.like in handover["parameters"]]
     if not likes and not all("pattern" in each.entry for each in found):
         return
     had = {entry["pattern"] for each in found for entry, _ in each.parts if "pattern" in entry}

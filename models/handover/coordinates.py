@@ -16,8 +16,9 @@ from ..parametrization.expectation import Quantity
 from ..recipe.recipe import Recipe
 from ..recipe.role import Role, Site, pattern_of
 from ..training.coordinates import OUTSIDE, Coordinate
-from .assignment import Assigned, Handover, Roles, UnknownParameterError, assigned, plain_name
-from .sites import Sites, apply_multipliers_
+from .assignment import Assigned, Handover, UnknownParameterError, assigned, plain_name
+from .maps.model_map import ModelMap
+from .sites import apply_multipliers_
 from .transfer import initialize_, multipliers, param_groups
 from .values import handover_at
 from .verify import VerificationError, verify
@@ -25,7 +26,7 @@ from .verify import VerificationError, verify
 Built = nn.Module | tuple[nn.Module, torch.optim.Optimizer]
 Build = Callable[[Handover], Built]
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-"""Those of torch whose update is ours; others are for the builder to return."""
+"""Those of torch whose update is ours (SGD without decay); others are for the builder to return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,39 +35,38 @@ class Subject:
     returns a module, which is then handed over to; or a module that is ready to train, with its optimizer."""
 
     build: Build
-    roles: Roles
-    sites: Sites
-
-    def sites_in(self, handover: Handover) -> Sites:
-        """Those that the handover has a multiplier on."""
-        there = {site.partition(", ")[0] for site in handover["multipliers"]}
-        return {site: places for site, places in self.sites.items() if site in there}
+    ready_map: ModelMap
 
     def ready(self, recipe: Recipe) -> tuple[nn.Module, torch.optim.Optimizer, Handover, bool]:
         """With its handover, and whether the builder made it ready itself. Raises UnknownParameterError."""
         handover = {**handover_at(recipe), "seed": recipe.seed}
         torch.manual_seed(recipe.seed)
         built = self.build(handover)
-        if isinstance(built, tuple):
+        if isinstance(built, tuple) and len(built) == 2:
             return *built, handover, True
-        initialize_(built, handover, recipe.seed, self.roles)
-        apply_multipliers_(built, handover, self.sites_in(handover))
+        if not isinstance(built, nn.Module):
+            raise UnknownParameterError(
+                f"the builder gives a {type(built).__name__}; return a module, or (module, optimizer)"
+            )
+        roles = self.ready_map.roles
+        initialize_(built, handover, recipe.seed, roles)
+        apply_multipliers_(built, handover, self.ready_map.sites_in(handover))
         make = OPTIMIZERS.get(recipe.optimizer)
-        if make is None:
+        if make is None or (recipe.optimizer == "sgd" and recipe.weight_decay):
             raise UnknownParameterError(
                 f"torch's {recipe.optimizer} is not ours (known: {', '.join(OPTIMIZERS)}); let the builder "
                 "return the model with its optimizer"
             )
-        return built, make(param_groups(built, handover, self.roles)), handover, False
+        return built, make(param_groups(built, handover, roles)), handover, False
 
     def faults(self, recipe: Recipe, batches: Batches) -> list[str]:
         """What of a module that the builder made ready is not as the handover has it: see `verify`."""
         model, optimizer, handover, own = self.ready(recipe)
         if not own:
             return []
-        tokens_BT = torch.from_numpy(batches.validation(1).inputs)
+        inputs, sites = batches.validation(1).inputs, self.ready_map.sites_in(handover)
         try:
-            verify(model, handover, self.roles, optimizer, self.sites_in(handover), lambda: model(tokens_BT))
+            verify(model, handover, self.ready_map.roles, optimizer, sites, lambda: _logits(model, inputs))
         except VerificationError as error:
             return str(error).splitlines()
         return []
@@ -89,7 +89,7 @@ class Subject:
     ) -> dict[tuple[str, Role | None, Quantity], float]:
         model, optimizer, handover, _ = self.ready(recipe)
         model.to(device)
-        each_one = list(assigned(model, handover, self.roles))
+        each_one = list(assigned(model, handover, self.ready_map.roles))
         probe, squares = batches.validation(sequences), _Squares()
         begun = {each.name: each.tensor.detach().clone() for each in each_one}
         before = _forward(model, each_one, probe)

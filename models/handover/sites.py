@@ -163,7 +163,8 @@ def _own_scale(handover: Handover, has: float | str) -> float:
 @torch.no_grad()
 def merge_sites_(model: nn.Module) -> None:
     """Puts every multiplier that is on what a module gives into its weight and bias, in place: the same
-    function, with nothing left to apply where the model is loaded without a handover.
+    function. A number that a module keeps as an attribute stays one, and is to be set again where the model
+    is loaded.
 
     Raises UnknownParameterError, with nothing changed, for a module without a weight that makes its outputs,
     and for one that shares it, such as a tied readout.

@@ -99,19 +99,21 @@ def _factor_faults(
             yield f"{name}: is not met by the probe"
             continue
         part, rest = seen[name]
+        if part is None:
+            continue  # it gives zeros, whatever they are multiplied by: a readout that starts at zero
         if not _same(part, each.value, SAME_FACTOR):
             due = f"{each.value:.4g} on {each.site} is due"
             yield f"{name}: gives {part:.4g} times its own output, and {due}"
-        elif not _same(rest, 1.0, SAME_FACTOR):
+        elif rest is not None and not _same(rest, 1.0, SAME_FACTOR):
             yield f"{name}: gives {rest:.4g} times what the multiplier on {each.site} is not on"
 
 
 @contextmanager
 def _measured(
     modules: Mapping[str, tuple[nn.Module, Place]],
-) -> Iterator[dict[str, tuple[float, float]]]:
+) -> Iterator[dict[str, tuple[float | None, float | None]]]:
     """By name: what the modules give, over what they would without hooks, at their place and beside it."""
-    seen: dict[str, tuple[float, float]] = {}
+    seen: dict[str, tuple[float | None, float | None]] = {}
 
     def hook_of(name: str, place: Place) -> Callable[..., None]:
         def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> None:
@@ -135,12 +137,13 @@ def _measured(
             hook.remove()
 
 
-def _ratio(raw: Sequence[Tensor], got: Sequence[Tensor]) -> float:
-    """Of two outputs, in parts, by least squares; one of nothing."""
+def _ratio(raw: Sequence[Tensor], got: Sequence[Tensor]) -> float | None:
+    """Of two outputs, in parts, by least squares; one of nothing, None of zeros."""
     if not raw:
         return 1.0
     product = sum(float((one * other).sum()) for one, other in zip(raw, got, strict=True))
-    return product / sum(float((one * one).sum()) for one in raw)
+    square = sum(float((one * one).sum()) for one in raw)
+    return product / square if square else None
 
 
 def _same(value: float | None, wanted: float, share: float) -> bool:

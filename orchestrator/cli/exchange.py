@@ -150,15 +150,12 @@ def export(
     from ..handover.export import Leave, Target, export_object
     from ..handover.formats.registry import WHOLE, export_text
     from ..handover.program_export import is_of_programs, program_export
-    from ..handover.rules import RULES
     from ..handover.value import value_object
     from ..run.progress import warn
 
     shape = {"--width": width, "--depth": depth, "--batch": batch, "--tokens": tokens,
              "--sequence-length": sequence_length, "--batch-tokens": batch_tokens,
-             "--vocabulary": vocabulary}  # fmt: skip
-    if unknown := sorted({*(rule or ())} - {*RULES}):
-        raise Fault(f"--rule {unknown[0]}: is not one of {', '.join(RULES)}")
+             "--vocabulary": vocabulary, "--rule": rule, "--extrapolate": extrapolate or None}  # fmt: skip
     given = [name for name, value in shape.items() if value is not None]
     if target is not None and (given or format_ not in WHOLE):
         out_of_place = ", ".join(given or ["-f"])
@@ -185,6 +182,8 @@ def export(
                 raise Fault(
                     "-f: of a program's own model the roles are known, not the names; use yaml or json"
                 )
+            if rule or extrapolate:
+                raise Fault("--rule, --extrapolate: are a program's own business; leave them out")
             handed = program_export(chosen, evidence.rows, large)
         else:
             leave = Leave(tuple(rule or ()), extrapolate)

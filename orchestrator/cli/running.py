@@ -128,6 +128,9 @@ def run(
         hang_seconds=hang_after,
         keep=keep,
     )
+    chosen = _chosen(sweep, pairs("--only", only, "FIELD")) if only else None
+    if chosen is not None and (no_wait or dry_run):
+        raise Fault("--only: is for a run that is waited for; leave out --no-wait and --dry-run")
     if dry_run:
         from ..planning.estimate import estimate, print_estimate
 
@@ -139,14 +142,13 @@ def run(
         _tell_rounds(sweep)
         _tell_new(sweep, path)
         return
-    chosen = _chosen(sweep, pairs("--only", only, "FIELD")) if only else None
-    if chosen is not None and no_wait:
-        raise Fault("--only: is for a run that is waited for; leave out --no-wait")
     _carry_out(sweep, path, options, no_wait, chosen, log=log or [])
 
 
 def _chosen(sweep: "Sweep", wanted: Mapping[str, str]) -> set[str]:
     """Trials with these values. Raises Fault for a field that no trial has, and for values of none."""
+    if sweep.spec.search is not None or sweep.spec.refine is not None:
+        raise Fault("--only: this sweep decides its trials while it runs; leave it out")
     points = {trial.id: trial.program.point() for trial in sweep.expansion.trials}
     fields = sorted({name for point in points.values() for name in point})
     if unknown := sorted({*wanted} - {*fields}):

@@ -12,7 +12,6 @@ from ...models.handover.handover import SCHEMA, WHERE, Caution, Severity
 from ...models.handover.values import model_fields, other_hyperparameters, values_of
 from ...models.optimizers.registry import OPTIMIZERS
 from ...models.recipe.family import family_of
-from ...models.recipe.fault import Fault
 from ...models.recipe.identity import unread_fields
 from ...models.recipe.inventory import parameter_count
 from ...models.recipe.recipe import FIELDS, Recipe, recipe_from_point
@@ -21,6 +20,7 @@ from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
 from ...results.store.schema import BEFORE, POINT
 from ...sweeps.spec import GIVEN, check_value
+from .fault import ExportError
 from .horizon import Adjustment, adjustments, tokens_of, widened
 from .rules import ruled
 
@@ -32,10 +32,6 @@ MAX_OUTSIDE = 3.0
 """Doublings beyond the measured batches or durations that a slope is followed without --extrapolate."""
 MAX_TOKENS_RATIO = 4.0
 """Between the tokens for each parameter of target and proxy; beyond it the export warns."""
-
-
-class ExportError(Fault):
-    """The export cannot be made for this target or from these measurements; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +71,7 @@ def export_object(
     Raises ExportError when the rows do not say how they were trained, when the target is impossible, and when
     it is further beyond what was measured than there is leave for.
     """
+    must_be_of_rates(comparison)
     log2_rate, interval = tuned_log2(comparison)
     family = rows_behind(comparison, rows)
     measured = _recipe_behind(best_point(comparison, family))
@@ -160,6 +157,15 @@ def _at_target(measured: Recipe, target: Target) -> Recipe:
         if steps < 1:
             raise ExportError(f"the target does not fit: {target.tokens} tokens are less than one batch")
     return replace(measured, shape=shape, batch_size=batch, steps=steps)
+
+
+def must_be_of_rates(comparison: Comparison) -> None:
+    """Raises ExportError for a comparison of another hyperparameter: what follows from it is not known."""
+    if comparison.hyperparameter != "learning_rate":
+        raise ExportError(
+            f"{comparison.hyperparameter}: values of each parameter follow from a learning rate alone; "
+            "--target SCALE hands over the tuned value"
+        )
 
 
 def _must_be_near(moved: Sequence[Adjustment]) -> None:

@@ -9,7 +9,8 @@ from ...models.handover.values import handover_of
 from ...results.questions.choice import tuned_log2
 from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
-from .export import ExportError, Target, best_point, size_warnings
+from .export import Target, best_point, must_be_of_rates, size_warnings
+from .fault import ExportError
 
 
 def is_of_programs(comparison: Comparison, rows: pd.DataFrame) -> bool:
@@ -25,6 +26,7 @@ def program_export(comparison: Comparison, rows: pd.DataFrame, target: Target) -
     """
     if target != Target(target.width, target.depth):
         raise ExportError("batch, tokens, sequences: are a program's own business; give --width and --depth")
+    must_be_of_rates(comparison)
     log2_rate, interval = tuned_log2(comparison)
     family = rows_behind(comparison, rows)
     point = {name: value for name, value in best_point(comparison, family).items() if value is not None}

@@ -5,18 +5,17 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...models.data.batches import Batches
-from ...models.handover.assignment import Handover, UnknownParameterError
-from ...models.handover.coordinates import Build, Built, Subject
+from ...models.handover.assignment import UnknownParameterError
+from ...models.handover.coordinates import Subject
 from ...models.handover.maps.model_map import ModelMap
 from ...models.handover.maps.registry import MAPS
 from ...models.recipe.fault import Fault
@@ -55,45 +54,27 @@ class OwnModel:
 
 @contextmanager
 def _said() -> Iterator[None]:
+    """Raises OwnModelError for whatever the model and the user's own code raise, with the place."""
     try:
         yield
-    except UnknownParameterError as error:
+    except (Fault, UnknownParameterError) as error:
         raise OwnModelError(f"--model, --roles: {error}") from None
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+        raise OwnModelError(f"--model: {told}") from error
 
 
 def own_model(build: str, roles: str) -> OwnModel:
     """Raises OwnModelError for names that are not there."""
     sys.path.insert(0, os.getcwd())  # as python -m has it
-    known: Any = MAPS.get(roles) or _named("--roles", roles)
-    if not isinstance(known, ModelMap | Mapping):
+    known = MAPS.get(roles) or _named("--roles", roles)
+    if not isinstance(known, ModelMap):
         raise OwnModelError(
-            f"--roles {roles}: is a {type(known).__name__}; give a ready map ({', '.join(MAPS)}), a "
-            "ModelMap, or a mapping of name patterns to roles"
+            f"--roles {roles}: is a {type(known).__name__}; give a ready map ({', '.join(MAPS)}) or a "
+            "ModelMap of your own, which says where multipliers go, too"
         )
-    mapped = (known.roles, known.sites) if isinstance(known, ModelMap) else (known, {})
-    return OwnModel(Subject(_guarded(build), *mapped))
-
-
-def _guarded(name: str) -> Build:
-    """Raises OwnModelError for whatever the user's own code raises, with the place."""
-    build = _named("--model", name)
-
-    def built(handover: Handover) -> Built:
-        try:
-            made: Built = build(handover)
-        except UnknownParameterError:
-            raise
-        except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            told = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
-            raise OwnModelError(f"--model {name}: {told}") from error
-        if not isinstance(made, nn.Module | tuple):
-            raise OwnModelError(
-                f"--model {name}: gives a {type(made).__name__}; return a module, or one and its optimizer"
-            )
-        return made
-
-    return built
+    return OwnModel(Subject(_named("--model", build), known))
 
 
 def _named(option: str, name: str) -> Any:  # noqa: ANN401 - whatever is called that
@@ -102,8 +83,11 @@ def _named(option: str, name: str) -> Any:  # noqa: ANN401 - whatever is called 
         ready = f"; ready maps are {', '.join(MAPS)}" if option == "--roles" else ""
         raise OwnModelError(f"{option} {name}: write it as package.module:name{ready}")
     try:
-        return getattr(importlib.import_module(module), member)
-    except ImportError as error:
-        raise OwnModelError(f"{option} {name}: cannot be imported ({error})") from None
-    except AttributeError:
-        raise OwnModelError(f"{option} {name}: {module} has no {member}") from None
+        found = importlib.import_module(module)
+    except Exception as error:
+        raise OwnModelError(
+            f"{option} {name}: cannot be imported ({type(error).__name__}: {error})"
+        ) from None
+    if not hasattr(found, member):
+        raise OwnModelError(f"{option} {name}: {module} has no {member}")
+    return getattr(found, member)

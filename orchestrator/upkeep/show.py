@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from ...results.store.store import read_curves, read_rows
-from ...sweeps.load import load_sweep
+from ...sweeps.load import Sweep, load_sweep
 from ...sweeps.trial import Trial
 from ..record.directory import DirectoryError, SweepDirectory
 from ..record.journal import read_journal
@@ -44,7 +44,8 @@ def shown(directory: SweepDirectory, name: str) -> Shown:
     (found,) = matching
     jobs = tuple(job for job, held in planned.items() if found in held)
     rows = _of(read_rows(directory.path)[0], found)
-    trial = known.get(found)
+    held = [one for job in jobs for one in directory.read_job(job)[0] if one.id == found]
+    trial = known.get(found) or next(iter(held), None)
     point = trial.program.point() if trial is not None else {}
     return Shown(
         id=found,
@@ -57,7 +58,7 @@ def shown(directory: SweepDirectory, name: str) -> Shown:
             if event["event"] == "ended" and event["job"] in jobs
         ),
         curve=tuple(_of(read_curves(directory.path)[0], found)),
-        repeat="" if trial is None else _repeat(directory, trial, sorted(sweep.spec.axes)),
+        repeat=_repeat(directory, known[found], sweep) if found in known else "",
     )  # fmt: skip
 
 
@@ -66,17 +67,16 @@ def _of(table: Any, trial: str) -> list[dict[str, Any]]:  # noqa: ANN401 - an Ar
     return rows
 
 
-def _repeat(directory: SweepDirectory, trial: Trial, axes: list[str]) -> str:
-    """It alone, in a directory of its own: the same id, the same numbers."""
+def _repeat(directory: SweepDirectory, trial: Trial, sweep: Sweep) -> str:
+    """It alone, in a directory of its own: the same id, the same numbers. Nothing for a sweep whose trials
+    depend on each other, or whose axes are not to be cut."""
+    spec = sweep.spec
+    if spec.search or spec.refine or spec.prune is not None or spec.exclude or spec.zip:
+        return ""
+    words = ["mutransfer", "run", str(directory.path / "sweep.yaml")]
+    words += ["--out", f"{directory.path}-{trial.id[:8]}"]
     point = trial.program.point()
-    words = [
-        "mutransfer",
-        "run",
-        str(directory.path / "sweep.yaml"),
-        "--out",
-        f"{directory.path}-{trial.id[:8]}",
-    ]
-    for name in axes:
+    for name in sorted(spec.axes):
         words += ["--set", f"{name}=[{_written(point[name])}]"]
     return shlex.join(words)
 

@@ -25,9 +25,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of its own (Ray writes a token there), and what the nodes' workers need in their environment."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv(
-        "RAY_prestart_worker_first_driver", "0"
-    )  # workers of every core, few of which are used
     monkeypatch.setenv("MUTRANSFER_TRAINING", "noop:train")
     monkeypatch.setenv("NOOP", str(tmp_path / "sweep" / "noop"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))

@@ -15,7 +15,10 @@ def about_one(stored: Stored) -> Stored:
 
 QWEN3_NEXT = ModelMap(
     of="transformers.Qwen3NextForCausalLM",
-    proxy={"architecture": "gdn-hybrid", "mlp": "swiglu", "norm": "rmsnorm", "qk_norm": True},
+    proxy={
+        "architecture": "gdn-hybrid", "mlp": "swiglu", "norm": "rmsnorm", "qk_norm": True,
+        "positions": "rotary",
+    },
     roles={
         **outside("model.embed_tokens.weight", "model.norm.weight"),
         "model.norm.weight": Stored("vector", like="final_norm.gain", zero_centred=True),

@@ -62,7 +62,10 @@ MAMBA2 = ModelMap(
 
 FALCON_H1 = ModelMap(
     of="transformers.FalconH1ForCausalLM",
-    proxy={"architecture": "parallel-hybrid", "mlp": "swiglu", "norm": "rmsnorm", "qk_norm": False},
+    proxy={
+        "architecture": "parallel-hybrid", "mlp": "swiglu", "norm": "rmsnorm", "qk_norm": False,
+        "positions": "rotary",
+    },
     roles={
         **outside("model.embed_tokens.weight", "model.final_layernorm.weight"),
         "model.layers.*.input_layernorm.weight": gain("blocks.*.mixer_norm.gain"),

@@ -3,7 +3,7 @@
 from ..assignment import Stored
 from ..sites import Place
 from .llama import LLAMA
-from .model_map import ModelMap, gain, hidden
+from .model_map import ModelMap, gain, hidden, norm_epsilon
 
 BLOCK = "layers.*"
 TORCHTITAN = ModelMap(
@@ -35,5 +35,5 @@ TORCHTITAN = ModelMap(
         "attention logits": [Place(f"{BLOCK}.attention", attribute="scaling")],
         "readout": ["lm_head"],
     },
-    differences=LLAMA.differences,
+    differences=(norm_epsilon("RMSNorm.Config.eps"),),
 )

@@ -5,8 +5,8 @@ from typing import Any
 
 from ....models.handover.maps.model_map import ModelMap
 from ....models.handover.maps.registry import MAPS
-from ..export import ExportError
-from .shared import Formatted, Handed, base_decay, embedded, heading, unlike
+from ..fault import ExportError
+from .shared import Formatted, Handed, base_decay, embedded, heading, torch_decay, unlike
 
 TEXT = '''\
 {heading}"""The large run in transformers, handed over by mutransfer:
@@ -64,6 +64,7 @@ OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 def as_hugging_face(handed: Handed) -> Formatted:
     """Raises ExportError for an architecture or an optimizer that transformers and torch do not have."""
     name, ready = _map_of(handed, "transformers")
+    _must_take(handed, name, ready)
     optimizer = OPTIMIZERS.get(handed["optimizer"])
     if optimizer is None:
         raise ExportError(
@@ -87,18 +88,39 @@ def as_hugging_face(handed: Handed) -> Formatted:
     values = handed["hyperparameters"]
     ends = values["schedule"] == "linear" and values["final_lr"]
     lost = (f"a linear schedule that ends at {values['final_lr']:g} of the peak",) if ends else ()
-    return Formatted(text, (*unlike(handed), *lost))
+    return Formatted(text, (*unlike(handed), *torch_decay(handed), *lost))
+
+
+def _must_take(handed: Handed, name: str, ready: ModelMap) -> None:
+    """Raises ExportError for what the loader would refuse on the model."""
+    model, why = handed["model"], None
+    here = {site for site, value in handed["multipliers"].items() if value != 1}
+    if nowhere := sorted(site for site in here if site.partition(", ")[0] not in ready.sites):
+        why = f"has no place for the multiplier on {', '.join(nowhere)}"
+    elif name in ("gpt2", "gpt-neox") and model["kv_head_count"] != model["head_count"]:
+        why = "has as many key and value heads as query heads"
+    elif name == "qwen3-next" and handed["hyperparameters"]["init"] == "gpt2":
+        why = "fuses the gate of its attention with the queries, which init: gpt2 says nothing of"
+    elif name in ("mamba2", "falcon-h1") and handed["optimizer"] != "adamw":
+        why = "fuses matrices that have rates of their own here"
+    if why is not None:
+        raise ExportError(f"huggingface: its {name} {why}; export json, which holds every value")
 
 
 def _map_of(handed: Handed, package: str) -> tuple[str, ModelMap]:
     """The ready map of a model of a package that is like the proxies. Raises ExportError for none."""
     model = handed["model"]
+    one_norm = model["final_norm"] in (None, model["norm"])
     for name, ready in MAPS.items():
-        if ready.of.startswith(package) and all(
-            model[field] == value for field, value in ready.proxy.items()
+        if (
+            one_norm
+            and ready.of.startswith(package)
+            and all(model[field] == value for field, value in ready.proxy.items())
         ):
             return name, ready
-    told = ", ".join(f"{field}: {model[field]}" for field in ("architecture", "mlp", "norm", "positions"))
+    told = ", ".join(
+        f"{field}: {model[field]}" for field in ("architecture", "mlp", "norm", "final_norm", "positions")
+    )
     raise ExportError(
         f"no model of {package} that we know is like the proxies ({told}); docs/conventions.md says which "
         "are; export yaml or json, which hold every value"
@@ -117,6 +139,7 @@ def _common(handed: Handed) -> dict[str, Any]:
         "tie_word_embeddings": handed["tied"],
         "bos_token_id": None,
         "eos_token_id": None,
+        "pad_token_id": None,
     }
 
 

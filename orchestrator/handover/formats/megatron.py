@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..export import ExportError
-from .shared import Formatted, Handed, base_decay, heading, named, unlike
+from ..fault import ExportError
+from .shared import Formatted, Handed, base_decay, heading, named, torch_decay, unlike
 
 SAME = 1e-6
 
@@ -84,38 +84,94 @@ def _mup(handed: Handed) -> dict[str, Any]:
     Its muP divides attention logits by the head's dimension and multiplies them by the base head's root; it
     divides the standard deviation of hidden matrices by the root of the width over the base's.
     """
-    base, target, hidden = handed["base"], handed["target"], handed["roles"]["hidden"]
-    std = hidden["init_gain"] / (math.sqrt(target["width"]) if hidden["init"] == "fan-in" else 1.0)
+    base, target, sites = handed["base"], handed["target"], handed["multipliers"]
+    embedding = {"embedding-init-method-std": handed["parameters"]["embedding.weight"]["init_std"]}
     if handed["parametrization"] == "sp":
-        return {"init-method-std": std}
-    logits = handed["multipliers"].get("attention logits")
-    heads = {} if logits is None else {"mup-base-head-dim": round((logits * target["head_size"]) ** 2)}
-    std *= math.sqrt(target["width"] / base["width"])
-    return {"use-mup": "", "mup-base-hidden-size": base["width"], **heads, "init-method-std": std}
+        return {"init-method-std": _base_std(handed), **embedding}
+    heads = (_logits(handed) * target["head_size"]) ** 2
+    return {
+        "use-mup": "",
+        "mup-base-hidden-size": base["width"],
+        "mup-base-head-dim": round(heads) if math.isclose(heads, round(heads)) else heads,
+        "mup-embedding-mult": sites["embedding"],
+        "mup-output-mult": sites["readout"],
+        "init-method-std": _base_std(handed),
+        **embedding,
+    }
+
+
+def _logits(handed: Handed) -> float:
+    """All of the scale of attention logits."""
+    sites = handed["multipliers"]
+    return next(float(value) for site, value in sites.items() if site.startswith("attention logits"))
+
+
+def _base_std(handed: Handed) -> float:
+    """Of a hidden matrix of as many inputs as the width, at the width that its muP scales from."""
+    hidden, width = handed["roles"]["hidden"], handed["target"]["width"]
+    std: float = hidden["init_gain"] / (math.sqrt(width) if hidden["init"] == "fan-in" else 1.0)
+    return std * (math.sqrt(width / handed["base"]["width"]) if handed["parametrization"] == "mup" else 1.0)
 
 
 def _lost(handed: Handed) -> list[str]:
-    """What one rate, one decay and one standard deviation for all matrices, and its muP, do not say."""
-    lost = []
+    """What one rate, one decay, one epsilon and one standard deviation for all, and its muP, do not say."""
+    lost = [*torch_decay(handed)]
     if handed["model"]["norm"] == "none":
         lost.append("blocks without norms")
-    if handed["hyperparameters"]["init"] == "gpt2":
-        lost.append("smaller starts at the ends of branches (init: gpt2)")
-    branch = handed["multipliers"]["residual branch"]
-    if branch != 1:
-        lost.append(f"the multiplier on residual branches, {branch:g}")
-    mup = handed["parametrization"] == "mup"
+    if handed["optimizer"] == "muon":
+        lost.append(
+            "muon as it is here: the scale of its update, Nesterov's momentum, the rate of AdamW beside it"
+        )
+    return [*lost, *_lost_multipliers(handed), *_lost_starts(handed), *_lost_rates(handed)]
+
+
+def _lost_multipliers(handed: Handed) -> list[str]:
+    sites, mup = handed["multipliers"], handed["parametrization"] == "mup"
+    theirs = {"residual branch": 1.0}
+    if not mup:
+        theirs |= {"embedding": 1.0, "readout": 1.0}
+    lost = [
+        f"the multiplier on {site}, {sites[site]:g}" for site, one in theirs.items() if sites[site] != one
+    ]
+    usual = handed["target"]["head_size"] ** -0.5
+    if not mup and not math.isclose(_logits(handed), usual):
+        lost.append(f"the scale of attention logits, {_logits(handed):g} (it would be {usual:g})")
+    return lost
+
+
+def _lost_starts(handed: Handed) -> list[str]:
+    """Ends of branches start smaller there by the root of twice the depth, all else alike."""
+    target, mup = handed["target"], handed["parametrization"] == "mup"
+    shrunk = math.sqrt(handed["base"]["width"] / target["width"]) if mup else 1.0
+    lost = []
+    for pattern, entry in handed["parameters"].items():
+        if entry["start"] != "normal" or entry["role"] == "input":
+            continue
+        theirs = _base_std(handed) * (1.0 if entry["role"] == "output" else shrunk)
+        if pattern.endswith(("mixer.output.weight", "mlp.down.weight")):
+            theirs /= math.sqrt(2 * target["depth"])
+        if not math.isclose(entry["init_std"], theirs, rel_tol=SAME):
+            lost.append(f"the start of {pattern}, {entry['init_std']:.4g} (it would be {theirs:.4g})")
+    return lost
+
+
+def _lost_rates(handed: Handed) -> list[str]:
+    mup, rate = handed["parametrization"] == "mup", handed["hyperparameters"]["learning_rate"]
     ratio = handed["base"]["width"] / handed["target"]["width"] if mup else 1.0
-    rate = handed["hyperparameters"]["learning_rate"]
-    for role, entry in handed["roles"].items():
+    lost = []
+    for role, entry in handed["roles"].items() if handed["optimizer"] != "muon" else ():
         theirs = rate * (ratio if role == "hidden" else 1.0)
-        if handed["optimizer"] == "adamw" and abs(entry["learning_rate"] / theirs - 1) > SAME:
+        if not math.isclose(entry["learning_rate"], theirs, rel_tol=SAME):
             lost.append(f"the learning rate of {role}, {entry['learning_rate']:g} (it would be {theirs:g})")
+    epsilon = handed["hyperparameters"].get("epsilon")
+    others = [role for role, entry in handed["roles"].items() if entry["epsilon"] not in (None, epsilon)]
+    if others:
+        lost.append(f"the epsilon of {', '.join(others)}")
     hidden = handed["roles"]["hidden"]
     coupled = not handed["weight_decay_convention"].startswith("independent")
     shrinks = hidden["weight_decay"] * (hidden["learning_rate"] if coupled else 1.0)
     would = base_decay(handed) * rate * ratio
-    if shrinks and abs(shrinks / would - 1) > SAME:
+    if shrinks and not math.isclose(shrinks, would, rel_tol=SAME):
         lost.append(
             f"the decay of hidden matrices, {shrinks:g} a step at the peak (it would be {would:g}: "
             "its decay does not scale with the width)"

@@ -1,6 +1,6 @@
 """A configuration file for nanoGPT (November 2025), with the lines that its train.py needs in comments."""
 
-from ..export import ExportError
+from ..fault import ExportError
 from .shared import Formatted, Handed, base_decay, embedded, heading, unlike
 
 LIKE = {
@@ -54,7 +54,7 @@ def as_nanogpt(handed: Handed) -> Formatted:
         "n_head": model["head_count"],
         "n_embd": target["width"],
         "block_size": target["sequence_length"],
-        "dropout": values.get("dropout", 0.0),
+        "dropout": 0.0,
         "bias": True,
         "batch_size": target["batch_size"],
         "gradient_accumulation_steps": 1,

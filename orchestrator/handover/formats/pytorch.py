@@ -1,6 +1,6 @@
 """A Python module for a loop of one's own: groups, first values, multipliers and schedule for any module."""
 
-from .shared import Formatted, Handed, embedded, heading
+from .shared import Formatted, Handed, embedded, heading, torch_decay
 
 TEXT = '''\
 {heading}"""The large run in plain PyTorch, handed over by mutransfer:
@@ -64,7 +64,13 @@ OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 def as_pytorch(handed: Handed) -> Formatted:
     values, target = handed["hyperparameters"], handed["target"]
     name = OPTIMIZERS.get(handed["optimizer"])
-    lost = () if name else (f"{handed['optimizer']}, which torch has not as it is here",)
+    told, kinds = [*torch_decay(handed)], handed["model"]["learnable_multipliers"]
+    if name is None:
+        told.append(f"{handed['optimizer']}, which torch has not as it is here")
+    if kinds != "none":
+        told.append(f"learnable multipliers ({kinds}); put them on with add_multipliers_")
+    if values.get("z_loss"):
+        told.append(f"z_loss {values['z_loss']:g}")
     text = TEXT.format(
         heading=heading(handed),
         module="handover",
@@ -77,7 +83,7 @@ def as_pytorch(handed: Handed) -> Formatted:
         warmup=round(values["warmup"] * target["steps"]),
         decay=_decay(handed),
     )
-    return Formatted(text, lost)
+    return Formatted(text, tuple(told))
 
 
 def _decay(handed: Handed) -> str:

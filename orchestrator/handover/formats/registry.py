@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable
 
-from ..export import ExportError
+from ..fault import ExportError
 from .shared import Formatted, Handed
 
 FORMATS: dict[str, tuple[str, str]] = {

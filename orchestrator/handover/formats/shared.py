@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....models.optimizers.registry import OPTIMIZERS
-from ..export import ExportError
+from ..fault import ExportError
 
 Handed = Mapping[str, Any]
 
@@ -67,6 +67,16 @@ def embedded(handed: Handed) -> str:
     return json.dumps(kept, indent=1, allow_nan=False)
 
 
+def torch_decay(handed: Handed) -> tuple[str, ...]:
+    """torch's SGD adds the decay to the gradient, before the momentum; ours shrinks the weights."""
+    decays = any(entry["weight_decay"] for entry in handed["roles"].values())
+    return (
+        ("weight decay of SGD, which is none of the gradient's here",)
+        if (handed["optimizer"] == "sgd" and decays)
+        else ()
+    )
+
+
 def unlike(handed: Handed) -> tuple[str, ...]:
     """Options of the proxies that no framework's model here has."""
     model, values = handed["model"], handed["hyperparameters"]
@@ -79,6 +89,12 @@ def unlike(handed: Handed) -> tuple[str, ...]:
         lost.append("outputs that are no next token")
     if model["learnable_multipliers"] != "none":
         lost.append(f"learnable multipliers ({model['learnable_multipliers']})")
+    if model["negative_eigenvalues"] and "gdn" in model["architecture"]:
+        lost.append("negative eigenvalues of the delta rule")
+    if not model["output_gate"] and "gdn" in model["architecture"]:
+        lost.append("a delta rule without its output gate")
+    if model["state_groups"] > 1 and model["architecture"] in ("mamba2", "mamba2-hybrid", "parallel-hybrid"):
+        lost.append("a norm over all groups of a state space's heads")
     if values.get("z_loss"):
         lost.append(f"z_loss {values['z_loss']:g}")
     if values.get("dropout"):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....models.handover.transfer import group_values
-from ..export import ExportError
+from ..fault import ExportError
 from .shared import Formatted, Handed, heading, named, unlike
 
 TEXT = '''\
@@ -188,7 +188,10 @@ def as_torchtitan(handed: Handed) -> Formatted:
     """Raises ExportError for proxies unlike its Llama 3 and Qwen3, and for an optimizer that it lacks."""
     model, values, target = handed["model"], handed["hyperparameters"], handed["target"]
     name = named(handed, "torchtitan")
-    if other := [f"{field}: {model[field]}" for field, value in LIKE.items() if model[field] != value]:
+    other = [f"{field}: {model[field]}" for field, value in LIKE.items() if model[field] != value]
+    if model["final_norm"] not in (None, model["norm"]):
+        other.append(f"final_norm: {model['final_norm']}")
+    if other:
         raise ExportError(
             f"torchtitan: its Llama 3 and Qwen3 have {', '.join(f'{f}: {v}' for f, v in LIKE.items())}; the "
             f"proxies have {', '.join(other)}; export yaml or json, which hold every value"
