@@ -49,7 +49,7 @@ def llama(handover: Handover) -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(
         vocab_size=sizes["vocab_size"], hidden_size=sizes["width"], num_hidden_layers=sizes["depth"],
         intermediate_size=sizes["mlp_width"], num_attention_heads=sizes["head_count"],
-        num_key_value_heads=sizes["kv_head_count"], tie_word_embeddings=False,
+        num_key_value_heads=sizes["kv_head_count"], tie_word_embeddings=sizes["tied"],
     ))  # fmt: skip
 
 
@@ -70,7 +70,8 @@ def checked(build: Callable[[Handover], Built], folder: Path, *changes: str) -> 
     cpu = torch.device("cpu")
     (check,) = check_families(sweep, ladders, cpu, 6, 4, lambda text: None, subject.measure)
     source = sweep.materialised(folder)
-    return check, subject.faults(ladders[0].largest, source.batches(ladders[0].one.shape.sequence_length))
+    (largest,) = ladders[0].largest
+    return check, subject.faults(largest, source.batches(largest.shape.sequence_length))
 
 
 @pytest.mark.slow
@@ -85,6 +86,14 @@ def test_a_model_that_is_handed_over_passes(
     passed_on = {"propagated"} if axis == "width" else set()
     assert {row.quantity for row in check.rows} == {"activation", "update", "change", "gradient"} | passed_on
     assert len(check.rows) > 25
+
+
+@pytest.mark.slow
+def test_the_logits_of_a_tied_model_are_measured(tmp_path: Path) -> None:
+    check, faults = checked(ready, tmp_path, "tied=true", "width=[32, 64]")
+    measured = {(row.module, row.quantity) for row in check.rows}
+    assert {("logits", "activation"), ("logits", "change")} <= measured and faults == []
+    assert not [row for row in check.failures if row.module == "logits"]
 
 
 def group_of(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Any]:

@@ -228,6 +228,8 @@ def _whole(
     probe: Batch,
 ) -> None:
     """The end of the residual stream, and the logits: what the readout learned is what they lose without."""
+    squares.add("logits", Role.OUTPUT, "activation", after.logits_BTV)
+    squares.add("logits", Role.OUTPUT, "change", after.logits_BTV - before.logits_BTV)
     for each in each_one:
         role = _role(each)
         if role is Role.VECTOR and each.name in after.modules:
@@ -236,8 +238,6 @@ def _whole(
             squares.add("stream.end", None, "change", given - was)
         if role is Role.OUTPUT and each.tensor.dim() == 2:
             module, now = each.name.removesuffix(".weight"), each.tensor.detach().clone()
-            squares.add(module, role, "activation", after.logits_BTV)
-            squares.add(module, role, "change", after.logits_BTV - before.logits_BTV)
             each.tensor.copy_(begun[each.name])
             squares.add(module, role, "update", after.logits_BTV - _logits(model, probe.inputs))
             each.tensor.copy_(now)

@@ -36,9 +36,9 @@ class Ladder:
         return next(iter(next(iter(self.recipes.values())).values()))
 
     @property
-    def largest(self) -> Recipe:
-        """The last of the first axis."""
-        return [*next(iter(self.recipes.values())).values()][-1]
+    def largest(self) -> list[Recipe]:
+        """The last of each axis."""
+        return [[*scales.values()][-1] for scales in self.recipes.values()]
 
 
 def ladders_of(sweep: Sweep, learning_rate: float | None) -> list[Ladder]:

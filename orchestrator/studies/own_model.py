@@ -42,12 +42,11 @@ class OwnModel:
             return self.subject.measure(recipes, batches, device, steps, sequences)
 
     def faults_of(self, sweep: Sweep, ladders: Sequence[Ladder]) -> list[str]:
-        """Of the largest shape of each family. Raises OwnModelError where the roles do not fit."""
+        """Of the largest shapes of each family. Raises OwnModelError where the roles do not fit."""
         found: list[str] = []
         with tempfile.TemporaryDirectory() as scratch, _said():
             source = sweep.materialised(Path(scratch))
-            for ladder in ladders:
-                recipe = ladder.largest
+            for recipe in (recipe for ladder in ladders for recipe in ladder.largest):
                 found += self.subject.faults(recipe, source.batches(recipe.shape.sequence_length))
         return found
 

@@ -1,15 +1,9 @@
 """A configuration file for nanoGPT (November 2025), with the lines that its train.py needs in comments."""
 
+from ....models.handover.maps.gpt import NANOGPT
 from ..fault import ExportError
 from .shared import Formatted, Handed, base_decay, embedded, heading, unlike
 
-LIKE = {
-    "architecture": "transformer",
-    "mlp": "gelu",
-    "norm": "layernorm",
-    "positions": "learned",
-    "qk_norm": False,
-}
 TEXT = '''\
 {heading}# nanoGPT: python train.py config/{module}.py, with three changes in train.py.
 #
@@ -36,12 +30,8 @@ _HANDOVER = r"""
 def as_nanogpt(handed: Handed) -> Formatted:
     """Raises ExportError for proxies that are unlike GPT-2, and for another optimizer than AdamW."""
     model, values, target = handed["model"], handed["hyperparameters"], handed["target"]
-    told = {
-        **{field: model[field] for field in LIKE},
-        "tied": handed["tied"],
-        "optimizer": handed["optimizer"],
-    }
-    wanted = {**LIKE, "tied": True, "optimizer": "adamw"}
+    told = {**model, "tied": handed["tied"], "optimizer": handed["optimizer"]}
+    wanted = {**NANOGPT.proxy, "tied": True, "optimizer": "adamw"}
     if other := [f"{field}: {told[field]}" for field in wanted if told[field] != wanted[field]]:
         needs = ", ".join(f"{field}: {wanted[field]}" for field in wanted if told[field] != wanted[field])
         raise ExportError(

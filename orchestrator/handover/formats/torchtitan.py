@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ....models.handover.assignment import Stored
+from ....models.handover.maps.torchtitan import TORCHTITAN
 from ....models.handover.transfer import group_values
 from ..fault import ExportError
 from .shared import Formatted, Handed, heading, named, unlike
@@ -165,23 +167,12 @@ def large_run() -> Trainer.Config:
     )
 '''
 NAMES = {
-    "tok_embeddings": "embedding.weight",
-    "attention_norm": "blocks.*.mixer_norm.gain",
-    "wq": "blocks.*.mixer.query.weight",
-    "wk": "blocks.*.mixer.key.weight",
-    "wv": "blocks.*.mixer.value.weight",
-    "q_norm": "blocks.*.mixer.query_norm.gain",
-    "k_norm": "blocks.*.mixer.key_norm.gain",
-    "wo": "blocks.*.mixer.output.weight",
-    "ffn_norm": "blocks.*.mlp_norm.gain",
-    "w1": "blocks.*.mlp.gate.weight",
-    "w2": "blocks.*.mlp.down.weight",
-    "w3": "blocks.*.mlp.up.weight",
-    "norm": "final_norm.gain",
-    "lm_head": "readout.weight",
+    pattern.split(".")[-2]: stored.like
+    for pattern, stored in TORCHTITAN.roles.items()
+    if isinstance(stored, Stored) and stored.like is not None
 }
 """What its modules are called, and the proxies' parameter in each."""
-LIKE = {"architecture": "transformer", "mlp": "swiglu", "norm": "rmsnorm", "positions": "rotary"}
+LIKE = TORCHTITAN.proxy
 
 
 def as_torchtitan(handed: Handed) -> Formatted:
