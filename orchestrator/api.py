@@ -28,7 +28,6 @@ from ..models.recipe.fault import Fault
 from ..results.questions.choice import choose
 from ..results.questions.comparison import Comparison
 from ..results.questions.view import View
-from ..results.report.charts import charts
 from ..results.sources.fault import ImportFault
 from ..results.statistics.tolerance import Tolerance
 from ..sweeps.load import Sweep, load_sweep
@@ -104,8 +103,7 @@ def run(
     """
     from .planning.program_plan import commands_told
     from .run.progress import Progress, Quiet
-    from .run.rounds import run_rounds
-    from .run.session import run_sweep
+    from .run.session import runner_of
 
     path = Path(out) if out is not None else Path("runs") / sweep.spec.name
     directory = SweepDirectory(path)
@@ -113,10 +111,9 @@ def run(
     if sweep.spec.program is not None:
         warnings.warn(commands_told(sweep), stacklevel=2)
     asked = _options(backend=backend, device=device, max_concurrent=workers, **options)
-    runner = run_sweep if sweep.spec.search is None and sweep.spec.refine is None else run_rounds
     with Progress() if progress else nullcontext(Quiet()) as watcher:
         shown: Watcher = watcher
-        failed = runner(sweep, directory, asked, shown, None)
+        failed = runner_of(sweep)(sweep, directory, asked, shown)
     for job, end in failed.items():
         warnings.warn(f"job {job} was given up: {end.kind}: {end.reason}", stacklevel=2)
     return trials(path)
@@ -165,6 +162,14 @@ def judge(
             raise type(fault)(str(fault).replace(f"{scratch}/", "")) from None
     _tell(problem.replace(f"{scratch}/", "") for problem in evidence.problems)
     return list(evidence.content.comparisons)
+
+
+def charts(comparisons: Sequence[Comparison], target: float | None = None) -> dict[str, dict[str, Any]]:
+    """Every picture of the report, by name, as a Vega-Lite specification; `target` is the large run's
+    scale."""
+    from ..results.report.charts import charts as drawn
+
+    return drawn(comparisons, target)
 
 
 def export(

@@ -6,13 +6,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mutransfer.models.data.batches import Batches
 from mutransfer.models.mixers.gdn.delta_rule import chunked_delta_rule
 from mutransfer.models.parametrization.rules import forward_multipliers
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Site
+from mutransfer.models.training.schedule import schedule_factor
 
 # B batch, T time, H heads, E head size, D width, V vocabulary.
 EPS = 1e-6
+
+
+def plain_losses(
+    model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, batches: Batches
+) -> list[float]:
+    """Of a loop over the batches that a trial with this recipe reads; the model gives logits or has them."""
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    found = []
+    for step in range(recipe.steps):
+        batch = batches.training([recipe.seed], step, recipe.batch_size)
+        tokens_BT, labels_BT = torch.from_numpy(batch.inputs[0]), torch.from_numpy(batch.labels[0])
+        made = model(tokens_BT)
+        logits_BTV: Tensor = getattr(made, "logits", made)
+        loss = F.cross_entropy(logits_BTV.flatten(0, 1), labels_BT.flatten())
+        found.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * schedule_factor(recipe, step)
+        optimizer.step()
+    return found
 
 
 class Attention(nn.Module):

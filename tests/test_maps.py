@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_modules import plain_losses
 from test_transfer import large_recipe, plan_of
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     FalconH1Config,
     FalconH1ForCausalLM,
@@ -37,7 +38,6 @@ from mutransfer.models.handover.transfer import initialize_, param_groups
 from mutransfer.models.handover.verify import verify
 from mutransfer.models.recipe.recipe import FIELDS, Recipe
 from mutransfer.models.training.loop import train
-from mutransfer.models.training.schedule import schedule_factor
 from mutransfer.orchestrator.handover.export import Target
 
 Build = Callable[[int], nn.Module]
@@ -154,27 +154,6 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def losses(
-    model: nn.Module, optimizer: torch.optim.Optimizer, large: Recipe, batches: Batches
-) -> list[float]:
-    """Of a plain loop over the proxy's own batches."""
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    found = []
-    for step in range(large.steps):
-        batch = batches.training([large.seed], step, large.batch_size)
-        tokens_BT, labels_BT = torch.from_numpy(batch.inputs[0]), torch.from_numpy(batch.labels[0])
-        logits_BTV: Tensor = model(input_ids=tokens_BT, use_cache=False).logits
-        loss = F.cross_entropy(logits_BTV.flatten(0, 1), labels_BT.flatten())
-        found.append(loss.item())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), large.grad_clip)
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * schedule_factor(large, step)
-        optimizer.step()
-    return found
-
-
 @pytest.mark.parametrize("width", [16, 64])
 @pytest.mark.parametrize("name", CASES)
 def test_a_model_is_handed_over_and_trains_as_the_proxy(
@@ -194,7 +173,7 @@ def test_a_model_is_handed_over_and_trains_as_the_proxy(
     case.made_like_ours(model)
     large = large_recipe(recipe, handover, **changes)
     ours = [point.train_loss for point in train([large], batches, torch.device("cpu"))[0].curve]
-    theirs = losses(model, optimizer, large, batches)
+    theirs = plain_losses(model, optimizer, large, batches)
     gap = max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
     print(name, width, f"{gap:.2g}", ours[-1], theirs[-1])
     assert gap < case.gap

@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
 from conftest import first_views
-from plain_modules import Plain
+from plain_modules import Plain, plain_losses
 from test_choice import compared, rows
 from torch import nn
 
@@ -20,7 +19,6 @@ from mutransfer.models.handover.transfer import UnknownParameterError, initializ
 from mutransfer.models.parametrization.rules import forward_multipliers, parameter_rules
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import train
-from mutransfer.models.training.schedule import schedule_factor
 from mutransfer.orchestrator.handover.export import Target, export_object
 from mutransfer.orchestrator.handover.formats.registry import export_text
 
@@ -61,19 +59,7 @@ def test_a_plain_loop_with_the_plan_is_the_sweeps_own_trial(
     roles = GDN_GAINS if architecture == "gdn" else GAINS
     initialize_(model, handover, seed=3, roles=roles)
     optimizer = torch.optim.AdamW(param_groups(model, handover, roles))
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    losses = []
-    for step in range(large.steps):
-        batch = batches.training([3], step, large.batch_size)
-        tokens_BT, labels_BT = torch.from_numpy(batch.inputs[0]), torch.from_numpy(batch.labels[0])
-        loss = F.cross_entropy(model(tokens_BT).flatten(0, 1), labels_BT.flatten())
-        losses.append(loss.item())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), large.grad_clip)
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * schedule_factor(large, step)
-        optimizer.step()
+    losses = plain_losses(model, optimizer, large, batches)
     assert losses == pytest.approx([point.train_loss for point in outcome.curve], abs=1e-5)
 
 

@@ -1,6 +1,6 @@
 """Which values of a handover each parameter of a model gets. What is not sure is refused, with the remedy."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -101,10 +101,11 @@ def assigned(model: nn.Module, handover: Handover, roles: Roles) -> Iterator[Ass
             f"the handover does not know {', '.join(unknown)}; give each a role or a pattern of it in "
             f"`roles` (roles: {', '.join(handover['roles'])})"
         )
-    _must_match(model, roles)
+    matching = _matching(model, roles)
+    _must_match(roles, matching)
     _must_be_the_target(found, handover)
     _must_be_tied_alike(model, found, handover)
-    _must_be_whole(model, found, handover, roles)
+    _must_be_whole(found, handover, [_stored(roles[pattern]) for pattern in matching])
     yield from found
 
 
@@ -136,9 +137,8 @@ def _told_by(stored: Stored, handover: Handover) -> Stored:
     return replace(stored, beside=())
 
 
-def _must_match(model: nn.Module, roles: Roles) -> None:
+def _must_match(roles: Roles, matching: Set[str]) -> None:
     """Raises UnknownParameterError for patterns that nothing in the model is called by, whatever it ties."""
-    matching = _matching(model, roles)
     unused = [name for name, told in roles.items() if not _stored(told).optional and name not in matching]
     if unused:
         raise UnknownParameterError(f"no parameter matches {', '.join(sorted(unused))}; mend the role map")
@@ -151,10 +151,10 @@ def _matching(model: nn.Module, roles: Roles) -> set[str]:
     return {pattern for pattern in roles if any(fnmatchcase(name, pattern) for name in names)}
 
 
-def _must_be_whole(model: nn.Module, found: Sequence[Assigned], handover: Handover, roles: Roles) -> None:
+def _must_be_whole(found: Sequence[Assigned], handover: Handover, told: Sequence[Stored]) -> None:
     """Raises UnknownParameterError for parameters of the handover that the model has not, where they would be
-    known by their names: none is given a role alone, or the map says what is like what."""
-    told = [_stored(roles[pattern]) for pattern in _matching(model, roles)]
+    known by their names: none is given a role alone, or the map says what is like what. `told` are the
+    entries of the map that the model has."""
     likes = [stored for stored in told if stored.like in handover["parameters"]]
     if not likes and not all("pattern" in each.entry for each in found):
         return

@@ -4,18 +4,19 @@ B batch, T time, V vocabulary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.batches import UNLABELLED, Batch, Batches
-from ..parametrization.expectation import Quantity
+from ..data.batches import Batch, Batches
+from ..optimizers.registry import OPTIMIZERS
 from ..recipe.recipe import Recipe
-from ..recipe.role import Role, Site, pattern_of
-from ..training.coordinates import OUTSIDE, Coordinate
+from ..recipe.role import Role, Site
+from ..training.coordinates import OUTSIDE, Coordinate, Squares
+from ..training.loss import loss
 from .assignment import Assigned, Handover, UnknownParameterError, assigned, plain_name
 from .maps.model_map import ModelMap
 from .sites import apply_multipliers_
@@ -25,8 +26,6 @@ from .verify import VerificationError, verify
 
 Built = nn.Module | tuple[nn.Module, torch.optim.Optimizer]
 Build = Callable[[Handover], Built]
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-"""Those of torch whose update is ours (SGD without decay); others are for the builder to return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +50,14 @@ class Subject:
         roles = self.ready_map.roles
         initialize_(built, handover, recipe.seed, roles)
         apply_multipliers_(built, handover, self.ready_map.sites_in(handover))
-        make = OPTIMIZERS.get(recipe.optimizer)
-        if make is None or (recipe.optimizer == "sgd" and recipe.weight_decay):
+        name = OPTIMIZERS[recipe.optimizer].exported_as.get("torch")
+        if name is None or (recipe.optimizer == "sgd" and recipe.weight_decay):
+            known = ", ".join(one for one, declared in OPTIMIZERS.items() if "torch" in declared.exported_as)
             raise UnknownParameterError(
-                f"torch's {recipe.optimizer} is not ours (known: {', '.join(OPTIMIZERS)}); let the builder "
-                "return the model with its optimizer"
+                f"torch's {recipe.optimizer} is not ours (known: {known}); let the builder return the model "
+                "with its optimizer"
             )
-        return built, make(param_groups(built, handover, roles)), handover, False
+        return built, getattr(torch.optim, name)(param_groups(built, handover, roles)), handover, False
 
     def faults(self, recipe: Recipe, batches: Batches) -> list[str]:
         """What of a module that the builder made ready is not as the handover has it: see `verify`."""
@@ -75,22 +75,19 @@ class Subject:
         self, recipes: Sequence[Recipe], batches: Batches, device: torch.device, steps: int, sequences: int
     ) -> list[Coordinate]:
         """As `training.coordinates.measure`: the recipes differ in their seed alone."""
-        found: dict[tuple[str, Role | None, Quantity], list[float]] = {}
-        for recipe in recipes:
-            for key, value in self._one(recipe, batches, device, steps, sequences).items():
-                found.setdefault(key, []).append(value)
+        seeds = [self._one(recipe, batches, device, steps, sequences) for recipe in recipes]
         return [
-            Coordinate(module=module, role=role, quantity=quantity, values=tuple(values))
-            for (module, role, quantity), values in found.items()
+            replace(alike[0], values=tuple(value for each in alike for value in each.values))
+            for alike in zip(*seeds, strict=True)
         ]
 
     def _one(
         self, recipe: Recipe, batches: Batches, device: torch.device, steps: int, sequences: int
-    ) -> dict[tuple[str, Role | None, Quantity], float]:
+    ) -> list[Coordinate]:
         model, optimizer, handover, _ = self.ready(recipe)
         model.to(device)
         each_one = list(assigned(model, handover, self.ready_map.roles))
-        probe, squares = batches.validation(sequences), _Squares()
+        probe, found = batches.validation(sequences), Squares()
         begun = {each.name: each.tensor.detach().clone() for each in each_one}
         before = _forward(model, each_one, probe)
         gradients = _gradients(model, each_one, probe)
@@ -102,11 +99,12 @@ class Subject:
             optimizer.step()
         after = _forward(model, each_one, probe)
         for each in each_one:
-            _parameter(squares, each, begun[each.name], before, after, multipliers(handover))
+            _parameter(found, each, begun[each.name], before, after, multipliers(handover))
             if each.name in gradients:
-                squares.add(each.name.removesuffix(".weight"), _role(each), "gradient", gradients[each.name])
-        _whole(squares, model, each_one, begun, before, after, probe)
-        return squares.roots()
+                gradient = gradients[each.name][None]
+                found.add(each.name.removesuffix(".weight"), _role(each), "gradient", gradient)
+        _whole(found, model, each_one, begun, before, after, probe)
+        return found.coordinates()
 
 
 def _role(each: Assigned) -> Role:
@@ -119,20 +117,6 @@ class _Pass:
 
     modules: Mapping[str, tuple[Tensor, Tensor]]
     logits_BTV: Tensor
-
-
-class _Squares:
-    """Mean squares by module, role and quantity, averaged over blocks."""
-
-    def __init__(self) -> None:
-        self._held: dict[tuple[str, Role | None, Quantity], list[float]] = {}
-
-    def add(self, module: str, role: Role | None, quantity: Quantity, x: Tensor) -> None:
-        square = float(x.double().square().mean())
-        self._held.setdefault((pattern_of(module), role, quantity), []).append(square)
-
-    def roots(self) -> dict[tuple[str, Role | None, Quantity], float]:
-        return {key: (sum(squares) / len(squares)) ** 0.5 for key, squares in self._held.items()}
 
 
 def _first(batch: Batch) -> Batch:
@@ -152,7 +136,7 @@ def _logits(model: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - numpy's
 def _loss(model: nn.Module, batch: Batch) -> Tensor:
     logits_BTV = _logits(model, batch.inputs)
     labels_BT = torch.from_numpy(batch.labels).to(logits_BTV.device)
-    return F.cross_entropy(logits_BTV.flatten(0, 1).float(), labels_BT.flatten(), ignore_index=UNLABELLED)
+    return loss(logits_BTV[None], labels_BT[None])[0]
 
 
 def _gradients(model: nn.Module, each_one: Sequence[Assigned], probe: Batch) -> dict[str, Tensor]:
@@ -189,7 +173,7 @@ def _forward(model: nn.Module, each_one: Sequence[Assigned], probe: Batch) -> _P
 
 @torch.no_grad()
 def _parameter(
-    squares: _Squares,
+    found: Squares,
     each: Assigned,
     begun: Tensor,
     before: _Pass,
@@ -205,21 +189,21 @@ def _parameter(
     if role is Role.INPUT and each.name in after.modules:
         factor = sites[Site.EMBEDDING]
         given, made = after.modules[each.name]
-        squares.add(module, role, "activation", made)
+        found.add(module, role, "activation", made[None])
         learned = learned[given] if not given.is_floating_point() else given @ learned
     elif learned.dim() == 2 and each.name in after.modules:
         if each.stored.transposed:
             learned, first = learned.T, first.T
         given, made = after.modules[each.name]
-        squares.add(module, role, "activation", made)
-        squares.add(module, role, "propagated", F.linear(given - before.modules[each.name][0], first))
+        found.add(module, role, "activation", made[None])
+        found.add(module, role, "propagated", F.linear(given - before.modules[each.name][0], first)[None])
         learned = F.linear(given, learned)
-    squares.add(module, role, "update", learned * factor)
+    found.add(module, role, "update", (learned * factor)[None])
 
 
 @torch.no_grad()
 def _whole(
-    squares: _Squares,
+    found: Squares,
     model: nn.Module,
     each_one: Sequence[Assigned],
     begun: Mapping[str, Tensor],
@@ -228,16 +212,16 @@ def _whole(
     probe: Batch,
 ) -> None:
     """The end of the residual stream, and the logits: what the readout learned is what they lose without."""
-    squares.add("logits", Role.OUTPUT, "activation", after.logits_BTV)
-    squares.add("logits", Role.OUTPUT, "change", after.logits_BTV - before.logits_BTV)
+    found.add("logits", Role.OUTPUT, "activation", after.logits_BTV[None])
+    found.add("logits", Role.OUTPUT, "change", (after.logits_BTV - before.logits_BTV)[None])
     for each in each_one:
         role = _role(each)
         if role is Role.VECTOR and each.name in after.modules:
             given, was = after.modules[each.name][0], before.modules[each.name][0]
-            squares.add("stream.end", None, "activation", given)
-            squares.add("stream.end", None, "change", given - was)
+            found.add("stream.end", None, "activation", given[None])
+            found.add("stream.end", None, "change", (given - was)[None])
         if role is Role.OUTPUT and each.tensor.dim() == 2:
             module, now = each.name.removesuffix(".weight"), each.tensor.detach().clone()
             each.tensor.copy_(begun[each.name])
-            squares.add(module, role, "update", after.logits_BTV - _logits(model, probe.inputs))
+            found.add(module, role, "update", (after.logits_BTV - _logits(model, probe.inputs))[None])
             each.tensor.copy_(now)

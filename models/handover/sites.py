@@ -20,6 +20,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
+from ..recipe.role import plain_site
 from .assignment import TRANSPOSED, Handover, UnknownParameterError, owners, plain_name
 from .transfer import multipliers
 
@@ -105,52 +106,53 @@ def apply_multipliers_(model: nn.Module, handover: Handover, sites: Sites) -> No
 
 def takings(model: nn.Module, handover: Handover, sites: Sites) -> Iterator[Taking]:
     """Every module that takes a multiplier, once. Raises UnknownParameterError as `apply_multipliers_`."""
-    factors = {site.partition(", ")[0]: value for site, value in multipliers(handover).items()}
+    factors = {plain_site(site): value for site, value in multipliers(handover).items()}
     if unknown := sorted({*sites} - {*factors}):
         raise UnknownParameterError(
             f"the handover has no multiplier on {', '.join(unknown)}; it has those on {', '.join(factors)}"
         )
-    if lost := [site for site, value in factors.items() if value != 1 and site not in sites]:
-        told = ", ".join(f"{site} ({factors[site]:g})" for site in lost)
+    if lost := [f"{site} ({value:g})" for site, value in factors.items() if value != 1 and site not in sites]:
         raise UnknownParameterError(
-            f"no module is named for the multipliers on {told}; say where they belong"
+            f"no module is named for the multipliers on {', '.join(lost)}; say where they belong"
         )
     modules = {plain_name(name, model): module for name, module in model.named_modules()}
     found: dict[tuple[str, str | None], Taking] = {}
-    for site, told_places in sites.items():
-        for told_place in told_places:
-            place = told_place if isinstance(told_place, Place) else Place(told_place)
-            matched = {name: one for name, one in modules.items() if fnmatchcase(name, place.modules)}
-            if not matched:
-                raise UnknownParameterError(f"no module matches {place.modules}; mend the sites")
-            if site == WHOLE and place.attribute is None and place.has is None:
-                raise UnknownParameterError(
-                    f"{place.modules}: the multiplier on {site}, {factors[site]:g}, is the whole scale; say "
-                    f"what the model has, as in Place({place.modules!r}, has=head_dim**-0.5), or where it "
-                    "keeps it, as in Place('*.self_attn', attribute='scaling')"
-                )
-            for name, module in matched.items():
-                if place.attribute is not None and not isinstance(
-                    getattr(module, place.attribute, None), int | float
-                ):
-                    raise UnknownParameterError(
-                        f"{name}: a {type(module).__name__} has no number called {place.attribute}; mend the "
-                        "sites"
-                    )
-                there = found.get((name, place.attribute))
-                if there is not None and there.site != site:
-                    raise UnknownParameterError(
-                        f"{name}: is named for {there.site} and for {site}; name it once"
-                    )
-                has = 1.0 if place.has is None else _own_scale(handover, place.has)
-                found[name, place.attribute] = Taking(name, module, site, place, factors[site] / has)
+    placed = [(site, told) for site, several in sites.items() for told in several]
+    for site, told in placed:
+        place = told if isinstance(told, Place) else Place(told)
+        matched = {name: one for name, one in modules.items() if fnmatchcase(name, place.modules)}
+        _must_take(place, site, factors[site], matched)
+        for name, module in matched.items():
+            there = found.get((name, place.attribute))
+            if there is not None and there.site != site:
+                raise UnknownParameterError(f"{name}: is named for {there.site} and for {site}; name it once")
+            value = factors[site] / _own_scale(handover, place.has)
+            found[name, place.attribute] = Taking(name, module, site, place, value)
     yield from found.values()
 
 
-def _own_scale(handover: Handover, has: float | str) -> float:
+def _must_take(place: Place, site: str, factor: float, matched: Mapping[str, nn.Module]) -> None:
+    """Raises UnknownParameterError for a place that no module matches, that does not say what the model has
+    of a whole scale, or whose modules have no such attribute."""
+    if not matched:
+        raise UnknownParameterError(f"no module matches {place.modules}; mend the sites")
+    if site == WHOLE and place.attribute is None and place.has is None:
+        raise UnknownParameterError(
+            f"{place.modules}: the multiplier on {site}, {factor:g}, is the whole scale; say what the model "
+            f"has, as in Place({place.modules!r}, has=head_dim**-0.5), or where it keeps it, as in "
+            "Place('*.self_attn', attribute='scaling')"
+        )
+    for name, module in matched.items() if place.attribute is not None else ():
+        if not isinstance(getattr(module, str(place.attribute), None), int | float):
+            raise UnknownParameterError(
+                f"{name}: a {type(module).__name__} has no number called {place.attribute}; mend the sites"
+            )
+
+
+def _own_scale(handover: Handover, has: float | str | None) -> float:
     """Raises UnknownParameterError where it hangs on the head's size, and the handover does not say that."""
     if not isinstance(has, str):
-        return has
+        return 1.0 if has is None else has
     head_size: int | None = (handover.get("target") or {}).get("head_size")
     if head_size is None:
         raise UnknownParameterError(

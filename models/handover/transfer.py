@@ -24,6 +24,7 @@ from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.initial import initial_draw
 from ..recipe.role import Role
 from .assignment import GAINS, Assigned, Handover, Roles, Stored, UnknownParameterError, assigned
+from .values import coupled_decay
 
 __all__ = [
     "Handover", "Roles", "Stored", "UnknownParameterError", "initialize_", "multipliers", "param_groups",
@@ -99,9 +100,8 @@ def multipliers(handover: Handover) -> dict[str, float]:
 
 def group_values(entry: Mapping[str, Any], handover: Handover) -> dict[str, Any]:
     """What the optimizer's group of a parameter with this entry holds."""
-    rate, decay = entry["learning_rate"], entry["weight_decay"]
-    if handover["weight_decay_convention"].startswith("independent"):
-        decay = decay / rate if rate else 0.0  # a rate of zero keeps what is frozen
+    rate = entry["learning_rate"]
+    decay = coupled_decay(handover, entry["weight_decay"], rate)
     if entry["role"] in GAINS and "pattern" not in entry:
         decay = 0.0  # gains and biases do not decay
     values = {"lr": rate, "weight_decay": decay, "optimizer": entry["optimizer"], "role": entry["role"]}

@@ -48,6 +48,13 @@ def values_of(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def coupled_decay(handover: Mapping[str, Any], decay: float, rate: float) -> float:
+    """What an optimizer that multiplies the decay by the learning rate has to be given."""
+    if not handover["weight_decay_convention"].startswith("independent"):
+        return decay
+    return decay / rate if rate else 0.0  # a rate of zero keeps what is frozen
+
+
 def handover_at(recipe: Recipe) -> dict[str, Any]:
     """The handover of a recipe at its own shape, without evidence."""
     base = recipe.base_shape()

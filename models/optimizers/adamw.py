@@ -38,5 +38,5 @@ ADAMW = Optimizer(
     reads=frozenset({"beta1", "beta2", "epsilon"}),
     init=init,
     update=update,
-    exported_as={"megatron": "adam", "torchtitan": "AdamW"},
+    exported_as={"torch": "AdamW", "megatron": "adam", "torchtitan": "AdamW"},
 )

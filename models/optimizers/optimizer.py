@@ -81,7 +81,8 @@ class Optimizer:
     `matrices`: it acts on matrices alone, and AdamW takes everything else. With `observe`, whoever trains
     estimates the curvature every `curvature_every` steps.
     `convention`: what the learning rate multiplies, where libraries of the same name differ.
-    `exported_as`: what frameworks call it, by theirs; one that is not there has no such optimizer.
+    `exported_as`: what frameworks call it, by theirs; one that is not there has no such optimizer. torch has
+    the same update, but for SGD's decay.
 
     Its cost beyond the gradient: `batch_flops` of a step, given those of one pass over the batch, forward and
     backward; `matrix_flops` of the step of one matrix [rows, columns]; `matrix_numbers` that it remembers of

@@ -27,5 +27,5 @@ SGD = Optimizer(
     reads=frozenset({"momentum", "nesterov"}),
     init=init,
     update=update,
-    exported_as={"megatron": "sgd"},
+    exported_as={"torch": "SGD", "megatron": "sgd"},
 )

@@ -33,6 +33,11 @@ class Site(StrEnum):
     READOUT = "readout"  # on the logits
 
 
+def plain_site(site: str) -> str:
+    """Without what grows: "attention logits" of "attention logits, growing head"."""
+    return site.partition(", ")[0]
+
+
 Start = Literal["normal", "ones", "zeros", "a_log", "a_log_from_1", "dt_bias"]
 
 

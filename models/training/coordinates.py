@@ -54,7 +54,7 @@ def measure(
         training.step(step)
     ended = {name: view.detach().clone() for name, view in training.views().items()}
     after = _forward(training, probe, ended)
-    found = _Squares()
+    found = Squares()
     _modules(found, recipes[0], merged(begun), merged(ended), before, after)
     _stream(found, recipes[0].shape.depth, before, after)
     for parameter in plain_parameters(recipes[0].shape):
@@ -74,7 +74,7 @@ class _Probe:
     labels_KBT: Tensor
 
 
-class _Squares:
+class Squares:
     """Sums of mean squares, by module, role and quantity, so that blocks are averaged."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ def _gradients(training: GroupTraining, probe: _Probe) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _modules(
-    found: _Squares,
+    found: Squares,
     recipe: Recipe,
     begun: Mapping[str, Tensor],
     ended: Mapping[str, Tensor],
@@ -152,7 +152,7 @@ def _embedded(learned_KVD: Tensor, inputs: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _stream(found: _Squares, depth: int, before: Pass, after: Pass) -> None:
+def _stream(found: Squares, depth: int, before: Pass, after: Pass) -> None:
     """The residual stream at its start and at its end, how far it and the logits have moved, and what is
     read from the states of recurrent mixers.
 

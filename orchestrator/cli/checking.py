@@ -54,15 +54,15 @@ def coordcheck(
 
     import torch
 
+    from ...models.training.coordinates import measure
     from ..studies.coordcheck import check_families, ladders_of
+    from ..studies.own_model import own_model
 
-    trained, faults, how = ladders_of(sweep, learning_rate), list[str](), {}
-    if model is not None and roles is not None:
-        from ..studies.own_model import own_model
-
-        own = own_model(model, roles)
-        faults, how = own.faults_of(sweep, trained), {"measure": own.measure}
-    checks = check_families(sweep, trained, torch.device(found.kind), steps, seeds, warn, **how)
+    trained = ladders_of(sweep, learning_rate)
+    own = own_model(model, roles) if model is not None and roles is not None else None
+    faults = own.faults_of(sweep, trained) if own else []
+    measured = own.measure if own else measure
+    checks = check_families(sweep, trained, torch.device(found.kind), steps, seeds, warn, measured)
     for fault in faults:
         warn(f"fault: {fault}")
     if format_ is TableOrJson.json:

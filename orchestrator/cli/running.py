@@ -23,7 +23,6 @@ from .options import (
 
 if TYPE_CHECKING:
     from ...sweeps.load import Sweep
-    from ..record.attempt import End
     from ..run.driver import Watcher
     from ..run.options import RunOptions
 
@@ -257,17 +256,6 @@ def cancel(directory: DirectoryArgument) -> None:
     print(cancel_sweep(SweepDirectory(directory)))
 
 
-def _runner(sweep: "Sweep") -> "Callable[..., dict[str, End]]":
-    """Round after round where the sweep decides trials while it runs; else nothing is read back."""
-    if sweep.spec.search is None and sweep.spec.refine is None:
-        from ..run.session import run_sweep
-
-        return run_sweep
-    from ..run.rounds import run_rounds
-
-    return run_rounds
-
-
 def _carry_out(
     sweep: "Sweep",
     path: Path,
@@ -279,6 +267,7 @@ def _carry_out(
     from ..record.directory import SweepDirectory
     from ..run.loggers import Logged, open_logger
     from ..run.progress import Progress, log_tail, warn
+    from ..run.session import runner_of
 
     directory = SweepDirectory(path)
     directory.check(sweep.spec.name)
@@ -296,7 +285,7 @@ def _carry_out(
             watcher: Watcher = progress
             for name in log:
                 watcher = Logged(watcher, directory, open_logger(name, path, sweep.spec.name))
-            failed = _runner(sweep)(sweep, directory, options, watcher, only)
+            failed = runner_of(sweep)(sweep, directory, options, watcher, only)
     except KeyboardInterrupt:
         warn("interrupted; what is finished is kept, and the same command goes on from there")
         kind = BACKENDS[options.backend]

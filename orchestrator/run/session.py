@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,15 @@ from ..record.provenance import invocation
 from .driver import CancelledError, Driver, Policy, StoppedError, Watcher
 from .options import RunOptions
 from .reconcile import end_orphans, prepare
+
+
+def runner_of(sweep: Sweep) -> Callable[..., dict[str, End]]:
+    """Round after round where the sweep decides trials while it runs; else nothing is read back."""
+    if sweep.spec.search is None and sweep.spec.refine is None:
+        return run_sweep
+    from .rounds import run_rounds
+
+    return run_rounds
 
 
 def run_sweep(

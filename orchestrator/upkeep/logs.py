@@ -1,7 +1,7 @@
 """What happened in a sweep, in words: the journal line by line, or what the jobs of one trial printed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,23 @@ def trial_log(directory: SweepDirectory, name: str, follow: bool) -> Iterator[st
         time.sleep(LOOK_SECONDS)
 
 
+def the_one(
+    directory: SweepDirectory, ids: Collection[str], name: str, one: str, several: str, remedy: str
+) -> str:
+    """The id that is called or begins so. Raises DirectoryError for none and for several."""
+    matching = [name] if name in ids else [key for key in ids if key.startswith(name)]
+    if len(matching) != 1:
+        what = f"no {one}" if not matching else f"{len(matching)} {several}"
+        raise DirectoryError(f"{directory.path}: {what} whose id begins with {name!r}; {remedy}")
+    return matching[0]
+
+
 def _jobs_named(directory: SweepDirectory, name: str) -> list[str]:
     planned = directory.planned()
     trials = {trial for ids in planned.values() for trial in ids}
-    matching = {key for key in (*planned, *trials) if key.startswith(name)}
-    if name in planned or name in trials:
-        matching = {name}
-    if len(matching) != 1:
-        what = "no trial or job" if not matching else f"{len(matching)} trials and jobs"
-        raise DirectoryError(f"{directory.path}: {what} whose id begins with {name!r}; see mutransfer status")
-    (found,) = matching
+    found = the_one(
+        directory, {*planned, *trials}, name, "trial or job", "trials and jobs", "see mutransfer status"
+    )
     return [job for job, ids in planned.items() if found == job or found in ids]
 
 

@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 from ...results.store.store import read_curves, read_rows
 from ...sweeps.load import Sweep, load_sweep
 from ...sweeps.trial import Trial
-from ..record.directory import DirectoryError, SweepDirectory
+from ..record.directory import SweepDirectory
 from ..record.journal import read_journal
+from .logs import the_one
 
 CURVE_POINTS = 12
 
@@ -34,18 +35,12 @@ def shown(directory: SweepDirectory, name: str) -> Shown:
     sweep = load_sweep(str(directory.path / "sweep.yaml"))
     planned = directory.planned()
     known = {trial.id: trial for trial in sweep.expansion.trials}
-    ids = sorted({*known, *(trial for held in planned.values() for trial in held)})
-    matching = [name] if name in ids else [one for one in ids if one.startswith(name)]
-    if len(matching) != 1:
-        what = "no trial" if not matching else f"{len(matching)} trials"
-        raise DirectoryError(
-            f"{directory.path}: {what} whose id begins with {name!r}; mutransfer trials has all"
-        )
-    (found,) = matching
+    ids = {*known, *(trial for held in planned.values() for trial in held)}
+    found = the_one(directory, ids, name, "trial", "trials", "mutransfer trials has all")
     jobs = tuple(job for job, held in planned.items() if found in held)
     rows = _of(read_rows(directory.path)[0], found)
-    held = [one for job in jobs for one in directory.read_job(job)[0] if one.id == found]
-    trial = known.get(found) or next(iter(held), None)
+    in_jobs = (one for job in jobs for one in directory.read_job(job)[0] if one.id == found)
+    trial = known[found] if found in known else next(in_jobs, None)
     point = trial.program.point() if trial is not None else {}
     return Shown(
         id=found,

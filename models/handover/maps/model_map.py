@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...recipe.role import plain_site
 from ..assignment import Handover, Roles, Stored
 from ..sites import Place, Sites
 
@@ -29,7 +30,7 @@ class ModelMap:
 
     def sites_in(self, handover: Handover) -> Sites:
         """Those that the handover has a multiplier on."""
-        there = {site.partition(", ")[0] for site in handover["multipliers"]}
+        there = {plain_site(site) for site in handover["multipliers"]}
         return {site: places for site, places in self.sites.items() if site in there}
 
 

@@ -5,8 +5,19 @@ from typing import Any
 
 from ....models.handover.maps.model_map import ModelMap
 from ....models.handover.maps.registry import MAPS
+from ....models.recipe.role import plain_site
 from ..fault import ExportError
-from .shared import Formatted, Handed, base_decay, embedded, heading, torch_decay, unlike
+from .shared import (
+    Formatted,
+    Handed,
+    base_decay,
+    embedded,
+    heading,
+    known,
+    torch_decay,
+    torch_optimizer,
+    unlike,
+)
 
 TEXT = '''\
 {heading}"""The large run in transformers, handed over by mutransfer:
@@ -57,18 +68,16 @@ def arguments(**others: object) -> TrainingArguments:
     """A batch is {batch_size} sequences of {sequence_length} tokens, over devices and accumulation."""
     return TrainingArguments(**{{**ARGUMENTS, **others}})
 '''
-OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
-"""Those of torch whose update is ours."""
 
 
 def as_hugging_face(handed: Handed) -> Formatted:
     """Raises ExportError for an architecture or an optimizer that transformers and torch do not have."""
     name, ready = _map_of(handed, "transformers")
     _must_take(handed, name, ready)
-    optimizer = OPTIMIZERS.get(handed["optimizer"])
+    optimizer = torch_optimizer(handed)
     if optimizer is None:
         raise ExportError(
-            f"huggingface: torch's {handed['optimizer']} is not ours (known: {', '.join(OPTIMIZERS)}); "
+            f"huggingface: torch's {handed['optimizer']} is not ours (known: {', '.join(known('torch'))}); "
             "export json and give param_groups to an optimizer of yours"
         )
     model = ready.of.removeprefix("transformers.")
@@ -95,7 +104,7 @@ def _must_take(handed: Handed, name: str, ready: ModelMap) -> None:
     """Raises ExportError for what the loader would refuse on the model."""
     model, why = handed["model"], None
     here = {site for site, value in handed["multipliers"].items() if value != 1}
-    if nowhere := sorted(site for site in here if site.partition(", ")[0] not in ready.sites):
+    if nowhere := sorted(site for site in here if plain_site(site) not in ready.sites):
         why = f"has no place for the multiplier on {', '.join(nowhere)}"
     elif name in ("gpt2", "gpt-neox") and model["kv_head_count"] != model["head_count"]:
         why = "has as many key and value heads as query heads"

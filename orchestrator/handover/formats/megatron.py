@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ....models.handover.values import coupled_decay
 from ..fault import ExportError
-from .shared import Formatted, Handed, base_decay, heading, named, torch_decay, unlike
+from .shared import Formatted, Handed, base_decay, heading, logits_scale, named, torch_decay, unlike
 
 SAME = 1e-6
 
@@ -88,7 +89,7 @@ def _mup(handed: Handed) -> dict[str, Any]:
     embedding = {"embedding-init-method-std": handed["parameters"]["embedding.weight"]["init_std"]}
     if handed["parametrization"] == "sp":
         return {"init-method-std": _base_std(handed), **embedding}
-    heads = (_logits(handed) * target["head_size"]) ** 2
+    heads = (logits_scale(handed) * target["head_size"]) ** 2
     return {
         "use-mup": "",
         "mup-base-hidden-size": base["width"],
@@ -98,12 +99,6 @@ def _mup(handed: Handed) -> dict[str, Any]:
         "init-method-std": _base_std(handed),
         **embedding,
     }
-
-
-def _logits(handed: Handed) -> float:
-    """All of the scale of attention logits."""
-    sites = handed["multipliers"]
-    return next(float(value) for site, value in sites.items() if site.startswith("attention logits"))
 
 
 def _base_std(handed: Handed) -> float:
@@ -134,8 +129,8 @@ def _lost_multipliers(handed: Handed) -> list[str]:
         f"the multiplier on {site}, {sites[site]:g}" for site, one in theirs.items() if sites[site] != one
     ]
     usual = handed["target"]["head_size"] ** -0.5
-    if not mup and not math.isclose(_logits(handed), usual):
-        lost.append(f"the scale of attention logits, {_logits(handed):g} (it would be {usual:g})")
+    if not mup and not math.isclose(logits_scale(handed), usual):
+        lost.append(f"the scale of attention logits, {logits_scale(handed):g} (it would be {usual:g})")
     return lost
 
 
@@ -168,8 +163,7 @@ def _lost_rates(handed: Handed) -> list[str]:
     if others:
         lost.append(f"the epsilon of {', '.join(others)}")
     hidden = handed["roles"]["hidden"]
-    coupled = not handed["weight_decay_convention"].startswith("independent")
-    shrinks = hidden["weight_decay"] * (hidden["learning_rate"] if coupled else 1.0)
+    shrinks = coupled_decay(handed, hidden["weight_decay"], hidden["learning_rate"]) * hidden["learning_rate"]
     would = base_decay(handed) * rate * ratio
     if shrinks and not math.isclose(shrinks, would, rel_tol=SAME):
         lost.append(

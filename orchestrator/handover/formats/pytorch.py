@@ -1,6 +1,6 @@
 """A Python module for a loop of one's own: groups, first values, multipliers and schedule for any module."""
 
-from .shared import Formatted, Handed, embedded, heading, torch_decay
+from .shared import Formatted, Handed, embedded, heading, torch_decay, torch_optimizer
 
 TEXT = '''\
 {heading}"""The large run in plain PyTorch, handed over by mutransfer:
@@ -58,12 +58,11 @@ FALL = """\
 WSD = """\
     progress = min(1.0, max(0.0, (step - {begin}) / {length}))
     return 1.0 - {fallen!r} * progress"""
-OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 
 
 def as_pytorch(handed: Handed) -> Formatted:
     values, target = handed["hyperparameters"], handed["target"]
-    name = OPTIMIZERS.get(handed["optimizer"])
+    name = torch_optimizer(handed)
     told, kinds = [*torch_decay(handed)], handed["model"]["learnable_multipliers"]
     if name is None:
         told.append(f"{handed['optimizer']}, which torch has not as it is here")

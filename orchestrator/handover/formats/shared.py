@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ....models.handover.values import coupled_decay
 from ....models.optimizers.registry import OPTIMIZERS
+from ....models.recipe.role import Site, plain_site
 from ..fault import ExportError
 
 Handed = Mapping[str, Any]
@@ -17,12 +19,6 @@ class Formatted:
 
     text: str
     lost: tuple[str, ...] = ()
-
-
-def coupled_decay(handed: Handed, decay: float, rate: float) -> float:
-    """What an AdamW that multiplies the decay by the learning rate has to be given."""
-    independent = handed["weight_decay_convention"].startswith("independent")
-    return decay / rate if independent and rate else decay
 
 
 def base_decay(handed: Handed) -> float:
@@ -53,12 +49,27 @@ def named(handed: Handed, framework: str) -> str:
     optimizer: str = handed["optimizer"]
     name = OPTIMIZERS[optimizer].exported_as.get(framework)
     if name is None:
-        known = ", ".join(o for o, declared in OPTIMIZERS.items() if framework in declared.exported_as)
         raise ExportError(
-            f"{framework} is not known to have {optimizer} (known: {known}); export yaml or json, which hold "
-            "every value"
+            f"{framework} is not known to have {optimizer} (known: {', '.join(known(framework))}); export "
+            "yaml or json, which hold every value"
         )
     return name
+
+
+def known(framework: str) -> list[str]:
+    """The optimizers that a framework has."""
+    return [name for name, declared in OPTIMIZERS.items() if framework in declared.exported_as]
+
+
+def torch_optimizer(handed: Handed) -> str | None:
+    """What torch calls the optimizer, None where its update is another."""
+    return OPTIMIZERS[handed["optimizer"]].exported_as.get("torch")
+
+
+def logits_scale(handed: Handed) -> float:
+    """All of the scale of attention logits."""
+    sites = handed["multipliers"]
+    return next(float(sites[site]) for site in sites if plain_site(site) == Site.ATTENTION)
 
 
 def embedded(handed: Handed) -> str:

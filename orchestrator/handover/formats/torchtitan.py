@@ -7,7 +7,7 @@ from ....models.handover.assignment import Stored
 from ....models.handover.maps.torchtitan import TORCHTITAN
 from ....models.handover.transfer import group_values
 from ..fault import ExportError
-from .shared import Formatted, Handed, heading, named, unlike
+from .shared import Formatted, Handed, heading, logits_scale, named, unlike
 
 TEXT = '''\
 {heading}"""The large run in torchtitan 0.3, handed over by mutransfer:
@@ -47,34 +47,7 @@ GROUPS = {groups}
 """Pattern of the name, learning rate, weight decay (times the learning rate), epsilon."""
 
 
-class ScaledLinear(Linear):
-    """Its output times a forward multiplier."""
-
-    @dataclass(kw_only=True, slots=True)
-    class Config(Linear.Config):
-        multiplier: float = 1.0
-
-    def __init__(self, config: Config):
-        super().__init__(config)
-        self.multiplier = config.multiplier
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input) * self.multiplier
-
-
-class ScaledEmbedding(Embedding):
-    """Its output times a forward multiplier."""
-
-    @dataclass(kw_only=True, slots=True)
-    class Config(Embedding.Config):
-        multiplier: float = 1.0
-
-    def __init__(self, config: Config):
-        super().__init__(config)
-        self.multiplier = config.multiplier
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input) * self.multiplier
+{scaled}
 
 
 class ScaledAttention(GQAttention):
@@ -166,6 +139,20 @@ def large_run() -> Trainer.Config:
         dataloader=HuggingFaceTextDataLoader.Config(dataset="c4"),
     )
 '''
+SCALED = '''\
+class Scaled{cls}({cls}):
+    """Its output times a forward multiplier."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config({cls}.Config):
+        multiplier: float = 1.0
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.multiplier = config.multiplier
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) * self.multiplier'''
 NAMES = {
     pattern.split(".")[-2]: stored.like
     for pattern, stored in TORCHTITAN.roles.items()
@@ -197,13 +184,14 @@ def as_torchtitan(handed: Handed) -> Formatted:
     }  # fmt: skip
     text = TEXT.format(
         heading=heading(handed),
+        scaled="\n\n\n".join(SCALED.format(cls=cls) for cls in ("Linear", "Embedding")),
         module="handover",
         family="qwen3" if model["qk_norm"] else "llama3",
         cls="Qwen3" if model["qk_norm"] else "Llama3",
         width=target["width"], depth=target["depth"], heads=model["head_count"], mlp=model["mlp_width"],
         kv_heads=model["kv_head_count"], head_dim=target["head_size"], vocabulary=model["vocab_size"],
         time=target["sequence_length"], tied=handed["tied"],
-        logits=next(value for site, value in sites.items() if site.startswith("attention logits")),
+        logits=logits_scale(handed),
         start=_literal(_starts(present)),
         multiplier=_literal({name: value for name, value in multipliers.items() if value != 1}),
         groups=_groups(present, handed),
