@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from ..models.recipe.fault import Fault
 from ..results.questions.choice import choose
-from ..results.questions.comparison import Comparison
+from ..results.questions.comparison import Comparison, rows_behind
 from ..results.questions.view import View
 from ..results.sources.fault import ImportFault
 from ..results.statistics.tolerance import Tolerance
@@ -34,6 +34,7 @@ from ..sweeps.load import Sweep, load_sweep
 from .backends.registry import BACKENDS
 from .evidence.gather import gather, measurements
 from .handover.export import Leave, Target, export_object
+from .handover.own_models import make_models_known
 from .handover.program_export import is_of_programs, program_export
 from .planning.device import Choice
 from .planning.estimate import estimate, estimate_object
@@ -198,6 +199,7 @@ def export(
     large = Target(width, depth, batch, tokens, sequence_length, vocabulary=vocabulary)
     if is_of_programs(chosen, evidence.rows):
         return program_export(chosen, evidence.rows, large)
+    _tell(make_models_known(_paths(directories), rows_behind(chosen, evidence.rows)))
     leave = Leave(tuple(rules), extrapolate)
     return export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
 

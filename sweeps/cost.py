@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from ..models.architectures.architecture import Mixing
-from ..models.architectures.registry import ARCHITECTURES
+from ..models.architectures.registry import architecture_of
 from ..models.optimizers.registry import BESIDE, OPTIMIZERS
 from ..models.parametrization.rules import optimizer_of
 from ..models.recipe.inventory import parameters
@@ -87,7 +87,7 @@ def trial_bytes(recipe: Recipe) -> int:
 
 @lru_cache(maxsize=1024)
 def _mixing(shape: Shape) -> Mixing:
-    return ARCHITECTURES[shape.architecture].mixing(shape)
+    return architecture_of(shape).mixing(shape)
 
 
 def _matrices_taken(recipe: Recipe) -> list[Parameter]:

@@ -10,6 +10,7 @@ from ..models.parametrization.registry import PARAMETRIZATIONS
 from ..models.recipe.shape import SHAPE_FIELDS
 from .command.command import Command
 from .command.spec import definition_of
+from .model import builders, codes
 from .problem import Problem, ProblemsFound, Where
 from .program import Point, Program
 from .proxy import Proxy
@@ -29,7 +30,7 @@ class Expansion:
 
 def expand(spec: SweepSpec, data: Mapping[str, Any], files: Mapping[str, str] | None = None) -> Expansion:
     """All trials of a spec; `data` are the fields that the data decide. Raises ProblemsFound when points are
-    impossible or too many. `files` are the digests that a program of the user's goes by, in place of those of
+    impossible or too many. `files` are the digests that code of the user's goes by, in place of those of
     its files now.
 
     A search starts with the middle of its space in every cell; the rest is decided while it runs.
@@ -49,14 +50,17 @@ def expand(spec: SweepSpec, data: Mapping[str, Any], files: Mapping[str, str] | 
         common |= {"base_width": spec.base.width, "base_depth": spec.base.depth}
     if spec.search is not None:
         common |= {name: middle(*bounds.ends) for name, bounds in spec.search.space.items()}
-    make = _maker(spec, files)
+    make, code_of = _maker(spec, files), _codes(spec, files)
     trials: dict[str, Trial] = {}
     problems: dict[Where, Problem] = {}
     points = 0
     for point in _points(spec):
         points += 1
         try:
-            trial = trial_of(make(_without_base_under_sp({**common, **point})))
+            whole = _without_base_under_sp({**common, **point})
+            if code := code_of.get(whole.get("architecture", "")):
+                whole["code"] = code
+            trial = trial_of(make(whole))
         except ValueError as error:
             problem = _point_problem(spec, str(error))
             problems.setdefault((*problem.where, problem.message), problem)
@@ -77,6 +81,11 @@ def _maker(spec: SweepSpec, files: Mapping[str, str] | None) -> Callable[[Point]
     if files is not None and files != shared["files"]:
         shared = {**shared, "files": dict(files), "files_now": shared["files"]}
     return lambda point: Command(point, shared).at(point)
+
+
+def _codes(spec: SweepSpec, files: Mapping[str, str] | None) -> Mapping[str, str]:
+    """What the architectures of the user's own are known by."""
+    return {} if spec.model is None else codes(spec.model, builders(spec.fixed, spec.axes), files)
 
 
 def middle(low: float, high: float) -> float:

@@ -22,6 +22,7 @@ from ..models.data.documents import CorpusError
 from .command.spec import program_problems
 from .data import load_corpus, resolved_data
 from .grid import Expansion, expand
+from .model import ModelSpec, builders, model_problems
 from .problem import Problem, ProblemsFound, SpecError, Where
 from .proxy import recipe_of
 from .spec import GIVEN, SweepSpec, check_spec
@@ -59,9 +60,11 @@ def load_sweep(path: str, overrides: Sequence[str] = (), files: Mapping[str, str
             raise ProblemsFound(problems)
         if spec.program is not None:
             return _with_program(path, spec, files)
-        spec = spec.model_copy(update={"data": resolved_data(spec.data, _folder(path))})
+        spec = spec.model_copy(
+            update={"data": resolved_data(spec.data, _folder(path)), "model": _model(path, spec)}
+        )
         corpus = load_corpus(spec.data)
-        expansion = expand(spec, corpus.fields)
+        expansion = expand(spec, corpus.fields, files)
         _check_lengths(expansion, corpus)
         _check_causal(spec, expansion)
         return Sweep(spec, corpus, expansion)
@@ -69,6 +72,20 @@ def load_sweep(path: str, overrides: Sequence[str] = (), files: Mapping[str, str
         raise SpecError(path, [_located(Problem(("data",), str(error)), raw, overridden)]) from None
     except ProblemsFound as found:
         raise SpecError(path, [_located(p, raw, overridden) for p in found.problems]) from None
+
+
+def _model(path: str, spec: SweepSpec) -> ModelSpec | None:
+    """Where the architectures of the user's own are; the sweep file's folder unless it is said."""
+    named = builders(spec.fixed, spec.axes)
+    if not named:
+        return None
+    told = spec.model or ModelSpec()
+    whole = told.model_copy(
+        update={"directory": os.path.normpath(os.path.join(_folder(path), told.directory))}
+    )
+    if problems := model_problems(whole, named):
+        raise ProblemsFound(problems)
+    return whole
 
 
 def _with_program(path: str, spec: SweepSpec, files: Mapping[str, str] | None) -> Sweep:

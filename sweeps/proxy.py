@@ -6,6 +6,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from ..models.architectures.built.architecture import BuiltArchitecture
+from ..models.architectures.registry import architecture_of, make_known_as_recorded
 from ..models.recipe.group import group_key
 from ..models.recipe.identity import canonical
 from ..models.recipe.inventory import parameter_count
@@ -16,6 +18,7 @@ from .problem import Problem, SpecError
 from .program import Cost, DeviceKind, Point, Setup, Train
 from .trial import Trial
 
+NOTHING: Mapping[str, Any] = {}
 TRAINING = "MUTRANSFER_TRAINING"
 """Names what trains in place of the proxies, `module:function`, for tests of all else. Its trials are others:
 it is part of their ids."""
@@ -28,7 +31,10 @@ class Proxy:
     recipe: Recipe
 
     @classmethod
-    def read(cls, point: Point) -> Self:
+    def read(cls, point: Point, definition: Mapping[str, Any] = NOTHING) -> Self:
+        """The definition is that of an architecture of the user's own."""
+        if definition:
+            make_known_as_recorded(BuiltArchitecture.of(point["architecture"], definition))
         return cls(recipe_from_point(point))
 
     @property
@@ -40,7 +46,8 @@ class Proxy:
 
     @property
     def definition(self) -> Mapping[str, Any]:
-        return {}
+        architecture = architecture_of(self.recipe.shape)
+        return architecture.definition if isinstance(architecture, BuiltArchitecture) else NOTHING
 
     def at(self, changes: Point) -> Self:
         return type(self).read({**self.point(), **changes})

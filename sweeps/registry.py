@@ -5,6 +5,6 @@ from .command import command, train
 from .program import ProgramKind
 
 PROGRAMS: dict[str, ProgramKind] = {
-    "proxy": ProgramKind(lambda point, definition: proxy.Proxy.read(point), proxy.train),
+    "proxy": ProgramKind(proxy.Proxy.read, proxy.train),
     "command": ProgramKind(command.read, train.train),
 }

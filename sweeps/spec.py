@@ -15,6 +15,7 @@ from .adaptive import TUNED, PruneSpec, RefineSpec, SearchSpec
 from .command.fields import LARGEST_INTEGER, unfit_name, unfit_value, unlike
 from .command.spec import ProgramSpec
 from .data import DataSpec, data_problems
+from .model import ModelSpec, builders
 from .problem import Problem, Where
 from .section import Section
 from .slurm import SlurmSpec
@@ -59,6 +60,7 @@ class SweepSpec(Section):
     prune: PruneSpec | None = None
     tolerance: ToleranceSpec | None = None
     program: ProgramSpec | None = None
+    model: ModelSpec | None = None
     scale: str | None = None
     hyperparameter: str | None = None
 
@@ -85,7 +87,7 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
     """The spec, or None and everything that is wrong with it."""
     problems = [
         Problem((name,), "is empty; write {} for its defaults, or take it out")
-        for name in ("refine", "prune", "tolerance", "program")
+        for name in ("refine", "prune", "tolerance", "program", "model")
         if name in raw and raw[name] is None
     ]
     if any(problem.where == ("program",) for problem in problems):
@@ -105,6 +107,9 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
         problems += data_problems(spec.data)
     elif "data" in raw:
         problems.append(Problem(("data",), "a program has data of its own; take it out"))
+    if spec.model is not None and (spec.program is not None or not builders(spec.fixed, spec.axes)):
+        told = "describes an architecture of yours, package.module:build, and there is none; take it out"
+        problems.append(Problem(("model",), told))
     problems += _adaptive_problems(spec) + _scale_problems(spec) + _task_problems(spec)
     return (None if problems else spec), problems
 
@@ -118,7 +123,7 @@ def check_value(name: str, value: object) -> str | None:
         TypeAdapter(field.kind).validate_python(value, strict=True)
     except ValidationError:
         return f"{value!r} is not {_wanted(field)}"
-    if field.setting.choices is not None and value not in field.setting.choices:
+    if not field.chosen(value):
         return f"{value!r} is not {_wanted(field)}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value!r} is not a finite number"

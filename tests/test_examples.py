@@ -12,6 +12,7 @@ TOYS = {
     "shell": ["width=[64, 128]", "learning_rate={log2: [-8, -4], step: 2}"],
     "nanogpt": ["width=[32, 64]", "learning_rate=[0.02]", "steps=3"],
     "huggingface": ["width=[16]", "learning_rate=[0.02]", "steps=3"],
+    "architecture": ["width=[32, 64]", "learning_rate=[0.02]", "steps=3"],
     "torchrun": ["width=[8]", "learning_rate=[0.25]", "steps=3"],
 }
 
@@ -23,9 +24,9 @@ def test_an_example_runs(name: str, mutransfer: Command, tmp_path: Path) -> None
     done = mutransfer("run", str(EXAMPLES / name / "sweep.yaml"), "--out", "out", *words)
     assert done.returncode == 0, done.stderr
     rows = read_rows(tmp_path / "out")[0].to_pandas()
-    assert len(rows) == {"shell": 6, "nanogpt": 4, "huggingface": 2, "torchrun": 1}[name]
+    assert len(rows) == {"shell": 6, "nanogpt": 4, "huggingface": 2, "torchrun": 1, "architecture": 4}[name]
     assert rows["loss"].notna().all()
-    if name == "nanogpt":  # at the base muP is SP, and beside it is not
+    if name in ("nanogpt", "architecture"):  # at the base muP is SP, and beside it is not
         losses = rows.pivot(index="parametrization", columns=["width", "learning_rate"], values="loss")
         assert (losses[32].loc["mup"] == losses[32].loc["sp"]).all()
         assert (losses[64].loc["mup"] != losses[64].loc["sp"]).all()

@@ -16,6 +16,9 @@ STEPS = 20
 LOSS_TOLERANCE = 1e-5  # float32, 20 steps: rounding in differently shaped products, measured at 2e-6
 
 MATRIX_TOLERANCE = 1e-3
+SOAP_TOLERANCE = 0.03
+"""Where the statistics have no rank their eigenvectors are any, and alone may be others than together: 0.01
+on some machines, 0 on others. Losses fall by 0.5 to 1.2."""
 
 
 def companions(recipe: Callable[..., Recipe], architecture: str) -> list[Recipe]:
@@ -71,7 +74,8 @@ def test_every_optimizer_trains_batched_as_alone(
     for index in (0, 1, 3):
         alone = train([recipes[index]], batches, CPU)[0]
         # Sign-like and orthogonalised updates amplify rounding: an entry near zero may take either sign.
-        assert train_losses(together[index]) == pytest.approx(train_losses(alone), abs=MATRIX_TOLERANCE)
+        tolerance = SOAP_TOLERANCE if optimizer == "soap" else MATRIX_TOLERANCE
+        assert train_losses(together[index]) == pytest.approx(train_losses(alone), abs=tolerance)
         assert alone.loss is not None and alone.loss < alone.initial_loss - 0.02
 
 

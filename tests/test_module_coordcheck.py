@@ -240,11 +240,11 @@ def test_the_command_checks_a_model_of_ones_own(
     [
         (["--model", "own_model:broken", "--roles", "llama"], "KeyError: 'nothing' \\(.*own_model.py:3\\)"),
         (["--model", "own_model:llama", "--roles", "qwen3"], "no parameter matches .*k_norm.weight"),
-        (["--model", "nowhere:llama", "--roles", "llama"], "nowhere:llama: cannot be imported"),
+        (["--model", "nowhere:llama", "--roles", "llama"], "nowhere:llama cannot be imported"),
         (["--model", "own_model:nothing", "--roles", "llama"], "own_model has no nothing"),
         (["--model", "own_model:llama"], "--model, --roles: give both"),
         (["--model", "own_model:llama", "--roles", "lama"], "ready maps are llama, qwen3"),
-        (["--model", "own_model:llama", "--roles", "json:dumps"], "--roles json:dumps: is a function"),
+        (["--model", "own_model:llama", "--roles", "json:dumps"], "--roles: json:dumps is a function"),
         (["--model", "own_model:SWEEP", "--roles", "llama"], "TypeError: 'str' object is not callable"),
         (
             ["--model", "own_model:llama", "--roles", "llama", "--set", "optimizer=lion"],

@@ -115,6 +115,7 @@ def test_a_placement_in_other_words_is_the_same(recipe: Callable[..., Recipe]) -
 
 def test_every_field_is_covered_by_these_tests() -> None:
     named = {field.name for field in (*fields(Shape), *fields(Recipe))} - {"shape"}
+    named -= {"code"}  # of an architecture of somebody's own: test_built.py
     assert named == {*CHANGED, *(name for name, _, _ in OF_ONE_KIND)}
 
 

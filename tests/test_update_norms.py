@@ -57,8 +57,13 @@ def test_width(optimizer: str, recipe: Callable[..., Recipe], text: Batches) -> 
 
 def test_soap_moves_like_signs_on_noisy_gradients(recipe: Callable[..., Recipe], text: Batches) -> None:
     """The one row whose premise the first update does not meet (docs/evidence.md): a second batch is not
-    diagonal in the first one's eigenbasis, so Adam there makes signs, which grow as AdamW's do."""
-    found = measured(recipe, text, "width", (64, 128, 256), optimizer="soap")
+    diagonal in the first one's eigenbasis, so Adam there makes signs, which grow as AdamW's do.
+
+    Where the first batch has no rank its basis is any, and the second's entries there are rounding of each
+    machine's own, 1e-10 and less: the epsilon keeps them from becoming signs. From 1e-10 to 1e-7 the
+    exponents are the same to 0.07.
+    """
+    found = measured(recipe, text, "width", (64, 128, 256), optimizer="soap", epsilon=1e-9)
     expected = {name: 0.5 if name in OUTSIDE else 1.0 for name in found}
     assert found == pytest.approx(expected, abs=0.25)
 

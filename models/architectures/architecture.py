@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..recipe.role import Parameter, Site
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ..layers.forward_multiplier import Factor
@@ -65,6 +66,14 @@ class Architecture(Protocol):
 
     def check(self, shape: "Shape") -> None:
         """Raises ValueError, naming the field, for a shape that does not fit."""
+        ...
+
+    def check_training(self, recipe: "Recipe") -> None:
+        """Raises ValueError, naming the field, for a recipe that it cannot be trained by."""
+        ...
+
+    def start(self, shape: "Shape", parameter: Parameter, seed: int) -> "np.ndarray":
+        """What a parameter starts from, before it is scaled, flat float32."""
         ...
 
     def parameters(self, shape: "Shape") -> Iterator[Parameter]:

@@ -17,6 +17,8 @@ from ..recipe.role import Parameter, Role, Site
 from .architecture import Forward, Mixing
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..recipe.recipe import Recipe
     from ..recipe.shape import Norm, Shape
 
@@ -60,6 +62,14 @@ class Stack:
                 "share of attention would change with depth; give a depth that is"
             )
 
+    def check_training(self, recipe: "Recipe") -> None:
+        pass
+
+    def start(self, shape: "Shape", parameter: Parameter, seed: int) -> "np.ndarray":
+        from ..recipe.initial import initial_draw
+
+        return initial_draw(parameter.name, parameter.shape, parameter.start, seed)
+
     def parameters(self, shape: "Shape") -> Iterator[Parameter]:
         n = shape.width
         # A token is a vector with a single one, whatever their number; a vector has all its coordinates.
@@ -83,7 +93,7 @@ class Stack:
         values = {
             Site.EMBEDDING: recipe.embedding_multiplier,
             Site.BRANCH: recipe.residual_multiplier,
-            Site.READOUT: recipe.readout_multiplier * _tied_scale(recipe),
+            Site.READOUT: recipe.readout_multiplier * tied_scale(recipe),
         }
         return values | {mixer.site(recipe.shape): mixer.strength(recipe) for mixer in self._mixers()}
 
@@ -122,7 +132,7 @@ def _mlp(name: str, shape: "Shape") -> Iterator[Parameter]:
     yield matrix(f"{name}.down", n, m, ends_branch=True)
 
 
-def _tied_scale(recipe: "Recipe") -> float:
+def tied_scale(recipe: "Recipe") -> float:
     """A tied readout has the embedding's std of 1; this brings its logits to those of fan-in init."""
     base = recipe.base_shape()
     return 1.0 / math.sqrt(base.width) if base.tied and recipe.init == "fan-in" else 1.0

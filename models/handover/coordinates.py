@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..architectures.built.forward import logits_of
 from ..data.batches import Batch, Batches
 from ..optimizers.registry import OPTIMIZERS
 from ..recipe.recipe import Recipe
@@ -54,8 +55,8 @@ class Subject:
         if name is None or (recipe.optimizer == "sgd" and recipe.weight_decay):
             known = ", ".join(one for one, declared in OPTIMIZERS.items() if "torch" in declared.exported_as)
             raise UnknownParameterError(
-                f"torch's {recipe.optimizer} is not ours (known: {known}); let the builder return the model "
-                "with its optimizer"
+                f"torch's {recipe.optimizer} is not ours (known: {known}); check with one of these, or let "
+                "the builder of --model return the model with its optimizer"
             )
         return built, getattr(torch.optim, name)(param_groups(built, handover, roles)), handover, False
 
@@ -126,11 +127,7 @@ def _first(batch: Batch) -> Batch:
 
 def _logits(model: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - numpy's
     device = next(model.parameters()).device
-    made = model(torch.from_numpy(inputs).to(device))
-    if isinstance(made, tuple):
-        made = made[0]
-    logits_BTV: Tensor = getattr(made, "logits", made)
-    return logits_BTV
+    return logits_of(model(torch.from_numpy(inputs).to(device)))
 
 
 def _loss(model: nn.Module, batch: Batch) -> Tensor:

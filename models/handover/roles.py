@@ -13,8 +13,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..recipe.role import Role, pattern_of
+from ..recipe.role import Role, Site, pattern_of
 from .assignment import DECAYS, GAINS, TRANSPOSED, Stored, plain_name
+from .maps.model_map import ModelMap
 
 
 class OpenRolesError(Exception):
@@ -56,6 +57,27 @@ def find_roles(
         lines = [f"{pattern}: {why}; give its role in `told`" for pattern, why in open_.items()]
         raise OpenRolesError("\n".join(lines))
     return found
+
+
+def find_map(build: Callable[[int], nn.Module], small: int, large: int) -> ModelMap:
+    """The roles, and the places of the multipliers that they tell: what embeds, and what reads out. Those on
+    branches and on the logits of attention no width tells. Raises OpenRolesError."""
+    roles = find_roles(build, small, large)
+    with torch.device("meta"):
+        model = build(small)
+    modules = dict(model.named_modules())
+    sites: dict[str, list[str]] = {Site.EMBEDDING: [], Site.READOUT: []}
+    for held, _ in model.named_parameters(remove_duplicate=False):
+        name, module = plain_name(held, model), modules[held.rpartition(".")[0]]
+        told = roles.get(pattern_of(name))
+        role = told.role if isinstance(told, Stored) else told
+        if not held.endswith(".weight"):
+            continue
+        if role == Role.INPUT:
+            sites[Site.EMBEDDING].append(plain_name(held.removesuffix(".weight"), model))
+        elif role == Role.OUTPUT or (role is None and isinstance(module, nn.Linear)):  # tied to an embedding
+            sites[Site.READOUT].append(plain_name(held.removesuffix(".weight"), model))
+    return ModelMap(of="", proxy={}, roles=roles, sites=sites)
 
 
 def _role(pattern: str, grows: list[bool], module: nn.Module) -> Role | None:

@@ -66,7 +66,7 @@ class Factor:
     """A forward hook: what a module gives, or a part of it, times a number."""
 
     site: str
-    value: float
+    value: float | Tensor
     part: tuple[int, int] = (0, 1)
 
     def __call__(self, module: nn.Module, given: object, output: Tensor) -> Tensor:

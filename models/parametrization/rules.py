@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..architectures.registry import ARCHITECTURES
+from ..architectures.registry import architecture_of
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.inventory import parameters
 from ..recipe.placement import MATRIX_ROLES
@@ -67,7 +67,7 @@ def optimizer_of(role: Role, recipe: Recipe) -> str:
 
 def forward_multipliers(recipe: Recipe) -> dict[Site, float]:
     """The forward multiplier of every site that the recipe's proxy has."""
-    values = ARCHITECTURES[recipe.shape.architecture].sites(recipe)
+    values = architecture_of(recipe.shape).sites(recipe)
     table = PARAMETRIZATIONS[recipe.parametrization].multiplier
     return {site: value * table[site](*ratios(recipe)) for site, value in values.items()}
 

@@ -10,6 +10,8 @@ from enum import Enum
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from .own_name import OWN_NAME
+
 Point = Mapping[str, Any]
 """The fields of a recipe side by side, by name."""
 
@@ -40,7 +42,8 @@ FRACTION = Bounds(lambda value: 0 <= value < 1, "is outside [0, 1)", "in [0, 1)"
 class Setting:
     """What is declared of a field beside its type and default.
 
-    `says`: its meaning, with the unit. `bounds` hold for every value but None; `choices` is a registry.
+    `says`: its meaning, with the unit. `bounds` hold for every value but None; `choices` is a registry;
+    `own`: a `package.module:name` of the user's is a choice, too.
     `shared`: trials of one group must have it in common (fields of the shape always do).
     `scale`: it may be the axis along which an optimum is followed. `tuned`: it may be the hyperparameter
     whose optimum that is, and be searched; `searched`: it may only be searched.
@@ -53,13 +56,14 @@ class Setting:
     says: str
     bounds: Bounds | None = None
     choices: Collection[str] | None = None
+    own: bool = False
     shared: bool = False
     scale: bool = False
     tuned: bool = False
     searched: bool = False
     before: object = Age.FIRST
     idle: Callable[[Point], bool] | None = None
-    decided_by: Literal["data", "base"] | None = None
+    decided_by: Literal["data", "base", "model"] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,19 @@ class Field:
         """What is wrong with a value of the right type, or None."""
         if value is None:
             return None
-        bounds, choices = self.setting.bounds, self.setting.choices
+        bounds = self.setting.bounds
         if bounds is not None and not bounds.holds(value):
             return f"{value} {bounds.fault}"
-        if choices is not None and value not in choices:
+        if not self.chosen(value):
             return f"{value!r} is not one of {', '.join(self.listed or ())}"
         return None
+
+    def chosen(self, value: object) -> bool:
+        """Whether it is one of the registry's names, where that decides."""
+        choices = self.setting.choices
+        if choices is None or value in choices:
+            return True
+        return self.setting.own and isinstance(value, str) and OWN_NAME.fullmatch(value) is not None
 
     @property
     def listed(self) -> tuple[str, ...] | None:

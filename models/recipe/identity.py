@@ -6,7 +6,7 @@ Two points that differ only in what neither reads are one trial.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..architectures.registry import ARCHITECTURES
+from ..architectures.registry import ARCHITECTURES, architecture_named
 from ..mixers.registry import MIXERS
 from ..optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
 from .field import Age, Point
@@ -40,7 +40,7 @@ def unread_fields(point: Point) -> set[str]:
     if multiplied(point):
         of_optimizer -= OPTIMIZERS[BESIDE].reads
     reads = (architecture.reads for architecture in ARCHITECTURES.values())
-    return of_optimizer | _others(reads, ARCHITECTURES[point["architecture"]].reads)
+    return of_optimizer | _others(reads, architecture_named(point["architecture"], point["code"]).reads)
 
 
 def readers() -> Mapping[str, list[str]]:

@@ -33,3 +33,5 @@ def initial_draw(name: str, shape: Sequence[int], start: Start, seed: int) -> np
         case "dt_bias":
             step_size = np.exp(generator.uniform(math.log(1e-3), math.log(1e-1), size))
             return (step_size + np.log(-np.expm1(-step_size))).astype(np.float32)  # inverse softplus
+        case "kept":
+            raise ValueError(f"{name}: starts as its model has it")

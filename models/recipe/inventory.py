@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from ..architectures.registry import ARCHITECTURES
+from ..architectures.registry import architecture_of
 from .placement import learnable_multipliers
 from .role import Parameter
 from .shape import Shape
@@ -12,13 +12,13 @@ from .shape import Shape
 def parameters(shape: Shape) -> tuple[Parameter, ...]:
     """All parameters of a proxy of this shape, in forward order, learnable multipliers after them."""
     own = plain_parameters(shape)
-    names = ARCHITECTURES[shape.architecture].module_names
+    names = architecture_of(shape).module_names
     return (*own, *learnable_multipliers(shape.learnable_multipliers, own, names))
 
 
 def plain_parameters(shape: Shape) -> tuple[Parameter, ...]:
     """Those that the architecture has without learnable multipliers."""
-    return tuple(ARCHITECTURES[shape.architecture].parameters(shape))
+    return tuple(architecture_of(shape).parameters(shape))
 
 
 def parameter_count(shape: Shape) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from ..architectures.registry import ARCHITECTURES
+from ..architectures.registry import architecture_of
 from ..optimizers.registry import OPTIMIZERS
 from ..parametrization.registry import PARAMETRIZATIONS
 from .field import FRACTION, NON_NEGATIVE, POSITIVE, Age, Field, Point, Setting, check_fields, declared_fields
@@ -198,6 +198,7 @@ class Recipe:
             )
         if self.shape.vectors and self.z_loss:
             raise ValueError("z_loss: the outputs are numbers and have no normaliser; give 0")
+        architecture_of(self.shape).check_training(self)
         self._check_matrices()
         self.base_shape()
 
@@ -207,7 +208,7 @@ class Recipe:
         if shape.learnable_multipliers == "none" and self.norm_scale == 1:
             return
         matrices = [p for p in plain_parameters(shape) if p.role in MATRIX_ROLES]
-        names = ARCHITECTURES[shape.architecture].module_names
+        names = architecture_of(shape).module_names
         if lost := unmatched(shape.learnable_multipliers, matrices, names):
             modules = dict.fromkeys(p.pattern.removesuffix(".weight") for p in matrices)
             raise ValueError(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from ..architectures.registry import ARCHITECTURES
+from ..architectures.registry import ARCHITECTURES, architecture_of
 from .field import COUNT, Bounds, Setting, check_fields, declared_fields
 from .placement import parse
 
@@ -22,7 +22,14 @@ class Shape:
     Raises ValueError, naming the field, when the sizes do not fit together.
     """
 
-    architecture: Annotated[str, Setting("what mixes over time (architectures.md)", choices=ARCHITECTURES)]
+    architecture: Annotated[
+        str,
+        Setting(
+            "what mixes over time, or package.module:build (architectures.md)",
+            choices=ARCHITECTURES,
+            own=True,
+        ),
+    ]
     width: Annotated[int, Setting("coordinates of the residual stream", COUNT, scale=True)]
     depth: Annotated[int, Setting("residual blocks", COUNT, scale=True)]
     sequence_length: Annotated[int, Setting("tokens", COUNT, scale=True)]
@@ -106,6 +113,11 @@ class Shape:
         Setting("inputs are vectors of numbers, the output is a number", before=False, decided_by="data"),
     ] = False
 
+    code: Annotated[
+        str | None,
+        Setting("digest of the code of an architecture of your own", before=None, decided_by="model"),
+    ] = None
+
     def __post_init__(self) -> None:
         check_fields(self, SHAPE_FIELDS.values())
         if self.tied and (self.vectors or self.output_count != self.vocab_size):
@@ -117,7 +129,7 @@ class Shape:
         if self.mlp != "none" and self.mlp_ratio * self.width < 1:
             raise ValueError(f"mlp_ratio: {self.mlp_ratio} leaves no MLP units at width {self.width}")
         self._check_heads()
-        architecture = ARCHITECTURES[self.architecture]
+        architecture = architecture_of(self)
         architecture.check(self)
         if not self.causal and not architecture.sees_ahead:
             raise ValueError(f"causal: {self.architecture} reads from left to right; give true")

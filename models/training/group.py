@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..architectures.proxy import Regime
-from ..architectures.registry import ARCHITECTURES
+from ..architectures.registry import architecture_of
 from ..layers.dropout import Dropout
 from ..layers.forward_multiplier import factor_of
 from ..layers.precision import autocast
@@ -47,7 +47,7 @@ class Group:
         self.observes = OPTIMIZERS[self.one.optimizer].observe is not None
         self.scales_loss = self.one.precision == "fp16"
         self._drops = any(recipe.dropout for recipe in recipes)
-        self._forward = ARCHITECTURES[self.one.shape.architecture].forward()
+        self._forward = architecture_of(self.one.shape).forward()
         sites = [forward_multipliers(recipe) for recipe in recipes]
         self._sites = {site: factor_of([trial[site] for trial in sites], device) for site in sites[0]}
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..architectures.registry import architecture_of
 from ..optimizers.optimizer import Hyperparameters, Optimizer
 from ..optimizers.registry import OPTIMIZERS
 from ..parametrization.rules import ParameterRule, is_frozen, is_norm_scaled, parameter_rules
-from ..recipe.initial import initial_draw
 from ..recipe.recipe import Recipe
 from ..recipe.role import Parameter, Role
 
@@ -109,12 +109,14 @@ class Layout:
     def _drawn(self, members: Sequence[Parameter]) -> Tensor:
         draws: dict[tuple[int, str], np.ndarray] = {}
         rows = []
+        shape = self._recipes[0].shape
+        architecture = architecture_of(shape)
         for recipe, rules in zip(self._recipes, self._rules, strict=True):
             parts = []
             for member in members:
                 key = (recipe.seed, member.name)
                 if key not in draws:
-                    draws[key] = initial_draw(member.name, member.shape, member.start, recipe.seed)
+                    draws[key] = architecture.start(shape, member, recipe.seed)
                 std = rules[member.name].init_std
                 parts.append(draws[key] if std is None else draws[key] * np.float32(std))
             rows.append(np.concatenate(parts))

@@ -54,14 +54,13 @@ def coordcheck(
 
     import torch
 
-    from ...models.training.coordinates import measure
     from ..studies.coordcheck import check_families, ladders_of
-    from ..studies.own_model import own_model
+    from ..studies.own_model import measure_any, own_model
 
     trained = ladders_of(sweep, learning_rate)
     own = own_model(model, roles) if model is not None and roles is not None else None
     faults = own.faults_of(sweep, trained) if own else []
-    measured = own.measure if own else measure
+    measured = own.measure if own else measure_any
     checks = check_families(sweep, trained, torch.device(found.kind), steps, seeds, warn, measured)
     for fault in faults:
         warn(f"fault: {fault}")

@@ -145,10 +145,12 @@ def export(
 ) -> None:
     """Print the tuned base hyperparameters and what they become at the large model's size."""
     from ...results.questions.choice import choose
+    from ...results.questions.comparison import rows_behind
     from ...results.questions.view import View
     from ..evidence.gather import asked_field, gather
     from ..handover.export import Leave, Target, export_object
     from ..handover.formats.registry import WHOLE, export_text
+    from ..handover.own_models import make_models_known
     from ..handover.program_export import is_of_programs, program_export
     from ..handover.value import value_object
     from ..run.progress import warn
@@ -186,6 +188,8 @@ def export(
                 raise Fault("--rule, --extrapolate: are a program's own business; leave them out")
             handed = program_export(chosen, evidence.rows, large)
         else:
+            for changed in make_models_known(directories, rows_behind(chosen, evidence.rows)):
+                warn(f"warning: {changed}")
             leave = Leave(tuple(rule or ()), extrapolate)
             handed = export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
     for one in handed["warnings"]:

@@ -187,7 +187,7 @@ def _as_before(
     sweep: "Sweep", path: Path, keep: bool, again: "Callable[[Mapping[str, str]], Sweep]"
 ) -> "Sweep":
     """The sweep, of the program that its directory's trials were trained with if they are to be kept."""
-    from ..planning.program_files import changed
+    from ..planning.own_code import changed
     from ..record.directory import SweepDirectory
     from ..run.progress import warn
 

@@ -1,32 +1,25 @@
-"""A model of the user's own for a coordinate check, by the names on the command line."""
+"""The coordinate check of a model of the user's own: named on the command line, or by the sweep file."""
 
-import importlib
 import os
-import sys
 import tempfile
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from ...models.architectures.built.architecture import BuiltArchitecture
+from ...models.architectures.built.model import builder_of, model_map
+from ...models.architectures.registry import architecture_of
 from ...models.data.batches import Batches
-from ...models.handover.assignment import UnknownParameterError
 from ...models.handover.coordinates import Subject
-from ...models.handover.maps.model_map import ModelMap
-from ...models.handover.maps.registry import MAPS
-from ...models.recipe.fault import Fault
+from ...models.handover.own_code import map_named, own, said
 from ...models.recipe.recipe import Recipe
-from ...models.training.coordinates import Coordinate
+from ...models.training.coordinates import Coordinate, measure
 from ...sweeps.load import Sweep
 from .coordcheck import Ladder
 
-
-class OwnModelError(Fault):
-    """The model, or what its parameters are, cannot be had or do not fit; the message says what to mend."""
+WHERE = "--model, --roles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,55 +31,33 @@ class OwnModel:
     def measure(
         self, recipes: Sequence[Recipe], batches: Batches, device: torch.device, steps: int, sequences: int
     ) -> list[Coordinate]:
-        with _said():
+        with said(WHERE):
             return self.subject.measure(recipes, batches, device, steps, sequences)
 
     def faults_of(self, sweep: Sweep, ladders: Sequence[Ladder]) -> list[str]:
-        """Of the largest shapes of each family. Raises OwnModelError where the roles do not fit."""
+        """Of the largest shapes of each family. Raises OwnCodeError where the roles do not fit."""
         found: list[str] = []
-        with tempfile.TemporaryDirectory() as scratch, _said():
+        with tempfile.TemporaryDirectory() as scratch, said(WHERE):
             source = sweep.materialised(Path(scratch))
             for recipe in (recipe for ladder in ladders for recipe in ladder.largest):
                 found += self.subject.faults(recipe, source.batches(recipe.shape.sequence_length))
         return found
 
 
-@contextmanager
-def _said() -> Iterator[None]:
-    """Raises OwnModelError for whatever the model and the user's own code raise, with the place."""
-    try:
-        yield
-    except (Fault, UnknownParameterError) as error:
-        raise OwnModelError(f"--model, --roles: {error}") from None
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        told = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
-        raise OwnModelError(f"--model: {told}") from error
+def measure_any(
+    recipes: Sequence[Recipe], batches: Batches, device: torch.device, steps: int, sequences: int
+) -> list[Coordinate]:
+    """Of proxies, or of an architecture of the user's own."""
+    shape = recipes[0].shape
+    architecture = architecture_of(shape)
+    if not isinstance(architecture, BuiltArchitecture):
+        return measure(recipes, batches, device, steps, sequences)
+    subject = Subject(builder_of(architecture), model_map(architecture, shape))
+    with said(f"architecture {architecture.name}"):
+        return subject.measure(recipes, batches, device, steps, sequences)
 
 
 def own_model(build: str, roles: str) -> OwnModel:
-    """Raises OwnModelError for names that are not there."""
-    sys.path.insert(0, os.getcwd())  # as python -m has it
-    known = MAPS.get(roles) or _named("--roles", roles)
-    if not isinstance(known, ModelMap):
-        raise OwnModelError(
-            f"--roles {roles}: is a {type(known).__name__}; give a ready map ({', '.join(MAPS)}) or a "
-            "ModelMap of your own, which says where multipliers go, too"
-        )
-    return OwnModel(Subject(_named("--model", build), known))
-
-
-def _named(option: str, name: str) -> Any:  # noqa: ANN401 - whatever is called that
-    module, colon, member = name.partition(":")
-    if not colon or not module or not member:
-        ready = f"; ready maps are {', '.join(MAPS)}" if option == "--roles" else ""
-        raise OwnModelError(f"{option} {name}: write it as package.module:name{ready}")
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:
-        raise OwnModelError(
-            f"{option} {name}: cannot be imported ({type(error).__name__}: {error})"
-        ) from None
-    if not hasattr(found, member):
-        raise OwnModelError(f"{option} {name}: {module} has no {member}")
-    return getattr(found, member)
+    """Raises OwnCodeError for names that are not there."""
+    here = os.getcwd()
+    return OwnModel(Subject(own("--model", build, here), map_named("--roles", roles, here)))

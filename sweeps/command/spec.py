@@ -1,7 +1,5 @@
 """`program:` of a sweep file: the user's own training, how its loss is read, and what it is known by."""
 
-import glob
-import hashlib
 import math
 import os
 import re
@@ -12,13 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ..files import digests, identity_problems
 from ..problem import Problem, Where
 from ..section import Section
 from .words import GIVEN, placeholders
 
 LOSS_FORMS = r"{file: F, key: K}, {csv: F, column: C} or {pattern: 'loss (\S+)'}"
-SWEEP_RECORD = "sweep.json"
-"""What every sweep directory has."""
 YEAR = 365 * 24 * 3600
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -148,24 +145,8 @@ def program_problems(
             problems += _word_problems((where, "loss", name), path, names)
     if not os.path.isdir(spec.directory):
         return [*problems, Problem((where, "directory"), f"{spec.directory} is no directory")]
-    for index, pattern in enumerate(spec.identity):
-        if why := _unread(spec.directory, pattern):
-            problems.append(Problem((where, "identity", index), why))
+    problems += identity_problems(where, spec.directory, spec.identity)
     return problems + _gpu_problems(spec, scale, scale_values)
-
-
-def _unread(directory: str, pattern: str) -> str | None:
-    """Why a pattern gives no files to know the program by, if so."""
-    found = _matching(directory, pattern)
-    if not found:
-        return f"{pattern} matches no file in {directory}"
-    for path in found:
-        try:
-            with path.open("rb") as file:
-                file.read(1)
-        except OSError as error:
-            return f"{path} cannot be read ({error.strerror or error}); mend it, or match less"
-    return None
 
 
 def _command_problems(spec: ProgramSpec, names: Sequence[str]) -> list[Problem]:
@@ -208,33 +189,13 @@ def _gpu_problems(spec: ProgramSpec, scale: str, scale_values: Sequence[object])
     return []
 
 
-def _matching(directory: str, pattern: str) -> list[Path]:
-    """Its files, but for those of sweeps in the directory and what Python makes of its own accord."""
-    found = glob.iglob(os.path.join(glob.escape(directory), pattern), recursive=True)
-    top = Path(directory)
-    folders = {Path(path): [one for one in Path(path).parents if top in one.parents]
-               for path in found if os.path.isfile(path)}  # fmt: skip
-    made = {folder: _is_made(folder) for folder in {one for above in folders.values() for one in above}}
-    return sorted(file for file, above in folders.items() if not any(made[one] for one in above))
-
-
-def _is_made(folder: Path) -> bool:
-    return folder.name == "__pycache__" or (folder / SWEEP_RECORD).is_file()
-
-
-def digests(spec: ProgramSpec) -> dict[str, str]:
-    """The sha256 of each file that the program is known by, by its path in the directory."""
-    files = {path for pattern in spec.identity for path in _matching(spec.directory, pattern)}
-    return {os.path.relpath(path, spec.directory): _digest(path) for path in sorted(files)}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
 def definition_of(spec: ProgramSpec, scale: str, base: Mapping[str, int] | None) -> dict[str, Any]:
     """All that the trials' programs share, as plain values: enough to run them."""
     held = spec.model_dump(exclude_none=True, exclude={"command", "identity"})
     held["command"] = spec.words
-    return {**held, "files": digests(spec), "scale": scale, "base": dict(base) if base else None}
+    return {
+        **held,
+        "files": digests(spec.directory, spec.identity),
+        "scale": scale,
+        "base": dict(base) if base else None,
+    }

@@ -1,0 +1,37 @@
+"""Architectures of the user's own, made known to this process from the record of their sweeps."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ...models.architectures.registry import BUILT
+from ...sweeps.files import digests
+from ..record.directory import SweepDirectory
+from .fault import ExportError
+
+
+def make_models_known(directories: Sequence[Path], rows: pd.DataFrame) -> list[str]:
+    """Those that the rows were trained with; says which files have changed since. The builders are not
+    imported before parameters are asked for. Raises ExportError for one that no record has."""
+    told = rows[["architecture", "code"]].dropna().drop_duplicates()
+    wanted = {(str(name), str(code)) for name, code in told.itertuples(index=False)}
+    records = (SweepDirectory(path) for path in directories if path.is_dir())
+    jobs = ((directory, job) for directory in records for job in directory.planned())
+    while missing := wanted - {*BUILT}:
+        directory, job = next(jobs, (None, ""))
+        if directory is None:
+            raise ExportError(
+                f"{', '.join(sorted(name for name, _ in missing))}: no job of these sweeps says where its "
+                "builder is; give the directory that it was trained in"
+            )
+        directory.read_job(job)  # makes known what it needs
+    return [*_changed(wanted)]
+
+
+def _changed(wanted: Iterable[tuple[str, str]]) -> Iterable[str]:
+    for key in sorted(wanted):
+        held = BUILT[key]
+        now = digests(held.directory, [path for path, _ in held.files])
+        if names := [path for path, digest in held.files if now.get(path) != digest]:
+            yield f"{key[0]}: {', '.join(names)} changed since the trials ran"

@@ -1,0 +1,173 @@
+"""Builders of a user's own, as `architecture: own_architectures:NAME` names them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import test_maps
+import torch
+from plain_modules import EPS, MLP, Attention, rotary
+from torch import Tensor, nn
+
+from mutransfer.models.handover.maps.model_map import ModelMap
+from mutransfer.models.handover.sites import Place
+
+Given = Mapping[str, Any]
+
+
+class Gain(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return nn.functional.rms_norm(x_BTD, x_BTD.shape[-1:], self.gain, EPS)
+
+
+class Eager(Attention):
+    """Its scale may be a tensor."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        b, t, d = x_BTD.shape
+        q, k, v = (
+            projection(x_BTD).view(b, t, self.heads, -1).transpose(1, 2)
+            for projection in (self.query, self.key, self.value)
+        )
+        logits_BHTS = rotary(q) @ rotary(k).transpose(2, 3) * self.scale
+        ahead_TS = torch.ones(t, t, dtype=torch.bool).triu(1)
+        out_BHTE = logits_BHTS.masked_fill(ahead_TS, -torch.inf).softmax(-1) @ v
+        out_BTD: Tensor = self.output(out_BHTE.transpose(1, 2).reshape(b, t, d))
+        return out_BTD
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, hidden: int, mixer: nn.Module) -> None:
+        super().__init__()
+        self.mixer_norm, self.mlp_norm = Gain(width), Gain(width)
+        self.mixer, self.mlp = mixer, MLP(width, hidden)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        x_BTD = x_BTD + self.mixer(self.mixer_norm(x_BTD))
+        out_BTD: Tensor = x_BTD + self.mlp(self.mlp_norm(x_BTD))
+        return out_BTD
+
+
+class Same(nn.Module):
+    """The proxies' transformer, with their names, and no multiplier of its own but attention's scale."""
+
+    def __init__(self, given: Given, attention: type[Attention]) -> None:
+        super().__init__()
+        sizes = given["model"]
+        width, heads = sizes["width"], sizes["head_count"]
+        self.embedding = nn.Embedding(sizes["vocab_size"], width)
+        self.blocks = nn.ModuleList(
+            Block(width, sizes["mlp_width"], attention(width, heads, (width // heads) ** -0.5))
+            for _ in range(sizes["depth"])
+        )
+        self.final_norm = Gain(width)
+        self.readout = nn.Linear(width, sizes["vocab_size"], bias=False)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        x_BTD = self.embedding(tokens_BT)
+        for block in self.blocks:
+            x_BTD = block(x_BTD)
+        out_BTV: Tensor = self.readout(self.final_norm(x_BTD))
+        return out_BTV
+
+
+SAME = ModelMap(
+    of="Same",
+    proxy={},
+    roles={
+        "embedding.weight": "input",
+        "blocks.*_norm.gain": "hidden vector",
+        "blocks.*.weight": "hidden",
+        "final_norm.gain": "vector",
+        "readout.weight": "output",
+    },
+    sites={
+        "embedding": ["embedding"],
+        "residual branch": ["blocks.*.mixer.output", "blocks.*.mlp.down"],
+        "attention logits": [Place("blocks.*.mixer", attribute="scale")],
+        "readout": ["readout"],
+    },
+)
+
+
+def fused_kernel(given: Given) -> nn.Module:
+    """Its kernel takes no tensor for a scale: trials whose scales differ run one after the other."""
+    return Same(given, Attention)
+
+
+def eager(given: Given) -> Same:
+    return Same(given, Eager)
+
+
+def llama(given: Given) -> nn.Module:
+    return test_maps.llama(given["model"]["width"])
+
+
+def gpt2(given: Given) -> nn.Module:
+    return test_maps.gpt2(given["model"]["width"])
+
+
+def mamba2(given: Given) -> nn.Module:
+    return test_maps.mamba2(given["model"]["width"])
+
+
+def qwen3_next(given: Given) -> nn.Module:
+    return test_maps.qwen3_next(given["model"]["width"])
+
+
+def dropping(given: Given) -> nn.Module:
+    model = eager(given)
+    model.readout.register_forward_pre_hook(lambda module, taken: nn.functional.dropout(taken[0], 0.1))
+    return model
+
+
+class Averaging(nn.Module):
+    def __init__(self, inner: Same, width: int) -> None:
+        super().__init__()
+        self.inner, self.average = inner, nn.BatchNorm1d(width)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        out_BTV: Tensor = self.inner(tokens_BT)
+        self.average(self.inner.embedding(tokens_BT).transpose(1, 2))
+        return out_BTV
+
+
+def averaging(given: Given) -> nn.Module:
+    return Averaging(eager(given), given["model"]["width"])
+
+
+def frozen(given: Given) -> nn.Module:
+    model = eager(given)
+    model.final_norm.requires_grad_(False)
+    return model
+
+
+def transposed_logits(given: Given) -> nn.Module:
+    model = eager(given)
+    model.register_forward_hook(lambda module, taken, made: made.transpose(1, 2))
+    return model
+
+
+def from_zero(given: Given) -> nn.Module:
+    model = eager(given)
+    nn.init.zeros_(model.final_norm.gain)
+    return model
+
+
+def no_module(given: Given) -> int:
+    return 1
+
+
+def broken(given: Given) -> nn.Module:
+    return eager({"model": given["model"]["no such field"]})
+
+
+def with_a_kernel(given: Given) -> nn.Module:
+    model = eager(given)
+    model.get_submodule("blocks.0").register_parameter(
+        "kernel", nn.Parameter(torch.ones(given["model"]["width"], 1, 4))
+    )
+    return model

@@ -1,0 +1,279 @@
+"""A module of the user's own as the architecture of a sweep: trained as our proxies are, known by its code,
+refused where it cannot be."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, Command
+from plain_modules import plain_losses
+
+from mutransfer.models.architectures.built.architecture import BuiltArchitecture
+from mutransfer.models.architectures.built.model import built
+from mutransfer.models.architectures.registry import architecture_of, make_known
+from mutransfer.models.data.batches import Batches
+from mutransfer.models.handover.maps.registry import MAPS
+from mutransfer.models.handover.own_code import OwnCodeError
+from mutransfer.models.handover.sites import apply_multipliers_
+from mutransfer.models.handover.transfer import initialize_, param_groups
+from mutransfer.models.handover.values import handover_at
+from mutransfer.models.parametrization.rules import parameter_rules
+from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
+from mutransfer.models.training.loop import train
+from mutransfer.sweeps.proxy import Proxy
+from mutransfer.sweeps.trial import trial_of
+
+HERE = Path(__file__).parent
+CPU = torch.device("cpu")
+
+
+def of(name: str, roles: str | None, **changes: object) -> Recipe:
+    """A small recipe of an architecture in `own_architectures`."""
+    whole = f"own_architectures:{name}"
+    code = make_known(BuiltArchitecture(whole, str(HERE), roles, ()))
+    return recipe_from_point({**SMALL, "architecture": whole, "code": code, **changes})
+
+
+def curves(recipes: list[Recipe], batches: Batches) -> np.ndarray:
+    return np.array([[point.train_loss for point in one.curve] for one in train(recipes, batches, CPU)])
+
+
+@pytest.mark.parametrize("heads", [{"head_dim": None, "heads": 2}, {}])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sophia"])
+@pytest.mark.parametrize("name", ["eager", "fused_kernel"])
+def test_trains_as_the_proxy_that_it_is(
+    name: str, optimizer: str, heads: dict[str, Any], batches: Batches, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the same names it starts from the same numbers. Epsilon is 1e-3, as everywhere where two programs
+    are compared: a smaller one makes steps of rounding."""
+    common = {"optimizer": optimizer, "adamw_lr_ratio": 0.3, "matrices": "hidden", "epsilon": 1e-3,
+              "steps": 6, "width": 32, "base_width": 16, "weight_decay": 0.1, **heads}  # fmt: skip
+    trials: list[dict[str, Any]] = [
+        {"parametrization": "mup", "learning_rate": 2**-6},
+        {"parametrization": "sp", "learning_rate": 2**-5},
+        {"parametrization": "mup", "learning_rate": 2**-7, "residual_multiplier": 0.5, "seed": 1},
+    ]
+    ours = [recipe_from_point({**SMALL, **common, **trial}) for trial in trials]
+    with caplog.at_level(logging.INFO):
+        own = curves([of(name, "own_architectures:SAME", **common, **trial) for trial in trials], batches)
+    np.testing.assert_allclose(own, curves(ours, batches), atol=2e-5)
+    apart = "one after the other" in caplog.text
+    assert apart == (
+        name == "fused_kernel" and bool(heads)
+    )  # the scales of SP and muP differ where heads grow
+
+
+@pytest.mark.parametrize("placement", ["readout=scalar", "hidden=row+column"])
+def test_learnable_multipliers_go_onto_it(placement: str, batches: Batches) -> None:
+    changes = {"learnable_multipliers": placement, "epsilon": 1e-3, "steps": 5}
+    own = curves([of("eager", "own_architectures:SAME", **changes)], batches)
+    np.testing.assert_allclose(own, curves([recipe_from_point({**SMALL, **changes})], batches), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "roles"),
+    [("llama", "llama"), ("gpt2", "gpt2"), ("mamba2", "mamba2"), ("qwen3_next", "qwen3-next")],
+)
+def test_models_of_transformers_train_as_in_a_plain_loop(name: str, roles: str, batches: Batches) -> None:
+    """Transposed, kept and zero-centred parameters among them: what is handed over is what was trained."""
+    changes = {"width": 32, "depth": 2, "base_width": 16, "base_depth": 2, "parametrization": "mup",
+               "weight_decay": 0.1, "steps": 6, "epsilon": 1e-3, "seed": 3}  # fmt: skip
+    recipe = of(name, roles, **changes)
+    (ours,) = curves([recipe], batches)
+    architecture = architecture_of(recipe.shape)
+    assert isinstance(architecture, BuiltArchitecture)
+    model, handover = built(architecture, recipe.shape, seed=3), handover_at(recipe)
+    ready = MAPS[roles]
+    initialize_(model, handover, 3, ready.roles)
+    apply_multipliers_(model, handover, ready.sites_in(handover))
+    optimizer = torch.optim.AdamW(param_groups(model, handover, ready.roles))
+    theirs = plain_losses(model, optimizer, recipe, batches)
+    np.testing.assert_allclose(ours, theirs, atol=5e-5)
+
+
+def test_roles_are_found_where_none_are_given() -> None:
+    found, told = (
+        {
+            rule.parameter.name: rule.parameter.role
+            for rule in parameter_rules(of("eager", roles, base_depth=2))
+        }
+        for roles in (None, "own_architectures:SAME")
+    )
+    assert found == told and len(found) > 8
+
+
+@pytest.mark.parametrize(
+    ("name", "roles", "changes", "said"),
+    [
+        ("dropping", "own_architectures:SAME", {}, "set its dropout to 0"),
+        ("frozen", "own_architectures:SAME", {}, "final_norm.gain: does not require a gradient"),
+        (
+            "transposed_logits",
+            "own_architectures:SAME",
+            {},
+            "makes [8, 64, 16] of tokens [8, 16], not [8, 16, 64]",
+        ),
+        ("from_zero", "own_architectures:SAME", {}, "zero_centred=True"),
+        ("no_module", None, {}, "the builder gives a int; return a module"),
+        ("broken", None, {}, "KeyError: 'no such field' ("),
+        ("with_a_kernel", None, {}, "blocks.*.kernel: "),
+        ("averaging", None, {}, "average.running_mean: changes with every batch"),
+        ("nowhere", None, {}, "own_architectures has no nowhere"),
+        ("eager", "lama", {}, "ready maps are llama"),
+        ("eager", "own_architectures:eager", {}, "is a function, no ModelMap"),
+        ("eager", "gpt2", {}, "no module matches transformer.h"),
+        ("eager", None, {"base_depth": 1}, "multiplies residual branch by 0.5"),
+        ("eager", None, {"head_dim": None, "heads": 2}, "multiplies attention logits by 0.7"),
+        ("eager", None, {"residual_multiplier": 0.5}, "multiplies residual branch by 0.5"),
+    ],
+)
+def test_what_cannot_be_trained_as_one_of_ours_is_refused(
+    name: str, roles: str | None, changes: dict[str, Any], said: str, batches: Batches
+) -> None:
+    base = {"base_width": 8, "base_depth": 2, "steps": 2}
+    with pytest.raises(OwnCodeError) as raised:
+        train([of(name, roles, **{**base, **changes})], batches, CPU)
+    assert said in str(raised.value) and str(raised.value).startswith(("architecture", "model.roles"))
+
+
+def test_its_code_and_its_roles_are_part_of_the_id() -> None:
+    """The directory is not: a project may move."""
+    ids = set()
+    for roles, files in [(None, ()), ("llama", ()), (None, (("a.py", "1"),)), (None, (("a.py", "2"),))]:
+        for directory in (str(HERE), "elsewhere"):
+            code = make_known(BuiltArchitecture("their:build", directory, roles, files))
+            point = {**SMALL, "architecture": "their:build", "code": code}
+            ids.add(trial_of(Proxy.read(point)).id)
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize("changes", [{"dropout": 0.1}, {"activation_checkpointing": True}])
+def test_what_has_no_place_in_it_is_refused_by_its_field(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(changes))}: "):
+        of("eager", None, **changes)
+
+
+SWEEP = """\
+name: mine
+base: {width: 16, depth: 1}
+fixed:
+  architecture: theirs:build
+  optimizer: adamw
+  depth: 1
+  head_dim: 8
+  steps: 8
+  batch_size: 2
+  sequence_length: 16
+  eval_sequences: 4
+axes:
+  parametrization: [sp, mup]
+  width: [16, 32]
+  learning_rate: {log2: [-8, 0], step: 2}
+data: {text: "text/*.txt"}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A sweep of 20 trials of a builder beside it."""
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("the quick brown fox jumps over the lazy dog. " * 50)
+    example = (HERE.parent / "examples" / "architecture" / "my_model.py").read_text()
+    (tmp_path / "theirs.py").write_text(example)
+    path = tmp_path / "mine.yaml"
+    path.write_text(SWEEP)
+    return path
+
+
+def test_from_the_sweep_file_to_the_export(mine: Path, mutransfer: Command, tmp_path: Path) -> None:
+    done = mutransfer("run", str(mine))
+    assert done.returncode == 0 and "20/20 trials" in done.stderr, done.stderr
+    assert mutransfer("run", str(mine)).stderr.startswith("20 of 20 trials are already there")
+    reported = mutransfer("report", "runs/mine", "-f", "json")
+    families = {one["architecture"] for one in json.loads(reported.stdout)["comparisons"]}
+    assert families == {"theirs:build"}
+
+    told = ["export", "runs/mine", "--width", "128", "--depth", "1", "--parametrization", "mup", "-f"]
+    exported = mutransfer(*told, "json")
+    assert exported.returncode == 0, exported.stderr
+    handover = json.loads(exported.stdout)
+    assert handover["parameters"]["blocks.*.up.weight"]["shape"] == [512, 128]
+    assert handover["multipliers"]["readout"] == 0.125
+    assert "def start_" in mutransfer(*told, "pytorch").stdout
+    refused = mutransfer(*told, "megatron")
+    assert refused.returncode == 2 and "theirs:build" in refused.stderr
+
+    # What is only read is not imported: it may be somebody else's.
+    (tmp_path / "theirs.py").write_text("raise SystemExit('imported')")
+    for words in (
+        ["report", "runs/mine"],
+        ["status", "runs/mine"],
+        ["show", "runs/mine"],
+        ["compare", "runs/mine"],
+    ):
+        assert "imported" not in mutransfer(*words).stderr
+    changed = mutransfer(*told, "json").stderr
+    assert "theirs.py changed since the trials ran" in changed
+
+
+def test_a_changed_builder_is_another_program(mine: Path, mutransfer: Command, tmp_path: Path) -> None:
+    mutransfer("run", str(mine), "--set", "width=[16]")
+    with open(tmp_path / "theirs.py", "a") as file:
+        file.write("\n# changed\n")
+    kept = mutransfer("run", str(mine), "--keep")
+    assert "changed since the trials ran, and kept as they are: theirs.py" in kept.stderr
+    assert "10 of 20 trials are already there" in kept.stderr
+    again = mutransfer("run", str(mine))
+    assert "changed since the trials ran: theirs.py; 20 that have ended are trained again" in again.stderr
+    assert "20/20 trials" in again.stderr
+
+
+def test_a_moved_sweep_goes_on(mine: Path, mutransfer: Command, tmp_path: Path) -> None:
+    mutransfer("run", str(mine), "--set", "width=[16]")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("theirs.py", "mine.yaml", "text"):
+        shutil.move(tmp_path / name, moved / name)
+    done = mutransfer("run", str(moved / "mine.yaml"))
+    assert "10 of 20 trials are already there" in done.stderr and "20/20 trials" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["architecture=nowhere:build"], "model.directory: "),
+        (["model.directory=nowhere"], "is no directory"),
+        (["model.identity=['*.rs']"], "model.identity.0: *.rs matches no file"),
+        (["architecture=transformer", "model.roles=llama"], "describes an architecture of yours"),
+        (["architecture=theirs"], "is not one of transformer, gdn"),
+        (["model.rolls=llama"], "did you mean roles?"),
+        (["model=null"], "model: is empty"),
+    ],
+)
+def test_faults_of_the_section(mine: Path, mutransfer: Command, changes: list[str], said: str) -> None:
+    words = [word for change in changes for word in ("--set", change)]
+    done = mutransfer("plan", str(mine), *words)
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
+def test_the_coordinate_check(mine: Path, mutransfer: Command) -> None:
+    words = [
+        "coordcheck",
+        str(mine),
+        "--set",
+        "steps=20",
+        "--set",
+        "parametrization=mup",
+        "--set",
+        "batch_size=8",
+    ]
+    done = mutransfer(*words, "--steps", "5", "-f", "json", "--set", "learning_rate=0.002")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {"blocks.*.query", "head", "logits"} <= {
+        row["module"] for row in json.loads(done.stdout)["checks"][0]["rows"]
+    }
