@@ -20,12 +20,13 @@ if TYPE_CHECKING:
         load,
         plan,
         run,
+        trained,
         trials,
     )
 
 __all__ = [
-    "Comparison", "Fault", "Sweep", "charts", "expand", "export", "judge", "load", "plan", "run", "trial",
-    "trials",
+    "Comparison", "Fault", "Sweep", "charts", "expand", "export", "judge", "load", "plan", "run", "trained",
+    "trial", "trials",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

@@ -42,6 +42,8 @@ from .record.directory import SweepDirectory
 from .run.options import RunOptions
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .run.driver import Watcher
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -57,6 +59,7 @@ __all__ = [
     "load",
     "plan",
     "run",
+    "trained",
     "trials",
 ]
 
@@ -83,7 +86,8 @@ def plan(
             f"{sweep.spec.name}: what a program costs is known by its trials; mutransfer plan says it"
         )
     options = _options(backend=backend, device=device, max_concurrent=workers)
-    return estimate_object(estimate(sweep, *BACKENDS[backend].planned_for(sweep, options), backend=backend))
+    planned = BACKENDS[backend].planned_for(sweep, options)
+    return estimate_object(estimate(sweep, *planned, backend=backend), sweep)
 
 
 def run(
@@ -128,6 +132,21 @@ def trials(directories: Paths) -> pd.DataFrame:
     found = measurements(_paths(directories))
     _tell(found.problems)
     return found.rows
+
+
+def trained(directory: str | PathLike[str], trial: str) -> "nn.Module":
+    """The trained model of a trial of proxies whose run kept it (`run --keep-weights`): a module that makes
+    logits [B, T, V] of tokens [B, T], on the CPU.
+
+    `trial` is its id, or how that begins. Raises DirectoryError where there are none and Fault where its
+    weights were not kept.
+    """
+    from .upkeep.found import found_trial
+    from .upkeep.weights import trained_model
+
+    held = SweepDirectory(Path(directory))
+    held.must_exist()
+    return trained_model(held, found_trial(held, trial))
 
 
 def judge(

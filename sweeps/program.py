@@ -84,7 +84,8 @@ class Setup:
     The newest checkpoint in `checkpoints` is gone on from, and replaced every `checkpoint_seconds`.
     `pruning` is by what rule trials are stopped early, if any. `ids` are those of the trials, `folder` is the
     job's own and `attempt` its number. `visible` are the GPUs that it may see, where nobody else has said so;
-    `launcher` are words before those of a command, which start it as several tasks.
+    `launcher` are words before those of a command, which start it as several tasks. `weights` is the file for
+    those of the trained models, where they are kept.
     """
 
     data: Callable[[str], Source]
@@ -99,6 +100,7 @@ class Setup:
     visible: str | None = None
     launcher: Sequence[str] = ()
     pruning: Pruning | None = None
+    weights: Path | None = None
 
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")

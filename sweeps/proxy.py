@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from ..models.architectures.built.architecture import BuiltArchitecture
 from ..models.architectures.registry import architecture_of, make_known_as_recorded
+from ..models.files.place import beside, sync_file
 from ..models.recipe.group import group_key
 from ..models.recipe.identity import canonical
 from ..models.recipe.inventory import parameter_count
@@ -91,18 +92,19 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
     import torch
 
     from ..models.training.checkpoint import Checkpoints
-    from ..models.training.loop import train
+    from ..models.training.loop import GroupTraining
 
     recipes = [program.recipe for program in programs]
-    outcomes = train(
-        recipes,
-        setup.data(recipes[0].data).batches(recipes[0].shape.sequence_length),
-        torch.device(setup.device),
-        setup.report,
-        Checkpoints(setup.checkpoints, setup.checkpoint_seconds),
-        setup.micro_batches,
-        setup.pruning,
-    )
+    batches = setup.data(recipes[0].data).batches(recipes[0].shape.sequence_length)
+    device = torch.device(setup.device)
+    training = GroupTraining(recipes, batches, device, setup.micro_batches, setup.pruning)
+    outcomes = training.train(setup.report, Checkpoints(setup.checkpoints, setup.checkpoint_seconds))
+    if setup.weights is not None:
+        held = zip(setup.ids, training.weights(), strict=True)
+        with beside(setup.weights) as scratch:
+            torch.save({trial: weights for trial, weights in held if weights is not None}, scratch)
+            sync_file(scratch)
+            os.replace(scratch, setup.weights)
     return outcomes, torch.cuda.get_device_name() if setup.device == "cuda" else "cpu"
 
 

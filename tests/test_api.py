@@ -22,6 +22,7 @@ MEMBERS = {
     "load": "(spec, set)",
     "plan": "(sweep, backend, device, workers)",
     "run": "(sweep, out, backend, device, workers, progress, options)",
+    "trained": "(directory, trial)",
     "trial": "(defaults)",
     "trials": "(directories)",
 }

@@ -1,12 +1,16 @@
-"""`show`, `run --only` and what a dry run says is new."""
+"""`show`, `rerun`, `run --only` and what a dry run says is new."""
 
 import json
 import shlex
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
 from conftest import Command
 
+import mutransfer as mt
+from mutransfer.orchestrator.record.directory import SweepDirectory
 from mutransfer.results.store.store import read_rows
 
 pytestmark = pytest.mark.slow
@@ -34,15 +38,57 @@ def test_a_trial_is_shown_and_repeated(sweep_file: Path, tmp_path: Path, mutrans
     assert told["row"]["loss"] == one["loss"] and len(told["curve"]) == 5 and told["jobs"] == [one["job_id"]]
 
     words = shlex.split(lines[-1].removeprefix("to repeat it alone: "))
-    assert words[0] == "mutransfer"
-    again = mutransfer(*words[1:])
+    assert words == ["mutransfer", "rerun", "out", one["trial_id"]]
+    again = mutransfer(*words[1:], "--keep-weights")
     assert again.returncode == 0, again.stderr
-    repeated = read_rows(tmp_path / words[words.index("--out") + 1])[0].to_pandas()
+    alone = tmp_path / f"out-{one['trial_id'][:8]}"
+    repeated = read_rows(alone)[0].to_pandas()
     assert repeated["trial_id"].to_list() == [one["trial_id"]]
     assert repeated["loss"].iloc[0] == pytest.approx(one["loss"], abs=1e-6)
+    assert again.stdout.splitlines() == [f"before: {one['loss']}", f"now: {repeated['loss'].iloc[0]}"]
+    assert (
+        "1 of 1 trials are already there"
+        in mutransfer("run", str(alone / "sweep.yaml"), "--out", str(alone)).stderr
+    )
+
+    model = mt.trained(alone, one["trial_id"][:10])
+    held = SweepDirectory(alone).read_data(one["data"]).batches(16).validation(4)
+    logits_BTV = model(torch.from_numpy(held.inputs))
+    loss = F.cross_entropy(logits_BTV.flatten(0, 1), torch.from_numpy(held.labels).flatten())
+    assert loss.item() == pytest.approx(repeated["loss"].iloc[0], abs=1e-6)
+    with pytest.raises(mt.Fault, match=r"no weights of trial .* were kept; mutransfer rerun"):
+        mt.trained(tmp_path / "out", one["trial_id"])
 
     untrained = mutransfer("show", "out", "zz")
     assert untrained.returncode == 2 and "no trial whose id begins with 'zz'" in untrained.stderr
+
+
+def test_why_a_trial_diverged(sweep_file: Path, mutransfer: Command, tmp_path: Path) -> None:
+    """A rate of 1e30 breaks everything after one step; one of 30 without clipping takes longer."""
+    settings = (
+        "parametrization=sp",
+        "width=8",
+        "learning_rate=[1e30, 30, 0.01]",
+        "grad_clip=0",
+        "optimizer=sgd",
+    )
+    words = [word for setting in settings for word in ("--set", setting)]
+    assert mutransfer("run", str(sweep_file), "--out", "out", "--set", "steps=30", *words).returncode == 0
+    rows = read_rows(tmp_path / "out")[0].to_pandas().set_index("learning_rate")
+    told = mutransfer("show", "out", rows["trial_id"][1e30], "--cause").stdout
+    assert "not finite first: activation of " in told and "at step 1, not finite" in told
+    assert rows["status"][30] == "diverged"
+    told = mutransfer("show", "out", rows["trial_id"][30], "--cause").stdout
+    assert "left first: " in told and "times its size at the first step" in told
+    fine = mutransfer("show", "out", rows["trial_id"][0.01], "--cause")
+    assert fine.returncode == 2 and "did not diverge" in fine.stderr
+
+
+def test_a_plan_names_its_trials(sweep_file: Path, mutransfer: Command) -> None:
+    ids = json.loads(mutransfer("plan", str(sweep_file), "-f", "json").stdout)["ids"]
+    points = mt.expand(mt.load(sweep_file)).set_index("trial_id")
+    axes = ["parametrization", "width", "learning_rate"]
+    assert ids == points[axes].to_dict("index")
 
 
 def test_a_trial_without_a_result_is_shown(sweep_file: Path, mutransfer: Command, tmp_path: Path) -> None:

@@ -77,6 +77,15 @@ class GroupTraining:
         """Every parameter by name, [K, *shape], as it is now."""
         return self._group.layout.views(self._state.buffers_KP)
 
+    def weights(self) -> list[dict[str, Tensor] | None]:
+        """Of each trial that is still trained, on the CPU; None of one that left the group or broke."""
+        found: list[dict[str, Tensor] | None] = [None] * len(self._recipes)
+        views, broke = self.views(), self._broke()
+        for place, trial in enumerate(self._kept):
+            if broke[trial] < 0:
+                found[trial] = {name: view[place].detach().cpu().clone() for name, view in views.items()}
+        return found
+
     def train(self, report: Callable[[Progress], None], keeper: Keeper) -> list[Outcome]:
         start = time.perf_counter()
         steps = self._one.steps
@@ -131,9 +140,13 @@ class GroupTraining:
 
     def step(self, step: int) -> tuple[Tensor, Tensor]:
         """One step of all trials; returns the loss before it and the gradient norm, each [K]."""
-        batch = self._placed(self._batches.training(self._group.seeds, step, self._one.batch_size))
+        batch = self.placed(step)
         take = _taken_until_finite if self._group.scales_loss else None
         return advance(self._group, self._state, batch, step, take)
+
+    def placed(self, step: int) -> Placed:
+        """The batch of a step, on the device."""
+        return self._placed(self._batches.training(self._group.seeds, step, self._one.batch_size))
 
     def logits(self, inputs: Tensor, views: Mapping[str, Tensor], trace: Trace = untraced) -> Tensor:
         """The group's logits [K, B, T, V] with the given parameters."""

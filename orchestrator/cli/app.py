@@ -16,7 +16,7 @@ import typer
 
 from ... import __version__
 from ...models.recipe.fault import USAGE, Fault
-from . import checking, exchange, files, laws, probing, reporting, running, upkeep, watching
+from . import again, checking, exchange, files, laws, probing, reporting, running, upkeep, watching
 
 app = typer.Typer(
     name="mutransfer",
@@ -36,7 +36,8 @@ app.command("logs")(watching.logs)
 app.command("show")(watching.show)
 app.command("watch")(watching.watch)
 app.command("cancel")(running.cancel)
-app.command("retry")(running.retry)
+app.command("retry")(again.retry)
+app.command("rerun")(again.rerun)
 app.command("report")(reporting.report)
 app.command("law")(laws.law)
 app.command("compare")(reporting.compare)

@@ -1,4 +1,4 @@
-"""`plan`, `run`, `retry` and `cancel`: what a sweep costs, having it trained, and stopping it."""
+"""`plan`, `run` and `cancel`: what a sweep costs, having it trained, and stopping it."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ def plan(
         measured = measure(sweep, found)
     summary = estimate(sweep, found, workers or found.count, measured)
     if format_ is TableOrJson.json:
-        print(json.dumps(estimate_object(summary), indent=1, allow_nan=False))
+        print(json.dumps(estimate_object(summary, sweep), indent=1, allow_nan=False))
     else:
         print_estimate(summary)
         _tell_rounds(sweep)
@@ -103,6 +103,9 @@ def run(
         bool,
         typer.Option("--keep", help="Keep trials whose program has changed since; train what is missing."),
     ] = False,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Keep the trained models: mutransfer.trained loads them.")
+    ] = False,
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD=VALUE", help="Only trials with this value, and those of their jobs."),
@@ -114,7 +117,7 @@ def run(
 
     sweep = load_sweep(spec, set_ or [])
     path = out or Path("runs") / sweep.spec.name
-    sweep = _as_before(sweep, path, keep, lambda files: load_sweep(spec, set_ or [], files))
+    sweep = as_before(sweep, path, keep, lambda files: load_sweep(spec, set_ or [], files))
     options = RunOptions(
         backend=backend,
         device=device.value,
@@ -126,10 +129,13 @@ def run(
         checkpoint_seconds=checkpoint_every,
         hang_seconds=hang_after,
         keep=keep,
+        keep_weights=keep_weights,
     )
     chosen = _chosen(sweep, pairs("--only", only, "FIELD")) if only else None
     if chosen is not None and (no_wait or dry_run):
         raise Fault("--only: is for a run that is waited for; leave out --no-wait and --dry-run")
+    if keep_weights and sweep.spec.program is not None:
+        raise Fault("--keep-weights: a program keeps its own, in its folder {files}; leave it out")
     if dry_run:
         from ..planning.estimate import estimate, print_estimate
 
@@ -141,7 +147,7 @@ def run(
         _tell_rounds(sweep)
         _tell_new(sweep, path)
         return
-    _carry_out(sweep, path, options, no_wait, chosen, log=log or [])
+    carry_out(sweep, path, options, no_wait, chosen, log=log or [])
 
 
 def _chosen(sweep: "Sweep", wanted: Mapping[str, str]) -> set[str]:
@@ -183,7 +189,7 @@ def _tell_new(sweep: "Sweep", path: Path) -> None:
         print(f"{new} of {len(sweep.expansion.trials)} trials are new to {path}, which has the others")
 
 
-def _as_before(
+def as_before(
     sweep: "Sweep", path: Path, keep: bool, again: "Callable[[Mapping[str, str]], Sweep]"
 ) -> "Sweep":
     """The sweep, of the program that its directory's trials were trained with if they are to be kept."""
@@ -206,7 +212,7 @@ def _plan_program(sweep: "Sweep", path: Path, at_once: int, format_: TableOrJson
 
     found = program_plan(sweep, path, at_once)
     if format_ is TableOrJson.json:
-        print(json.dumps(program_plan_object(found), indent=1, allow_nan=False))
+        print(json.dumps(program_plan_object(found, sweep), indent=1, allow_nan=False))
     else:
         print_program_plan(found)
         _tell_rounds(sweep)
@@ -226,28 +232,6 @@ def _tell_rounds(sweep: "Sweep") -> None:
         )
 
 
-def retry(
-    directory: DirectoryArgument,
-    failed: Annotated[
-        bool, typer.Option("--failed", help="Only jobs that failed, not those left over.")
-    ] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Go on in the background.")] = False,
-) -> None:
-    """Run a sweep again as it was last run, from its directory alone."""
-    from ...sweeps.load import load_sweep
-    from ..record.directory import SweepDirectory
-    from ..run.options import RunOptions
-    from ..upkeep.status import failed_trials
-
-    held = SweepDirectory(directory)
-    held.must_exist()
-    file, options = str(directory / "sweep.yaml"), RunOptions.recorded(held.read_options())
-    sweep = load_sweep(file)
-    sweep = _as_before(sweep, directory, options.keep, lambda files: load_sweep(file, (), files))
-    only = failed_trials(held) if failed else None
-    _carry_out(sweep, directory, options, no_wait, only)
-
-
 def cancel(directory: DirectoryArgument) -> None:
     """Stop a sweep, wherever its driver runs. What is finished is kept, and run goes on from there."""
     from ..record.directory import SweepDirectory
@@ -256,7 +240,7 @@ def cancel(directory: DirectoryArgument) -> None:
     print(cancel_sweep(SweepDirectory(directory)))
 
 
-def _carry_out(
+def carry_out(
     sweep: "Sweep",
     path: Path,
     options: "RunOptions",
@@ -264,10 +248,9 @@ def _carry_out(
     only: set[str] | None = None,
     log: Sequence[str] = (),
 ) -> None:
+    """Exits with what came of it."""
     from ..record.directory import SweepDirectory
-    from ..run.loggers import Logged, open_logger
-    from ..run.progress import Progress, log_tail, warn
-    from ..run.session import runner_of
+    from ..run.progress import warn
 
     directory = SweepDirectory(path)
     directory.check(sweep.spec.name)
@@ -280,6 +263,25 @@ def _carry_out(
 
         print(detach(directory))
         return
+    failed = trained(sweep, path, options, only, log)
+    warn(f"results in {path}; next: mutransfer report {path}")
+    raise typer.Exit(FAILED_TRIALS if failed else DONE)
+
+
+def trained(
+    sweep: "Sweep",
+    path: Path,
+    options: "RunOptions",
+    only: set[str] | None = None,
+    log: Sequence[str] = (),
+) -> bool:
+    """Trains what is missing, with a line of progress. Whether a job was given up; its log is shown then."""
+    from ..record.directory import SweepDirectory
+    from ..run.loggers import Logged, open_logger
+    from ..run.progress import Progress, log_tail, warn
+    from ..run.session import runner_of
+
+    directory = SweepDirectory(path)
     try:
         with Progress() as progress:
             watcher: Watcher = progress
@@ -294,5 +296,4 @@ def _carry_out(
         raise typer.Exit(INTERRUPTED) from None
     for line in log_tail(directory, failed, sweep.spec.axes):
         warn(line)
-    warn(f"results in {path}; next: mutransfer report {path}")
-    raise typer.Exit(FAILED_TRIALS if failed else DONE)
+    return bool(failed)

@@ -52,17 +52,27 @@ def logs(
 def show(
     directory: DirectoryArgument,
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial id, or how it begins.")],
+    cause: Annotated[
+        bool,
+        typer.Option("--cause", help="Of one that diverged: train it again, say what left first."),
+    ] = False,
     format_: Annotated[TableOrJson, typer.Option("-f", "--format")] = TableOrJson.table,
 ) -> None:
     """Print all that is known of a trial: point, result, attempts, curve, and the command that repeats it."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from ..record.directory import SweepDirectory
+    from ..upkeep.found import found_trial
     from ..upkeep.show import lines, shown
 
     held = SweepDirectory(directory)
     held.must_exist()
-    found = shown(held, trial)
+    one = found_trial(held, trial)
+    found = shown(held, one)
+    if cause:
+        from ..upkeep.cause import told_cause
+
+        found = replace(found, cause=tuple(told_cause(held, one, found.row)))
     if format_ is TableOrJson.json:
         print(json.dumps({"schema": 1, **asdict(found)}, indent=1, default=str))
     else:

@@ -46,6 +46,7 @@ class Task:
     visible: str | None = None
     launcher: tuple[str, ...] = ()
     pruning: Pruning | None = None
+    keep_weights: bool = False
 
     def text(self) -> str:
         return json.dumps(asdict(self))
@@ -113,6 +114,7 @@ def _published(
         attempt=attempt.number,
         visible=task.visible,
         launcher=task.launcher,
+        weights=directory.weights(task.job) if task.keep_weights else None,
     )
     _must_be_as_planned(trials)
     programs = [trial.program for trial in trials]

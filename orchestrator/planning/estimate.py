@@ -78,8 +78,15 @@ def estimate(
     )
 
 
-def estimate_object(summary: Estimate) -> dict[str, Any]:
-    return {"schema": 1, **asdict(summary)}
+def estimate_object(summary: Estimate, sweep: Sweep) -> dict[str, Any]:
+    return {"schema": 1, **asdict(summary), "ids": ids_of(sweep)}
+
+
+def ids_of(sweep: Sweep) -> dict[str, dict[str, Any]]:
+    """The trials by id, each with its values of the axes."""
+    axes = [*sweep.spec.axes, *(sweep.spec.search.space if sweep.spec.search else ())]
+    points = {trial.id: trial.program.point() for trial in sweep.expansion.trials}
+    return {id_: {name: point.get(name) for name in axes} for id_, point in points.items()}
 
 
 def print_estimate(summary: Estimate) -> None:

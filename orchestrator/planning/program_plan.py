@@ -15,6 +15,7 @@ from ...sweeps.command.command import Command
 from ...sweeps.command.words import filled
 from ...sweeps.load import Sweep
 from .duration import duration
+from .estimate import ids_of
 
 SHOWN = 3
 """So many commands are printed."""
@@ -76,8 +77,8 @@ def program_plan(sweep: Sweep, path: Path, at_once: int) -> ProgramPlan:
     )
 
 
-def program_plan_object(plan: ProgramPlan) -> dict[str, Any]:
-    return {"schema": 1, **asdict(plan)}
+def program_plan_object(plan: ProgramPlan, sweep: Sweep) -> dict[str, Any]:
+    return {"schema": 1, **asdict(plan), "ids": ids_of(sweep)}
 
 
 def print_program_plan(plan: ProgramPlan) -> None:

@@ -81,6 +81,10 @@ class SweepDirectory:
     def checkpoints(self, job_id: str) -> Path:
         return self.job(job_id) / "checkpoints"
 
+    def weights(self, job_id: str) -> Path:
+        """Those of its trained models, by trial, where a run keeps them."""
+        return self.path / "weights" / f"{job_id}.pt"
+
     def checkpoint_step(self, job_id: str) -> int:
         """The step of the newest checkpoint, told by its name; 0 without one."""
         return next((name.step for name, _ in checkpoints(self.checkpoints(job_id))), 0)

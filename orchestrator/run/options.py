@@ -23,6 +23,7 @@ class RunOptions:
     checkpoint_seconds: float = 60.0
     hang_seconds: float = 1800.0
     keep: bool = False
+    keep_weights: bool = False
 
     def record(self) -> dict[str, Any]:
         return asdict(self)

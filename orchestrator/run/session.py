@@ -114,6 +114,7 @@ def _task_of(sweep: Sweep, directory: SweepDirectory, options: RunOptions, devic
             checkpoint_seconds=options.checkpoint_seconds,
             hang_seconds=options.hang_seconds,
             pruning=sweep.spec.pruning,
+            keep_weights=options.keep_weights,
         )
 
     return task_of

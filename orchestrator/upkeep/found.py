@@ -1,0 +1,55 @@
+"""One trial of a sweep directory, by its id or how that begins."""
+
+from dataclasses import dataclass
+
+from ...sweeps.grid import Expansion
+from ...sweeps.load import Sweep, load_sweep
+from ...sweeps.spec import GIVEN
+from ...sweeps.trial import Trial
+from ..record.directory import DirectoryError, SweepDirectory
+from .logs import the_one
+
+BASE = ("base_width", "base_depth")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`trial` is None where no record says any more what it is; `jobs` are those that hold it."""
+
+    sweep: Sweep
+    id: str
+    trial: Trial | None
+    jobs: tuple[str, ...]
+
+
+def found_trial(directory: SweepDirectory, name: str) -> Found:
+    """Raises DirectoryError for none and for several."""
+    sweep = load_sweep(str(directory.path / "sweep.yaml"))
+    planned = directory.planned()
+    known = {trial.id: trial for trial in sweep.expansion.trials}
+    ids = {*known, *(trial for held in planned.values() for trial in held)}
+    id_ = the_one(directory, ids, name, "trial", "trials", "mutransfer trials has all")
+    jobs = tuple(job for job, held in planned.items() if id_ in held)
+    in_jobs = (one for job in jobs for one in directory.read_job(job)[0] if one.id == id_)
+    return Found(sweep, id_, known[id_] if id_ in known else next(in_jobs, None), jobs)
+
+
+def alone(directory: SweepDirectory, found: Found) -> Sweep:
+    """The sweep of this trial and no other: the same id, the same numbers.
+
+    Raises DirectoryError for one whose code is another by now.
+    """
+    trial, spec = found.trial, found.sweep.spec
+    codes = [one.program.definition for one in found.sweep.expansion.trials]
+    if trial is None or trial.program.definition not in codes:
+        raise DirectoryError(
+            f"{directory.path}: trial {found.id} was trained by code that is no longer there; put it back"
+        )
+    point = trial.program.point()
+    fixed = {
+        name: value for name, value in point.items()
+        if value is not None and name not in BASE and (name in GIVEN or spec.program is not None)
+    }  # fmt: skip
+    cut = dict.fromkeys(("search", "refine", "prune"))
+    spec = spec.model_copy(update={"fixed": fixed, "axes": {}, "zip": [], "exclude": [], **cut})
+    return Sweep(spec, found.sweep.corpus, Expansion((trial,), 0))
