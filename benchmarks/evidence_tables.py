@@ -7,8 +7,10 @@ A sweep NAME is judged together with NAME-fine and NAME-seeds, which add points 
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -89,12 +91,33 @@ def _line(comparison: Comparison, scales: list[float]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def lowest(tables: Mapping[str, pa.Table]) -> list[str]:
+    """The lowest loss of any rate, SP's beside muP's, under AdamW across the width."""
+    rows = [tables[name].to_pandas() for name in ("width-transformer-adamw", "width-gdn-adamw")]
+    finished = pd.concat(rows).query("status == 'finished'")
+    best = finished.groupby(["architecture", "parametrization", "width"], sort=True)["loss"].min().unstack()
+    heads = ["", *(f"width {width}" for width in best.columns)]
+    return [
+        "### The lowest losses, AdamW, each at its own best rate",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+        *(
+            f"| {' '.join(map(str, key))} | {' | '.join(f'{loss:.3f}' for loss in row)} |"
+            for key, row in zip(best.index, best.to_numpy(), strict=True)
+        ),
+        "",
+    ]
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--keep"]:
         keep([Path(argument) for argument in sys.argv[2:]])
         return
-    for name, table in sweeps().items():
+    tables = sweeps()
+    for name, table in tables.items():
         print("\n".join(lines(name, table)))
+    print("\n".join(lowest(tables)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Whether models of transformers have their optimum where proxies said: handed over to, and by default.
 
     python benchmarks/handover.py            the table of what is in `handover/`
-    python benchmarks/handover.py measure    measures it again: some 25 minutes on two cores
+    python benchmarks/handover.py measure    measures it again: some 12 minutes on two cores
 
 Proxies of widths 16 to 64 under muP say the base learning rate. The models are trained in a plain PyTorch
 loop on the same bytes, at the base width and four times it: handed over to at five base rates around that
@@ -39,6 +39,8 @@ from mutransfer.sweeps.proxy import recipe_of
 FOLDER = Path(__file__).parent / "handover"
 MODELS = ("llama", "qwen3-next")
 WIDTHS, SEEDS = (32, 128), (0, 1)
+SETTINGS: tuple[str, ...] = ()
+"""Of the sweep file, for a test."""
 AROUND = (-2, -1, 0, 1, 2)
 """Octaves off what the proxies said."""
 DEFAULTS = tuple(range(-11, -4))
@@ -96,9 +98,8 @@ def _tasks(model: str, said: float) -> Iterator[Task]:
 def train(file: str, data: str, task: Task) -> float:
     """The loss at the end, on the validation sequences of the sweep."""
     torch.set_num_threads(1)
-    sweep = load_sweep(
-        file, [f"width=[{task.width}]", f"learning_rate=[{2.0**task.log2_rate!r}]", f"seed=[{task.seed}]"]
-    )
+    one = (f"width=[{task.width}]", f"learning_rate=[{2.0**task.log2_rate!r}]", f"seed=[{task.seed}]")
+    sweep = load_sweep(file, [*one, *SETTINGS])
     recipe = recipe_of(sweep.expansion.trials[0])
     folder = Path(f"{data}-{task.who}-{task.width}-{task.log2_rate}-{task.seed}".replace(" ", "-"))
     batches = sweep.materialised(folder).batches(recipe.shape.sequence_length)
@@ -198,7 +199,11 @@ def table() -> Iterator[str]:
         yield f"| {model} | 2^{said:.2f} | {' | '.join(cells)} |"
 
 
-if __name__ == "__main__":
+def main() -> None:
     if sys.argv[1:] == ["measure"]:
         measure()
     print("\n".join(table()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """Every benchmark still runs, each with a tiny size: that none breaks by accident, not what they measure."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import batching
 import coordchecks
+import handover
 import multipliers
 import mutations
 import operator_norms
@@ -63,6 +65,23 @@ def test_mutations(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
         printed(mutations.main, "Stack interleaved")
     assert ended.value.code == 0
     assert len([*mutations.mutants()]) > 300
+
+
+def test_handover(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The page has the table of the committed rows, whose optima are where they are said to be; measuring
+    still runs, for one rate."""
+    lines = printed(handover.main).splitlines()
+    assert "\n".join(lines) in (ROOT / "docs" / "evidence.md").read_text()
+    for line in lines[2:]:
+        off = [float(number) for number in re.findall(r"\(([+-].*?)\)", line)]
+        assert all(abs(octaves) < 0.5 for octaves in off[:2]) and all(octaves < -1 for octaves in off[2:])
+    tiny = ("steps=2", "batch_size=2", "sequence_length=16", "eval_sequences=4")
+    monkeypatch.setattr(handover, "SETTINGS", tiny)
+    for model in handover.MODELS:
+        file = str(handover.FOLDER / f"{model}.yaml")
+        for who in handover.WHO[1:]:
+            loss = handover.train(file, str(tmp_path / "data"), handover.Task(model, who, 32, -5.0, 0))
+            assert 4 < loss < 8
 
 
 def test_multipliers(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
