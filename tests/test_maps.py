@@ -131,8 +131,9 @@ def without_biases(model: nn.Module) -> None:
 def by_heads(model: Any) -> None:  # noqa: ANN401 - a model of transformers
     """Queries, keys and values one below the other are laid out head by head."""
     without_biases(model)
-    for layer in model.gpt_neox.layers:
-        weight_FD = layer.attention.query_key_value.weight
+    for name, weight_FD in model.named_parameters():
+        if not name.endswith(("query_key_value.weight", "linear_qkv.weight")):
+            continue
         parts_3HCD = weight_FD.clone().view(3, -1, HEAD, weight_FD.shape[-1])
         weight_FD.copy_(parts_3HCD.transpose(0, 1).reshape(weight_FD.shape))
 
@@ -159,7 +160,13 @@ OPTIONS: dict[str, Any] = {
 def test_a_model_is_handed_over_and_trains_as_the_proxy(
     name: str, width: int, recipe: Callable[..., Recipe], batches: Batches
 ) -> None:
-    case, ready = CASES[name], MAPS[name]
+    trains_as_the_proxy(name, CASES[name], width, recipe, batches)
+
+
+def trains_as_the_proxy(
+    name: str, case: Case, width: int, recipe: Callable[..., Recipe], batches: Batches
+) -> None:
+    ready = MAPS[name]
     changes = {**OPTIONS, **ready.proxy, **case.proxy}
     handover = plan_of(recipe, Target(width, DEPTH), **changes)
     model = case.build(width)

@@ -16,6 +16,7 @@ dict, so apply it to a model that is loaded, too.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,12 +70,15 @@ class Factor:
     value: float | Tensor
     part: tuple[int, int] = (0, 1)
 
-    def __call__(self, module: nn.Module, given: object, output: Tensor) -> Tensor:
-        if not isinstance(output, Tensor):
+    def __call__(self, module: nn.Module, given: object, output: Any) -> Any:  # noqa: ANN401 - a module's
+        if lone(output) is None:
             raise UnknownParameterError(
                 f"{type(module).__name__}: gives a {type(output).__name__}, no tensor; name the module "
                 f"inside it that the multiplier on {self.site} belongs to"
             )
+        return self._scaled(output) if isinstance(output, Tensor) else (self._scaled(output[0]), *output[1:])
+
+    def _scaled(self, output: Tensor) -> Tensor:
         index, parts = self.part
         if parts == 1:
             return output * self.value
@@ -85,6 +89,14 @@ class Factor:
             ],
             -1,
         )
+
+
+def lone(output: object) -> Tensor | None:
+    """The tensor that a module gives, also where it gives it as the first of several of which the others are
+    none, as Megatron's layers do with a bias; None where there is no such tensor."""
+    if isinstance(output, tuple) and output and all(other is None for other in output[1:]):
+        output = output[0]
+    return output if isinstance(output, Tensor) else None
 
 
 def apply_multipliers_(model: nn.Module, handover: Handover, sites: Sites) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .assignment import Assigned, Handover, Roles, assigned
-from .sites import Place, Sites, takings
+from .sites import Place, Sites, lone, takings
 from .transfer import group_values, init_std
 
 SAME = 1e-6
@@ -116,11 +116,10 @@ def _measured(
     seen: dict[str, tuple[float | None, float | None]] = {}
 
     def hook_of(name: str, place: Place) -> Callable[..., None]:
-        def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> None:
+        def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: object) -> None:
             index, parts = place.part
-            raw, got = (
-                list(one.float().chunk(parts, -1)) for one in (module.forward(*given, **named), output)
-            )
+            both = (lone(module.forward(*given, **named)), lone(output))
+            raw, got = (list(one.float().chunk(parts, -1)) for one in both if one is not None)
             here = _ratio([raw.pop(index)], [got.pop(index)])
             seen[name] = (here, _ratio(raw, got))
 

@@ -176,7 +176,8 @@ class _Held:
             if not isinstance(factor, Tensor) and factor == 1:
                 return output
             scaled = OnOutput(taking.site, factor, taking.place.part)(module, given, output)
-            return scaled.to(output.dtype)
+            scaled_BTX: Tensor = scaled.to(output.dtype)
+            return scaled_BTX
 
         return hook
 

@@ -2,6 +2,7 @@
 
 from .gpt import GPT2, GPT_NEOX, NANOGPT
 from .llama import LLAMA, QWEN3
+from .megatron import MEGATRON
 from .model_map import ModelMap
 from .qwen3_next import QWEN3_NEXT
 from .state_space import FALCON_H1, MAMBA2
@@ -17,4 +18,5 @@ MAPS: dict[str, ModelMap] = {
     "falcon-h1": FALCON_H1,
     "qwen3-next": QWEN3_NEXT,
     "torchtitan": TORCHTITAN,
+    "megatron": MEGATRON,
 }
