@@ -142,6 +142,10 @@ def export(
         bool, typer.Option("--partial", help="Leave out what the framework cannot be told, and say so.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write to a file instead of stdout.")] = None,
+    ladder: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a sweep file of runs between; say what they bring."),
+    ] = None,
 ) -> None:
     """Print the tuned base hyperparameters and what they become at the large model's size."""
     from ...results.questions.choice import choose
@@ -192,6 +196,16 @@ def export(
                 warn(f"warning: {changed}")
             leave = Leave(tuple(rule or ()), extrapolate)
             handed = export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
+    if ladder is not None:
+        from ..handover.ladder import ladder_text
+
+        if width is None or depth is None:
+            raise Fault("--ladder: leads to a large model; give its --width and --depth")
+        proposed, lines = ladder_text(directories, chosen, Target(width, depth))
+        ladder.write_text(proposed)
+        for line in lines:
+            warn(line)
+        warn(f"wrote {ladder}; next: mutransfer run {ladder}")
     for one in handed["warnings"]:
         warn(f"{one['severity']}: {one['text']}")
     text = export_text(handed, format_.value, partial)

@@ -65,12 +65,23 @@ def _copies(members: pd.DataFrame, wanted: Wanted) -> Iterator[pd.DataFrame]:
 
 
 def _sweep(directories: Sequence[Path], wanted: Sequence[Wanted]) -> str | None:
+    why = [f"{words.label(w.comparison)}, scale {w.scale:g}: {w.why}" for w in wanted]
+    told = "Suggested by mutransfer report: {} trials that could settle what is inconclusive."
+    found = added(directories, wanted, told, why, "; --suggest FILE.csv writes a table")
+    return None if found is None else found[0]
+
+
+def added(
+    directories: Sequence[Path], wanted: Sequence[Wanted], told: str, why: Sequence[str], remedy: str = ""
+) -> tuple[str, list[Trial]] | None:
+    """The text of a sweep file of the wanted trials that are not known, and these; None where all are. `told`
+    is its first line, with {} for their number; `why` further ones; `remedy` what to do without a sweep.
+
+    Raises DirectoryError where all measurements were imported: there is no sweep to add to.
+    """
     trained = [SweepDirectory(path) for path in directories if SweepDirectory(path).wanted_trials()]
     if not trained:
-        raise DirectoryError(
-            f"{directories[0]}: holds imported measurements, no sweep to add to; --suggest FILE.csv writes a "
-            "table"
-        )
+        raise DirectoryError(f"{directories[0]}: holds imported measurements, no sweep to add to{remedy}")
     sweep = load_sweep(str(trained[0].path / "sweep.yaml"))
     known = [trial for directory in trained for job in directory.read_plan() for trial in job.trials]
     trials = new_trials(known, wanted, {trial.id for trial in known})
@@ -78,9 +89,8 @@ def _sweep(directories: Sequence[Path], wanted: Sequence[Wanted]) -> str | None:
         return None
     values = resolved(sweep.spec)
     name = _new_name(sweep.spec.name, {directory.sweep_name() for directory in trained})
-    why = [f"{words.label(w.comparison)}, scale {w.scale:g}: {w.why}" for w in wanted]
     header = [
-        f"# Suggested by mutransfer report: {len(trials)} trials that could settle what is inconclusive.",
+        f"# {told.format(len(trials))}",
         f"# Then: mutransfer report {' '.join(map(str, directories))} runs/{name}",
         *(f"# {reason}" for reason in why),
     ]
@@ -89,7 +99,7 @@ def _sweep(directories: Sequence[Path], wanted: Sequence[Wanted]) -> str | None:
     yaml = YAML()
     yaml.default_flow_style = None
     yaml.dump({"name": name, **kept, **_points(trials, values)}, text)
-    return "\n".join(header) + "\n" + text.getvalue()
+    return "\n".join(header) + "\n" + text.getvalue(), trials
 
 
 def _new_name(name: str, taken: set[str | None]) -> str:
