@@ -106,6 +106,7 @@ def run(
     the line that the command line does. Warns of jobs that were given up. Raises Fault and its like before
     anything runs.
     """
+    from .planning.own_code import changed, known_as_before
     from .planning.program_plan import commands_told
     from .run.progress import Progress, Quiet
     from .run.session import runner_of
@@ -116,6 +117,11 @@ def run(
     if sweep.spec.program is not None:
         warnings.warn(commands_told(sweep), stacklevel=2)
     asked = _options(backend=backend, device=device, max_concurrent=workers, **options)
+    changes = changed(sweep, directory) if path.exists() else None
+    if changes is not None and asked.keep and not changes.parts:
+        sweep = known_as_before(sweep, changes)
+    elif changes is not None:
+        warnings.warn(changes.told, stacklevel=2)
     with Progress() if progress else nullcontext(Quiet()) as watcher:
         shown: Watcher = watcher
         failed = runner_of(sweep)(sweep, directory, asked, shown)

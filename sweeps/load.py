@@ -49,9 +49,8 @@ class Sweep:
         return materialise(self.corpus, folder)
 
 
-def load_sweep(path: str, overrides: Sequence[str] = (), files: Mapping[str, str] | None = None) -> Sweep:
-    """Reads a sweep file or a preset's name; raises SpecError with every fault at once. `files` as for
-    `expand`."""
+def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
+    """Reads a sweep file or a preset's name; raises SpecError with every fault at once."""
     raw = _read(path)
     overridden = {_override(path, raw, override) for override in overrides}
     try:
@@ -59,12 +58,12 @@ def load_sweep(path: str, overrides: Sequence[str] = (), files: Mapping[str, str
         if spec is None:
             raise ProblemsFound(problems)
         if spec.program is not None:
-            return _with_program(path, spec, files)
+            return _with_program(path, spec)
         spec = spec.model_copy(
             update={"data": resolved_data(spec.data, _folder(path)), "model": _model(path, spec)}
         )
         corpus = load_corpus(spec.data)
-        expansion = expand(spec, corpus.fields, files)
+        expansion = expand(spec, corpus.fields)
         _check_lengths(expansion, corpus)
         _check_causal(spec, expansion)
         return Sweep(spec, corpus, expansion)
@@ -88,7 +87,7 @@ def _model(path: str, spec: SweepSpec) -> ModelSpec | None:
     return whole
 
 
-def _with_program(path: str, spec: SweepSpec, files: Mapping[str, str] | None) -> Sweep:
+def _with_program(path: str, spec: SweepSpec) -> Sweep:
     assert spec.program is not None
     whole = os.path.normpath(os.path.join(_folder(path), spec.program.directory))
     spec = spec.model_copy(update={"program": spec.program.model_copy(update={"directory": whole})})
@@ -98,7 +97,7 @@ def _with_program(path: str, spec: SweepSpec, files: Mapping[str, str] | None) -
     given = {**{name: [value] for name, value in spec.fixed.items()}, **spec.axes}
     if problems := program_problems(spec.program, names, spec.along, given.get(spec.along, [])):
         raise ProblemsFound(problems)
-    return Sweep(spec, None, expand(spec, {}, files))
+    return Sweep(spec, None, expand(spec, {}))
 
 
 def resolved(spec: SweepSpec) -> dict[str, Any]:

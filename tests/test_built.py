@@ -13,6 +13,7 @@ import torch
 from conftest import SMALL, Command
 from plain_modules import plain_losses
 
+import mutransfer as mt
 from mutransfer.models.architectures.built.architecture import BuiltArchitecture
 from mutransfer.models.architectures.built.model import built
 from mutransfer.models.architectures.registry import architecture_of, make_known
@@ -231,6 +232,22 @@ def test_a_changed_builder_is_another_program(mine: Path, mutransfer: Command, t
     again = mutransfer("run", str(mine))
     assert "changed since the trials ran: theirs.py; 20 that have ended are trained again" in again.stderr
     assert "20/20 trials" in again.stderr
+
+
+def test_one_process_sees_a_module_that_is_edited(mine: Path, tmp_path: Path) -> None:
+    """As in a notebook."""
+    module, one = tmp_path / "theirs.py", ["parametrization=sp", "width=[16]", "learning_rate=[0.01]"]
+    before = mt.load(mine, set=one)
+    wide = mt.plan(before)["shapes"][0]["parameters"]
+    mt.run(before, tmp_path / "out", workers=1)
+    module.write_text(module.read_text().replace("4 * width", "2 * width"))
+    narrow = mt.plan(mt.load(mine, set=one))["shapes"][0]["parameters"]
+    assert narrow < wide == mt.plan(before)["shapes"][0]["parameters"]
+    kept = mt.run(mt.load(mine, set=one), tmp_path / "out", workers=1, keep=True)
+    assert [*kept["parameters"]] == [wide]
+    with pytest.warns(UserWarning, match="changed since the trials ran: theirs.py"):
+        both = mt.run(mt.load(mine, set=one), tmp_path / "out", workers=1)
+    assert sorted(both["parameters"]) == [narrow, wide]
 
 
 def test_a_moved_sweep_goes_on(mine: Path, mutransfer: Command, tmp_path: Path) -> None:

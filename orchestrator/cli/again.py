@@ -25,9 +25,8 @@ def retry(
 
     held = SweepDirectory(directory)
     held.must_exist()
-    file, options = str(directory / "sweep.yaml"), RunOptions.recorded(held.read_options())
-    sweep = load_sweep(file)
-    sweep = as_before(sweep, directory, options.keep, lambda files: load_sweep(file, (), files))
+    options = RunOptions.recorded(held.read_options())
+    sweep = as_before(load_sweep(str(directory / "sweep.yaml")), directory, options.keep)
     only = failed_trials(held) if failed else None
     carry_out(sweep, directory, options, no_wait, only)
 

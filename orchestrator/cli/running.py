@@ -1,7 +1,7 @@
 """`plan`, `run` and `cancel`: what a sweep costs, having it trained, and stopping it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,7 +117,7 @@ def run(
 
     sweep = load_sweep(spec, set_ or [])
     path = out or Path("runs") / sweep.spec.name
-    sweep = as_before(sweep, path, keep, lambda files: load_sweep(spec, set_ or [], files))
+    sweep = as_before(sweep, path, keep)
     options = RunOptions(
         backend=backend,
         device=device.value,
@@ -189,11 +189,9 @@ def _tell_new(sweep: "Sweep", path: Path) -> None:
         print(f"{new} of {len(sweep.expansion.trials)} trials are new to {path}, which has the others")
 
 
-def as_before(
-    sweep: "Sweep", path: Path, keep: bool, again: "Callable[[Mapping[str, str]], Sweep]"
-) -> "Sweep":
+def as_before(sweep: "Sweep", path: Path, keep: bool) -> "Sweep":
     """The sweep, of the program that its directory's trials were trained with if they are to be kept."""
-    from ..planning.own_code import changed
+    from ..planning.own_code import changed, known_as_before
     from ..record.directory import SweepDirectory
     from ..run.progress import warn
 
@@ -202,7 +200,7 @@ def as_before(
         return sweep
     if keep and not found.parts:
         warn(f"changed since the trials ran, and kept as they are: {', '.join(found.names)}")
-        return again(found.before)
+        return known_as_before(sweep, found)
     warn(found.told)
     return sweep
 

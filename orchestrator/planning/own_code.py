@@ -1,10 +1,11 @@
 """Whether code of the user's own is that which a sweep directory's trials were trained with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...results.store.store import finished_trials
 from ...sweeps.command.command import IDENTITY
+from ...sweeps.grid import expand
 from ...sweeps.load import Sweep
 from ...sweeps.program import Program
 from ..record.directory import SweepDirectory
@@ -58,6 +59,12 @@ def changed(sweep: Sweep, directory: SweepDirectory) -> Changed | None:
     if any(one.gpus != left[_values(one)].gpus for one in again):
         parts.append("program.gpus")
     return Changed(tuple(names), tuple(parts), before, len(again))
+
+
+def known_as_before(sweep: Sweep, found: Changed) -> Sweep:
+    """The sweep with its trials known by the files as they were."""
+    fields = {} if sweep.corpus is None else sweep.corpus.fields
+    return replace(sweep, expansion=expand(sweep.spec, fields, found.before))
 
 
 def _values(program: Program) -> tuple[tuple[str, str], ...]:
