@@ -13,11 +13,11 @@ from conftest import Command
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from mutransfer.models.handover.assignment import Handover
 from mutransfer.models.handover.coordinates import Built, Subject
 from mutransfer.models.handover.maps.registry import MAPS
 from mutransfer.models.handover.sites import apply_multipliers_
 from mutransfer.models.handover.transfer import initialize_, param_groups
+from mutransfer.models.handover.values import Handed
 from mutransfer.orchestrator.studies.coordcheck import check_families, ladders_of
 from mutransfer.results.checks.coordinates import Check
 from mutransfer.sweeps.load import load_sweep
@@ -44,7 +44,7 @@ data: {corpus: python-stdlib}
 """
 
 
-def llama(handover: Handover) -> LlamaForCausalLM:
+def llama(handover: Handed) -> LlamaForCausalLM:
     sizes = handover["model"]
     return LlamaForCausalLM(LlamaConfig(
         vocab_size=sizes["vocab_size"], hidden_size=sizes["width"], num_hidden_layers=sizes["depth"],
@@ -53,7 +53,7 @@ def llama(handover: Handover) -> LlamaForCausalLM:
     ))  # fmt: skip
 
 
-def ready(handover: Handover) -> tuple[Any, torch.optim.Optimizer]:
+def ready(handover: Handed) -> tuple[Any, torch.optim.Optimizer]:
     """As a user makes it ready, without a mistake."""
     model, mapped = llama(handover), MAPS["llama"]
     initialize_(model, handover, handover["seed"], mapped.roles)
@@ -61,7 +61,7 @@ def ready(handover: Handover) -> tuple[Any, torch.optim.Optimizer]:
     return model, torch.optim.AdamW(param_groups(model, handover, mapped.roles))
 
 
-def checked(build: Callable[[Handover], Built], folder: Path, *changes: str) -> tuple[Check, list[str]]:
+def checked(build: Callable[[Handed], Built], folder: Path, *changes: str) -> tuple[Check, list[str]]:
     path = folder / "check.yaml"
     path.write_text(SWEEP)
     sweep = load_sweep(str(path), changes)
@@ -78,7 +78,7 @@ def checked(build: Callable[[Handover], Built], folder: Path, *changes: str) -> 
 @pytest.mark.parametrize("axis", ["width", "depth"])
 @pytest.mark.parametrize("build", [llama, ready])
 def test_a_model_that_is_handed_over_passes(
-    build: Callable[[Handover], Built], axis: str, tmp_path: Path
+    build: Callable[[Handed], Built], axis: str, tmp_path: Path
 ) -> None:
     changes = ["width=32", "depth=[2, 4, 8]"] if axis == "depth" else []
     check, faults = checked(build, tmp_path, *changes)
@@ -116,28 +116,28 @@ def named(model: nn.Module, end: str) -> list[nn.Parameter]:
     return [parameter for name, parameter in model.named_parameters() if name.endswith(end)]
 
 
-def rate(handover: Handover, role: str) -> float:
+def rate(handover: Handed, role: str) -> float:
     return float(handover["roles"][role]["learning_rate"])
 
 
-Mistake = Callable[[Any, torch.optim.Optimizer, Handover], object]
+Mistake = Callable[[Any, torch.optim.Optimizer, Handed], object]
 
 
 def all_of(act: Callable[[nn.Parameter], object], end: str) -> Mistake:
     return lambda model, optimizer, handover: [act(one) for one in named(model, end)]
 
 
-def at(end: str, value: Callable[[Handover], float], name: str = "lr") -> Mistake:
+def at(end: str, value: Callable[[Handed], float], name: str = "lr") -> Mistake:
     """Parameters in groups with another value."""
 
-    def act(model: Any, optimizer: torch.optim.Optimizer, handover: Handover) -> None:  # noqa: ANN401
+    def act(model: Any, optimizer: torch.optim.Optimizer, handover: Handed) -> None:  # noqa: ANN401
         for one in named(model, end):
             move(optimizer, one, **{name: value(handover)})
 
     return act
 
 
-def ratio(handover: Handover) -> float:
+def ratio(handover: Handed) -> float:
     return float(handover["target"]["width"] / handover["base"]["width"])
 
 
@@ -199,7 +199,7 @@ def test_a_mistake_is_found_by_the_name_of_its_module(mistake: str, tmp_path: Pa
     """By what training does, and by what of the model is not as the handover has it."""
     axis, make, module = MISTAKES[mistake]
 
-    def mistaken(handover: Handover) -> Built:
+    def mistaken(handover: Handed) -> Built:
         model, optimizer = ready(handover)
         with torch.no_grad():
             make(model, optimizer, handover)

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..recipe.role import Role, pattern_of
+from .values import Handed
 
-Handover = Mapping[str, Any]
 GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
 """Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
 INSIDE = {Role.HIDDEN, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR, Role.NARROW, Role.NARROW_VECTOR}
@@ -69,7 +69,7 @@ class Assigned:
         return tuple(self.tensor.shape[::-1] if self.stored.transposed else self.tensor.shape)
 
 
-def assigned(model: nn.Module, handover: Handover, roles: Roles) -> Iterator[Assigned]:
+def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assigned]:
     """Every parameter of the model with its entry. Raises UnknownParameterError."""
     found: list[Assigned] = []
     unknown, modules = [], dict(model.named_modules())
@@ -128,7 +128,7 @@ def _stored(told: str | Stored) -> Stored:
     return told if isinstance(told, Stored) else Stored(told)
 
 
-def _told_by(stored: Stored, handover: Handover) -> Stored:
+def _told_by(stored: Stored, handover: Handed) -> Stored:
     """By what the parameter is like, where the handover has all of that."""
     if stored.like is None:
         return stored
@@ -151,7 +151,7 @@ def _matching(model: nn.Module, roles: Roles) -> set[str]:
     return {pattern for pattern in roles if any(fnmatchcase(name, pattern) for name in names)}
 
 
-def _must_be_whole(found: Sequence[Assigned], handover: Handover, told: Sequence[Stored]) -> None:
+def _must_be_whole(found: Sequence[Assigned], handover: Handed, told: Sequence[Stored]) -> None:
     """Raises UnknownParameterError for parameters of the handover that the model has not, where they would be
     known by their names: none is given a role alone, or the map says what is like what. `told` are the
     entries of the map that the model has."""
@@ -172,7 +172,7 @@ def _must_be_whole(found: Sequence[Assigned], handover: Handover, told: Sequence
         )
 
 
-def _entry(meant: str, handover: Handover) -> Mapping[str, Any] | None:
+def _entry(meant: str, handover: Handed) -> Mapping[str, Any] | None:
     """The values of a name pattern of the handover, or those of a role."""
     if meant in handover["parameters"]:
         return {**handover["parameters"][meant], "pattern": meant}
@@ -267,7 +267,7 @@ def _beyond_a_role(name: str, tensor: Tensor, entry: Mapping[str, Any]) -> str |
     return None
 
 
-def _must_be_the_target(found: Sequence[Assigned], handover: Handover) -> None:
+def _must_be_the_target(found: Sequence[Assigned], handover: Handed) -> None:
     """Raises UnknownParameterError where roles alone are given and the model is of another width or depth."""
     by_role = [each for each in found if "pattern" not in each.entry]
     target = handover.get("target") or {}
@@ -301,7 +301,7 @@ def _blocks(names: Sequence[str]) -> int | None:
     return sum(counts) if counts and contiguous else None
 
 
-def _must_be_tied_alike(model: nn.Module, found: Sequence[Assigned], handover: Handover) -> None:
+def _must_be_tied_alike(model: nn.Module, found: Sequence[Assigned], handover: Handed) -> None:
     """Raises UnknownParameterError where the model shares what the handover has apart."""
     own = handover["parameters"]
     if handover.get("tied", bool(own) and "readout.weight" not in own):

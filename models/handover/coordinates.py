@@ -18,15 +18,15 @@ from ..recipe.recipe import Recipe
 from ..recipe.role import Role, Site
 from ..training.coordinates import OUTSIDE, Coordinate, Squares
 from ..training.loss import loss
-from .assignment import Assigned, Handover, UnknownParameterError, assigned, plain_name
+from .assignment import Assigned, UnknownParameterError, assigned, plain_name
 from .maps.model_map import ModelMap
 from .sites import apply_multipliers_
 from .transfer import initialize_, multipliers, param_groups
-from .values import handover_at
+from .values import Handed, handover_at
 from .verify import VerificationError, verify
 
 Built = nn.Module | tuple[nn.Module, torch.optim.Optimizer]
-Build = Callable[[Handover], Built]
+Build = Callable[[Handed], Built]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Subject:
     build: Build
     ready_map: ModelMap
 
-    def ready(self, recipe: Recipe) -> tuple[nn.Module, torch.optim.Optimizer, Handover, bool]:
+    def ready(self, recipe: Recipe) -> tuple[nn.Module, torch.optim.Optimizer, Handed, bool]:
         """With its handover, and whether the builder made it ready itself. Raises UnknownParameterError."""
         handover = {**handover_at(recipe), "seed": recipe.seed}
         torch.manual_seed(recipe.seed)

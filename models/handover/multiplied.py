@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..mixers.mixer import Kind
-from .assignment import Handover, Roles, UnknownParameterError, assigned, owners
+from .assignment import Roles, UnknownParameterError, assigned, owners
+from .values import Handed
 
 
 class Multiplied(nn.Module):
@@ -35,7 +36,7 @@ class Multiplied(nn.Module):
         return weight * held["scalar"] if "scalar" in held else weight
 
 
-def add_multipliers_(model: nn.Module, handover: Handover, roles: Roles | None = None) -> None:
+def add_multipliers_(model: nn.Module, handover: Handed, roles: Roles | None = None) -> None:
     """Gives every matrix its multipliers of the handover, in place. `roles` as for `param_groups`.
 
     Raises UnknownParameterError for a parameter that the handover does not know, and for a matrix with

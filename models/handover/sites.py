@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from ..recipe.role import plain_site
-from .assignment import TRANSPOSED, Handover, UnknownParameterError, owners, plain_name
+from .assignment import TRANSPOSED, UnknownParameterError, owners, plain_name
 from .transfer import multipliers
+from .values import Handed
 
 WHOLE = "attention logits"
 """The site whose multiplier is all of the scale: a model has its own there, usually 1 / sqrt(head_dim)."""
@@ -99,7 +100,7 @@ def lone(output: object) -> Tensor | None:
     return output if isinstance(output, Tensor) else None
 
 
-def apply_multipliers_(model: nn.Module, handover: Handover, sites: Sites) -> None:
+def apply_multipliers_(model: nn.Module, handover: Handed, sites: Sites) -> None:
     """Puts the multipliers on the places of each site.
 
     Raises UnknownParameterError for a site that the handover does not have, one whose multiplier is not one
@@ -116,7 +117,7 @@ def apply_multipliers_(model: nn.Module, handover: Handover, sites: Sites) -> No
             each.module.register_forward_hook(Factor(each.site, each.value, each.place.part))
 
 
-def takings(model: nn.Module, handover: Handover, sites: Sites) -> Iterator[Taking]:
+def takings(model: nn.Module, handover: Handed, sites: Sites) -> Iterator[Taking]:
     """Every module that takes a multiplier, once. Raises UnknownParameterError as `apply_multipliers_`."""
     factors = {plain_site(site): value for site, value in multipliers(handover).items()}
     if unknown := sorted({*sites} - {*factors}):
@@ -161,7 +162,7 @@ def _must_take(place: Place, site: str, factor: float, matched: Mapping[str, nn.
             )
 
 
-def _own_scale(handover: Handover, has: float | str | None) -> float:
+def _own_scale(handover: Handed, has: float | str | None) -> float:
     """Raises UnknownParameterError where it hangs on the head's size, and the handover does not say that."""
     if not isinstance(has, str):
         return 1.0 if has is None else has

@@ -23,15 +23,15 @@ from torch import Tensor, nn
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.initial import initial_draw
 from ..recipe.role import Role
-from .assignment import GAINS, Assigned, Handover, Roles, Stored, UnknownParameterError, assigned
-from .values import coupled_decay
+from .assignment import GAINS, Assigned, Roles, Stored, UnknownParameterError, assigned
+from .values import Handed, coupled_decay
 
 __all__ = [
-    "Handover", "Roles", "Stored", "UnknownParameterError", "initialize_", "multipliers", "param_groups",
+    "Roles", "Stored", "UnknownParameterError", "initialize_", "multipliers", "param_groups",
 ]  # fmt: skip
 
 
-def param_groups(model: nn.Module, handover: Handover, roles: Roles | None = None) -> list[dict[str, Any]]:
+def param_groups(model: nn.Module, handover: Handed, roles: Roles | None = None) -> list[dict[str, Any]]:
     """Groups for a torch optimizer: `params, lr, weight_decay`, with `eps`, `betas`, `momentum` and
     `nesterov` where they apply.
 
@@ -51,7 +51,7 @@ def param_groups(model: nn.Module, handover: Handover, roles: Roles | None = Non
 
 
 @torch.no_grad()
-def initialize_(model: nn.Module, handover: Handover, seed: int, roles: Roles | None = None) -> None:
+def initialize_(model: nn.Module, handover: Handed, seed: int, roles: Roles | None = None) -> None:
     """Gives every parameter its first values, in place, as a trial with this seed got them.
 
     A draw depends on (seed, name, shape) alone, on the CPU, whatever device the parameter is on.
@@ -93,12 +93,12 @@ def _copy(tensor: Tensor, values: Tensor) -> None:
     tensor.copy_(values)
 
 
-def multipliers(handover: Handover) -> dict[str, float]:
+def multipliers(handover: Handed) -> dict[str, float]:
     """What the forward pass multiplies by at the target, by site, as `mutransfer rules` names them."""
     return {site: float(value) for site, value in handover["multipliers"].items()}
 
 
-def group_values(entry: Mapping[str, Any], handover: Handover) -> dict[str, Any]:
+def group_values(entry: Mapping[str, Any], handover: Handed) -> dict[str, Any]:
     """What the optimizer's group of a parameter with this entry holds."""
     rate = entry["learning_rate"]
     decay = coupled_decay(handover, entry["weight_decay"], rate)

@@ -71,7 +71,7 @@ class Trial:
         return stop is not None and os.path.exists(stop)
 
     @property
-    def handover(self) -> "Handover":
+    def handover(self) -> "TrialHandover":
         """Values for every role of parameters at this trial's width and depth. Raises ValueError where its
         fields do not say them."""
         held = self._told.get("handover")
@@ -79,7 +79,7 @@ class Trial:
             raise ValueError(
                 f"there is no handover: {self._told.get('no_handover', 'this is no trial of a sweep')}"
             )
-        return Handover(held)
+        return TrialHandover(held)
 
     def report(self, step: int, **values: SupportsFloat | None) -> None:
         """One line of metrics: train_loss, eval_loss, tokens, learning_rate and gradient_norm become the
@@ -107,7 +107,7 @@ class Trial:
             file.write(text + "\n")
 
 
-class Handover:
+class TrialHandover:
     """`values` is the JSON that `mutransfer export` writes, for this trial; the rest needs torch."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:

@@ -14,6 +14,8 @@ from ..recipe.recipe import FIELDS, Recipe, recipe_from_point
 from ..recipe.role import Role, Site
 from ..recipe.shape import Shape
 
+Handed = Mapping[str, Any]
+"""A handover as it is read (`handover.Handover`), or the values of one."""
 DECAY = {
     "coupled": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
     "independent": "independent: W <- W - learning_rate * update - weight_decay * W",
@@ -48,7 +50,7 @@ def values_of(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def coupled_decay(handover: Mapping[str, Any], decay: float, rate: float) -> float:
+def coupled_decay(handover: Handed, decay: float, rate: float) -> float:
     """What an optimizer that multiplies the decay by the learning rate has to be given."""
     if not handover["weight_decay_convention"].startswith("independent"):
         return decay

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .assignment import Assigned, Handover, Roles, assigned
+from .assignment import Assigned, Roles, assigned
 from .sites import Place, Sites, lone, takings
 from .transfer import group_values, init_std
+from .values import Handed
 
 SAME = 1e-6
 """Learning rates, decays and epsilons are those of the handover to within this share."""
@@ -29,7 +30,7 @@ class VerificationError(Exception):
 
 def verify(
     model: nn.Module,
-    handover: Handover,
+    handover: Handed,
     roles: Roles | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     sites: Sites | None = None,
@@ -53,7 +54,7 @@ def verify(
         raise VerificationError("\n".join(faults))
 
 
-def _group_faults(each: Assigned, handover: Handover, optimizer: torch.optim.Optimizer) -> Iterator[str]:
+def _group_faults(each: Assigned, handover: Handed, optimizer: torch.optim.Optimizer) -> Iterator[str]:
     groups = [g for g in optimizer.param_groups if any(each.tensor is one for one in g["params"])]
     if len(groups) != 1:
         yield f"{each.name}: is in {len(groups) or 'no'} groups of the optimizer; make them with param_groups"
@@ -83,7 +84,7 @@ def _start_faults(each: Assigned) -> Iterator[str]:
 
 
 def _factor_faults(
-    model: nn.Module, handover: Handover, sites: Sites, probe: Callable[[], object]
+    model: nn.Module, handover: Handed, sites: Sites, probe: Callable[[], object]
 ) -> Iterator[str]:
     asked = [*takings(model, handover, sites)]
     on_outputs = {each.name: each for each in asked if each.place.attribute is None}

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...recipe.role import plain_site
-from ..assignment import Handover, Roles, Stored
+from ..assignment import Roles, Stored
 from ..sites import Place, Sites
+from ..values import Handed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class ModelMap:
     sites: Sites
     differences: tuple[Difference, ...] = ()
 
-    def sites_in(self, handover: Handover) -> Sites:
+    def sites_in(self, handover: Handed) -> Sites:
         """Those that the handover has a multiplier on."""
         there = {plain_site(site) for site in handover["multipliers"]}
         return {site: places for site, places in self.sites.items() if site in there}

@@ -5,11 +5,11 @@ from typing import Any
 
 from ....models.handover.maps.model_map import ModelMap
 from ....models.handover.maps.registry import MAPS
+from ....models.handover.values import Handed
 from ....models.recipe.role import plain_site
 from ..fault import ExportError
 from .shared import (
     Formatted,
-    Handed,
     base_decay,
     embedded,
     heading,

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ....models.handover.values import coupled_decay
+from ....models.handover.values import Handed, coupled_decay
 from ..fault import ExportError
-from .shared import Formatted, Handed, base_decay, heading, logits_scale, named, torch_decay, unlike
+from .shared import Formatted, base_decay, heading, logits_scale, named, torch_decay, unlike
 
 SAME = 1e-6
 

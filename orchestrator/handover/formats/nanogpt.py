@@ -1,8 +1,9 @@
 """A configuration file for nanoGPT (November 2025), with the lines that its train.py needs in comments."""
 
 from ....models.handover.maps.gpt import NANOGPT
+from ....models.handover.values import Handed
 from ..fault import ExportError
-from .shared import Formatted, Handed, base_decay, embedded, heading, unlike
+from .shared import Formatted, base_decay, embedded, heading, unlike
 
 TEXT = '''\
 {heading}# nanoGPT: python train.py config/{module}.py, with three changes in train.py.

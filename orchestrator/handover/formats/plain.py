@@ -5,7 +5,8 @@ import json
 
 from ruamel.yaml import YAML
 
-from .shared import Formatted, Handed
+from ....models.handover.values import Handed
+from .shared import Formatted
 
 
 def as_json(handed: Handed) -> Formatted:

@@ -1,6 +1,7 @@
 """A Python module for a loop of one's own: groups, first values, multipliers and schedule for any module."""
 
-from .shared import Formatted, Handed, embedded, heading, torch_decay, torch_optimizer
+from ....models.handover.values import Handed
+from .shared import Formatted, embedded, heading, torch_decay, torch_optimizer
 
 TEXT = '''\
 {heading}"""The large run in plain PyTorch, handed over by mutransfer:

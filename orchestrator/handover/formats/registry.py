@@ -3,8 +3,9 @@
 import importlib
 from collections.abc import Callable
 
+from ....models.handover.values import Handed
 from ..fault import ExportError
-from .shared import Formatted, Handed
+from .shared import Formatted
 
 FORMATS: dict[str, tuple[str, str]] = {
     "yaml": ("plain", "as_yaml"),

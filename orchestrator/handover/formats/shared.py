@@ -1,16 +1,12 @@
 """What the formats share: the heading, and the words of frameworks for optimizer, decay and schedule."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from ....models.handover.values import coupled_decay
+from ....models.handover.values import Handed, coupled_decay
 from ....models.optimizers.registry import OPTIMIZERS
 from ....models.recipe.role import Site, plain_site
 from ..fault import ExportError
-
-Handed = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

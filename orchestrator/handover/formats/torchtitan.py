@@ -6,8 +6,9 @@ from typing import Any
 from ....models.handover.assignment import Stored
 from ....models.handover.maps.torchtitan import TORCHTITAN
 from ....models.handover.transfer import group_values
+from ....models.handover.values import Handed
 from ..fault import ExportError
-from .shared import Formatted, Handed, heading, logits_scale, named, unlike
+from .shared import Formatted, heading, logits_scale, named, unlike
 
 TEXT = '''\
 {heading}"""The large run in torchtitan 0.3, handed over by mutransfer:
