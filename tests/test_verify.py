@@ -173,12 +173,23 @@ def test_what_cannot_be_merged_is_refused(handover: dict[str, Any]) -> None:
 
 
 def test_a_module_that_gives_no_tensor_is_named(handover: dict[str, Any]) -> None:
-    model = llama(64, 4)
+    """Two of them: attention's output, and its weights."""
+    model: Any = llama(64, 4)
+    model.set_attn_implementation("eager")
     apply_multipliers_(model, handover, {**SITES, "residual branch": ["*.self_attn"]})
     with pytest.raises(
         UnknownParameterError, match="LlamaAttention: gives a tuple, no tensor; name the module"
     ):
         model(TOKENS_BT)
+
+
+def test_the_only_tensor_of_several_outputs_is_multiplied(handover: dict[str, Any]) -> None:
+    """Where attention keeps its weights to itself, it gives them as None: as its projection multiplied."""
+    one, other = llama(64, 4), llama(64, 4)
+    other.load_state_dict(one.state_dict())
+    apply_multipliers_(one, handover, {**SITES, "residual branch": ["*.o_proj", "*.down_proj"]})
+    apply_multipliers_(other, handover, {**SITES, "residual branch": ["*.self_attn", "*.down_proj"]})
+    torch.testing.assert_close(one(TOKENS_BT).logits, other(TOKENS_BT).logits)
 
 
 def test_a_readout_that_starts_at_zero_cannot_be_measured(handover: dict[str, Any]) -> None:
