@@ -8,6 +8,7 @@ import torch
 from plain_modules import EPS, MLP, Attention, rotary
 from torch import Tensor, nn
 
+from mutransfer.models.handover.assignment import Stored
 from mutransfer.models.handover.maps.model_map import ModelMap
 from mutransfer.models.handover.sites import Place
 
@@ -171,3 +172,55 @@ def with_a_kernel(given: Given) -> nn.Module:
         "kernel", nn.Parameter(torch.ones(given["model"]["width"], 1, 4))
     )
     return model
+
+
+class Remembering(nn.Module):
+    """Reads a weight that it has put aside."""
+
+    def __init__(self, inner: Same) -> None:
+        super().__init__()
+        self.inner, self.aside = inner, [inner.readout.weight]
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        out_BTV: Tensor = self.inner(tokens_BT)
+        also_BTV: Tensor = self.inner.final_norm(self.inner.embedding(tokens_BT)) @ self.aside[0].detach().T
+        return out_BTV + also_BTV
+
+
+def remembering(given: Given) -> nn.Module:
+    return Remembering(eager(given))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, given: Given) -> None:
+        super().__init__()
+        width = given["model"]["width"]
+        self.tokens = nn.Embedding(given["model"]["vocab_size"], width)
+        self.layers = nn.ModuleList(nn.GRU(width, width, batch_first=True) for _ in range(2))
+        self.norm, self.head = nn.RMSNorm(width), nn.Linear(width, given["model"]["vocab_size"])
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        x_BTD = self.tokens(tokens_BT)
+        for layer in self.layers:
+            x_BTD = x_BTD + layer(x_BTD)[0]
+        logits_BTV: Tensor = self.head(self.norm(x_BTD))
+        return logits_BTV
+
+
+RECURRENT = ModelMap(
+    of="Recurrent",
+    proxy={},
+    roles={
+        "tokens.weight": "input",
+        "layers.*.weight_*": Stored("hidden", transposed=False),
+        "layers.*.bias_*": Stored("hidden vector", kept=True),
+        "norm.weight": "vector",
+        "head.weight": "output",
+        "head.bias": Stored("vector", kept=True),
+    },
+    sites={"embedding": ["tokens"], "residual branch": [], "attention logits": [], "readout": ["head"]},
+)
+
+
+def recurrent(given: Given) -> nn.Module:
+    return Recurrent(given)

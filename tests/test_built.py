@@ -97,6 +97,18 @@ def test_models_of_transformers_train_as_in_a_plain_loop(name: str, roles: str, 
     np.testing.assert_allclose(ours, theirs, atol=5e-5)
 
 
+def test_any_module_trains_alone_as_beside_others(batches: Batches) -> None:
+    """One whose kernel torch cannot batch."""
+    changes = {"parametrization": "mup", "base_width": 8, "base_depth": 2, "steps": 8}
+    trials = [
+        of("recurrent", "own_architectures:RECURRENT", learning_rate=rate, **changes)
+        for rate in (0.02, 0.005)
+    ]
+    together, alone = curves(trials, batches), [curves([trial], batches)[0] for trial in trials]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert (together[:, -1] < together[:, 0] - 0.1).all()
+
+
 def test_roles_are_found_where_none_are_given() -> None:
     found, told = (
         {
@@ -124,6 +136,7 @@ def test_roles_are_found_where_none_are_given() -> None:
         ("broken", None, {}, "KeyError: 'no such field' ("),
         ("with_a_kernel", None, {}, "blocks.*.kernel: "),
         ("averaging", None, {}, "average.running_mean: changes with every batch"),
+        ("remembering", None, {}, "does not follow the parameters that it is called with"),
         ("nowhere", None, {}, "own_architectures has no nowhere"),
         ("eager", "lama", {}, "ready maps are llama"),
         ("eager", "own_architectures:eager", {}, "is a function, no ModelMap"),

@@ -93,15 +93,28 @@ class _Held:
                 raise UnknownParameterError(
                     f"makes {[*alone_KBTV.shape[1:]]} of tokens {[*inputs.shape[1:]]}, not {[*wanted[1:]]}"
                 )
-            if not torch.equal(alone_KBTV, again_KBTV):
+            if not torch.allclose(alone_KBTV, again_KBTV, rtol=0, atol=0, equal_nan=True):
                 raise UnknownParameterError("gives other logits for the same inputs; set its dropout to 0")
             for name, buffer in self._module.named_buffers():
                 if not torch.equal(buffer, buffers[name]):
                     raise UnknownParameterError(
                         f"{name}: changes with every batch, which trials would share; use no running averages"
                     )
+            last = {name: stack[-1] for name, stack in parameters.items()}
+            self._must_follow(last, inputs[-1], alone_KBTV[-1])
             if len(inputs) > 1:
                 self._at_once = self._can_at_once(parameters, sites, inputs, alone_KBTV)
+
+    def _must_follow(self, parameters: Mapping[str, Tensor], inputs: Tensor, made_BTV: Tensor) -> None:
+        """Raises UnknownParameterError where the module, holding the parameters of the trial that ran last,
+        makes other logits than when it is called with them."""
+        for name, value in self._theirs(parameters).items():
+            self._module.get_parameter(name).copy_(value)
+        held_BTV = logits_of(self._module(inputs))
+        if not torch.allclose(held_BTV, made_BTV, rtol=0, atol=SAME * _size(held_BTV), equal_nan=True):
+            raise UnknownParameterError(
+                "does not follow the parameters that it is called with; it keeps them elsewhere, too"
+            )
 
     def _can_at_once(
         self,
@@ -115,7 +128,7 @@ class _Held:
         except Exception as error:  # torch names what it cannot do in many ways
             LOGGER.info("%s: trials run one after the other (%s)", self._name, str(error).partition("\n")[0])
             return False
-        if difference > SAME * alone_KBTV.abs().max():
+        if difference > SAME * _size(alone_KBTV):
             LOGGER.warning(
                 "%s: trials run one after the other, as at once their logits differ by %g",
                 self._name,
@@ -164,11 +177,14 @@ class _Held:
         for taking in self._takings:
             if taking.place.attribute is not None:
                 setattr(taking.module, taking.place.attribute, self._values[taking.site] * taking.value)
-        theirs = {
+        return logits_of(torch.func.functional_call(self._module, self._theirs(parameters), (inputs,)))
+
+    def _theirs(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As the module stores them."""
+        return {
             name: value.transpose(-1, -2) if name in self._transposed else value
             for name, value in parameters.items()
         }
-        return logits_of(torch.func.functional_call(self._module, theirs, (inputs,)))
 
     def _hook(self, taking: Taking) -> Any:  # noqa: ANN401 - torch's hook
         def hook(module: nn.Module, given: object, output: Tensor) -> Tensor:
@@ -186,3 +202,7 @@ class _Held:
         if id(factor) not in self._numbers:
             self._numbers[id(factor)] = factor, factor.tolist()
         return self._numbers[id(factor)][1]
+
+
+def _size(x: Tensor) -> float:
+    return float(x.abs().max())
