@@ -108,6 +108,7 @@ def run(
     """
     from .planning.own_code import changed, known_as_before
     from .planning.program_plan import commands_told
+    from .planning.try_out import try_out
     from .run.progress import Progress, Quiet
     from .run.session import runner_of
 
@@ -117,6 +118,7 @@ def run(
     if sweep.spec.program is not None:
         warnings.warn(commands_told(sweep), stacklevel=2)
     asked = _options(backend=backend, device=device, max_concurrent=workers, **options)
+    try_out(sweep)
     changes = changed(sweep, directory) if path.exists() else None
     if changes is not None and asked.keep and not changes.parts:
         sweep = known_as_before(sweep, changes)

@@ -1,11 +1,11 @@
 """The files that somebody's code is known by: found by patterns in its directory, each with a digest."""
 
 import glob
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..models.recipe.own_name import digest_of
 from .problem import Problem
 
 SWEEP_RECORD = "sweep.json"
@@ -22,7 +22,7 @@ def identity_problems(section: str, directory: str, patterns: Sequence[str]) -> 
 def digests(directory: str, patterns: Sequence[str]) -> dict[str, str]:
     """The sha256 of each file, by its path in the directory."""
     files = {path for pattern in patterns for path in _matching(directory, pattern)}
-    return {os.path.relpath(path, directory): _digest(path) for path in sorted(files)}
+    return {os.path.relpath(path, directory): digest_of(path) for path in sorted(files)}
 
 
 def _unread(directory: str, pattern: str) -> str | None:
@@ -51,8 +51,3 @@ def _matching(directory: str, pattern: str) -> list[Path]:
 
 def _is_made(folder: Path) -> bool:
     return folder.name == "__pycache__" or (folder / SWEEP_RECORD).is_file()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

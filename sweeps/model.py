@@ -33,6 +33,9 @@ def model_problems(spec: ModelSpec, named: Sequence[str]) -> list[Problem]:
     """What is wrong with the section, its directory whole, for these architectures. Looks at the disk."""
     if not os.path.isdir(spec.directory):
         return [Problem(("model", "directory"), f"{spec.directory} is no directory")]
+    if spec.identity == []:
+        told = "is empty, so that no change would be seen; name files, or leave it out"
+        return [Problem(("model", "identity"), told)]
     if spec.identity is not None:
         return [*identity_problems("model", spec.directory, spec.identity)]
     return [

@@ -7,6 +7,7 @@ import test_maps
 import torch
 from plain_modules import EPS, MLP, Attention, rotary
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mutransfer.models.handover.assignment import Stored
 from mutransfer.models.handover.maps.model_map import ModelMap
@@ -224,3 +225,144 @@ RECURRENT = ModelMap(
 
 def recurrent(given: Given) -> nn.Module:
     return Recurrent(given)
+
+
+class Stacked(nn.Module):
+    """Matrices that an index inside the block tells apart, and nothing else."""
+
+    def __init__(self, given: Given) -> None:
+        super().__init__()
+        width = given["model"]["width"]
+        self.tokens = nn.Embedding(given["model"]["vocab_size"], width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.RMSNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            )
+            for _ in range(given["model"]["depth"])
+        )
+        self.norm, self.head = nn.RMSNorm(width), nn.Linear(width, given["model"]["vocab_size"], bias=False)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        x_BTD = self.tokens(tokens_BT)
+        for block in self.blocks:
+            x_BTD = x_BTD + block(x_BTD)
+        logits_BTV: Tensor = self.head(self.norm(x_BTD))
+        return logits_BTV
+
+
+STACKED = ModelMap(
+    of="Stacked",
+    proxy={},
+    roles={
+        "tokens.weight": "input",
+        "blocks.*.0.weight": "hidden vector",
+        "blocks.*.1.weight": "hidden",
+        "blocks.*.3.weight": "hidden",
+        "blocks.*.bias": "hidden vector",
+        "norm.weight": "vector",
+        "head.weight": "output",
+    },
+    sites={"embedding": ["tokens"], "residual branch": ["blocks.*.3"], "readout": ["head"]},
+)
+
+
+WRONG = ModelMap(of="Stacked", proxy={}, roles={"*": "hidden"}, sites=STACKED.sites)
+
+
+def stacked(given: Given) -> Stacked:
+    return Stacked(given)
+
+
+def padded(given: Given) -> Stacked:
+    """torch keeps the row of the padding from training, but not of several trials at once."""
+    model = Stacked(given)
+    model.tokens.padding_idx = 3
+    return model
+
+
+class Checkpointed(Stacked):
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        x_BTD = self.tokens(tokens_BT)
+        for block in self.blocks:
+            x_BTD = x_BTD + checkpoint(block, x_BTD, use_reentrant=False)
+        logits_BTV: Tensor = self.head(self.norm(x_BTD))
+        return logits_BTV
+
+
+def checkpointed(given: Given) -> Stacked:
+    return Checkpointed(given)
+
+
+class Aside(Stacked):
+    """Reads the readout without calling it."""
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        x_BTD = self.tokens(tokens_BT)
+        for block in self.blocks:
+            x_BTD = x_BTD + block(x_BTD)
+        return nn.functional.linear(self.norm(x_BTD), self.head.weight)
+
+
+def aside(given: Given) -> Stacked:
+    return Aside(given)
+
+
+class Caching(Stacked):
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        if not hasattr(self, "cached"):
+            self.cached = [self.head.weight.detach().clone()]
+        also_BTV: Tensor = self.norm(self.tokens(tokens_BT)) @ self.cached[0].T
+        return super().forward(tokens_BT) + also_BTV
+
+
+def caching(given: Given) -> Stacked:
+    return Caching(given)
+
+
+def tied(given: Given) -> Stacked:
+    model = Stacked(given)
+    model.head.weight = model.tokens.weight
+    return model
+
+
+def sharing(given: Given) -> Stacked:
+    model = Stacked(given)
+    shared = model.get_submodule("blocks.0.1").get_parameter("weight")
+    for index in range(len(model.blocks)):
+        model.get_submodule(f"blocks.{index}.1").register_parameter("weight", shared)
+    return model
+
+
+def gradless(given: Given) -> Stacked:
+    model = Stacked(given)
+    model.register_forward_hook(lambda module, taken, made: made.detach())
+    return model
+
+
+def exiting(given: Given) -> Stacked:
+    raise SystemExit(7)
+
+
+def wordy(given: Given) -> Stacked:
+    print("built")
+    return Stacked(given)
+
+
+def unlike(given: Given) -> nn.Module:
+    """A dictionary in place of logits."""
+    model = Stacked(given)
+    model.register_forward_hook(lambda module, taken, made: {"scores": made})
+    return model
+
+
+def valued(given: Given) -> Stacked:
+    """Reads a value while it is built, which torch's meta device has not."""
+    assert torch.linspace(0, 1, 4)[1].item() > 0
+    return Stacked(given)
+
+
+def spare(given: Given) -> Stacked:
+    """A matrix that nothing reads."""
+    model = Stacked(given)
+    model.register_module("router", nn.Linear(given["model"]["width"], 4, bias=False))
+    return model

@@ -4,18 +4,19 @@ refused where it cannot be."""
 import json
 import logging
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Command
+from conftest import SMALL, Command, arguments
 from plain_modules import plain_losses
 
 import mutransfer as mt
 from mutransfer.models.architectures.built.architecture import BuiltArchitecture
-from mutransfer.models.architectures.built.model import built
+from mutransfer.models.architectures.built.model import built, model_map
 from mutransfer.models.architectures.registry import architecture_of, make_known
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.handover.maps.registry import MAPS
@@ -109,6 +110,34 @@ def test_any_module_trains_alone_as_beside_others(batches: Batches) -> None:
     assert (together[:, -1] < together[:, 0] - 0.1).all()
 
 
+@pytest.mark.parametrize("name", ["stacked", "padded", "valued", "wordy", "spare"])
+def test_it_trains_as_in_a_plain_loop_alone_and_in_a_group(
+    name: str, batches: Batches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"base_depth": 2, "weight_decay": 0.0, "steps": 8, "epsilon": 1e-3}
+    trials = [
+        of(name, None, learning_rate=rate, seed=seed, **changes)
+        for seed, rate in enumerate((0.03, 0.01, 0.02))
+    ]
+    together = curves(trials, batches)
+    for trial, losses in zip(trials, together, strict=True):
+        architecture, handover = architecture_of(trial.shape), handover_at(trial)
+        assert isinstance(architecture, BuiltArchitecture)
+        np.testing.assert_allclose(curves([trial], batches)[0], losses, atol=2e-5)
+        model, sites = built(architecture, trial.shape), model_map(architecture, trial.shape).sites
+        initialize_(model, handover, trial.seed)
+        apply_multipliers_(model, handover, sites)
+        theirs = plain_losses(model, torch.optim.AdamW(param_groups(model, handover)), trial, batches)
+        np.testing.assert_allclose(losses, theirs, atol=2e-5)
+    assert capsys.readouterr().out == ""
+
+
+def test_matrices_of_one_block_have_starts_of_their_own() -> None:
+    stds = {rule.parameter.name: rule.init_std for rule in parameter_rules(of("stacked", None, base_depth=2))}
+    first, second = stds["blocks.1.1.weight"], stds["blocks.1.3.weight"]
+    assert first is not None and second is not None and first == pytest.approx(2 * second)
+
+
 def test_roles_are_found_where_none_are_given() -> None:
     found, told = (
         {
@@ -136,6 +165,22 @@ def test_roles_are_found_where_none_are_given() -> None:
         ("broken", None, {}, "KeyError: 'no such field' ("),
         ("with_a_kernel", None, {}, "blocks.*.kernel: "),
         ("averaging", None, {}, "average.running_mean: changes with every batch"),
+        ("checkpointed", None, {}, "has another gradient where the module is called with its parameters"),
+        ("caching", None, {}, "what it made of them, elsewhere, too"),
+        ("aside", None, {}, "head: is named for readout, and nothing that it gives is used"),
+        ("tied", None, {}, "untie them, or sweep with tied: true"),
+        (
+            "stacked",
+            None,
+            {"tied": True},
+            "head.weight: is a matrix of its own",
+        ),
+        ("sharing", "own_architectures:STACKED", {}, "blocks.1.1.weight: are one"),
+        ("gradless", None, {}, "has no gradient"),
+        ("exiting", None, {}, "SystemExit: 7"),
+        ("unlike", None, {}, "gives a dict; return logits"),
+        ("eager", None, {"init": "gpt2"}, "init gpt2 starts the ends of branches smaller"),
+        ("stacked", "own_architectures:WRONG", {}, "no matrix, which the role hidden is for"),
         ("remembering", None, {}, "does not follow the parameters that it is called with"),
         ("nowhere", None, {}, "own_architectures has no nowhere"),
         ("eager", "lama", {}, "ready maps are llama"),
@@ -166,7 +211,9 @@ def test_its_code_and_its_roles_are_part_of_the_id() -> None:
     assert len(ids) == 4
 
 
-@pytest.mark.parametrize("changes", [{"dropout": 0.1}, {"activation_checkpointing": True}])
+@pytest.mark.parametrize(
+    "changes", [{"dropout": 0.1}, {"activation_checkpointing": True}, {"frozen_gains": "all"}]
+)
 def test_what_has_no_place_in_it_is_refused_by_its_field(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(changes))}: "):
         of("eager", None, **changes)
@@ -231,8 +278,13 @@ def test_from_the_sweep_file_to_the_export(mine: Path, mutransfer: Command, tmp_
         ["compare", "runs/mine"],
     ):
         assert "imported" not in mutransfer(*words).stderr
-    changed = mutransfer(*told, "json").stderr
-    assert "theirs.py changed since the trials ran" in changed
+    # This process has the code of before; another is told that it is gone.
+    assert "theirs.py changed since the trials ran" in mutransfer(*told, "json").stderr
+    changed = subprocess.run(
+        arguments(*told, "json"), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert changed.returncode == 2
+    assert f"{tmp_path / 'theirs.py'} has changed since these trials were planned" in changed.stderr
 
 
 def test_a_changed_builder_is_another_program(mine: Path, mutransfer: Command, tmp_path: Path) -> None:
@@ -278,6 +330,7 @@ def test_a_moved_sweep_goes_on(mine: Path, mutransfer: Command, tmp_path: Path) 
     [
         (["architecture=nowhere:build"], "model.directory: "),
         (["model.directory=nowhere"], "is no directory"),
+        (["model.identity=[]"], "model.identity: is empty, so that no change would be seen"),
         (["model.identity=['*.rs']"], "model.identity.0: *.rs matches no file"),
         (["architecture=transformer", "model.roles=llama"], "describes an architecture of yours"),
         (["architecture=theirs"], "is not one of transformer, gdn"),

@@ -4,7 +4,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,23 @@ class OwnCodeError(Fault):
     to mend."""
 
 
+KEPT = {*sys.stdlib_module_names, "mutransfer", "__main__"}
+"""What nobody's own code is called."""
+
+
 @contextmanager
 def said(where: str) -> Iterator[None]:
     """Raises OwnCodeError for whatever is raised inside; `where` names what the user wrote."""
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # stdout is for what the command prints
+            yield
     except OwnCodeError:
         raise
     except (Fault, UnknownParameterError, OpenRolesError) as error:
         raise OwnCodeError(f"{where}: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        told = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+        told = f"{type(error).__name__}: {' '.join(str(error).split())} ({place.filename}:{place.lineno})"
         raise OwnCodeError(f"{where}: {told}") from error
 
 
@@ -45,7 +50,8 @@ def own(where: str, name: str, directory: str, anew: Collection[str] = ()) -> An
     _first_on_path(directory)
     _forget(module, directory, anew)
     try:
-        found = importlib.import_module(module)
+        with redirect_stdout(sys.stderr):
+            found = importlib.import_module(module)
     except (Exception, SystemExit) as error:
         told = f"{type(error).__name__}: {error}"
         raise OwnCodeError(f"{where}: {name} cannot be imported ({told})") from None
@@ -76,10 +82,13 @@ def _first_on_path(directory: str) -> None:
 
 
 def _forget(module: str, directory: str, anew: Collection[str]) -> None:
-    """Modules of these files, and one of this name that is of another directory."""
-    files, here = {str(Path(directory, path)) for path in anew}, file_of(module, directory) is not None
+    """Modules of these files, the package of the one that is named, and what another directory called like a
+    module of this one."""
+    files, package = {str(Path(directory, path)) for path in anew}, module.partition(".")[0]
     for name, held in list(sys.modules.items()):
         file = getattr(held, "__file__", None)
-        elsewhere = name == module and file is not None and here and not Path(file).is_relative_to(directory)
-        if file in files or elsewhere:
+        if file is None or "site-packages" in Path(file).parts or name.partition(".")[0] in KEPT:
+            continue
+        elsewhere = not Path(file).is_relative_to(directory) and file_of(name, directory) is not None
+        if file in files or elsewhere or name.partition(".")[0] == package:
             del sys.modules[name]

@@ -30,9 +30,7 @@ def find_roles(
 
     Raises OpenRolesError with all parameters whose role is open.
     """
-    first = build(small)
-    with torch.device("meta"):
-        second = build(large)
+    first, second = build(small), _without_values(build, large)
     shapes = {plain_name(name, second): tensor.shape for name, tensor in second.named_parameters()}
     modules = dict(first.named_modules())
     found: dict[str, str | Stored] = dict(told or {})
@@ -59,12 +57,19 @@ def find_roles(
     return found
 
 
+def _without_values(build: Callable[[int], nn.Module], width: int) -> nn.Module:
+    """On `meta`, where the builder can do without values."""
+    try:
+        with torch.device("meta"):
+            return build(width)
+    except Exception:  # whatever it does with a value
+        return build(width)
+
+
 def find_map(build: Callable[[int], nn.Module], small: int, large: int) -> ModelMap:
     """The roles, and the places of the multipliers that they tell: what embeds, and what reads out. Those on
     branches and on the logits of attention no width tells. Raises OpenRolesError."""
-    roles = find_roles(build, small, large)
-    with torch.device("meta"):
-        model = build(small)
+    roles, model = find_roles(build, small, large), _without_values(build, small)
     modules = dict(model.named_modules())
     sites: dict[str, list[str]] = {Site.EMBEDDING: [], Site.READOUT: []}
     for held, _ in model.named_parameters(remove_duplicate=False):
@@ -77,7 +82,8 @@ def find_map(build: Callable[[int], nn.Module], small: int, large: int) -> Model
             sites[Site.EMBEDDING].append(plain_name(held.removesuffix(".weight"), model))
         elif role == Role.OUTPUT or (role is None and isinstance(module, nn.Linear)):  # tied to an embedding
             sites[Site.READOUT].append(plain_name(held.removesuffix(".weight"), model))
-    return ModelMap(of="", proxy={}, roles=roles, sites=sites)
+    found = {site: places for site, places in sites.items() if places}
+    return ModelMap(of="", proxy={}, roles=roles, sites=found)
 
 
 def _role(pattern: str, grows: list[bool], module: nn.Module) -> Role | None:

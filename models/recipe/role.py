@@ -43,8 +43,11 @@ Start = Literal["normal", "ones", "zeros", "a_log", "a_log_from_1", "dt_bias", "
 
 
 def pattern_of(name: str) -> str:
-    """The name with the block's index replaced by `*`: the same for all blocks and depths."""
-    return ".".join("*" if part.isdigit() else part for part in name.split("."))
+    """The name with the block's index, the first that there is, replaced by `*`: the same for all blocks and
+    depths."""
+    parts = name.split(".")
+    at = next((place for place, part in enumerate(parts) if part.isdigit()), None)
+    return name if at is None else ".".join([*parts[:at], "*", *parts[at + 1 :]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,10 @@ def scaled_gradients(
         minimised_K = part_K
         if penalised and group.penalised:
             minimised_K = part_K + group.z_K * z_penalty(out_KBTV, part_labels_KBT) * share
-        part_KP = torch.autograd.grad((minimised_K * state.scale_K).sum(), state.buffers_KP)
+        # A parameter of somebody's module that is in no path to the loss has a gradient of zero.
+        part_KP = torch.autograd.grad(
+            (minimised_K * state.scale_K).sum(), state.buffers_KP, allow_unused=True, materialize_grads=True
+        )
         loss_K += part_K.detach()
         total_KP = part_KP if total_KP is None else torch._foreach_add(total_KP, part_KP)
     assert total_KP is not None

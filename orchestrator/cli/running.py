@@ -45,12 +45,14 @@ def plan(
     from ...sweeps.load import load_sweep
     from ..planning.device import find_device
     from ..planning.estimate import estimate, estimate_object, print_estimate
+    from ..planning.try_out import try_out
     from ..run.progress import warn
 
     sweep = load_sweep(spec, set_ or [])
     if len(sweep.expansion.trials) >= MANY_TRIALS:
         warn(f"planning {len(sweep.expansion.trials):,} trials")
     found = find_device(device.value)
+    try_out(sweep)
     if sweep.spec.program is not None:
         _plan_program(sweep, Path("runs") / sweep.spec.name, workers or found.count, format_)
         return
@@ -247,11 +249,13 @@ def carry_out(
     log: Sequence[str] = (),
 ) -> None:
     """Exits with what came of it."""
+    from ..planning.try_out import try_out
     from ..record.directory import SweepDirectory
     from ..run.progress import warn
 
     directory = SweepDirectory(path)
     directory.check(sweep.spec.name)
+    try_out(sweep)
     if sweep.spec.program is not None:
         from ..planning.program_plan import commands_told
 

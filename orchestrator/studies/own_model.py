@@ -13,7 +13,7 @@ from ...models.architectures.built.model import builder_of, model_map
 from ...models.architectures.registry import architecture_of
 from ...models.data.batches import Batches
 from ...models.handover.coordinates import Subject
-from ...models.handover.own_code import map_named, own, said
+from ...models.handover.own_code import OwnCodeError, map_named, own, said
 from ...models.recipe.recipe import Recipe
 from ...models.training.coordinates import Coordinate, measure
 from ...sweeps.load import Sweep
@@ -52,6 +52,12 @@ def measure_any(
     architecture = architecture_of(shape)
     if not isinstance(architecture, BuiltArchitecture):
         return measure(recipes, batches, device, steps, sequences)
+    for name, value in (("learnable_multipliers", "none"), ("precision", "float32")):
+        if recipes[0].point()[name] != value:
+            raise OwnCodeError(
+                f"architecture {architecture.name}: the coordinate check of a builder's model knows no other "
+                f"{name} than {value}; --set {name}={value}"
+            )
     subject = Subject(builder_of(architecture), model_map(architecture, shape))
     with said(f"architecture {architecture.name}"):
         return subject.measure(recipes, batches, device, steps, sequences)

@@ -86,7 +86,11 @@ class BuiltArchitecture:
         if recipe.dropout:
             raise ValueError(f"dropout: {self.name} has no place for ours; give 0")
         if recipe.activation_checkpointing:
-            raise ValueError(f"activation_checkpointing: is {self.name}'s own business; give false")
+            raise ValueError(f"activation_checkpointing: cannot reach into {self.name}; give false")
+        if recipe.frozen_gains != "none":
+            raise ValueError(
+                f"frozen_gains: which parameters of {self.name} are gains is not known; give none"
+            )
 
     def parameters(self, shape: "Shape") -> Iterator[Parameter]:
         from .model import described

@@ -6,8 +6,8 @@ K trials, B batch, T time, V outputs.
 
 import logging
 import warnings
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +28,20 @@ from .model import assigned_alone, built, described, given, model_map
 LOGGER = logging.getLogger(__name__)
 
 SAME = 1e-3
-"""All at once is the same as one after the other to within this share of the largest logit: rounding in any
-precision that is trained in is less, another model is more."""
+"""Logits and gradients are the same to within this share of the largest entry: rounding in float32 is less,
+another model is more."""
 
 
 def logits_of(made: Any) -> Tensor:  # noqa: ANN401 - what a module gives
-    """Of a module that gives them, has them as `logits`, or gives them first of several."""
-    first = made[0] if isinstance(made, tuple) else made
-    return cast(Tensor, getattr(first, "logits", first))
+    """Of a module that gives them, has them as `logits`, or gives them first of several. Raises
+    UnknownParameterError where they are no tensor."""
+    first = made[0] if isinstance(made, tuple) and made else made
+    logits_BTV = getattr(first, "logits", first)
+    if not isinstance(logits_BTV, Tensor):
+        raise UnknownParameterError(
+            f"gives a {type(made).__name__}; return logits, or what has them as .logits"
+        )
+    return logits_BTV
 
 
 class BuiltForward:
@@ -59,7 +65,9 @@ class BuiltForward:
         with said(f"architecture {self._architecture.name}"):
             if self._held is None:
                 self._held = _Held(self._architecture, shape, inputs.device)
-                self._held.try_out(whole, sites, inputs)
+                fresh = _Held(self._architecture, shape, inputs.device)
+                with torch.autocast(inputs.device.type, enabled=False), torch.enable_grad():
+                    self._held.try_out(fresh, {n: x.detach() for n, x in whole.items()}, sites, inputs)
             return self._held.logits(whole, sites, inputs)
 
 
@@ -70,7 +78,7 @@ class _Held:
         self._name, self._outputs = architecture.name, shape.output_count
         self._module = built(architecture, shape).to(device)
         known = model_map(architecture, shape)
-        [*assigned_alone(self._module, known)]  # with values, which say more than meta did
+        [*assigned_alone(self._module, known, shape)]  # with values, which say more than meta did
         self._transposed = {each.parameter.name for each in described(architecture, shape) if each.transposed}
         ones = {"multipliers": dict.fromkeys(known.sites, 1.0), **given(shape)}
         self._takings = [*takings(self._module, ones, known.sites)]
@@ -81,13 +89,17 @@ class _Held:
             if taking.place.attribute is None:
                 taking.module.register_forward_hook(self._hook(taking))
 
-    def try_out(self, parameters: Mapping[str, Tensor], sites: Mapping[Site, Factor], inputs: Tensor) -> None:
-        """Raises OwnCodeError for what makes trials depend on each other or on what ran before; finds out
-        whether all can run at once."""
+    def try_out(
+        self, fresh: "_Held", parameters: Mapping[str, Tensor], sites: Mapping[Site, Factor], inputs: Tensor
+    ) -> None:
+        """Finds out whether all trials can run at once. `fresh` is the same module that has not run yet.
+
+        Raises UnknownParameterError for what makes trials depend on each other or on what ran before, and for
+        what does not follow parameters and multipliers.
+        """
         buffers = {name: buffer.clone() for name, buffer in self._module.named_buffers()}
         with torch.no_grad():
-            alone_KBTV = self.logits(parameters, sites, inputs)
-            again_KBTV = self.logits(parameters, sites, inputs)
+            alone_KBTV, again_KBTV = (self.logits(parameters, sites, inputs) for _ in range(2))
             wanted = (*inputs.shape[:3], self._outputs)
             if alone_KBTV.shape != wanted:
                 raise UnknownParameterError(
@@ -100,40 +112,87 @@ class _Held:
                     raise UnknownParameterError(
                         f"{name}: changes with every batch, which trials would share; use no running averages"
                     )
-            last = {name: stack[-1] for name, stack in parameters.items()}
-            self._must_follow(last, inputs[-1], alone_KBTV[-1])
-            if len(inputs) > 1:
-                self._at_once = self._can_at_once(parameters, sites, inputs, alone_KBTV)
+        # None is zero, so that nothing is hidden by what starts there.
+        moved = {name: 0.9 * x + 0.05 * x.abs().amax() for name, x in parameters.items()}
+        self._must_follow(fresh, moved, sites, inputs)
+        self._must_multiply(moved, sites, inputs)
+        if len(inputs) > 1:
+            self._at_once = self._can_at_once(moved, sites, inputs)
 
-    def _must_follow(self, parameters: Mapping[str, Tensor], inputs: Tensor, made_BTV: Tensor) -> None:
-        """Raises UnknownParameterError where the module, holding the parameters of the trial that ran last,
-        makes other logits than when it is called with them."""
-        for name, value in self._theirs(parameters).items():
-            self._module.get_parameter(name).copy_(value)
-        held_BTV = logits_of(self._module(inputs))
-        if not torch.allclose(held_BTV, made_BTV, rtol=0, atol=SAME * _size(held_BTV), equal_nan=True):
+    def _must_follow(
+        self, fresh: "_Held", parameters: Mapping[str, Tensor], sites: Mapping[Site, Factor], inputs: Tensor
+    ) -> None:
+        """Called with parameters, the module makes the logits and gradients of one that holds them."""
+        one = {name: stack[-1].clone().requires_grad_() for name, stack in parameters.items()}
+        factors = self._of_trial(sites, -1)
+        called_BTV = self._one(one, factors, inputs[-1])
+        fresh.use(factors)
+        held = dict(fresh._module.named_parameters())
+        with torch.no_grad():
+            for name, value in self._theirs(one).items():
+                held[name].copy_(value)
+        held_BTV = logits_of(fresh._module(inputs[-1]))
+        if not called_BTV.requires_grad:
+            raise UnknownParameterError("has no gradient; it runs without any, or detaches what it gives")
+        if _differ(called_BTV, held_BTV):
             raise UnknownParameterError(
-                "does not follow the parameters that it is called with; it keeps them elsewhere, too"
+                "does not follow the parameters that it is called with; it keeps them, or what it made of "
+                "them, elsewhere, too"
             )
+        ours = _gradients(called_BTV, [*one.values()])
+        theirs = _gradients(held_BTV, [held[name] for name in one])
+        for name, mine, other in zip(one, ours, theirs, strict=True):
+            other = other.transpose(-1, -2) if name in self._transposed else other
+            if _differ(mine, other):
+                raise UnknownParameterError(
+                    f"{name}: has another gradient where the module is called with its parameters; switch "
+                    "off activation checkpointing within it, and read every weight where it is registered"
+                )
+            if not other.any():
+                LOGGER.warning("%s: %s has no part in the logits", self._name, name)
+
+    def _must_multiply(
+        self, parameters: Mapping[str, Tensor], sites: Mapping[Site, Factor], inputs: Tensor
+    ) -> None:
+        """A multiplier that is larger makes other logits, at every site that has a place."""
+        one, factors = {name: stack[0] for name, stack in parameters.items()}, self._of_trial(sites, 0)
+        with torch.no_grad():
+            before_BTV = self._one(one, factors, inputs[0])
+            for site, factor in factors.items():
+                places = [taking.name for taking in self._takings if taking.site == plain_site(site)]
+                if places and torch.equal(
+                    self._one(one, {**factors, site: 1.5 * factor}, inputs[0]), before_BTV
+                ):
+                    raise UnknownParameterError(
+                        f"{places[0]}: is named for {plain_site(site)}, and nothing that it gives is used; "
+                        "name the module whose output is"
+                    )
+
+    def _of_trial(self, sites: Mapping[Site, Factor], trial: int) -> dict[Site, Factor]:
+        return {
+            site: self._number(factor)[trial] if isinstance(factor, Tensor) else factor
+            for site, factor in sites.items()
+        }
 
     def _can_at_once(
-        self,
-        parameters: Mapping[str, Tensor],
-        sites: Mapping[Site, Factor],
-        inputs: Tensor,
-        alone_KBTV: Tensor,
+        self, parameters: Mapping[str, Tensor], sites: Mapping[Site, Factor], inputs: Tensor
     ) -> bool:
+        """By logits and gradients of all trials."""
+        if any(getattr(module, "padding_idx", None) is not None for module in self._module.modules()):
+            LOGGER.info("%s: trials run one after the other (torch keeps one row of padding)", self._name)
+            return False
+        stacks = {name: stack.clone().requires_grad_() for name, stack in parameters.items()}
+        alone_KBTV = self.logits(stacks, sites, inputs)
+        alone = _gradients(alone_KBTV, [*stacks.values()])
         try:
-            difference = (self._all_at_once(parameters, sites, inputs) - alone_KBTV).abs().max()
+            together_KBTV = self._all_at_once(stacks, sites, inputs)
+            together = _gradients(together_KBTV, [*stacks.values()])
         except Exception as error:  # torch names what it cannot do in many ways
             LOGGER.info("%s: trials run one after the other (%s)", self._name, str(error).partition("\n")[0])
             return False
-        if difference > SAME * _size(alone_KBTV):
-            LOGGER.warning(
-                "%s: trials run one after the other, as at once their logits differ by %g",
-                self._name,
-                difference,
-            )
+        pairs = [(alone_KBTV, together_KBTV), *zip(alone, together, strict=True)]
+        if any(_differ(one, other) for both in pairs for one, other in zip(*both, strict=True)):
+            LOGGER.warning("%s: trials run one after the other, as at once they are others", self._name)
             return False
         return True
 
@@ -146,10 +205,7 @@ class _Held:
             [
                 self._one(
                     {name: stack[trial] for name, stack in parameters.items()},
-                    {
-                        site: self._number(factor)[trial] if isinstance(factor, Tensor) else factor
-                        for site, factor in sites.items()
-                    },
+                    self._of_trial(sites, trial),
                     inputs[trial],
                 )
                 for trial in range(len(inputs))
@@ -173,11 +229,15 @@ class _Held:
         return logits_KBTV
 
     def _one(self, parameters: Mapping[str, Tensor], sites: Mapping[Site, Factor], inputs: Tensor) -> Tensor:
+        self.use(sites)
+        return logits_of(torch.func.functional_call(self._module, self._theirs(parameters), (inputs,)))
+
+    def use(self, sites: Mapping[Site, Factor]) -> None:
+        """These multipliers from now on."""
         self._values = {plain_site(site): factor for site, factor in sites.items()}
         for taking in self._takings:
             if taking.place.attribute is not None:
                 setattr(taking.module, taking.place.attribute, self._values[taking.site] * taking.value)
-        return logits_of(torch.func.functional_call(self._module, self._theirs(parameters), (inputs,)))
 
     def _theirs(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As the module stores them."""
@@ -204,5 +264,13 @@ class _Held:
         return self._numbers[id(factor)][1]
 
 
-def _size(x: Tensor) -> float:
-    return float(x.abs().max())
+def _gradients(logits: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Of the logits' mean square."""
+    square = logits.double().square().mean()
+    return [*torch.autograd.grad(square, parameters, allow_unused=True, materialize_grads=True)]
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    """By more than rounding makes of the largest entry."""
+    room = SAME * float(other.detach().abs().max()) + 1e-12
+    return not torch.allclose(one, other, rtol=0, atol=room, equal_nan=True)

@@ -4,23 +4,27 @@ A builder is given a mapping: `model` are the fields of the shape and the sizes 
 `target` its width and depth. It returns a module that makes logits of tokens [B, T].
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ...handover.assignment import GAINS, Assigned, UnknownParameterError, assigned
+from ...handover.assignment import GAINS, Assigned, UnknownParameterError, assigned, owners
 from ...handover.maps.model_map import ModelMap
 from ...handover.own_code import OwnCodeError, map_named, own, said
-from ...handover.roles import find_map
+from ...handover.roles import OpenRolesError, find_map
 from ...handover.sites import takings
 from ...handover.values import model_fields
+from ...optimizers.registry import OPTIMIZERS
 from ...parametrization.registry import PARAMETRIZATIONS
-from ...parametrization.rules import ratios
+from ...parametrization.rules import MATRICES, ratios
+from ...recipe.own_name import digest_of
+from ...recipe.placement import MATRIX_ROLES
 from ...recipe.recipe import Recipe
 from ...recipe.role import Parameter, Role, Site, plain_site
 from ...recipe.shape import Shape
@@ -29,6 +33,7 @@ from .architecture import BuiltArchitecture
 Build = Callable[[Mapping[str, Any]], nn.Module]
 LARGEST_FOUND_BY = 256
 """Roles follow from two widths; of a wide model two smaller ones tell them, too."""
+OUTSIDE = (Role.INPUT, Role.OUTPUT, Role.VECTOR)
 UNDECAYED = {*GAINS, Role.NARROW_VECTOR}
 """As a handover by roles has it."""
 
@@ -43,9 +48,17 @@ class Described:
 
 @lru_cache(maxsize=64)
 def builder_of(architecture: BuiltArchitecture) -> Build:
-    """Raises OwnCodeError. Modules of the files that it is known by are imported anew for a new code."""
-    files = [path for path, _ in architecture.files]
-    build: Build = own("architecture", architecture.name, architecture.directory, files)
+    """Raises OwnCodeError. Modules of the files that it is known by are imported anew for a new code, which
+    they must still have."""
+    files = dict(architecture.files_now or architecture.files)
+    for path, digest in files.items():
+        file = Path(architecture.directory, path)
+        if not file.is_file() or digest_of(file) != digest:
+            raise OwnCodeError(
+                f"architecture {architecture.name}: {file} has changed since these trials were planned; put "
+                "it back as it was, or run the sweep again"
+            )
+    build: Build = own("architecture", architecture.name, architecture.directory, [*files])
     return build
 
 
@@ -68,6 +81,15 @@ def built(architecture: BuiltArchitecture, shape: Shape, seed: int = 0) -> nn.Mo
         return getattr(module, "_orig_mod", module)  # compiled, it would know one set of parameters
 
 
+def built_for_shapes(architecture: BuiltArchitecture, shape: Shape) -> nn.Module:
+    """On torch's meta device, which has no values, where the builder can do without any."""
+    try:
+        with torch.device("meta"):
+            return built(architecture, shape)
+    except OwnCodeError:
+        return built(architecture, shape)
+
+
 @lru_cache(maxsize=64)
 def model_map(architecture: BuiltArchitecture, shape: Shape) -> ModelMap:
     """What its parameters and modules are. Raises OwnCodeError."""
@@ -75,9 +97,13 @@ def model_map(architecture: BuiltArchitecture, shape: Shape) -> ModelMap:
         return map_named("model.roles", architecture.roles, architecture.directory)
     small = _small(shape)
     with said(f"architecture {architecture.name}"):
-        return find_map(
-            lambda width: built(architecture, replace(small, width=width)), small.width, 2 * small.width
-        )
+        try:
+            return find_map(
+                lambda width: built(architecture, replace(small, width=width)), small.width, 2 * small.width
+            )
+        except OpenRolesError as error:
+            open_ = str(error).replace("; give its role in `told`", "").replace("\n", "; ")
+            raise UnknownParameterError(f"{open_}; say what they are in a ModelMap, model.roles") from None
 
 
 def _small(shape: Shape) -> Shape:
@@ -93,24 +119,53 @@ def _small(shape: Shape) -> Shape:
 @lru_cache(maxsize=256)
 def described(architecture: BuiltArchitecture, shape: Shape) -> tuple[Described, ...]:
     """Every parameter, in the module's order. Raises OwnCodeError."""
-    with torch.device("meta"):
-        module = built(architecture, shape)
+    module = built_for_shapes(architecture, shape)
     known = model_map(architecture, shape)
     with said(f"architecture {architecture.name}"):
         ends = _branch_ends(module, known, shape)
-        return tuple(_described(each, ends) for each in assigned_alone(module, known))
+        found = tuple(_described(each, ends) for each in assigned_alone(module, known, shape))
+        _must_be_alike(found)
+        return found
 
 
-def assigned_alone(module: nn.Module, known: ModelMap) -> Iterator[Assigned]:
+def assigned_alone(module: nn.Module, known: ModelMap, shape: Shape) -> Iterator[Assigned]:
     """As a handover by roles alone would assign them. Raises UnknownParameterError."""
     roles = {str(role): {"start": "normal", "init": "fan-in"} for role in Role}
-    yield from assigned(module, {"parameters": {}, "roles": roles, "tied": True}, known.roles)
+    found = [*assigned(module, {"parameters": {}, "roles": roles, "tied": shape.tied}, known.roles)]
+    for each in found:
+        if shape.tied and each.entry["role"] == Role.OUTPUT and each.tensor.dim() > 1:
+            raise UnknownParameterError(f"{each.name}: is a matrix of its own, and the sweep says tied: true")
+    inside = {each.name for each in found if each.entry["role"] not in OUTSIDE}
+    for names in owners(module).values():
+        if len(names) > 1 and inside & {*names}:
+            raise UnknownParameterError(
+                f"{' and '.join(names)}: are one, and rules for a block are for its own; give each its own"
+            )
+    yield from found
+
+
+def _must_be_alike(found: Sequence[Described]) -> None:
+    """Raises UnknownParameterError for parameters that rules take for one in several blocks and are not."""
+    first: dict[str, Parameter] = {}
+    for each in found:
+        held = first.setdefault(each.parameter.pattern, each.parameter)
+        if _kind(held) != _kind(each.parameter):
+            raise UnknownParameterError(
+                f"{held.name} and {each.parameter.name}: are told apart by an index alone, and are not the "
+                "same in several blocks; give modules outside of the blocks names"
+            )
+
+
+def _kind(parameter: Parameter) -> tuple[object, ...]:
+    return parameter.role, parameter.start, parameter.fan_in, parameter.decayed, parameter.ends_branch
 
 
 def _described(each: Assigned, ends: set[str]) -> Described:
     if not each.tensor.requires_grad:
         raise UnknownParameterError(f"{each.name}: does not require a gradient; what is fixed is a buffer")
     role, shape = Role(each.entry["role"]), each.shape
+    if role in MATRIX_ROLES and role is not Role.OUTPUT and len(shape) < 2:
+        raise UnknownParameterError(f"{each.name}: is {[*shape]}, no matrix, which the role {role} is for")
     fan_in = 1 if role is Role.INPUT else int(np.prod(shape[1:], dtype=int))
     parameter = Parameter(
         name=each.name,
@@ -148,9 +203,14 @@ def _as_ours(tensor: torch.Tensor, transposed: bool) -> np.ndarray:
 
 
 def must_have_places(architecture: BuiltArchitecture, recipe: Recipe) -> ModelMap:
-    """What its modules are. Raises OwnCodeError where the recipe multiplies by something that they name no
-    place for."""
+    """What its modules are.
+
+    Raises OwnCodeError where the recipe multiplies by something that they name no place for, asks for starts
+    or updates that its parameters cannot have, and where the base has other parameters.
+    """
     known = model_map(architecture, recipe.shape)
+    with said(f"architecture {architecture.name}"):
+        _must_fit(architecture, recipe, known)
     table, attention = PARAMETRIZATIONS[recipe.parametrization].multiplier, recipe.shape.grows_head
     asked = {
         Site.EMBEDDING: recipe.embedding_multiplier,
@@ -167,3 +227,25 @@ def must_have_places(architecture: BuiltArchitecture, recipe: Recipe) -> ModelMa
                 f"sites={{{str(plain_site(site))!r}: [...]}}, empty where the model has none"
             )
     return known
+
+
+def _must_fit(architecture: BuiltArchitecture, recipe: Recipe, known: ModelMap) -> None:
+    own = [each.parameter for each in described(architecture, recipe.shape)]
+    base = {each.parameter.pattern for each in described(architecture, recipe.base_shape())}
+    if lost := [parameter.name for parameter in own if parameter.pattern not in base]:
+        raise UnknownParameterError(
+            f"{lost[0]}: the model of the base has nothing like it; name blocks by an index, as in an "
+            "nn.ModuleList"
+        )
+    if recipe.init == "gpt2" and Site.BRANCH not in known.sites:
+        raise UnknownParameterError(
+            "init gpt2 starts the ends of branches smaller, and nothing says which they are; name them in a "
+            "ModelMap, sites={'residual branch': [...]}, model.roles"
+        )
+    taken = MATRICES[recipe.matrices] if OPTIMIZERS[recipe.optimizer].matrices else frozenset()
+    for parameter in own:
+        if parameter.role in taken and len(parameter.shape) != 2:
+            raise UnknownParameterError(
+                f"{parameter.name}: is {[*parameter.shape]}, no matrix, which {recipe.optimizer} is for; "
+                "give it another role"
+            )
