@@ -1,5 +1,6 @@
 """The weights that a run kept, as the model that was trained."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 from ...models.recipe.fault import Fault
@@ -22,6 +23,7 @@ def trained_model(directory: SweepDirectory, found: Found) -> "nn.Module":
         if file.exists() and (weights := load_weights(str(file), found.id)) is not None:
             return Trained(recipe, weights)
     raise Fault(
-        f"{directory.path}: no weights of trial {found.id} were kept; mutransfer rerun {directory.path} "
-        f"{found.id} --keep-weights trains it again"
+        f"{directory.path}: no weights of trial {found.id} were kept; mutransfer rerun "
+        f"{shlex.quote(str(directory.path))} {found.id} --keep-weights trains it again, in a directory of "
+        "its own, from which they load"
     )
