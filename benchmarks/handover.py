@@ -18,11 +18,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from plain_modules import plain_losses
 
 import mutransfer as mt
 from mutransfer.models.data.batches import Batches
@@ -31,7 +34,6 @@ from mutransfer.models.handover.sites import apply_multipliers_
 from mutransfer.models.handover.transfer import initialize_, param_groups
 from mutransfer.models.handover.values import handover_at
 from mutransfer.models.recipe.recipe import Recipe
-from mutransfer.models.training.schedule import schedule_factor
 from mutransfer.results.questions.choice import tuned_log2
 from mutransfer.sweeps.load import load_sweep
 from mutransfer.sweeps.proxy import recipe_of
@@ -104,16 +106,7 @@ def train(file: str, data: str, task: Task) -> float:
     folder = Path(f"{data}-{task.who}-{task.width}-{task.log2_rate}-{task.seed}".replace(" ", "-"))
     batches = sweep.materialised(folder).batches(recipe.shape.sequence_length)
     model, optimizer = _ready(task, recipe)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    for step in range(recipe.steps):
-        batch = batches.training([recipe.seed], step, recipe.batch_size)
-        loss = _loss(model, batch.inputs[0], batch.labels[0])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * schedule_factor(recipe, step)
-        optimizer.step()
+    plain_losses(model, optimizer, recipe, batches)
     return _validation(model, batches, recipe)
 
 
@@ -129,15 +122,11 @@ def _ready(task: Task, recipe: Recipe) -> tuple[nn.Module, torch.optim.Optimizer
     return model, torch.optim.AdamW(param_groups(model, handover, ready.roles))
 
 
-def _loss(model: nn.Module, inputs: np.ndarray, labels: np.ndarray) -> torch.Tensor:
-    logits_BTV = model(torch.from_numpy(inputs)).logits
-    return F.cross_entropy(logits_BTV.flatten(0, 1), torch.from_numpy(labels).flatten())
-
-
 @torch.no_grad()
 def _validation(model: nn.Module, batches: Batches, recipe: Recipe) -> float:
     held = batches.validation(recipe.eval_sequences)
-    return float(_loss(model, held.inputs, held.labels))
+    logits_BTV = model(torch.from_numpy(held.inputs)).logits
+    return float(F.cross_entropy(logits_BTV.flatten(0, 1), torch.from_numpy(held.labels).flatten()))
 
 
 def _sizes(recipe: Recipe) -> dict[str, Any]:

@@ -245,8 +245,15 @@ class Stacked(nn.Module):
     def forward(self, tokens_BT: Tensor) -> Tensor:
         x_BTD = self.tokens(tokens_BT)
         for block in self.blocks:
-            x_BTD = x_BTD + block(x_BTD)
-        logits_BTV: Tensor = self.head(self.norm(x_BTD))
+            x_BTD = x_BTD + self.branch(block, x_BTD)
+        return self.read(self.norm(x_BTD))
+
+    def branch(self, block: nn.Module, x_BTD: Tensor) -> Tensor:
+        out_BTD: Tensor = block(x_BTD)
+        return out_BTD
+
+    def read(self, x_BTD: Tensor) -> Tensor:
+        logits_BTV: Tensor = self.head(x_BTD)
         return logits_BTV
 
 
@@ -281,12 +288,9 @@ def padded(given: Given) -> Stacked:
 
 
 class Checkpointed(Stacked):
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        x_BTD = self.tokens(tokens_BT)
-        for block in self.blocks:
-            x_BTD = x_BTD + checkpoint(block, x_BTD, use_reentrant=False)
-        logits_BTV: Tensor = self.head(self.norm(x_BTD))
-        return logits_BTV
+    def branch(self, block: nn.Module, x_BTD: Tensor) -> Tensor:
+        out_BTD: Tensor = checkpoint(block, x_BTD, use_reentrant=False)
+        return out_BTD
 
 
 def checkpointed(given: Given) -> Stacked:
@@ -296,11 +300,8 @@ def checkpointed(given: Given) -> Stacked:
 class Aside(Stacked):
     """Reads the readout without calling it."""
 
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        x_BTD = self.tokens(tokens_BT)
-        for block in self.blocks:
-            x_BTD = x_BTD + block(x_BTD)
-        return nn.functional.linear(self.norm(x_BTD), self.head.weight)
+    def read(self, x_BTD: Tensor) -> Tensor:
+        return nn.functional.linear(x_BTD, self.head.weight)
 
 
 def aside(given: Given) -> Stacked:

@@ -9,6 +9,7 @@ says by an index; what it does, its module says. Whatever that leaves open is as
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -19,7 +20,11 @@ from .maps.model_map import ModelMap
 
 
 class OpenRolesError(Exception):
-    """Parameters whose role two widths do not tell; a line for each, with what is known of it."""
+    """Parameters whose role two widths do not tell, `open` with what is known of each, by name pattern."""
+
+    def __init__(self, open_: Mapping[str, str]) -> None:
+        self.open = open_
+        super().__init__("\n".join(f"{name}: {why}; give its role in `told`" for name, why in open_.items()))
 
 
 def find_roles(
@@ -30,10 +35,23 @@ def find_roles(
 
     Raises OpenRolesError with all parameters whose role is open.
     """
-    first, second = build(small), _without_values(build, large)
+    return _roles(build(small), without_values(partial(build, large)), told or {})
+
+
+def without_values(build: Callable[[], nn.Module]) -> nn.Module:
+    """On `meta`, where the builder can do without values."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except Exception:  # whatever it does with a value
+        return build()
+
+
+def _roles(first: nn.Module, second: nn.Module, told: Mapping[str, str | Stored]) -> dict[str, str | Stored]:
+    """Of a model with values and a wider one."""
     shapes = {plain_name(name, second): tensor.shape for name, tensor in second.named_parameters()}
     modules = dict(first.named_modules())
-    found: dict[str, str | Stored] = dict(told or {})
+    found: dict[str, str | Stored] = dict(told)
     open_: dict[str, str] = {}
     for held, tensor in first.named_parameters():
         name = plain_name(held, first)
@@ -52,24 +70,15 @@ def find_roles(
             continue
         found[pattern] = _started(Stored(role), tensor, pattern)
     if open_:
-        lines = [f"{pattern}: {why}; give its role in `told`" for pattern, why in open_.items()]
-        raise OpenRolesError("\n".join(lines))
+        raise OpenRolesError(open_)
     return found
-
-
-def _without_values(build: Callable[[int], nn.Module], width: int) -> nn.Module:
-    """On `meta`, where the builder can do without values."""
-    try:
-        with torch.device("meta"):
-            return build(width)
-    except Exception:  # whatever it does with a value
-        return build(width)
 
 
 def find_map(build: Callable[[int], nn.Module], small: int, large: int) -> ModelMap:
     """The roles, and the places of the multipliers that they tell: what embeds, and what reads out. Those on
     branches and on the logits of attention no width tells. Raises OpenRolesError."""
-    roles, model = find_roles(build, small, large), _without_values(build, small)
+    model = build(small)
+    roles = _roles(model, without_values(partial(build, large)), {})
     modules = dict(model.named_modules())
     sites: dict[str, list[str]] = {Site.EMBEDDING: [], Site.READOUT: []}
     for held, _ in model.named_parameters(remove_duplicate=False):

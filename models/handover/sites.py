@@ -82,10 +82,10 @@ class Factor:
     def _scaled(self, output: Tensor) -> Tensor:
         index, parts = self.part
         if parts == 1:
-            return output * self.value
+            return (output * self.value).to(output.dtype)
         return torch.cat(
             [
-                one * self.value if place == index else one
+                (one * self.value).to(one.dtype) if place == index else one
                 for place, one in enumerate(output.chunk(parts, -1))
             ],
             -1,

@@ -1,12 +1,11 @@
 """Architectures of the user's own, made known to this process from the record of their sweeps."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ...models.architectures.registry import BUILT
-from ...sweeps.files import digests
 from ..record.directory import SweepDirectory
 from .fault import ExportError
 
@@ -26,12 +25,6 @@ def make_models_known(directories: Sequence[Path], rows: pd.DataFrame) -> list[s
                 "builder is; give the directory that it was trained in"
             )
         directory.read_job(job)  # makes known what it needs
-    return [*_changed(wanted)]
-
-
-def _changed(wanted: Iterable[tuple[str, str]]) -> Iterable[str]:
-    for key in sorted(wanted):
-        held = BUILT[key]
-        now = digests(held.directory, [path for path, _ in held.files])
-        if names := [path for path, digest in held.files if now.get(path) != digest]:
-            yield f"{key[0]}: {', '.join(names)} changed since the trials ran"
+    gone = ((name, BUILT[name, code]) for name, code in sorted(wanted))
+    changed = ((name, held.changed(held.files)) for name, held in gone)
+    return [f"{name}: {', '.join(files)} changed since the trials ran" for name, files in changed if files]

@@ -8,9 +8,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...mixers.registry import MIXERS
+from ...recipe.own_name import digest_of
 from ...recipe.role import Parameter, Site, plain_site
 from ..architecture import Forward, Mixing
 from ..stack import tied_scale
@@ -63,6 +65,11 @@ class BuiltArchitecture:
         """What a trial is known by beside the name: the roles, and what is in the files."""
         text = json.dumps([self.roles, dict(self.files)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def changed(self, since: Digests) -> list[str]:
+        """Files, by their path in the directory, that are not there or not what they were."""
+        places = [(path, Path(self.directory, path), digest) for path, digest in since]
+        return [path for path, file, digest in places if not file.is_file() or digest_of(file) != digest]
 
     @property
     def reads(self) -> frozenset[str]:

@@ -222,9 +222,8 @@ class _Held:
             return self._one(parameters, {**shared, **apart}, inputs)
 
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="There is a performance drop"
-            )  # still the same function
+            # Of kernels that torch calls once for each trial: the function is the same.
+            warnings.filterwarnings("ignore", message="There is a performance drop")
             logits_KBTV: Tensor = torch.vmap(one)(dict(parameters), apart, inputs)
         return logits_KBTV
 
@@ -247,13 +246,11 @@ class _Held:
         }
 
     def _hook(self, taking: Taking) -> Any:  # noqa: ANN401 - torch's hook
-        def hook(module: nn.Module, given: object, output: Tensor) -> Tensor:
+        def hook(module: nn.Module, given: object, output: object) -> object:
             factor = self._values[taking.site] * taking.value
             if not isinstance(factor, Tensor) and factor == 1:
                 return output
-            scaled = OnOutput(taking.site, factor, taking.place.part)(module, given, output)
-            scaled_BTX: Tensor = scaled.to(output.dtype)
-            return scaled_BTX
+            return OnOutput(taking.site, factor, taking.place.part)(module, given, output)
 
         return hook
 

@@ -6,7 +6,7 @@ A builder is given a mapping: `model` are the fields of the shape and the sizes 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...handover.assignment import GAINS, Assigned, UnknownParameterError, assigned, owners
+from ...handover.assignment import GAINS, INSIDE, Assigned, UnknownParameterError, assigned, owners
 from ...handover.maps.model_map import ModelMap
 from ...handover.own_code import OwnCodeError, map_named, own, said
-from ...handover.roles import OpenRolesError, find_map
+from ...handover.roles import OpenRolesError, find_map, without_values
 from ...handover.sites import takings
 from ...handover.values import model_fields
 from ...optimizers.registry import OPTIMIZERS
 from ...parametrization.registry import PARAMETRIZATIONS
 from ...parametrization.rules import MATRICES, ratios
-from ...recipe.own_name import digest_of
 from ...recipe.placement import MATRIX_ROLES
 from ...recipe.recipe import Recipe
 from ...recipe.role import Parameter, Role, Site, plain_site
@@ -33,7 +32,6 @@ from .architecture import BuiltArchitecture
 Build = Callable[[Mapping[str, Any]], nn.Module]
 LARGEST_FOUND_BY = 256
 """Roles follow from two widths; of a wide model two smaller ones tell them, too."""
-OUTSIDE = (Role.INPUT, Role.OUTPUT, Role.VECTOR)
 UNDECAYED = {*GAINS, Role.NARROW_VECTOR}
 """As a handover by roles has it."""
 
@@ -50,15 +48,13 @@ class Described:
 def builder_of(architecture: BuiltArchitecture) -> Build:
     """Raises OwnCodeError. Modules of the files that it is known by are imported anew for a new code, which
     they must still have."""
-    files = dict(architecture.files_now or architecture.files)
-    for path, digest in files.items():
-        file = Path(architecture.directory, path)
-        if not file.is_file() or digest_of(file) != digest:
-            raise OwnCodeError(
-                f"architecture {architecture.name}: {file} has changed since these trials were planned; put "
-                "it back as it was, or run the sweep again"
-            )
-    build: Build = own("architecture", architecture.name, architecture.directory, [*files])
+    files = architecture.files_now or architecture.files
+    for path in architecture.changed(files):
+        raise OwnCodeError(
+            f"architecture {architecture.name}: {Path(architecture.directory, path)} has changed since these "
+            "trials were planned; put it back as it was, or run the sweep again"
+        )
+    build: Build = own("architecture", architecture.name, architecture.directory, [*dict(files)])
     return build
 
 
@@ -81,15 +77,6 @@ def built(architecture: BuiltArchitecture, shape: Shape, seed: int = 0) -> nn.Mo
         return getattr(module, "_orig_mod", module)  # compiled, it would know one set of parameters
 
 
-def built_for_shapes(architecture: BuiltArchitecture, shape: Shape) -> nn.Module:
-    """On torch's meta device, which has no values, where the builder can do without any."""
-    try:
-        with torch.device("meta"):
-            return built(architecture, shape)
-    except OwnCodeError:
-        return built(architecture, shape)
-
-
 @lru_cache(maxsize=64)
 def model_map(architecture: BuiltArchitecture, shape: Shape) -> ModelMap:
     """What its parameters and modules are. Raises OwnCodeError."""
@@ -102,7 +89,7 @@ def model_map(architecture: BuiltArchitecture, shape: Shape) -> ModelMap:
                 lambda width: built(architecture, replace(small, width=width)), small.width, 2 * small.width
             )
         except OpenRolesError as error:
-            open_ = str(error).replace("; give its role in `told`", "").replace("\n", "; ")
+            open_ = "; ".join(f"{pattern}: {why}" for pattern, why in error.open.items())
             raise UnknownParameterError(f"{open_}; say what they are in a ModelMap, model.roles") from None
 
 
@@ -119,7 +106,7 @@ def _small(shape: Shape) -> Shape:
 @lru_cache(maxsize=256)
 def described(architecture: BuiltArchitecture, shape: Shape) -> tuple[Described, ...]:
     """Every parameter, in the module's order. Raises OwnCodeError."""
-    module = built_for_shapes(architecture, shape)
+    module = without_values(partial(built, architecture, shape))
     known = model_map(architecture, shape)
     with said(f"architecture {architecture.name}"):
         ends = _branch_ends(module, known, shape)
@@ -135,7 +122,7 @@ def assigned_alone(module: nn.Module, known: ModelMap, shape: Shape) -> Iterator
     for each in found:
         if shape.tied and each.entry["role"] == Role.OUTPUT and each.tensor.dim() > 1:
             raise UnknownParameterError(f"{each.name}: is a matrix of its own, and the sweep says tied: true")
-    inside = {each.name for each in found if each.entry["role"] not in OUTSIDE}
+    inside = {each.name for each in found if each.entry["role"] in INSIDE}
     for names in owners(module).values():
         if len(names) > 1 and inside & {*names}:
             raise UnknownParameterError(
