@@ -67,6 +67,10 @@ def rotary(x_BHTE: Tensor) -> Tensor:
     return torch.cat((spun.real, spun.imag), dim=-1)
 
 
+def of_length_one(x: Tensor) -> Tensor:
+    return x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+
+
 class GatedDeltaNet(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -93,7 +97,7 @@ class GatedDeltaNet(nn.Module):
         g = -self.a_log.exp() * F.softplus(self.a(x_BTD) + self.dt_bias)
         beta = self.b(x_BTD).sigmoid()
         out = chunked_delta_rule(
-            F.normalize(q, dim=-1), F.normalize(k, dim=-1), v,
+            of_length_one(q) / math.sqrt(q.shape[-1]), of_length_one(k), v,
             g.transpose(1, 2).flatten(0, 1), beta.transpose(1, 2).flatten(0, 1), 16,
         )  # fmt: skip
         out_BTD = self.norm(out.view(b, self.heads, t, -1).transpose(1, 2)).reshape(b, t, d)

@@ -154,3 +154,15 @@ def test_rows_older_than_a_column_stay_in_their_sweep() -> None:
     found = compare(older, ROWS.names)
     assert [c.fixed for c in found] == [{}, {}]
     assert [c.drift.slope for c in found] == [c.drift.slope for c in together]
+
+
+def test_rows_of_an_older_recipe_are_compared_apart() -> None:
+    """They trained something else at the same point; those without a version are of the first."""
+    files = Path(__file__).parent.parent / "benchmarks/evidence"
+    older = pd.read_parquet(files / "width-transformer-adamw.parquet").query("parametrization == 'mup'")
+    newer = older.assign(recipe_version=2, trial_id="new " + older["trial_id"], loss=older["loss"] + 1)
+    found = compare(pd.concat([older.assign(recipe_version=None), newer]), ROWS.names)
+    assert [c.fixed for c in found] == [{"recipe_version": 1}, {"recipe_version": 2}]
+    old, new = (c.drift.optima[0].loss for c in found)
+    assert old is not None and new is not None
+    assert new > old + 0.9

@@ -180,7 +180,7 @@ def test_attention_scale_of_a_growing_head(recipe: Callable[..., Recipe]) -> Non
 
 def test_state_multiplier_of_a_growing_head(recipe: Callable[..., Recipe]) -> None:
     growing = {**SCALED, "architecture": "gdn", "head_dim": None, "heads": 2}
-    assert forward_multipliers(recipe(**growing))[Site.GROWING_STATE] == pytest.approx(2)
+    assert forward_multipliers(recipe(**growing))[Site.GROWING_STATE] == pytest.approx(4)
     assert forward_multipliers(recipe(**SCALED, architecture="gdn"))[Site.STATE] == 1
 
 
@@ -345,6 +345,20 @@ def test_no_norms(recipe: Callable[..., Recipe]) -> None:
     assert not [p for p in by_pattern(recipe(norm="none")) if "norm" in p]
     final = [p for p in by_pattern(recipe(norm="none", final_norm="layernorm")) if "norm" in p]
     assert final == ["final_norm.gain", "final_norm.bias"]
+
+
+def test_gamma_grows_as_gradients_fall(recipe: Callable[..., Recipe]) -> None:
+    """m_W = 4 and m_L = 9: of input and readout by 4, of hidden matrices by 36, of a gain that heads share by
+    9, of gates by 18. SP has one for all, and other optimizers have none."""
+    changes = {**ALONE, "architecture": "gdn", "depth": 9, "base_depth": 1, "optimizer": "sophia"}
+    rules = by_pattern(recipe(**changes, gamma=0.5))
+    expected = {"embedding.weight": 4, "readout.weight": 4, "blocks.*.mixer.query.weight": 36,
+                "blocks.*.mixer.norm.gain": 9, "blocks.*.mixer.a.weight": 36}  # fmt: skip
+    assert {name: (rules[name].gamma or 0) / 0.5 for name in expected} == pytest.approx(expected)
+    gate = by_pattern(recipe(**{**GROWING, "optimizer": "sophia"}, gamma=0.5))["blocks.*.mixer.a.weight"]
+    assert gate.gamma == pytest.approx(0.5 * 18)
+    assert {rule.gamma for rule in by_pattern(recipe(**changes, parametrization="sp")).values()} == {0.7}
+    assert {rule.gamma for rule in by_pattern(recipe(**{**changes, "optimizer": "adamw"})).values()} == {None}
 
 
 def test_the_docs_page_is_the_tables() -> None:

@@ -44,7 +44,8 @@ def test_chunked_equals_recurrent(time: int, chunk: int, groups: int, decay: flo
 
 
 def by_the_book(x_BTD: Tensor, p: Mapping[str, Tensor], shape: Shape) -> Tensor:
-    """Mamba2's mixer of one trial, one step after the other, as section 7 of the paper has it."""
+    """Mamba2's mixer of one trial, one step after the other, as section 7 of the paper has it, its norm by
+    groups as transformers has it."""
 
     def mixed(name: str) -> Tensor:
         y = F.pad((x_BTD @ p[f"{name}.weight"].T).transpose(1, 2), (shape.conv_size - 1, 0))
@@ -68,7 +69,9 @@ def by_the_book(x_BTD: Tensor, p: Mapping[str, Tensor], shape: Shape) -> Tensor:
                 told.append(c[sequence, t, group] @ state[head] + p["skip"][head] * value)
             outputs.append(torch.cat(told))
     y = torch.stack(outputs).view(len(x), x.shape[1], -1) * F.silu(x_BTD @ p["z.weight"].T)
-    return (F.rms_norm(y, y.shape[-1:], eps=1e-6) * p["norm.gain"]) @ p["output.weight"].T
+    grouped = y.unflatten(-1, (shape.state_groups, -1))
+    normed = F.rms_norm(grouped, grouped.shape[-1:], eps=1e-6).flatten(-2)
+    return (normed * p["norm.gain"]) @ p["output.weight"].T
 
 
 @pytest.mark.parametrize("changes", [{}, {"state_groups": 2, "expand_v": 2}, {"heads": 2, "head_dim": None}])

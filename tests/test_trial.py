@@ -10,6 +10,7 @@ from conftest import proxy_trial
 
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.recipe.shape import Shape
+from mutransfer.models.recipe.version import RECIPE_VERSION, recipe_version
 from mutransfer.results.store.schema import POINT
 
 
@@ -44,7 +45,7 @@ CHANGED = {
     "architecture": "gdn", "final_norm": "layernorm",
     "kv_heads": 1, "qk_norm": True, "window": 4, "causal": False, "learnable_multipliers": "mlp",
     "outputs": 3, "vectors": True, "frozen_gains": "all", "norm_scale": 2.0, "z_loss": 1e-4, "dropout": 0.1,
-    "activation_checkpointing": True,
+    "activation_checkpointing": True, "norm_eps": 1e-5,
 }  # fmt: skip
 MUON = {"optimizer": "muon", "adamw_lr_ratio": 0.1}
 
@@ -122,7 +123,23 @@ def test_every_field_is_covered_by_these_tests() -> None:
 def test_fields_added_later_leave_finished_trials_their_ids(recipe: Callable[..., Recipe]) -> None:
     """What version 1's first sweeps computed for this recipe."""
     assert proxy_id(recipe()) == "dfb12e84fb754b66"
-    assert proxy_id(recipe(optimizer="sgd", architecture="gdn")) == "c2f1620c31330d41"
+    assert proxy_id(recipe(optimizer="sgd")) == "5d02d61ae4e04f92"
+    assert proxy_id(recipe(architecture="mamba2")) == "a097fb2ef780ac90"
+
+
+def test_what_trains_differently_than_it_did_has_another_id(recipe: Callable[..., Recipe]) -> None:
+    """Only that: the same recipes beside it keep theirs."""
+    scaled = {"optimizer": "sophia", "width": 16, "base_width": 8}
+    of_before = {
+        "c2f1620c31330d41": recipe(optimizer="sgd", architecture="gdn"),
+        "66be65381cc3cc6c": recipe(architecture="mamba2", state_groups=2, base_width=16),
+        "a3e2af35d9eafaa9": recipe(**scaled, gamma=0.05),
+    }
+    for before, changed in of_before.items():
+        assert recipe_version(changed) == RECIPE_VERSION == 2
+        assert proxy_id(changed) != before
+    assert recipe_version(recipe(**scaled, parametrization="sp")) == 1
+    assert recipe_version(recipe(architecture="mamba2")) == 1
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def logits(
             )
         else:
             x_KBTD = _block(x_KBTD, index, model)
-    x_KBTD = norm(x_KBTD, model.parameters, "final_norm")
+    x_KBTD = norm(x_KBTD, model.parameters, "final_norm", shape.norm_eps)
     # The readout's multiplier goes onto the narrow side of the matrix product.
     x_KBTD = scaled(x_KBTD, sites[Site.READOUT])
     readout = model.parameters["embedding.weight" if shape.tied else "readout.weight"]
@@ -96,8 +96,8 @@ def _embedded(inputs: Tensor, model: _Model) -> Tensor:
 
 
 def _block(given_KBTD: Tensor, index: int, model: _Model) -> Tensor:
-    name, branch = f"blocks.{index}", model.sites[Site.BRANCH]
-    normed_KBTD = norm(given_KBTD, model.parameters, f"{name}.mixer_norm")
+    name, branch, eps = f"blocks.{index}", model.sites[Site.BRANCH], model.shape.norm_eps
+    normed_KBTD = norm(given_KBTD, model.parameters, f"{name}.mixer_norm", eps)
     first, *others = (
         _mixed(normed_KBTD, MIXERS[mixer], f"{name}.{model.stack.module_name(mixer)}", model)
         for mixer in model.stack.mixers_of(model.shape, index)
@@ -105,7 +105,7 @@ def _block(given_KBTD: Tensor, index: int, model: _Model) -> Tensor:
     mixed_KBTD = sum(others, first)
     x_KBTD = given_KBTD + model.regime.drop(scaled(mixed_KBTD, branch), 2 * index + 1)
     if model.shape.mlp != "none":
-        normed_KBTD = norm(x_KBTD, model.parameters, f"{name}.mlp_norm")
+        normed_KBTD = norm(x_KBTD, model.parameters, f"{name}.mlp_norm", eps)
         grown_KBTD = mlp(normed_KBTD, model.parameters, f"{name}.mlp", model.trace)
         x_KBTD = x_KBTD + model.regime.drop(scaled(grown_KBTD, branch), 2 * index + 2)
     model.trace(name, given_KBTD, x_KBTD)

@@ -32,8 +32,8 @@ __all__ = [
 
 
 def param_groups(model: nn.Module, handover: Handed, roles: Roles | None = None) -> list[dict[str, Any]]:
-    """Groups for a torch optimizer: `params, lr, weight_decay`, with `eps`, `betas`, `momentum` and
-    `nesterov` where they apply.
+    """Groups for a torch optimizer: `params, lr, weight_decay`, with `eps`, `betas`, `gamma`,
+    `momentum` and `nesterov` where they apply.
 
     `weight_decay` is such that W <- W - lr * weight_decay * W, as in torch's AdamW, is what the sweep
     trained with, whatever its convention; torch's SGD adds its decay to the gradient instead, before the
@@ -107,6 +107,8 @@ def group_values(entry: Mapping[str, Any], handover: Handed) -> dict[str, Any]:
     values = {"lr": rate, "weight_decay": decay, "optimizer": entry["optimizer"], "role": entry["role"]}
     if entry["epsilon"] is not None:
         values["eps"] = entry["epsilon"]
+    if "gamma" in entry:
+        values["gamma"] = entry["gamma"]
     hyperparameters = handover["hyperparameters"]
     reads = OPTIMIZERS[entry["optimizer"]].reads
     if OPTIMIZERS[entry["optimizer"]].matrices:

@@ -35,7 +35,7 @@ STAND_IN: Mapping[str, Any] = {
 
 
 def values_of(recipe: Recipe) -> dict[str, Any]:
-    """Multipliers by site, and learning rate, decay, epsilon and start by role and by parameter."""
+    """Multipliers by site; learning rate, decay, epsilon, gamma and start by role and by parameter."""
     # Of a role as such: what is frozen or moved apart is told by name.
     usual = rules_by_pattern(replace(recipe, frozen_gains="none", norm_scale=1.0))
     roles = {rule.parameter.role.value: rule for rule in reversed(usual.values())}
@@ -136,6 +136,7 @@ def _values(rule: ParameterRule) -> dict[str, Any]:
         "learning_rate": rule.learning_rate,
         "weight_decay": rule.weight_decay,
         "epsilon": rule.epsilon,
+        **({} if rule.gamma is None else {"gamma": rule.gamma}),
         "source": rule.source,
     }
 

@@ -37,8 +37,9 @@ def verify(
     probe: Callable[[], object] | None = None,
     fresh: bool = True,
 ) -> None:
-    """Every parameter is in one group, with its learning rate, decay and epsilon; has its start, where the
-    model is `fresh`; and the `probe`, a forward pass, meets every multiplier once, on the modules of `sites`.
+    """Every parameter is in one group, with its learning rate, decay, epsilon and gamma; has its start,
+    where the model is `fresh`; and the `probe`, a forward pass, meets every multiplier once, on the modules
+    of `sites`.
 
     Raises VerificationError with all that is wrong, UnknownParameterError where the two do not fit.
     """
@@ -61,7 +62,8 @@ def _group_faults(each: Assigned, handover: Handed, optimizer: torch.optim.Optim
         return
     (group,), expected = groups, group_values(each.entry, handover)
     # A schedule of torch's keeps the peak under another name.
-    told = {"lr": group.get("initial_lr", group["lr"]), **{n: group.get(n) for n in ("weight_decay", "eps")}}
+    told = {"lr": group.get("initial_lr", group["lr"])}
+    told |= {name: group.get(name) for name in ("weight_decay", "eps", "gamma")}
     for name, value in told.items():
         if (wanted := expected.get(name)) is not None and not _same(value, wanted, SAME):
             role = each.entry["role"]

@@ -9,7 +9,15 @@ from ..recipe.role import Role, Site
 from . import mup
 from .parametrization import Parametrization
 from .power import HALF, ONE, L, W
-from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon, without_multipliers
+from .row import (
+    InitTable,
+    MultiplierTable,
+    Update,
+    UpdateTable,
+    with_gamma,
+    without_epsilon,
+    without_multipliers,
+)
 
 INIT: InitTable = mup.INIT
 
@@ -26,8 +34,8 @@ ADAMW: UpdateTable = {
     Role.MULTIPLIER:    Update(1 / L**HALF,       ONE,   1 / (W * L**HALF),   "[4] as a branch's vectors"),
 }  # fmt: skip
 
-SOPHIA: UpdateTable = without_multipliers(ADAMW)
-LION: UpdateTable = without_epsilon(SOPHIA)
+LION: UpdateTable = without_epsilon(without_multipliers(ADAMW))
+SOPHIA: UpdateTable = with_gamma(without_multipliers(ADAMW))
 
 SGD: UpdateTable = {
     **mup.SGD,

@@ -14,7 +14,15 @@ Sources
 from ..recipe.role import Role, Site
 from .parametrization import Parametrization
 from .power import HALF, ONE, L, W
-from .row import InitTable, MultiplierTable, Update, UpdateTable, without_epsilon, without_multipliers
+from .row import (
+    InitTable,
+    MultiplierTable,
+    Update,
+    UpdateTable,
+    with_gamma,
+    without_epsilon,
+    without_multipliers,
+)
 
 # Standard deviation at initialisation, [1] tables 1 and 3-7.
 INIT: InitTable = {
@@ -29,7 +37,7 @@ INIT: InitTable = {
     Role.MULTIPLIER:    ONE,
 }  # fmt: skip
 
-# Forward multipliers: [1] table 1; attention [2] section 4; state [3] section 4.
+# Forward multipliers: [1] table 1; attention [2] section 4; state [3] section 4, and [4].
 # The two rows of a growing head hold because head_dim is then proportional to the width.
 MULTIPLIER: MultiplierTable = {
     Site.EMBEDDING:         ONE,
@@ -37,7 +45,7 @@ MULTIPLIER: MultiplierTable = {
     Site.ATTENTION:         ONE,
     Site.GROWING_ATTENTION: 1 / W**HALF,  # on top of 1/sqrt(head_dim): together 1/head_dim
     Site.STATE:             ONE,
-    Site.GROWING_STATE:     W**HALF,
+    Site.GROWING_STATE:     W,  # S q is of size 1/sqrt(head_dim), and q itself is divided by as much: [4]
     Site.SCORES:            ONE,
     Site.GROWING_SCORES:    1 / W,  # C . B sums as many products as the state has rows: [4]
     Site.READOUT:           1 / W,
@@ -57,9 +65,10 @@ ADAMW: UpdateTable = {
     Role.MULTIPLIER:    Update(ONE,       ONE,           1 / (L * W),       "[5], epsilon [4]"),
 }  # fmt: skip
 
-# Lion and Sophia move every entry by Theta(1), as AdamW does; Lion has no epsilon.
-SOPHIA: UpdateTable = without_multipliers(ADAMW)
-LION: UpdateTable = without_epsilon(SOPHIA)
+# Lion and Sophia move every entry by Theta(1), as AdamW does; Lion has no epsilon. Sophia's gamma keeps the
+# share of entries that are clipped: [4].
+LION: UpdateTable = without_epsilon(without_multipliers(ADAMW))
+SOPHIA: UpdateTable = with_gamma(without_multipliers(ADAMW))
 
 # SGD, with or without momentum. It has no epsilon.
 SGD: UpdateTable = {

@@ -20,6 +20,7 @@ def _update(optimizer: str) -> UpdateTable:
             _width_only(row.weight_decay),
             None if row.epsilon is None else _width_only(row.epsilon),
             row.source,
+            None if row.gamma is None else _width_only(row.gamma),
         )
         for role, row in mup.UPDATE[optimizer].items()
     }

@@ -36,6 +36,7 @@ class ParameterRule:
     learning_rate: float
     weight_decay: float
     epsilon: float | None
+    gamma: float | None
     multiplier: float
     source: str
 
@@ -99,6 +100,7 @@ def _rule(
         learning_rate=rate * update.learning_rate(*m),
         weight_decay=decay * decay_power(*m) if parameter.decayed else 0.0,
         epsilon=None if update.epsilon is None else recipe.epsilon * update.epsilon(*m),
+        gamma=None if update.gamma is None else recipe.gamma * update.gamma(*m),
         multiplier=_forward_multiplier(parameter, sites),
         source=f"{recipe.parametrization} {optimizer}, {parameter.role}: {update.source}",
     )

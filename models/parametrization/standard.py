@@ -10,7 +10,13 @@ from .row import Update, UpdateTable
 def _ones(optimizer: str) -> UpdateTable:
     """The rows that muP has, each of ones."""
     return {
-        role: Update(ONE, ONE, None if row.epsilon is None else ONE, "SP: every ratio is 1")
+        role: Update(
+            ONE,
+            ONE,
+            None if row.epsilon is None else ONE,
+            "SP: every ratio is 1",
+            None if row.gamma is None else ONE,
+        )
         for role, row in mup.UPDATE[optimizer].items()
     }
 

@@ -11,7 +11,8 @@ from ..mixers.registry import MIXERS
 from ..optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
 from .field import Age, Point
 from .placement import normal_form
-from .recipe import FIELDS, RECIPE_VERSION, Recipe, multiplied
+from .recipe import FIELDS, Recipe, multiplied
+from .version import recipe_version
 
 WITHOUT_TRACE = {
     name: field.setting.before for name, field in FIELDS.items() if not isinstance(field.setting.before, Age)
@@ -30,7 +31,7 @@ def canonical(recipe: Recipe) -> dict[str, Any]:
     read = {name: value for name, value in values.items() if name not in unread}
     if multiplied(values):
         read["learnable_multipliers"] = normal_form(values["learnable_multipliers"])
-    return {**read, "recipe_version": RECIPE_VERSION}
+    return {**read, "recipe_version": recipe_version(recipe)}
 
 
 def unread_fields(point: Point) -> set[str]:

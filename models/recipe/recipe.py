@@ -12,9 +12,6 @@ from .inventory import plain_parameters
 from .placement import MATRIX_ROLES, unmatched
 from .shape import SHAPE_FIELDS, Shape
 
-RECIPE_VERSION = 1
-"""Raised whenever the same recipe would train differently: old trials then keep their old ids."""
-
 
 def without_base(point: Point) -> bool:
     return not PARAMETRIZATIONS[point["parametrization"]].needs_base
@@ -98,7 +95,7 @@ class Recipe:
             "what a matrix optimizer acts on; all: embedding and readout too", shared=True, before=Age.UNKNOWN
         ),
     ] = "hidden"
-    gamma: Annotated[float, Setting("scale of the curvature", POSITIVE, before=Age.UNKNOWN)] = 0.05
+    gamma: Annotated[float, Setting("base value, scale of the curvature", POSITIVE, before=Age.UNKNOWN)] = 0.7
     curvature_every: Annotated[
         int, Setting("steps between estimates of the curvature", POSITIVE, shared=True, before=Age.UNKNOWN)
     ] = 10

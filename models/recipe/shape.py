@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ..architectures.registry import ARCHITECTURES, architecture_of
-from .field import COUNT, Bounds, Setting, check_fields, declared_fields
+from .field import COUNT, POSITIVE, Bounds, Setting, check_fields, declared_fields
 from .placement import parse
 
 Norm = Literal["rmsnorm", "layernorm", "none"]
@@ -57,6 +57,7 @@ class Shape:
             idle=lambda point: point["final_norm"] == point["norm"],
         ),
     ] = None
+    norm_eps: Annotated[float, Setting("of all norms, beside the mean square", POSITIVE, before=1e-6)] = 1e-6
     positions: Annotated[Literal["rotary", "learned", "none"], Setting("how attention knows them")] = "rotary"
     tied: Annotated[bool, Setting("whether embedding and readout are one matrix")] = False
     kv_heads: Annotated[

@@ -139,7 +139,7 @@ class Layout:
             beta2_K1=self._column([recipe.beta2 for recipe in self._recipes]),
             epsilon_K1=self._column([rule.epsilon or 0.0 for rule in first]),
             momentum_K1=self._column([recipe.momentum for recipe in self._recipes]),
-            gamma_K1=self._column([recipe.gamma for recipe in self._recipes]),
+            gamma_K1=self._column([rule.gamma or 0.0 for rule in first]),
             nesterov=self._recipes[0].nesterov,
             precondition_every=self._recipes[0].precondition_every,
             matrix=key.matrix,

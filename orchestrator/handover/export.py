@@ -15,6 +15,7 @@ from ...models.recipe.family import family_of
 from ...models.recipe.identity import unread_fields
 from ...models.recipe.inventory import parameter_count
 from ...models.recipe.recipe import FIELDS, Recipe, recipe_from_point
+from ...models.recipe.version import CHANGES
 from ...results.questions.choice import tuned_log2, usable_optima
 from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
@@ -124,7 +125,7 @@ def export_object(
         "warnings": [
             *size_warnings(comparison, family, target), *cautions("warning", unmeasured),
             *cautions("warning", _far(moved)), *cautions("note", unfollowed),
-            *cautions("warning", _differences(measured, large, target)),
+            *cautions("warning", [*_changed(measured, family), *_differences(measured, large, target)]),
         ],
     }  # fmt: skip
 
@@ -210,6 +211,13 @@ def _differences(measured: Recipe, large: Recipe, target: Target) -> list[str]:
     return told
 
 
+def _changed(measured: Recipe, family: pd.DataFrame) -> list[str]:
+    """What these recipes do now and did not when they were measured."""
+    before = family.get("recipe_version", pd.Series(1)).min()
+    changes = [change.what for change in CHANGES if change.since > before and change.concerns(measured)]
+    return [f"{what}: the values are for that, and trials before it were measured" for what in changes]
+
+
 def best_point(comparison: Comparison, family: pd.DataFrame) -> dict[str, Any]:
     """The point of the best trial of the comparison's largest usable scale; None for what it does not say."""
     largest = family[comparison.axis] == usable_optima(comparison)[-1].scale
@@ -220,7 +228,7 @@ def best_point(comparison: Comparison, family: pd.DataFrame) -> dict[str, Any]:
 def _recipe_behind(point: dict[str, Any]) -> Recipe:
     """The recipe at a point."""
     # Rows of sweeps that are older than a field have no value for it.
-    point |= {name: old for name, old in BEFORE.items() if point[name] is None}
+    point |= {name: old for name, old in BEFORE.items() if name in point and point[name] is None}
     if point["architecture"] in ARCHITECTURES and point["optimizer"] in OPTIMIZERS:
         for name in unread_fields(point):
             del point[name]

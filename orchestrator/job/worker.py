@@ -154,6 +154,7 @@ def _row(trial: Trial, outcome: Outcome) -> dict[str, Any]:
     done = 1.0 if outcome.pruned_step is None else outcome.pruned_step / trial.program.steps
     return {
         "trial_id": trial.id,
+        "recipe_version": trial.program.identity().get("recipe_version"),
         **trial.program.point(),
         "status": status,
         "diverged_step": outcome.diverged_step,

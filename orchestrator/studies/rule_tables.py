@@ -9,12 +9,13 @@ from rich.table import Table
 from ...models.optimizers.registry import OPTIMIZERS
 from ...models.parametrization.power import Power
 from ...models.parametrization.registry import PARAMETRIZATIONS
+from ...models.parametrization.row import UpdateTable
 from ...models.recipe.role import Role, Site
 from ...results.report.console import stdout
 from .rules import markdown_table
 
 PLAIN_WIDTH = 120
-HEADS = ("role", "learning rate", "weight decay, coupled", "weight decay, independent", "epsilon", "row")
+HEADS = ("role", "learning rate", "weight decay, coupled", "weight decay, independent", "epsilon")
 
 
 def print_tables(style: str) -> None:
@@ -57,6 +58,7 @@ def tables_object() -> dict[str, Any]:
                 "weight_decay_coupled": _powers(row.weight_decay),
                 "weight_decay_independent": _powers(row.independent_decay),
                 "epsilon": None if row.epsilon is None else _powers(row.epsilon),
+                "gamma": None if row.gamma is None else _powers(row.gamma),
                 "row": row.source,
             }
             for parametrization, held in PARAMETRIZATIONS.items()
@@ -86,21 +88,25 @@ def _tables() -> Iterator[tuple[str, tuple[str, ...], list[list[str]]]]:
             rows = PARAMETRIZATIONS[name].update(optimizer)
             groups.setdefault(repr(sorted(rows.items())), []).append(optimizer)
         for members in groups.values():
-            yield f"{name}: {', '.join(members)}", HEADS, _update_rows(name, members[0])
+            yield f"{name}: {', '.join(members)}", *_update_table(PARAMETRIZATIONS[name].update(members[0]))
 
 
-def _update_rows(parametrization: str, optimizer: str) -> list[list[str]]:
-    return [
+def _update_table(table: UpdateTable) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Heads and rows; gamma has a column where there is one."""
+    curved = any(row.gamma is not None for row in table.values())
+    rows = [
         [
             role.value,
             str(row.learning_rate),
             str(row.weight_decay),
             str(row.independent_decay),
             "–" if row.epsilon is None else str(row.epsilon),
+            *([str(row.gamma or "–")] if curved else []),
             row.source,
         ]
-        for role, row in PARAMETRIZATIONS[parametrization].update(optimizer).items()
+        for role, row in table.items()
     ]
+    return (*HEADS, *(["gamma"] if curved else []), "row"), rows
 
 
 def _powers(power: Power) -> list[float]:

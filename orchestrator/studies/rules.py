@@ -22,6 +22,7 @@ COLUMNS = (
     "multiplier",
     "row",
 )
+AFTER_EPSILON = COLUMNS.index("epsilon") + 1
 PLAIN_WIDTH = 170
 
 
@@ -48,12 +49,12 @@ def print_families(recipes: Sequence[Recipe], style: str) -> None:
         return
     console = stdout(PLAIN_WIDTH)
     for recipe in recipes:
-        cells = [_cells(rule) for rule in rules_by_pattern(recipe).values()]
+        heads, cells = _table(recipe)
         if style == "markdown":
             print(f"### {_title(recipe)}\n\n{_sites(recipe)}\n")
-            print(markdown_table(COLUMNS, cells) + "\n")
+            print(markdown_table(heads, cells) + "\n")
         else:
-            table = Table(*COLUMNS, title=_title(recipe), title_justify="left", caption=_sites(recipe),
+            table = Table(*heads, title=_title(recipe), title_justify="left", caption=_sites(recipe),
                           caption_justify="left", pad_edge=False)  # fmt: skip
             for row in cells:
                 table.add_row(*row)
@@ -79,6 +80,7 @@ def family_object(recipe: Recipe) -> dict[str, Any]:
                 "learning_rate": rule.learning_rate,
                 "weight_decay": rule.weight_decay,
                 "epsilon": rule.epsilon,
+                "gamma": rule.gamma,
                 "multiplier": rule.multiplier,
                 "row": rule.source,
             }
@@ -100,6 +102,17 @@ def _sites(recipe: Recipe) -> str:
     return "forward multipliers: " + ", ".join(
         f"{site.value} {value:.4g}" for site, value in forward_multipliers(recipe).items()
     )
+
+
+def _table(recipe: Recipe) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows; gamma has a column where there is one."""
+    rules, heads = rules_by_pattern(recipe).values(), [*COLUMNS]
+    cells = [_cells(rule) for rule in rules]
+    if any(rule.gamma is not None for rule in rules):
+        heads.insert(AFTER_EPSILON, "gamma")
+        for rule, row in zip(rules, cells, strict=True):
+            row.insert(AFTER_EPSILON, "–" if rule.gamma is None else f"{rule.gamma:.3g}")
+    return heads, cells
 
 
 def _cells(rule: ParameterRule) -> list[str]:

@@ -13,7 +13,7 @@ from ...models.recipe.recipe import FIELDS
 from ..statistics.curve import Curve, Floats, Truths, curve_of
 from ..statistics.drift import Drift, judge
 from ..statistics.tolerance import Tolerance
-from ..store.schema import BEFORE, POINT, PRUNED, UNKNOWN_BEFORE
+from ..store.schema import BEFORE, PRUNED, ROWS, UNKNOWN_BEFORE
 
 SCALE_AXES = tuple(name for name, field in FIELDS.items() if field.setting.scale)
 HYPERPARAMETERS = tuple(name for name, field in FIELDS.items() if field.setting.tuned)
@@ -21,7 +21,7 @@ NOT_COORDINATES = {
     "trial_id", "job_id", "sweep", "seed", "status", "diverged_step", "pruned_step", "initial_loss", "loss",
     "accuracy", "train_loss", "parameters", "tokens", "flops", "seconds", "device", *Family._fields,
 }  # fmt: skip
-INTEGERS = {column.name for column in POINT if pa.types.is_integer(column.type)}
+INTEGERS = {column.name for column in ROWS if pa.types.is_integer(column.type)}
 MIN_SWEPT = 3
 WAITING = "waiting"
 """Status of a row that has no measurement yet: it says what else there is to train."""

@@ -20,6 +20,7 @@ IDENTITY = [
     pa.field("job_id", pa.string()),
     pa.field("sweep", pa.string()),
     pa.field("source", pa.string()),  # where imported measurements come from; null for our own
+    pa.field("recipe_version", pa.int64()),  # since which the point trains as it did; null where that was 1
 ]
 
 ARROW = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
@@ -94,7 +95,7 @@ BEFORE: dict[str, Any] = {
     name: field.setting.before
     for name, field in FIELDS.items()
     if not isinstance(field.setting.before, Age) and field.setting.before is not None
-}
+} | {"recipe_version": 1}
 """What rows that are older than a column, and have null there, were trained with."""
 
 UNKNOWN_BEFORE = {name for name, field in FIELDS.items() if field.setting.before is Age.UNKNOWN}

@@ -55,12 +55,6 @@ QWEN3_NEXT = ModelMap(
     },
     differences=(
         Difference(
-            what="queries of the delta rule",
-            ours="of length one",
-            theirs="of length one, times 1 / sqrt(head_dim)",
-            remedy="nothing: the norm behind takes it away, but for its epsilon",
-        ),
-        Difference(
             what="gate on the output of attention", ours="none", theirs="sigmoid, fused with the queries",
             remedy="nothing; its rows start and train as the queries'",
         ),

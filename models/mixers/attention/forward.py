@@ -40,7 +40,7 @@ def attention(
         y_KBTD = projection(x_KBTD, parameters, f"{name}.{which}", trace)
         if shape.qk_norm and which != "value":
             y_KBTHE = y_KBTD.unflatten(3, (-1, shape.head_size))
-            y_KBTD = norm(y_KBTHE, parameters, f"{name}.{which}_norm").flatten(3)
+            y_KBTD = norm(y_KBTHE, parameters, f"{name}.{which}_norm", shape.norm_eps).flatten(3)
         if which == "query" and isinstance(scale, Tensor):
             y_KBTD = scaled(y_KBTD, scale)
         return y_KBTD.view(k * b, t, -1, shape.head_size).transpose(1, 2)

@@ -3,6 +3,7 @@
 K trials, B batch, T time, H heads, E head size, D width, C channels, N = K * B * H.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch.nn.functional as F
@@ -10,13 +11,15 @@ from torch import Tensor
 
 from ...layers.forward_multiplier import Factor, scaled
 from ...layers.linear import projection
-from ...layers.norm import NORM_EPS
 from ...layers.precision import autocast
 from ...layers.trace import Trace
 from ...recipe.shape import Shape
 from ..gates import chunk_size, log_decay, mixed, wide
 from .declaration import key_head_count
 from .delta_rule import chunked_delta_rule
+
+LENGTH_EPS = 1e-6
+"""Beside the squared length of queries and keys, as in fla and transformers."""
 
 
 def gated_deltanet(
@@ -29,7 +32,8 @@ def gated_deltanet(
 ) -> Tensor:
     """[K, B, T, D]. `state` multiplies o = S q before its norm.
 
-    q, k, v pass a short causal convolution and SiLU; q and k are L2-normalised per head;
+    q, k, v pass a short causal convolution and SiLU; q and k are L2-normalised per head, and q is divided by
+    the root of its size, as in fla and transformers: where o is small, its norm's epsilon counts;
     beta = sigmoid(W_b x), doubled with negative eigenvalues; g = -exp(A_log) softplus(W_a x + dt_bias);
     o passes a per-head RMSNorm and the SiLU gate of W_g x. The delta rule runs in float32 at least,
     whatever the autocast.
@@ -44,7 +48,10 @@ def gated_deltanet(
         y_KBHTE = wide(y_KBTC.unflatten(3, (-1, y_KBTC.shape[3] // heads_of[which])).transpose(2, 3))
         if which == "value":
             return y_KBHTE.flatten(0, 2)
-        y_KBHTE = F.normalize(y_KBHTE, dim=-1)
+        scale_KBHT1 = (y_KBHTE.square().sum(-1, keepdim=True) + LENGTH_EPS).rsqrt()
+        if which == "query":
+            scale_KBHT1 = scale_KBHT1 / math.sqrt(y_KBHTE.shape[-1])
+        y_KBHTE = y_KBHTE * scale_KBHT1
         if shape.values_per_key > 1:
             y_KBHTE = y_KBHTE.repeat_interleave(shape.values_per_key, dim=2)
         return y_KBHTE.flatten(0, 2)
@@ -59,7 +66,7 @@ def gated_deltanet(
         o_NTE = chunked_delta_rule(q_NTE, k_NTE, v_NTE, g_NT, beta_NT, chunk_size(x_KBTD.device))
     o_KBTHE = scaled(o_NTE.view(k, b, h, t, -1).transpose(2, 3), state)
     trace(f"{name}.state", v_NTE, o_KBTHE)
-    o_KBTHE = F.rms_norm(o_KBTHE, o_KBTHE.shape[-1:], eps=NORM_EPS)
+    o_KBTHE = F.rms_norm(o_KBTHE, o_KBTHE.shape[-1:], eps=shape.norm_eps)
     o_KBTC = (o_KBTHE * parameters[f"{name}.norm.gain"][:, None, None, None]).flatten(3)
     if shape.output_gate:
         o_KBTC = o_KBTC * F.silu(projection(x_KBTD, parameters, f"{name}.gate", trace))

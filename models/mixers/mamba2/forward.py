@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...layers.forward_multiplier import Factor, scaled
 from ...layers.linear import projection
-from ...layers.norm import norm
 from ...layers.precision import autocast
 from ...layers.trace import Trace
 from ...recipe.shape import Shape
@@ -31,7 +30,7 @@ def mamba2(
 
     x, B, C pass a short causal convolution and SiLU; dt = softplus(W_dt u + dt_bias) and
     g = -exp(A_log) dt; the state is written with dt B x^T and read with C; skip adds x itself; the output
-    times SiLU(z) passes an RMSNorm over all channels. The state runs in float32 at least.
+    times SiLU(z) passes an RMSNorm over the channels of each group. The state runs in float32 at least.
     """
     k, b, t, _ = x_KBTD.shape
     groups, heads = shape.state_groups, shape.head_count
@@ -57,4 +56,7 @@ def mamba2(
     trace(f"{name}.state", v_KBTHP, o_KBTHP)
     o_KBTHP = o_KBTHP + parameters[f"{name}.skip"][:, None, None, :, None] * v_KBTHP
     gated_KBTC = o_KBTHP.flatten(3) * F.silu(projection(x_KBTD, parameters, f"{name}.z", trace))
-    return projection(norm(gated_KBTC, parameters, f"{name}.norm"), parameters, f"{name}.output", trace)
+    grouped_KBTGC = gated_KBTC.unflatten(3, (groups, -1))
+    normed_KBTC = F.rms_norm(grouped_KBTGC, grouped_KBTGC.shape[-1:], eps=shape.norm_eps).flatten(3)
+    normed_KBTC = normed_KBTC * parameters[f"{name}.norm.gain"][:, None, None]
+    return projection(normed_KBTC, parameters, f"{name}.output", trace)

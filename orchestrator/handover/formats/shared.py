@@ -32,6 +32,7 @@ def heading(handed: Handed) -> str:
     lines += [
         f"{role}: learning rate {entry['learning_rate']:.6g}, weight decay {entry['weight_decay']:.6g}"
         + ("" if entry["epsilon"] is None else f", epsilon {entry['epsilon']:.6g}")
+        + (f", gamma {entry['gamma']:.6g}" if "gamma" in entry else "")
         for role, entry in handed["roles"].items()
     ]
     lines += [f"weight decay of the roles is {handed['weight_decay_convention']}"]

@@ -1,0 +1,45 @@
+"""Which recipes train differently than they did: their trials have other ids than older ones, and their rows
+are told apart by `recipe_version`.
+
+Add a `Change` whenever the same recipe would train differently. All other trials keep their ids.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..architectures.registry import architecture_of
+from .recipe import Recipe, without_base
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is trained since a version, and which recipes that concerns."""
+
+    since: int
+    what: str
+    concerns: Callable[[Recipe], bool]
+
+
+def _has(mixer: str) -> Callable[[Recipe], bool]:
+    return lambda recipe: mixer in architecture_of(recipe.shape).module_names
+
+
+CHANGES = (
+    Change(2, "GDN's queries are divided by the root of their size", _has("gdn")),
+    Change(
+        2,
+        "Mamba2's output is normed group by group",
+        lambda recipe: recipe.shape.state_groups > 1 and _has("mamba2")(recipe),
+    ),
+    Change(
+        2,
+        "Sophia's gamma grows as gradients fall",
+        lambda recipe: recipe.optimizer == "sophia" and not without_base(recipe.point()),
+    ),
+)
+RECIPE_VERSION = max(change.since for change in CHANGES)
+
+
+def recipe_version(recipe: Recipe) -> int:
+    """The version since which this recipe trains as it does; 1 where that never changed."""
+    return max((change.since for change in CHANGES if change.concerns(recipe)), default=1)
