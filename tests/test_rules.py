@@ -347,6 +347,40 @@ def test_no_norms(recipe: Callable[..., Recipe]) -> None:
     assert final == ["final_norm.gain", "final_norm.bias"]
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+def test_ratios_of_roles_are_kept_by_every_parametrization(
+    optimizer: str, recipe: Callable[..., Recipe]
+) -> None:
+    """Of two recipes that differ in one ratio, the rates of that role alone differ, and by the ratio."""
+    matrices = {"matrices": "all", "adamw_lr_ratio": 0.5} if optimizer == "muon" else {}
+    changes = {
+        **SCALED,
+        "architecture": "gdn",
+        "optimizer": optimizer,
+        "learnable_multipliers": "mlp",
+        **matrices,
+    }
+    of_role = {
+        "embedding_lr": {Role.INPUT},
+        "readout_lr": {Role.OUTPUT},
+        "vector_lr": {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR},
+    }
+    for parametrization in PARAMETRIZATIONS:
+        plain = by_pattern(recipe(**changes, parametrization=parametrization))
+        for name, roles in of_role.items():
+            moved = by_pattern(recipe(**changes, parametrization=parametrization, **{name: 0.25}))
+            found = {
+                rule.parameter.role
+                for p, rule in moved.items()
+                if rule.learning_rate != plain[p].learning_rate
+            }
+            assert found == roles
+            for pattern, rule in moved.items():
+                ratio = 0.25 if rule.parameter.role in roles else 1.0
+                assert rule.learning_rate == pytest.approx(ratio * plain[pattern].learning_rate)
+                assert rule.weight_decay == plain[pattern].weight_decay
+
+
 def test_gamma_grows_as_gradients_fall(recipe: Callable[..., Recipe]) -> None:
     """m_W = 4 and m_L = 9: of input and readout by 4, of hidden matrices by 36, of a gain that heads share by
     9, of gates by 18. SP has one for all, and other optimizers have none."""

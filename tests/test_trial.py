@@ -46,6 +46,7 @@ CHANGED = {
     "kv_heads": 1, "qk_norm": True, "window": 4, "causal": False, "learnable_multipliers": "mlp",
     "outputs": 3, "vectors": True, "frozen_gains": "all", "norm_scale": 2.0, "z_loss": 1e-4, "dropout": 0.1,
     "activation_checkpointing": True, "norm_eps": 1e-5,
+    "embedding_lr": 2.0, "readout_lr": 2.0, "vector_lr": 2.0,
 }  # fmt: skip
 MUON = {"optimizer": "muon", "adamw_lr_ratio": 0.1}
 
@@ -164,6 +165,7 @@ def test_what_trains_differently_than_it_did_has_another_id(recipe: Callable[...
         ({"norm_scale_of": "mlp", "cooldown": 0.5}, {}),
         ({"state_size": 4}, {**MAMBA2, "state_ratio": 1.0}),
         ({"window": 16}, {}),
+        ({"readout_lr": 2.0}, {"tied": True}),
         ({"decay": "independent"}, {**LEARNABLE, "multiplier_decay": 0.0}),
     ],
 )

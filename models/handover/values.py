@@ -125,6 +125,7 @@ def other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
     names += sorted(optimizer_reads(tuned.optimizer))
     names += ["cooldown"] if tuned.schedule == "wsd" else []
     names += [name for name in ("z_loss", "dropout") if getattr(tuned, name)]
+    names += [name for name in ("embedding_lr", "readout_lr", "vector_lr") if getattr(tuned, name) != 1]
     if tuned.shape.learnable_multipliers != "none":
         names += ["multiplier_lr", "multiplier_decay", "clip_multipliers", *sorted(optimizer_reads(BESIDE))]
     return {name: getattr(tuned, name) for name in dict.fromkeys(names)}

@@ -20,6 +20,8 @@ MATRICES = {
 }
 """The roles that a matrix optimizer acts on, by the recipe's `matrices`; AdamW takes the others."""
 
+VECTORS = frozenset({Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR, Role.NARROW_VECTOR})
+
 GPT2_STD = 0.02  # arXiv:1909.08053 and GPT-2's code: every matrix; residual outputs / sqrt(2 depth)
 
 
@@ -112,7 +114,8 @@ def _base_update(parameter: Parameter, optimizer: str, recipe: Recipe) -> tuple[
         return recipe.multiplier_lr, recipe.multiplier_decay
     if is_frozen(parameter, recipe):
         return 0.0, 0.0
-    rate, decay = recipe.learning_rate, recipe.weight_decay
+    rate = recipe.learning_rate * _ratio_of(parameter.role, recipe)
+    decay = recipe.weight_decay
     if optimizer != recipe.optimizer:
         assert recipe.adamw_lr_ratio is not None, "recipes of matrix optimizers have one"
         rate *= recipe.adamw_lr_ratio
@@ -120,6 +123,15 @@ def _base_update(parameter: Parameter, optimizer: str, recipe: Recipe) -> tuple[
         rate *= recipe.norm_scale
         decay /= recipe.norm_scale if recipe.decay == "coupled" else 1.0
     return rate, decay
+
+
+def _ratio_of(role: Role, recipe: Recipe) -> float:
+    """The base learning rate of a role over that of hidden matrices."""
+    if role is Role.INPUT:
+        return recipe.embedding_lr
+    if role is Role.OUTPUT:
+        return recipe.readout_lr
+    return recipe.vector_lr if role in VECTORS else 1.0
 
 
 def is_frozen(parameter: Parameter, recipe: Recipe) -> bool:

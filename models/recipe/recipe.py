@@ -35,7 +35,8 @@ class Recipe:
     """One training of one proxy. Raises ValueError, naming the field, for an impossible value.
 
     Learning rate, weight decay, epsilon and the forward multipliers are *base* values: the parametrization
-    turns them into the values of each parameter. `decay` names the convention of `weight_decay`:
+    turns them into the values of each parameter. `embedding_lr`, `readout_lr` and `vector_lr` are ratios of
+    base values, which every parametrization keeps. `decay` names the convention of `weight_decay`:
     coupled, W <- W - lr * (A + weight_decay * W), or independent, W <- W - lr * A - weight_decay * W,
     both following the schedule.
 
@@ -62,6 +63,29 @@ class Recipe:
         int | None, Setting("depth of the base shape", idle=without_base, decided_by="base")
     ] = None
     seed: Annotated[int, Setting("decides start and batches", NON_NEGATIVE)] = 0
+    embedding_lr: Annotated[
+        float,
+        Setting("of embeddings, times learning_rate", POSITIVE, tuned=True, before=1.0),
+    ] = 1.0
+    readout_lr: Annotated[
+        float,
+        Setting(
+            "of the readout, times learning_rate",
+            POSITIVE,
+            tuned=True,
+            before=1.0,
+            idle=lambda point: point["tied"],
+        ),
+    ] = 1.0
+    vector_lr: Annotated[
+        float,
+        Setting(
+            "of norm gains, biases and what else is no matrix, times learning_rate",
+            POSITIVE,
+            tuned=True,
+            before=1.0,
+        ),
+    ] = 1.0
     weight_decay: Annotated[
         float, Setting("base value, in the convention of decay", NON_NEGATIVE, tuned=True)
     ] = 0.0

@@ -51,9 +51,9 @@ LLAMA = ModelMap(
     differences=(
         Difference(
             what="epsilon of the norms",
-            ours="1e-6",
+            ours="norm_eps: 1e-6 by default",
             theirs="1e-6 by default, 1e-5 in the configurations of Llama 3",
-            remedy="rms_norm_eps=1e-6, or nothing where activations are of size one",
+            remedy="norm_eps: 1e-5 in the sweep, or rms_norm_eps=1e-6",
         ),
     ),
 )

@@ -67,8 +67,8 @@ def outside(embedding: str, norm: str) -> dict[str, Stored]:
 def norm_epsilon(field: str) -> Difference:
     """Of a model whose configuration has another by default."""
     return Difference(
-        what="epsilon of the norms", ours="1e-6", theirs="1e-5 by default",
-        remedy=f"{field}=1e-6, or nothing where activations are of size one",
+        what="epsilon of the norms", ours="norm_eps: 1e-6 by default", theirs="1e-5 by default",
+        remedy=f"norm_eps: 1e-5 in the sweep, or {field}=1e-6",
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from .shared import (
     embedded,
     heading,
     known,
+    norm_eps,
     torch_decay,
     torch_optimizer,
     unlike,
@@ -168,7 +169,7 @@ def _rotary(handed: Handed) -> dict[str, Any]:
         "intermediate_size": handed["model"]["mlp_width"],
         **_heads(handed),
         "max_position_embeddings": handed["target"]["sequence_length"],
-        "rms_norm_eps": 1e-6,
+        "rms_norm_eps": norm_eps(handed),
         "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
     }
 
@@ -181,7 +182,7 @@ def _gpt2(handed: Handed) -> dict[str, Any]:
         "n_inner": handed["model"]["mlp_width"],
         "n_positions": handed["target"]["sequence_length"],
         "activation_function": "gelu",
-        "layer_norm_epsilon": 1e-6,
+        "layer_norm_epsilon": norm_eps(handed),
         "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
     }  # fmt: skip
 
@@ -193,7 +194,7 @@ def _gpt_neox(handed: Handed) -> dict[str, Any]:
         "intermediate_size": handed["model"]["mlp_width"],
         "num_attention_heads": handed["model"]["head_count"],
         "max_position_embeddings": handed["target"]["sequence_length"],
-        "layer_norm_eps": 1e-6,
+        "layer_norm_eps": norm_eps(handed),
         "use_parallel_residual": False,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
     }
@@ -211,7 +212,7 @@ def _mamba2(handed: Handed) -> dict[str, Any]:
         "n_groups": model["state_groups"],
         "conv_kernel": model["conv_size"],
         "use_conv_bias": False,
-        "layer_norm_epsilon": 1e-6,
+        "layer_norm_epsilon": norm_eps(handed),
         "time_step_limit": (0.0, 1e9),  # none
         "residual_in_fp32": False,
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from ....models.handover.values import Handed, coupled_decay
 from ..fault import ExportError
-from .shared import Formatted, base_decay, heading, logits_scale, named, torch_decay, unlike
+from .shared import Formatted, base_decay, heading, logits_scale, named, norm_eps, torch_decay, unlike
 
 SAME = 1e-6
 
@@ -40,7 +40,7 @@ def _shape(handed: Handed) -> dict[str, Any]:
         **({"group-query-attention": "", "num-query-groups": pairs} if pairs != queries else {}),
         **({"swiglu": ""} if model["mlp"] == "swiglu" else {}),
         "normalization": {"rmsnorm": "RMSNorm", "layernorm": "LayerNorm"}.get(model["norm"], "RMSNorm"),
-        "norm-epsilon": 1e-6,
+        "norm-epsilon": norm_eps(handed),
         **({"qk-layernorm": ""} if model["qk_norm"] else {}),
         "position-embedding-type": {"rotary": "rope", "learned": "learned_absolute"}.get(
             model["positions"], "none"

@@ -17,6 +17,12 @@ class Formatted:
     lost: tuple[str, ...] = ()
 
 
+def norm_eps(handed: Handed) -> float:
+    """Exports that are older than the field had one for all."""
+    value: float = handed["model"].get("norm_eps", 1e-6)
+    return value
+
+
 def base_decay(handed: Handed) -> float:
     values = handed["hyperparameters"]
     return coupled_decay(handed, values["weight_decay"], values["learning_rate"])

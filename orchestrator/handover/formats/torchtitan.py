@@ -8,7 +8,7 @@ from ....models.handover.maps.torchtitan import TORCHTITAN
 from ....models.handover.transfer import group_values
 from ....models.handover.values import Handed
 from ..fault import ExportError
-from .shared import Formatted, heading, logits_scale, named, unlike
+from .shared import Formatted, heading, logits_scale, named, norm_eps, unlike
 
 TEXT = '''\
 {heading}"""The large run in torchtitan 0.3, handed over by mutransfer:
@@ -74,7 +74,7 @@ def linear(name: str, inputs: int, outputs: int) -> ScaledLinear.Config:
 
 
 def norm(size: int) -> RMSNorm.Config:
-    return RMSNorm.Config(normalized_shape=size, eps=1e-6, param_init={{"weight": nn.init.ones_}})
+    return RMSNorm.Config(normalized_shape=size, eps={norm_eps!r}, param_init={{"weight": nn.init.ones_}})
 
 
 def block() -> {cls}TransformerBlock.Config:
@@ -196,6 +196,7 @@ def as_torchtitan(handed: Handed) -> Formatted:
         start=_literal(_starts(present)),
         multiplier=_literal({name: value for name, value in multipliers.items() if value != 1}),
         groups=_groups(present, handed),
+        norm_eps=norm_eps(handed),
         qk_norm="norm(HEAD_DIM)" if model["qk_norm"] else "None",
         optimizer=name,
         betas=(values["beta1"], values["beta2"]),
