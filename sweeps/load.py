@@ -22,6 +22,7 @@ from ..models.data.documents import CorpusError
 from .command.spec import program_problems
 from .data import load_corpus, resolved_data
 from .grid import Expansion, expand
+from .like import KEY as LIKE
 from .model import ModelSpec, builders, model_problems
 from .problem import Problem, ProblemsFound, SpecError, Where
 from .proxy import recipe_of
@@ -213,7 +214,7 @@ def _override(path: str, raw: CommentedMap, override: str) -> Where:
         value = YAML().load(text)
     except (YAMLError, ValueError):
         raise SpecError(label, [Problem((), "the value is not valid YAML")]) from None
-    if name in GIVEN:
+    if name in GIVEN or name == LIKE:
         section, other = (
             ("axes", "fixed") if isinstance(value, CommentedMap | CommentedSeq) else ("fixed", "axes")
         )

@@ -15,6 +15,8 @@ from .adaptive import TUNED, PruneSpec, RefineSpec, SearchSpec
 from .command.fields import LARGEST_INTEGER, unfit_name, unfit_value, unlike
 from .command.spec import ProgramSpec
 from .data import DataSpec, data_problems
+from .like import KEY as LIKE
+from .like import spelled_out
 from .model import ModelSpec, builders
 from .problem import Problem, Where
 from .section import Section
@@ -90,7 +92,8 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
         for name in ("refine", "prune", "tolerance", "program", "model")
         if name in raw and raw[name] is None
     ]
-    if any(problem.where == ("program",) for problem in problems):
+    raw = spelled_out(raw, problems)
+    if any(problem.where in (("program",), ("fixed", LIKE)) for problem in problems):
         return None, problems
     resolved = dict(raw)
     for section in ("fixed", "axes"):

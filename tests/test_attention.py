@@ -27,7 +27,8 @@ def written_out(x_BTD: Tensor, weights: dict[str, Tensor], recipe: Recipe, scale
             y = y / (y.square().mean(-1, keepdim=True) + 1e-6).sqrt() * gain
         return y
 
-    q, k, v = rotate(heads("query")), rotate(heads("key")), heads("value")
+    q, k = (rotate(heads(name), 10_000.0, shape.head_size) for name in ("query", "key"))
+    v = heads("value")
     scores = scale * q @ k.transpose(-1, -2)
     back = torch.arange(time)[:, None] - torch.arange(time)
     hidden = back < 0 if shape.causal else torch.zeros_like(back, dtype=torch.bool)

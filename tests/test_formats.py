@@ -264,7 +264,8 @@ def test_megatron_is_given_the_flags_that_it_has(init: str, std: float, recipe: 
 MEGATRON = {
     "num-layers", "hidden-size", "ffn-hidden-size", "num-attention-heads", "kv-channels",
     "group-query-attention", "num-query-groups", "swiglu", "normalization", "norm-epsilon",
-    "qk-layernorm", "position-embedding-type", "untie-embeddings-and-output-weights",
+    "qk-layernorm", "position-embedding-type", "rotary-base", "rotary-percent",
+    "untie-embeddings-and-output-weights",
     "disable-bias-linear", "attention-dropout", "hidden-dropout", "seq-length",
     "max-position-embeddings", "global-batch-size", "train-iters", "optimizer", "lr", "min-lr",
     "lr-decay-style", "lr-wsd-decay-style", "lr-wsd-decay-iters", "lr-warmup-fraction",

@@ -142,16 +142,16 @@ def test_merged_weights_are_the_same_function(
     ]
     assert moved
     plain = recipe(**changes)
-    assert set(merged(views)) == {p.name for p in parameters(plain.shape)}
+    assert set(merged(views, "none")) == {p.name for p in parameters(plain.shape)}
     sites = {site: torch.tensor([value, value]) for site, value in forward_multipliers(one).items()}
     tokens = torch.from_numpy(batches.validation(4).inputs).expand(2, -1, -1)
     wide = {name: view.double() for name, view in views.items()}
     torch.testing.assert_close(
-        logits(one.shape, wide, sites, tokens), logits(plain.shape, merged(wide), sites, tokens),
+        logits(one.shape, wide, sites, tokens), logits(plain.shape, merged(wide, "none"), sites, tokens),
         atol=1e-12, rtol=0,
     )  # fmt: skip
     torch.testing.assert_close(
-        logits(one.shape, views, sites, tokens), logits(plain.shape, merged(views), sites, tokens),
+        logits(one.shape, views, sites, tokens), logits(plain.shape, merged(views, "none"), sites, tokens),
         atol=1e-6, rtol=0,
     )  # fmt: skip
 

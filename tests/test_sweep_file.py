@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.recipe.likes import LIKES
 from mutransfer.orchestrator.planning.plan import Job
 from mutransfer.orchestrator.record.directory import SweepDirectory
 from mutransfer.orchestrator.run.reconcile import as_recorded
@@ -309,3 +310,49 @@ def test_an_unknown_key_within_a_mapping_of_sections_is_named(sweep_file: Path) 
     place = "search.space.weight_decay"
     told = f"{place}.lgo10: is not a key of {place}; did you mean log10?"
     assert any(told in line for line in faults(str(sweep_file)))
+
+
+def like(path: Path, told: str) -> str:
+    return with_changes(path, ("architecture: transformer", f"like: {told}"))
+
+
+def test_like_stands_for_the_fields_of_a_model_where_nothing_else_is_said(sweep_file: Path) -> None:
+    point = recipe_of(
+        load_sweep(like(sweep_file, "gpt2"), ["norm_eps=1e-6", "mlp_ratio=[2, 4]"]).expansion.trials[0]
+    ).point()
+    assert {**LIKES["gpt2"], "norm_eps": 1e-6, "mlp_ratio": 2}.items() <= point.items()
+
+
+def test_like_is_spelled_out_in_what_is_recorded(sweep_file: Path) -> None:
+    sweep = load_sweep(like(sweep_file, "gpt2"))
+    written = resolved(sweep.spec)
+    assert "like" not in written["fixed"] and written["fixed"]["gelu"] == "tanh"
+
+
+def test_heads_of_keys_and_values_replace_those_of_the_model(sweep_file: Path) -> None:
+    (sizes,) = values(load_sweep(like(sweep_file, "llama"), ["kv_heads=1", "head_dim=4"]), "kv_heads")
+    assert sizes == 1
+    message = "queries_per_kv: 2 heads are not a multiple of 4"
+    assert any(message in fault for fault in faults(str(sweep_file), "head_dim=8", "width=[16, 32]"))
+
+
+def test_a_model_that_is_not_known_is_named_alone(sweep_file: Path) -> None:
+    (fault,) = faults(like(sweep_file, "gtp2"))
+    assert "fixed.like: 'gtp2' is no model that is known: llama, " in fault
+    assert load_sweep(str(sweep_file), ["like=gpt2"]).expansion.trials
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("head_ratio=0.3", "head_ratio: 0.3 x width 8 is no positive multiple of head_dim 8"),
+        ("state_head_dim=3", "width: 8 is not a multiple of state_head_dim 3; nearest widths: 6, 9"),
+        ("rotary_share=0.1", "rotary_share: 0.1 of a head of 8 is no even number above 0"),
+        ("rotary_share=2", "rotary_share: 2 is outside (0, 1]"),
+        ("fixed_multipliers=gate", "fixed_multipliers: 'gate' is not MODULE=NUMBER"),
+        ("fixed_multipliers='mlp.gate=0'", "fixed_multipliers: 'mlp.gate=0' is not MODULE=NUMBER"),
+        ("fixed_multipliers='mlp.gate=2'", "fixed_multipliers: mlp.gate is the end of no module's name"),
+    ],
+)
+def test_conventions_that_do_not_fit(sweep_file: Path, override: str, message: str) -> None:
+    assert any(message in fault for fault in faults(str(sweep_file), override))

@@ -65,7 +65,7 @@ def logits(
 
     `trace` is told what every module and every block of the stream is given and makes.
     """
-    model = _Model(stack, shape, merged(parameters), sites, trace, regime)
+    model = _Model(stack, shape, merged(parameters, shape.fixed_multipliers), sites, trace, regime)
     x_KBTD = _embedded(inputs, model)
     for index in range(shape.depth):
         if model.regime.checkpointing:
@@ -102,11 +102,12 @@ def _block(given_KBTD: Tensor, index: int, model: _Model) -> Tensor:
         _mixed(normed_KBTD, MIXERS[mixer], f"{name}.{model.stack.module_name(mixer)}", model)
         for mixer in model.stack.mixers_of(model.shape, index)
     )
-    mixed_KBTD = sum(others, first)
+    mixed_KBTD = norm(sum(others, first), model.parameters, f"{name}.mixer_post_norm", eps)
     x_KBTD = given_KBTD + model.regime.drop(scaled(mixed_KBTD, branch), 2 * index + 1)
     if model.shape.mlp != "none":
         normed_KBTD = norm(x_KBTD, model.parameters, f"{name}.mlp_norm", eps)
-        grown_KBTD = mlp(normed_KBTD, model.parameters, f"{name}.mlp", model.trace)
+        grown_KBTD = mlp(normed_KBTD, model.parameters, f"{name}.mlp", model.shape, model.trace)
+        grown_KBTD = norm(grown_KBTD, model.parameters, f"{name}.mlp_post_norm", eps)
         x_KBTD = x_KBTD + model.regime.drop(scaled(grown_KBTD, branch), 2 * index + 2)
     model.trace(name, given_KBTD, x_KBTD)
     return x_KBTD

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..mixers.mixer import Mixer
-from ..mixers.parts import gain, matrix, vector
+from ..mixers.parts import gain, linear, matrix, vector
 from ..mixers.registry import MIXERS
 from ..recipe.role import Parameter, Role, Site
 from .architecture import Forward, Mixing
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from ..recipe.recipe import Recipe
     from ..recipe.shape import Norm, Shape
+
+NORM_PLACES: Mapping[str, tuple[bool, bool]] = {
+    "pre": (True, False), "post": (False, True), "sandwich": (True, True),
+}  # fmt: skip
+"""Whether a branch has a norm before it, and behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +84,20 @@ class Stack:
             yield Parameter(name="positions.weight", shape=(shape.sequence_length, n), role=Role.INPUT)
         for index in range(shape.depth):
             block = f"blocks.{index}"
-            yield from _norm(f"{block}.mixer_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
+            before, after = NORM_PLACES[shape.norm_place]
+            if before:
+                yield from _norm(f"{block}.mixer_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
             for name in self.mixers_of(shape, index):
                 yield from MIXERS[name].parameters(f"{block}.{self.module_name(name)}", shape)
-            if shape.mlp != "none":
+            if after:
+                yield from _norm(f"{block}.mixer_post_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
+            if shape.mlp == "none":
+                continue
+            if before:
                 yield from _norm(f"{block}.mlp_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
-                yield from _mlp(f"{block}.mlp", shape)
+            yield from _mlp(f"{block}.mlp", shape)
+            if after:
+                yield from _norm(f"{block}.mlp_post_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
         yield from _norm("final_norm", shape, shape.last_norm, Role.VECTOR)
         if not shape.tied:
             yield matrix("readout", shape.output_count, n, role=Role.OUTPUT)
@@ -126,10 +139,11 @@ def _norm(name: str, shape: "Shape", kind: "Norm", role: Role) -> Iterator[Param
 
 def _mlp(name: str, shape: "Shape") -> Iterator[Parameter]:
     n, m = shape.width, shape.mlp_width
-    yield matrix(f"{name}.up", m, n)
+    biased = shape.biases == "all"
+    yield from linear(f"{name}.up", m, n, biased=biased)
     if shape.mlp == "swiglu":
-        yield matrix(f"{name}.gate", m, n)
-    yield matrix(f"{name}.down", n, m, ends_branch=True)
+        yield from linear(f"{name}.gate", m, n, biased=biased)
+    yield from linear(f"{name}.down", n, m, biased=biased, ends_branch=True)
 
 
 def tied_scale(recipe: "Recipe") -> float:

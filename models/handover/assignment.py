@@ -189,7 +189,7 @@ def _together(name: str, parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any
     if not others:
         return first
     alike = ("optimizer", "learning_rate", "weight_decay")
-    if any("pattern" not in part or len(part["shape"]) < 2 for part in parts):
+    if any("pattern" not in part for part in parts):
         raise UnknownParameterError(f"{name}: is fused of roles; name the matrices of the handover in it")
     if told := [what for what in alike if any(part[what] != first[what] for part in others)]:
         raise UnknownParameterError(f"{name}: is fused of parts that differ in {', '.join(told)}; split it")

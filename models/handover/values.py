@@ -79,6 +79,8 @@ def model_fields(shape: Shape) -> dict[str, Any]:
         **asdict(shape),
         "head_count": shape.head_count,
         "kv_head_count": kv_head_count(shape),
+        "state_head_count": shape.state_head_count,
+        "state_head_size": shape.state_head_size,
         "mlp_width": shape.mlp_width,
         "state_rows": state_rows(shape),
     }

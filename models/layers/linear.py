@@ -17,7 +17,9 @@ def linear(x_KBTI: Tensor, w_KOI: Tensor) -> Tensor:
 
 
 def projection(x_KBTI: Tensor, parameters: Mapping[str, Tensor], name: str, trace: Trace) -> Tensor:
-    """The linear map of the module `name`, [K, B, T, O]."""
+    """The map of the module `name`, with its bias where it has one, [K, B, T, O]."""
     y_KBTO = linear(x_KBTI, parameters[f"{name}.weight"])
+    if (bias_KO := parameters.get(f"{name}.bias")) is not None:
+        y_KBTO = y_KBTO + bias_KO[:, None, None]
     trace(name, x_KBTI, y_KBTO)
     return y_KBTO

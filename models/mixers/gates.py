@@ -18,7 +18,10 @@ from .parts import CHUNK
 def mixed(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, trace: Trace) -> Tensor:
     """Projection, short convolution and SiLU, [K, B, T, C]."""
     y_KBTC = projection(x_KBTD, parameters, name, trace)
-    return F.silu(causal_convolution(y_KBTC, parameters[f"{name}_conv.weight"]))
+    mixed_KBTC = causal_convolution(y_KBTC, parameters[f"{name}_conv.weight"])
+    if (bias_KC := parameters.get(f"{name}_conv.bias")) is not None:
+        mixed_KBTC = mixed_KBTC + bias_KC[:, None, None]
+    return F.silu(mixed_KBTC)
 
 
 def log_decay(

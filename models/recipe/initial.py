@@ -28,6 +28,8 @@ def initial_draw(name: str, shape: Sequence[int], start: Start, seed: int) -> np
             return np.zeros(size, dtype=np.float32)
         case "a_log":
             return np.log(generator.uniform(1e-4, 16.0, size)).astype(np.float32)
+        case "a_log_counted":
+            return np.log(np.arange(1, size + 1)).astype(np.float32)
         case "a_log_from_1":
             return np.log(generator.uniform(1.0, 16.0, size)).astype(np.float32)
         case "dt_bias":

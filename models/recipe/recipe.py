@@ -8,6 +8,7 @@ from ..architectures.registry import architecture_of
 from ..optimizers.registry import OPTIMIZERS
 from ..parametrization.registry import PARAMETRIZATIONS
 from .field import FRACTION, NON_NEGATIVE, POSITIVE, Age, Field, Point, Setting, check_fields, declared_fields
+from .fixed import unnamed
 from .inventory import plain_parameters
 from .placement import MATRIX_ROLES, unmatched
 from .shape import SHAPE_FIELDS, Shape
@@ -226,8 +227,14 @@ class Recipe:
     def _check_matrices(self) -> None:
         """That the fields which name matrices name some."""
         shape = self.shape
-        if shape.learnable_multipliers == "none" and self.norm_scale == 1:
+        if {shape.learnable_multipliers, shape.fixed_multipliers} == {"none"} and self.norm_scale == 1:
             return
+        if lost := unnamed(
+            shape.fixed_multipliers, (parameter.name for parameter in plain_parameters(shape))
+        ):
+            raise ValueError(
+                f"fixed_multipliers: {', '.join(lost)} is the end of no module's name; see `mutransfer rules`"
+            )
         matrices = [p for p in plain_parameters(shape) if p.role in MATRIX_ROLES]
         names = architecture_of(shape).module_names
         if lost := unmatched(shape.learnable_multipliers, matrices, names):

@@ -38,7 +38,7 @@ def plain_site(site: str) -> str:
     return site.partition(", ")[0]
 
 
-Start = Literal["normal", "ones", "zeros", "a_log", "a_log_from_1", "dt_bias", "kept"]
+Start = Literal["normal", "ones", "zeros", "a_log", "a_log_from_1", "a_log_counted", "dt_bias", "kept"]
 """`kept`: a value that the builder of a model gives it."""
 
 

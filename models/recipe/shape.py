@@ -4,13 +4,19 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ..architectures.registry import ARCHITECTURES, architecture_of
-from .field import COUNT, POSITIVE, Bounds, Setting, check_fields, declared_fields
+from .field import COUNT, POSITIVE, Bounds, Point, Setting, check_fields, declared_fields
+from .fixed import constants
 from .placement import parse
 
 Norm = Literal["rmsnorm", "layernorm", "none"]
 
 TWO_OR_MORE = Bounds(lambda value: value >= 2, "is too small; at least 2 is needed", ">= 2")
 MLP_RATIO = Bounds(lambda value: not value > 1000, "is above 1000", "<= 1000")
+SHARE = Bounds(lambda value: 0 < value <= 1, "is outside (0, 1]", "in (0, 1]")
+
+
+def _unturned(point: Point) -> bool:
+    return bool(point["positions"] != "rotary")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +47,37 @@ class Shape:
         Setting("coordinates of a head; widening adds heads. One of head_dim and heads is required"),
     ] = None
     heads: Annotated[int | None, Setting("heads; widening grows them")] = None
+    head_ratio: Annotated[
+        float, Setting("coordinates of all query heads, or state heads, over width", POSITIVE, before=1.0)
+    ] = 1.0
+    state_head_dim: Annotated[
+        int | None,
+        Setting(
+            "head_dim of GDN and Mamba2, beside attention's; none given: head_dim",
+            COUNT,
+            before=None,
+            idle=lambda point: point["state_head_dim"] == point["head_dim"],
+        ),
+    ] = None
+    state_head_ratio: Annotated[
+        float | None,
+        Setting(
+            "head_ratio of GDN and Mamba2, beside attention's; none given: head_ratio",
+            POSITIVE,
+            before=None,
+            idle=lambda point: point["state_head_ratio"] == point["head_ratio"],
+        ),
+    ] = None
     mlp: Annotated[
         Literal["gelu", "swiglu", "none"],
         Setting("activation of the MLP; swiglu has a gate; none: blocks of a mixer alone"),
     ] = "gelu"
+    gelu: Annotated[
+        Literal["exact", "tanh"],
+        Setting(
+            "itself, or its approximation (GPT-2)", before="exact", idle=lambda point: point["mlp"] != "gelu"
+        ),
+    ] = "exact"
     mlp_ratio: Annotated[
         float, Setting("units of the MLP over width", MLP_RATIO, idle=lambda point: point["mlp"] == "none")
     ] = 4.0
@@ -57,8 +90,34 @@ class Shape:
             idle=lambda point: point["final_norm"] == point["norm"],
         ),
     ] = None
+    norm_place: Annotated[
+        Literal["pre", "post", "sandwich"],
+        Setting(
+            "before each branch; post: after it, before it is added (OLMo 2); sandwich: both (Gemma 2)",
+            before="pre",
+            idle=lambda point: point["norm"] == "none",
+        ),
+    ] = "pre"
     norm_eps: Annotated[float, Setting("of all norms, beside the mean square", POSITIVE, before=1e-6)] = 1e-6
     positions: Annotated[Literal["rotary", "learned", "none"], Setting("how attention knows them")] = "rotary"
+    rotary_base: Annotated[
+        float,
+        Setting("of the angles", POSITIVE, before=10_000.0, idle=_unturned),
+    ] = 10_000.0
+    rotary_share: Annotated[
+        float,
+        Setting("of a head's coordinates that are turned", SHARE, before=1.0, idle=_unturned),
+    ] = 1.0
+    attention_gate: Annotated[
+        bool,
+        Setting("attention's output times the sigmoid of a further projection (Qwen3-Next)", before=False),
+    ] = False
+    biases: Annotated[
+        Literal["none", "qkv", "all"],
+        Setting(
+            "of attention's linear layers and the MLP's; qkv: of queries, keys and values", before="none"
+        ),
+    ] = "none"
     tied: Annotated[bool, Setting("whether embedding and readout are one matrix")] = False
     kv_heads: Annotated[
         int | None,
@@ -74,6 +133,17 @@ class Shape:
     ] = None
     expand_v: Annotated[int, Setting("value width over width", COUNT)] = 1
     conv_size: Annotated[int, Setting("taps of the short convolutions", COUNT)] = 4
+    conv_bias: Annotated[bool, Setting("biases of the short convolutions", before=False)] = False
+    a_start: Annotated[
+        Literal["drawn", "counted"],
+        Setting(
+            "decay rates A: drawn below 16; counted: 1, 2, ... by head (transformers' Mamba2)", before="drawn"
+        ),
+    ] = "drawn"
+    dt_start: Annotated[
+        Literal["drawn", "ones"],
+        Setting("dt_bias: from time steps of 1e-3 to 1e-1, or ones (Qwen3-Next, Falcon-H1)", before="drawn"),
+    ] = "drawn"
     attention_every: Annotated[int, Setting("attention in every n-th block", COUNT, before=4)] = 4
     qk_norm: Annotated[bool, Setting("norm of queries and keys, per head", before=False)] = False
     window: Annotated[
@@ -103,6 +173,16 @@ class Shape:
         float | None, Setting("rows of a state over width, in place of state_size", before=None)
     ] = None
     state_groups: Annotated[int, Setting("groups of heads that share B and C", COUNT, before=1)] = 1
+    state_norm: Annotated[
+        bool, Setting("norm of what is read from the state, behind its gate", before=True)
+    ] = True
+    fixed_multipliers: Annotated[
+        str,
+        Setting(
+            "constants on the outputs of modules, such as 'mlp.gate=0.9, attention.key=0.5' (Falcon-H1)",
+            before="none",
+        ),
+    ] = "none"
     learnable_multipliers: Annotated[
         str, Setting("which matrices have them (multipliers.md)", before="none")
     ] = "none"
@@ -127,6 +207,7 @@ class Shape:
                 "a tied readout needs them to be the same"
             )
         parse(self.learnable_multipliers)
+        constants(self.fixed_multipliers)
         if self.mlp != "none" and self.mlp_ratio * self.width < 1:
             raise ValueError(f"mlp_ratio: {self.mlp_ratio} leaves no MLP units at width {self.width}")
         self._check_heads()
@@ -145,12 +226,26 @@ class Shape:
         assert unit is not None
         if unit < 1:
             raise ValueError(f"{name}: {unit} is not a positive integer")
-        if self.width % unit:
-            low = self.width // unit * unit
-            nearest = ", ".join(str(w) for w in (low, low + unit) if w)
+        self._must_divide(name, unit, "head_ratio", self.head_ratio)
+        if self.heads is not None and (self.state_head_dim or self.state_head_ratio) is not None:
+            raise ValueError("state_head_dim: is for heads of a fixed head_dim, and heads grow; leave it out")
+        if self.head_dim is not None:
+            name = "head_dim" if self.state_head_dim is None else "state_head_dim"
+            ratio_name = "head_ratio" if self.state_head_ratio is None else "state_head_ratio"
+            self._must_divide(name, self.state_head_size, ratio_name, self._state_ratio)
+
+    def _must_divide(self, name: str, unit: int, ratio_name: str, ratio: float) -> None:
+        """Raises ValueError where `ratio` times the width is no whole number of heads."""
+        coordinates = ratio * self.width
+        if coordinates % unit == 0:
+            return
+        if ratio != 1:
             raise ValueError(
-                f"width: {self.width} is not a multiple of {name} {unit}; nearest widths: {nearest}"
+                f"{ratio_name}: {ratio:g} x width {self.width} is no positive multiple of {name} {unit}"
             )
+        low = self.width // unit * unit
+        nearest = ", ".join(str(w) for w in (low, low + unit) if w)
+        raise ValueError(f"width: {self.width} is not a multiple of {name} {unit}; nearest widths: {nearest}")
 
     @property
     def output_count(self) -> int:
@@ -159,11 +254,33 @@ class Shape:
 
     @property
     def head_count(self) -> int:
-        return self.heads if self.heads is not None else self.width // (self.head_dim or 1)
+        return self.heads if self.heads is not None else round(self.head_ratio * self.width) // self.head_size
 
     @property
     def head_size(self) -> int:
-        return self.head_dim if self.head_dim is not None else self.width // (self.heads or 1)
+        return self.head_dim if self.head_dim is not None else self._grown_head
+
+    @property
+    def state_head_count(self) -> int:
+        """Heads of a GDN or Mamba2 mixer."""
+        if self.heads is not None:
+            return self.heads
+        return round(self._state_ratio * self.width) // self.state_head_size
+
+    @property
+    def state_head_size(self) -> int:
+        """Of its keys: its values are `expand_v` times as large."""
+        if self.head_dim is None:
+            return self._grown_head
+        return self.head_dim if self.state_head_dim is None else self.state_head_dim
+
+    @property
+    def _grown_head(self) -> int:
+        return round(self.head_ratio * self.width) // (self.heads or 1)
+
+    @property
+    def _state_ratio(self) -> float:
+        return self.head_ratio if self.state_head_ratio is None else self.state_head_ratio
 
     @property
     def last_norm(self) -> Norm:
@@ -177,8 +294,8 @@ class Shape:
 
     @property
     def value_width(self) -> int:
-        """Coordinates of all value heads together, [heads * head_size * expand_v]."""
-        return self.width * self.expand_v
+        """Coordinates of all value heads of GDN or Mamba2 together."""
+        return self.state_head_count * self.state_head_size * self.expand_v
 
     @property
     def mlp_width(self) -> int:

@@ -55,7 +55,8 @@ def measure(
     ended = {name: view.detach().clone() for name, view in training.views().items()}
     after = _forward(training, probe, ended)
     found = Squares()
-    _modules(found, recipes[0], merged(begun), merged(ended), before, after)
+    first, last = (merged(views, recipes[0].shape.fixed_multipliers) for views in (begun, ended))
+    _modules(found, recipes[0], first, last, before, after)
     _stream(found, recipes[0].shape.depth, before, after)
     for parameter in plain_parameters(recipes[0].shape):
         module = parameter.name.removesuffix(".weight")

@@ -128,7 +128,8 @@ def _measured(
     outcomes = training.train(lambda progress: None, NoKeeper())
     views = {name: view.detach() for name, view in training.views().items()}
     names = [rule.parameter.name for rule in _scaled(group)]
-    norms_K, effective_K = _root_mean_square(views, names), _root_mean_square(merged(views), names)
+    whole = merged(views, group[0].shape.fixed_multipliers)
+    norms_K, effective_K = _root_mean_square(views, names), _root_mean_square(whole, names)
     points = []
     for index in range(0, len(group), seeds):
         lanes = slice(index, index + seeds)

@@ -61,7 +61,7 @@ class BuiltForward:
         regime: Regime,
     ) -> Tensor:
         """Logits [K, B, T, V]. Raises OwnCodeError for a module that cannot be trained as one of ours."""
-        whole = merged(parameters)
+        whole = merged(parameters, shape.fixed_multipliers)
         with said(f"architecture {self._architecture.name}"):
             if self._held is None:
                 self._held = _Held(self._architecture, shape, inputs.device)

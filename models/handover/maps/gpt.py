@@ -2,19 +2,16 @@
 
 from ..assignment import Stored
 from ..sites import ROOT, Place
-from .model_map import Difference, ModelMap, gain, hidden, norm_epsilon, outside
+from .model_map import Difference, ModelMap, gain, linear, norm_epsilon, outside
 
 BIASES = Difference(
     what="biases of linear layers",
-    ours="none",
+    ours="biases: none",
     theirs="on every linear layer, from zero",
-    remedy="nothing: they train at the rate of gains and do not decay; nanoGPT has bias=False",
+    remedy="biases: all in the sweep, or nothing: they train at the rate of gains and do not decay",
 )
 LAYERNORM = {"architecture": "transformer", "mlp": "gelu", "norm": "layernorm", "qk_norm": False}
-QKV = hidden("blocks.*.mixer.query.weight", "blocks.*.mixer.key.weight", "blocks.*.mixer.value.weight")
-OUTPUT, UP, DOWN = (
-    hidden(f"blocks.*.{name}.weight") for name in ("mixer.output", "mlp.up", "mlp.down")
-)  # fmt: skip
+QKV = tuple(f"blocks.*.mixer.{name}" for name in ("query", "key", "value"))
 
 
 def norms(block: str, before_mixer: str, before_mlp: str) -> dict[str, Stored]:
@@ -27,12 +24,12 @@ def norms(block: str, before_mixer: str, before_mlp: str) -> dict[str, Stored]:
 
 
 def matrices(block: str, qkv: str, output: str, up: str, down: str) -> dict[str, Stored]:
-    """With their biases."""
-    found = {}
-    for layer, stored in ((qkv, QKV), (output, OUTPUT), (up, UP), (down, DOWN)):
-        found[f"{block}.{layer}.weight"] = stored
-        found[f"{block}.{layer}.bias"] = gain(optional=True)
-    return found
+    return {
+        **linear(f"{block}.{qkv}", *QKV),
+        **linear(f"{block}.{output}", "blocks.*.mixer.output"),
+        **linear(f"{block}.{up}", "blocks.*.mlp.up"),
+        **linear(f"{block}.{down}", "blocks.*.mlp.down"),
+    }
 
 
 GPT2_ROLES = {
@@ -64,9 +61,9 @@ GPT2 = ModelMap(
         norm_epsilon("layer_norm_epsilon"),
         Difference(
             what="GELU",
-            ours="exact",
+            ours="gelu: exact",
             theirs="its tanh approximation (gelu_new), 5e-4 apart",
-            remedy='activation_function="gelu", or nothing',
+            remedy='gelu: tanh in the sweep, or activation_function="gelu"',
         ),
         Difference(
             what="dropout", ours="none unless swept", theirs="0.1 thrice",
@@ -125,8 +122,8 @@ GPT_NEOX = ModelMap(
             remedy="use_parallel_residual=False, or a sweep of your own model",
         ),
         Difference(
-            what="share of a head with rotary positions", ours="all", theirs="a quarter",
-            remedy='rope_parameters={"rope_type": "default", "partial_rotary_factor": 1.0}',
+            what="share of a head with rotary positions", ours="rotary_share: 1", theirs="a quarter",
+            remedy="rotary_share: 0.25 in the sweep",
         ),
     ),
 )  # fmt: skip

@@ -3,26 +3,26 @@
 from dataclasses import replace
 
 from ..assignment import Stored
-from .model_map import OWN_SCALE, Difference, ModelMap, gain, head_gain, hidden, outside
+from .model_map import OWN_SCALE, Difference, ModelMap, gain, head_gain, linear, outside
 
 BLOCK = "model.layers.*"
 
 
 def mlp(block: str, name: str = "mlp") -> dict[str, Stored]:
     return {
-        f"{block}.{name}.gate_proj.weight": hidden("blocks.*.mlp.gate.weight"),
-        f"{block}.{name}.up_proj.weight": hidden("blocks.*.mlp.up.weight"),
-        f"{block}.{name}.down_proj.weight": hidden("blocks.*.mlp.down.weight"),
+        **linear(f"{block}.{name}.gate_proj", "blocks.*.mlp.gate"),
+        **linear(f"{block}.{name}.up_proj", "blocks.*.mlp.up"),
+        **linear(f"{block}.{name}.down_proj", "blocks.*.mlp.down"),
     }
 
 
 def attention(block: str, module: str) -> dict[str, Stored]:
     """`module` is what our proxies call the mixer."""
     return {
-        f"{block}.self_attn.q_proj.weight": hidden(f"blocks.*.{module}.query.weight"),
-        f"{block}.self_attn.k_proj.weight": hidden(f"blocks.*.{module}.key.weight"),
-        f"{block}.self_attn.v_proj.weight": hidden(f"blocks.*.{module}.value.weight"),
-        f"{block}.self_attn.o_proj.weight": hidden(f"blocks.*.{module}.output.weight"),
+        **linear(f"{block}.self_attn.q_proj", f"blocks.*.{module}.query"),
+        **linear(f"{block}.self_attn.k_proj", f"blocks.*.{module}.key"),
+        **linear(f"{block}.self_attn.v_proj", f"blocks.*.{module}.value"),
+        **linear(f"{block}.self_attn.o_proj", f"blocks.*.{module}.output"),
     }
 
 
@@ -70,9 +70,9 @@ QWEN3 = replace(
     differences=(
         Difference(
             what="size of the heads",
-            ours="width / heads",
-            theirs="head_dim, whatever the width",
-            remedy="a configuration with head_dim * num_attention_heads = hidden_size",
+            ours="head_ratio: 1",
+            theirs="head_dim, whatever the width: 16 of 128 at width 1024",
+            remedy="head_ratio: 2 in the sweep",
         ),
     ),
 )

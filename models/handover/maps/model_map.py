@@ -40,9 +40,17 @@ def hidden(like: str | None = None, *beside: str) -> Stored:
     return Stored("hidden", like=like, beside=beside)
 
 
-def gain(like: str | None = None, *, optional: bool = False) -> Stored:
+def gain(like: str | None = None, *beside: str, optional: bool = False) -> Stored:
     """A gain or a bias inside a block."""
-    return Stored("hidden vector", like=like, optional=optional)
+    return Stored("hidden vector", like=like, beside=beside, optional=optional)
+
+
+def linear(name: str, *ours: str) -> dict[str, Stored]:
+    """A linear layer inside a block with its bias, if it has one; several of ours are one below the other."""
+    return {
+        f"{name}.weight": hidden(*(f"{one}.weight" for one in ours)),
+        f"{name}.bias": gain(*(f"{one}.bias" for one in ours), optional=True),
+    }
 
 
 def head_gain(like: str) -> Stored:

@@ -25,7 +25,7 @@ QWEN3_NEXT = ModelMap(
         f"{BLOCK}.input_layernorm.weight": about_one(gain("blocks.*.mixer_norm.gain")),
         f"{BLOCK}.post_attention_layernorm.weight": about_one(gain("blocks.*.mlp_norm.gain")),
         **attention(BLOCK, "attention"),
-        # Half of its rows are the output gate's, which our attention has not: known by its role alone.
+        # Without attention_gate in the sweep it is known by its role alone.
         f"{BLOCK}.self_attn.q_proj.weight": hidden(
             "blocks.*.attention.query.weight", "blocks.*.attention.gate.weight"
         ),
@@ -55,12 +55,13 @@ QWEN3_NEXT = ModelMap(
     },
     differences=(
         Difference(
-            what="gate on the output of attention", ours="none", theirs="sigmoid, fused with the queries",
-            remedy="nothing; its rows start and train as the queries'",
+            what="gate on the output of attention", ours="attention_gate: false",
+            theirs="sigmoid, fused with the queries",
+            remedy="attention_gate: true in the sweep, or nothing; its rows start and train as the queries'",
         ),
         Difference(
-            what="share of a head with rotary positions", ours="all", theirs="a quarter",
-            remedy='rope_parameters={..., "partial_rotary_factor": 1.0}, or nothing',
+            what="share of a head with rotary positions", ours="rotary_share: 1", theirs="a quarter",
+            remedy="rotary_share: 0.25 in the sweep",
         ),
         Difference(
             what="order of rows in in_proj_qkvz and in_proj_ba", ours="a matrix each", theirs="by key heads",

@@ -15,7 +15,9 @@ def mixer(block: str, module: str) -> dict[str, Stored]:
         f"{block}.conv1d.weight": Stored(
             "hidden vector", like=next(kernels), beside=tuple(kernels), kept=True
         ),
-        f"{block}.conv1d.bias": gain(optional=True),
+        f"{block}.conv1d.bias": gain(
+            *(f"{ours}.{name}_conv.bias" for name in ("x", "b", "c")), optional=True
+        ),
         f"{block}.A_log": drawn(f"{ours}.a_log"),
         f"{block}.dt_bias": drawn(f"{ours}.dt_bias"),
         f"{block}.D": gain(f"{ours}.skip"),
@@ -26,9 +28,9 @@ def mixer(block: str, module: str) -> dict[str, Stored]:
 
 CONVOLUTION = Difference(
     what="bias of the convolution",
-    ours="none",
+    ours="conv_bias: false",
     theirs="use_conv_bias=True, from zero",
-    remedy="nothing, or use_conv_bias=False (mamba_conv_bias)",
+    remedy="conv_bias: true in the sweep, or use_conv_bias=False (mamba_conv_bias)",
 )
 FUSED_RATES = Difference(
     what="parts of in_proj and conv1d",
@@ -39,9 +41,9 @@ FUSED_RATES = Difference(
 
 INNER_WIDTH = Difference(
     what="inner width over width",
-    ours="expand_v: 1",
+    ours="head_ratio: 1",
     theirs="expand=2",
-    remedy="expand_v: 2 in the sweep, or expand=1",
+    remedy="head_ratio: 2 in the sweep (or expand_v: 2 and half the head_dim), or expand=1",
 )
 
 MAMBA2 = ModelMap(
@@ -93,13 +95,14 @@ FALCON_H1 = ModelMap(
             remedy="mamba_norm_before_gate=False",
         ),
         Difference(
-            what="norm of the state space's output", ours="always", theirs="none by default",
-            remedy="mamba_rms_norm=True; else its gain is left over and the hand-over is refused",
+            what="norm of the state space's output", ours="state_norm: true", theirs="none by default",
+            remedy="state_norm: false in the sweep, or mamba_rms_norm=True",
         ),
         Difference(
             what="fixed multipliers of its configuration",
-            ours="those of the handover", theirs="one each by default",
-            remedy="leave them at one: the handover's stand in their place",
+            ours="fixed_multipliers: none", theirs="one each by default, others in every checkpoint",
+            remedy="the same in the sweep (like: falcon-h1); those of embedding and lm_head stay one: the "
+            "handover's stand in their place",
         ),
     ),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Softmax attention.
 
-K trials, B batch, T time, H heads, G key/value heads, E head size, D width, N = K * B.
+K trials, B batch, T time, H heads, G key/value heads, E head size, D width, C = H * E, N = K * B.
 """
 
 import functools
@@ -16,7 +16,7 @@ from ...layers.norm import norm
 from ...layers.positions import rotate
 from ...layers.trace import Trace
 from ...recipe.shape import Shape
-from .declaration import kv_head_count
+from .declaration import kv_head_count, turned
 
 
 def attention(
@@ -37,17 +37,17 @@ def attention(
     k, b, t, _ = x_KBTD.shape
 
     def heads(which: str) -> Tensor:
-        y_KBTD = projection(x_KBTD, parameters, f"{name}.{which}", trace)
+        y_KBTC = projection(x_KBTD, parameters, f"{name}.{which}", trace)
         if shape.qk_norm and which != "value":
-            y_KBTHE = y_KBTD.unflatten(3, (-1, shape.head_size))
-            y_KBTD = norm(y_KBTHE, parameters, f"{name}.{which}_norm", shape.norm_eps).flatten(3)
+            y_KBTHE = y_KBTC.unflatten(3, (-1, shape.head_size))
+            y_KBTC = norm(y_KBTHE, parameters, f"{name}.{which}_norm", shape.norm_eps).flatten(3)
         if which == "query" and isinstance(scale, Tensor):
-            y_KBTD = scaled(y_KBTD, scale)
-        return y_KBTD.view(k * b, t, -1, shape.head_size).transpose(1, 2)
+            y_KBTC = scaled(y_KBTC, scale)
+        return y_KBTC.view(k * b, t, -1, shape.head_size).transpose(1, 2)
 
     q_NHTE, k_NGTE, v_NGTE = heads("query"), heads("key"), heads("value")
     if shape.positions == "rotary":
-        q_NHTE, k_NGTE = rotate(q_NHTE), rotate(k_NGTE)
+        q_NHTE, k_NGTE = (rotate(x, shape.rotary_base, turned(shape)) for x in (q_NHTE, k_NGTE))
     k_NHTE, v_NHTE = _shared(k_NGTE, shape), _shared(v_NGTE, shape)
     seen_TT = None if shape.window is None else _seen(t, shape.window, shape.causal, x_KBTD.device)
     o_NHTE = F.scaled_dot_product_attention(
@@ -58,8 +58,10 @@ def attention(
         is_causal=shape.causal and seen_TT is None,
         scale=1.0 if isinstance(scale, Tensor) else scale,
     )
-    o_KBTD = o_NHTE.transpose(1, 2).reshape(k, b, t, shape.width)
-    return projection(o_KBTD, parameters, f"{name}.output", trace)
+    o_KBTC = o_NHTE.transpose(1, 2).reshape(k, b, t, -1)
+    if shape.attention_gate:
+        o_KBTC = o_KBTC * projection(x_KBTD, parameters, f"{name}.gate", trace).sigmoid()
+    return projection(o_KBTC, parameters, f"{name}.output", trace)
 
 
 @functools.lru_cache(maxsize=64)

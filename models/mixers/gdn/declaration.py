@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ...recipe.role import Parameter, Site
 from ..mixer import Forward, Mixer
-from ..parts import CHUNK, gain, gate_roles, kernel, matrix, shared_gain, vector
+from ..parts import CHUNK, RECURRENT, convolution, decay_vectors, gain, gate_roles, matrix, shared_gain
 
 if TYPE_CHECKING:
     from ...recipe.shape import Shape
@@ -13,30 +13,29 @@ if TYPE_CHECKING:
 
 def key_head_count(shape: "Shape") -> int:
     """Heads of queries and keys, each shared by `values_per_key` value heads."""
-    return shape.head_count // shape.values_per_key
+    return shape.state_head_count // shape.values_per_key
 
 
 def _parameters(name: str, shape: "Shape") -> Iterator[Parameter]:
-    n, v, heads = shape.width, shape.value_width, shape.head_count
+    n, v, heads = shape.width, shape.value_width, shape.state_head_count
     gate, gate_vector = gate_roles(shape)
-    key_width = n // shape.values_per_key
+    key_width = key_head_count(shape) * shape.state_head_size
     for projection, width in (("query", key_width), ("key", key_width), ("value", v)):
         yield matrix(f"{name}.{projection}", width, n)
-        yield kernel(f"{name}.{projection}_conv", width, shape)
+        yield from convolution(f"{name}.{projection}_conv", width, shape)
     yield matrix(f"{name}.a", heads, n, role=gate)
     yield matrix(f"{name}.b", heads, n, role=gate)
-    yield vector(f"{name}.a_log", heads, gate_vector, "a_log")
-    yield vector(f"{name}.dt_bias", heads, gate_vector, "dt_bias")
+    yield from decay_vectors(name, shape, gate_vector, "a_log")
     if shape.output_gate:
         yield matrix(f"{name}.gate", v, n)
-    yield gain(f"{name}.norm", shape.head_size * shape.expand_v, shared_gain(shape))
+    yield gain(f"{name}.norm", shape.state_head_size * shape.expand_v, shared_gain(shape))
     yield matrix(f"{name}.output", n, v, ends_branch=True)
 
 
 def _check(shape: "Shape") -> None:
-    if shape.head_count % shape.values_per_key:
+    if shape.state_head_count % shape.values_per_key:
         raise ValueError(
-            f"values_per_key: {shape.head_count} heads are not a multiple of {shape.values_per_key}"
+            f"values_per_key: {shape.state_head_count} heads are not a multiple of {shape.values_per_key}"
         )
 
 
@@ -45,8 +44,8 @@ def _site(shape: "Shape") -> Site:
 
 
 def _flops(shape: "Shape") -> float:
-    key, value = shape.head_size, shape.head_size * shape.expand_v
-    return float(shape.head_count * (2 * CHUNK * (2 * key + 2 * value) + 2 * 3 * key * value))
+    key, value = shape.state_head_size, shape.state_head_size * shape.expand_v
+    return float(shape.state_head_count * (2 * CHUNK * (2 * key + 2 * value) + 2 * 3 * key * value))
 
 
 def _forward() -> Forward:
@@ -56,7 +55,7 @@ def _forward() -> Forward:
 
 
 GDN = Mixer(
-    reads=frozenset({"expand_v", "conv_size", "values_per_key", "negative_eigenvalues", "output_gate"}),
+    reads=RECURRENT | {"values_per_key", "negative_eigenvalues", "output_gate"},
     parameters=_parameters,
     site=_site,
     forward=_forward,

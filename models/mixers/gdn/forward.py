@@ -39,7 +39,7 @@ def gated_deltanet(
     whatever the autocast.
     """
     k, b, t, _ = x_KBTD.shape
-    h = shape.head_count
+    h = shape.state_head_count
     heads_of = {"query": key_head_count(shape), "key": key_head_count(shape), "value": h}
 
     def heads(which: str) -> Tensor:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ...recipe.role import Parameter, Role, Site
 from ..mixer import Forward, Mixer
-from ..parts import CHUNK, gain, gate_roles, kernel, matrix, vector
+from ..parts import CHUNK, RECURRENT, convolution, decay_vectors, gain, gate_roles, matrix, vector
 
 if TYPE_CHECKING:
     from ...recipe.shape import Shape
@@ -19,7 +19,7 @@ def state_rows(shape: "Shape") -> int:
 def _parameters(name: str, shape: "Shape") -> Iterator[Parameter]:
     """B and C are shared by all heads of a group: with a state of fixed size they are as narrow as shared
     keys, and no dimension of their kernels grows. A state that grows with the width makes them hidden."""
-    n, v, heads = shape.width, shape.value_width, shape.head_count
+    n, v, heads = shape.width, shape.value_width, shape.state_head_count
     gate, gate_vector = gate_roles(shape)
     rows = shape.state_groups * state_rows(shape)
     state, state_kernel = (
@@ -27,21 +27,22 @@ def _parameters(name: str, shape: "Shape") -> Iterator[Parameter]:
     )
     yield matrix(f"{name}.z", v, n)
     yield matrix(f"{name}.x", v, n)
-    yield kernel(f"{name}.x_conv", v, shape)
+    yield from convolution(f"{name}.x_conv", v, shape)
     for projection in ("b", "c"):
         yield matrix(f"{name}.{projection}", rows, n, role=state)
-        yield kernel(f"{name}.{projection}_conv", rows, shape, role=state_kernel)
+        yield from convolution(f"{name}.{projection}_conv", rows, shape, state_kernel)
     yield matrix(f"{name}.dt", heads, n, role=gate)
-    yield vector(f"{name}.a_log", heads, gate_vector, "a_log_from_1")
-    yield vector(f"{name}.dt_bias", heads, gate_vector, "dt_bias")
+    yield from decay_vectors(name, shape, gate_vector, "a_log_from_1")
     yield vector(f"{name}.skip", heads, gate_vector, "ones")
-    yield gain(f"{name}.norm", v, Role.HIDDEN_VECTOR)
+    if shape.state_norm:
+        yield gain(f"{name}.norm", v, Role.HIDDEN_VECTOR)
     yield matrix(f"{name}.output", n, v, ends_branch=True)
 
 
 def _check(shape: "Shape") -> None:
-    if shape.head_count % shape.state_groups:
-        raise ValueError(f"state_groups: {shape.head_count} heads are not a multiple of {shape.state_groups}")
+    heads, groups = shape.state_head_count, shape.state_groups
+    if heads % groups:
+        raise ValueError(f"state_groups: {heads} heads are not a multiple of {groups}")
     if shape.state_ratio is not None and state_rows(shape) < 1:
         raise ValueError(f"state_ratio: {shape.state_ratio} leaves no state at width {shape.width}")
 
@@ -51,9 +52,9 @@ def _site(shape: "Shape") -> Site:
 
 
 def _flops(shape: "Shape") -> float:
-    rows, value = state_rows(shape), shape.head_size * shape.expand_v
+    rows, value = state_rows(shape), shape.state_head_size * shape.expand_v
     scores = 2 * CHUNK * rows * shape.state_groups
-    return float(scores + shape.head_count * (2 * CHUNK * value + 2 * 2 * rows * value))
+    return float(scores + shape.state_head_count * (2 * CHUNK * value + 2 * 2 * rows * value))
 
 
 def _forward() -> Forward:
@@ -63,7 +64,7 @@ def _forward() -> Forward:
 
 
 MAMBA2 = Mixer(
-    reads=frozenset({"expand_v", "conv_size", "state_size", "state_ratio", "state_groups"}),
+    reads=RECURRENT | {"state_size", "state_ratio", "state_groups", "state_norm"},
     parameters=_parameters,
     site=_site,
     forward=_forward,

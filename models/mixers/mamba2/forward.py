@@ -30,10 +30,11 @@ def mamba2(
 
     x, B, C pass a short causal convolution and SiLU; dt = softplus(W_dt u + dt_bias) and
     g = -exp(A_log) dt; the state is written with dt B x^T and read with C; skip adds x itself; the output
-    times SiLU(z) passes an RMSNorm over the channels of each group. The state runs in float32 at least.
+    times SiLU(z) passes an RMSNorm over the channels of each group, unless there is none. The state runs in
+    float32 at least.
     """
     k, b, t, _ = x_KBTD.shape
-    groups, heads = shape.state_groups, shape.head_count
+    groups, heads = shape.state_groups, shape.state_head_count
 
     def state_side(which: str) -> Tensor:
         y_KBTC = mixed(x_KBTD, parameters, f"{name}.{which}", trace)
@@ -56,7 +57,8 @@ def mamba2(
     trace(f"{name}.state", v_KBTHP, o_KBTHP)
     o_KBTHP = o_KBTHP + parameters[f"{name}.skip"][:, None, None, :, None] * v_KBTHP
     gated_KBTC = o_KBTHP.flatten(3) * F.silu(projection(x_KBTD, parameters, f"{name}.z", trace))
-    grouped_KBTGC = gated_KBTC.unflatten(3, (groups, -1))
-    normed_KBTC = F.rms_norm(grouped_KBTGC, grouped_KBTGC.shape[-1:], eps=shape.norm_eps).flatten(3)
-    normed_KBTC = normed_KBTC * parameters[f"{name}.norm.gain"][:, None, None]
-    return projection(normed_KBTC, parameters, f"{name}.output", trace)
+    if (gain_KC := parameters.get(f"{name}.norm.gain")) is not None:
+        grouped_KBTGC = gated_KBTC.unflatten(3, (groups, -1))
+        normed_KBTGC = F.rms_norm(grouped_KBTGC, grouped_KBTGC.shape[-1:], eps=shape.norm_eps)
+        gated_KBTC = normed_KBTGC.flatten(3) * gain_KC[:, None, None]
+    return projection(gated_KBTC, parameters, f"{name}.output", trace)

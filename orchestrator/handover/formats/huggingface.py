@@ -1,23 +1,25 @@
 """A Python module for transformers: the model with its configuration, a Trainer with its groups."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ....models.handover.maps.model_map import ModelMap
 from ....models.handover.maps.registry import MAPS
 from ....models.handover.values import Handed
+from ....models.recipe.fixed import constants
 from ....models.recipe.role import plain_site
 from ..fault import ExportError
 from .shared import (
+    CONVENTIONS,
     Formatted,
     base_decay,
     embedded,
     heading,
     known,
-    norm_eps,
     torch_decay,
     torch_optimizer,
     unlike,
+    without,
 )
 
 TEXT = '''\
@@ -98,18 +100,39 @@ def as_hugging_face(handed: Handed) -> Formatted:
     values = handed["hyperparameters"]
     ends = values["schedule"] == "linear" and values["final_lr"]
     lost = (f"a linear schedule that ends at {values['final_lr']:g} of the peak",) if ends else ()
-    return Formatted(text, (*unlike(handed), *torch_decay(handed), *lost))
+    return Formatted(text, (*unlike(handed, CONVENTIONS), *torch_decay(handed), *lost))
+
+
+ROTARY = {"head_ratio", "rotary_base"}
+TAKEN: Mapping[str, Collection[str]] = {
+    "llama": {*ROTARY, "biases"},
+    "qwen3": ROTARY,
+    "gpt2": {"gelu", "biases"},
+    "gpt-neox": {"gelu", "biases", "rotary_base", "rotary_share"},
+    "mamba2": {"head_ratio", "conv_bias"},
+    "falcon-h1": {*ROTARY, "biases", "conv_bias", "state_norm", "fixed_multipliers"},
+    "qwen3-next": {*ROTARY, "rotary_share", "attention_gate"},
+}
+"""The conventions that the configuration of each model can say, by the name of its map."""
+BIASED = {"llama": "all", "falcon-h1": "all", "gpt2": "all", "gpt-neox": "all"}
 
 
 def _must_take(handed: Handed, name: str, ready: ModelMap) -> None:
     """Raises ExportError for what the loader would refuse on the model."""
     model, why = handed["model"], None
+    other = without(handed, TAKEN[name])
     here = {site for site, value in handed["multipliers"].items() if value != 1}
     if nowhere := sorted(site for site in here if plain_site(site) not in ready.sites):
         why = f"has no place for the multiplier on {', '.join(nowhere)}"
     elif name in ("gpt2", "gpt-neox") and model["kv_head_count"] != model["head_count"]:
         why = "has as many key and value heads as query heads"
-    elif name == "qwen3-next" and handed["hyperparameters"]["init"] == "gpt2":
+    elif name == "mamba2" and model["expand_v"] * model["head_ratio"] % 1:
+        why = "expands the width by whole numbers"
+    elif other:
+        why = f"has no {', no '.join(other)}"
+    elif model["biases"] != "none" and model["biases"] != BIASED.get(name):
+        why = f"has no biases: {model['biases']}"
+    elif name == "qwen3-next" and handed["hyperparameters"]["init"] == "gpt2" and not model["attention_gate"]:
         why = "fuses the gate of its attention with the queries, which init: gpt2 says nothing of"
     elif name in ("mamba2", "falcon-h1") and handed["optimizer"] != "adamw":
         why = "fuses matrices that have rates of their own here"
@@ -169,9 +192,20 @@ def _rotary(handed: Handed) -> dict[str, Any]:
         "intermediate_size": handed["model"]["mlp_width"],
         **_heads(handed),
         "max_position_embeddings": handed["target"]["sequence_length"],
-        "rms_norm_eps": norm_eps(handed),
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+        "rms_norm_eps": handed["model"]["norm_eps"],
+        "rope_parameters": _rope(handed),
+        **({"attention_bias": True, "mlp_bias": True} if handed["model"]["biases"] == "all" else {}),
     }
+
+
+def _rope(handed: Handed) -> dict[str, Any]:
+    model = handed["model"]
+    share = {"partial_rotary_factor": model["rotary_share"]}
+    return {"rope_type": "default", "rope_theta": model["rotary_base"], **share}
+
+
+def _gelu(handed: Handed) -> str:
+    return "gelu_new" if handed["model"]["gelu"] == "tanh" else "gelu"
 
 
 def _gpt2(handed: Handed) -> dict[str, Any]:
@@ -181,8 +215,8 @@ def _gpt2(handed: Handed) -> dict[str, Any]:
         "n_head": handed["model"]["head_count"],
         "n_inner": handed["model"]["mlp_width"],
         "n_positions": handed["target"]["sequence_length"],
-        "activation_function": "gelu",
-        "layer_norm_epsilon": norm_eps(handed),
+        "activation_function": _gelu(handed),
+        "layer_norm_epsilon": handed["model"]["norm_eps"],
         "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
     }  # fmt: skip
 
@@ -194,9 +228,10 @@ def _gpt_neox(handed: Handed) -> dict[str, Any]:
         "intermediate_size": handed["model"]["mlp_width"],
         "num_attention_heads": handed["model"]["head_count"],
         "max_position_embeddings": handed["target"]["sequence_length"],
-        "layer_norm_eps": norm_eps(handed),
+        "layer_norm_eps": handed["model"]["norm_eps"],
         "use_parallel_residual": False,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
+        "hidden_act": _gelu(handed),
+        "rope_parameters": _rope(handed),
     }
 
 
@@ -205,49 +240,69 @@ def _mamba2(handed: Handed) -> dict[str, Any]:
     return {
         **_common(handed),
         "hidden_size": handed["target"]["width"],
-        "expand": model["expand_v"],
-        "head_dim": handed["target"]["head_size"] * model["expand_v"],
-        "num_heads": model["head_count"],
+        "expand": round(model["expand_v"] * model["head_ratio"]),
+        "head_dim": model["state_head_size"] * model["expand_v"],
+        "num_heads": model["state_head_count"],
         "state_size": model["state_rows"],
         "n_groups": model["state_groups"],
         "conv_kernel": model["conv_size"],
-        "use_conv_bias": False,
-        "layer_norm_epsilon": norm_eps(handed),
+        "use_conv_bias": model["conv_bias"],
+        "layer_norm_epsilon": handed["model"]["norm_eps"],
         "time_step_limit": (0.0, 1e9),  # none
         "residual_in_fp32": False,
     }
 
 
 def _falcon_h1(handed: Handed) -> dict[str, Any]:
-    model, width = handed["model"], handed["target"]["width"]
+    model = handed["model"]
+    size = model["state_head_size"] * model["expand_v"]
     return {
         **_rotary(handed),
-        "mamba_d_ssm": width * model["expand_v"],
-        "mamba_d_head": handed["target"]["head_size"] * model["expand_v"],
-        "mamba_n_heads": model["head_count"],
+        "mamba_d_ssm": model["state_head_count"] * size,
+        "mamba_d_head": size,
+        "mamba_n_heads": model["state_head_count"],
         "mamba_d_state": model["state_rows"],
         "mamba_n_groups": model["state_groups"],
         "mamba_d_conv": model["conv_size"],
-        "mamba_rms_norm": True,
+        "mamba_rms_norm": model["state_norm"],
         "mamba_norm_before_gate": False,
-        "mamba_conv_bias": False,
+        "mamba_conv_bias": model["conv_bias"],
+        **_falcon_multipliers(model["fixed_multipliers"]),
     }
 
 
+def _falcon_multipliers(text: str) -> dict[str, Any]:
+    """Raises ExportError for a constant that it has no place for."""
+    told = {**constants(text)}
+    found = {
+        "key_multiplier": told.pop("attention.key", 1.0),
+        "attention_out_multiplier": told.pop("attention.output", 1.0),
+        "mlp_multipliers": [told.pop(f"mlp.{name}", 1.0) for name in ("gate", "down")],
+        "ssm_out_multiplier": told.pop("mamba2.output", 1.0),
+        "ssm_multipliers": [told.pop(f"mamba2.{name}", 1.0) for name in ("z", "x", "b", "c", "dt")],
+    }
+    if told:
+        raise ExportError(
+            f"huggingface: its falcon-h1 has no place for the multipliers {', '.join(told)}; export json, "
+            "which holds every value"
+        )
+    return found
+
+
 def _qwen3_next(handed: Handed) -> dict[str, Any]:
-    model, size, depth = handed["model"], handed["target"]["head_size"], handed["target"]["depth"]
+    model, depth = handed["model"], handed["target"]["depth"]
+    heads, size = model["state_head_count"], model["state_head_size"]
     every = model["attention_every"]
     kinds = ["full_attention" if (n + 1) % every == 0 else "linear_attention" for n in range(depth)]
     return {
         **_rotary(handed),
-        "linear_num_key_heads": model["head_count"] // model["values_per_key"],
-        "linear_num_value_heads": model["head_count"],
+        "linear_num_key_heads": heads // model["values_per_key"],
+        "linear_num_value_heads": heads,
         "linear_key_head_dim": size,
         "linear_value_head_dim": size * model["expand_v"],
         "linear_conv_kernel_dim": model["conv_size"],
         "layer_types": kinds,
         "mlp_only_layers": [*range(depth)],
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
     }
 
 

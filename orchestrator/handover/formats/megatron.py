@@ -6,9 +6,10 @@ from typing import Any
 
 from ....models.handover.values import Handed, coupled_decay
 from ..fault import ExportError
-from .shared import Formatted, base_decay, heading, logits_scale, named, norm_eps, torch_decay, unlike
+from .shared import Formatted, base_decay, heading, logits_scale, named, torch_decay, unlike
 
 SAME = 1e-6
+TAKEN = frozenset({"head_ratio", "rotary_base", "rotary_share"})
 
 
 def as_megatron(handed: Handed) -> Formatted:
@@ -25,7 +26,7 @@ def as_megatron(handed: Handed) -> Formatted:
         **_shape(handed), **_training(handed, name), **_mup(handed),
     }  # fmt: skip
     lines = [f"--{name} {value}".rstrip() for name, value in arguments.items()]
-    return Formatted(heading(handed) + "\n".join(lines) + "\n", (*unlike(handed), *_lost(handed)))
+    return Formatted(heading(handed) + "\n".join(lines) + "\n", (*unlike(handed, TAKEN), *_lost(handed)))
 
 
 def _shape(handed: Handed) -> dict[str, Any]:
@@ -40,11 +41,13 @@ def _shape(handed: Handed) -> dict[str, Any]:
         **({"group-query-attention": "", "num-query-groups": pairs} if pairs != queries else {}),
         **({"swiglu": ""} if model["mlp"] == "swiglu" else {}),
         "normalization": {"rmsnorm": "RMSNorm", "layernorm": "LayerNorm"}.get(model["norm"], "RMSNorm"),
-        "norm-epsilon": norm_eps(handed),
+        "norm-epsilon": model["norm_eps"],
         **({"qk-layernorm": ""} if model["qk_norm"] else {}),
         "position-embedding-type": {"rotary": "rope", "learned": "learned_absolute"}.get(
             model["positions"], "none"
         ),
+        **({"rotary-base": round(model["rotary_base"])} if model["positions"] == "rotary" else {}),
+        **({"rotary-percent": model["rotary_share"]} if model["rotary_share"] != 1 else {}),
         **({} if handed["tied"] else {"untie-embeddings-and-output-weights": ""}),
         "disable-bias-linear": "",
         "attention-dropout": 0.0,

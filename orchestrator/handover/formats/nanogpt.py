@@ -60,7 +60,7 @@ def as_nanogpt(handed: Handed) -> Formatted:
         "warmup_iters": round(values["warmup"] * steps),
         "decay_lr": values["schedule"] != "constant",
     }
-    lost = [*unlike(handed)]
+    lost = [*unlike(handed, {"biases"})]
     if values["schedule"] not in ("cosine", "constant"):
         lost.append(f"schedule {values['schedule']}")
     if values["schedule"] == "constant" and values["warmup"]:

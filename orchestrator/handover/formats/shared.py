@@ -1,10 +1,12 @@
 """What the formats share: the heading, and the words of frameworks for optimizer, decay and schedule."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ....models.handover.values import Handed, coupled_decay
 from ....models.optimizers.registry import OPTIMIZERS
+from ....models.recipe.recipe import FIELDS
 from ....models.recipe.role import Site, plain_site
 from ..fault import ExportError
 
@@ -15,12 +17,6 @@ class Formatted:
 
     text: str
     lost: tuple[str, ...] = ()
-
-
-def norm_eps(handed: Handed) -> float:
-    """Exports that are older than the field had one for all."""
-    value: float = handed["model"].get("norm_eps", 1e-6)
-    return value
 
 
 def base_decay(handed: Handed) -> float:
@@ -91,10 +87,28 @@ def torch_decay(handed: Handed) -> tuple[str, ...]:
     )
 
 
-def unlike(handed: Handed) -> tuple[str, ...]:
-    """Options of the proxies that no framework's model here has."""
+CONVENTIONS = (
+    "head_ratio", "gelu", "norm_place", "rotary_base", "rotary_share", "attention_gate", "biases",
+    "conv_bias", "state_norm", "fixed_multipliers",
+)  # fmt: skip
+"""Fields that some models of others have and some have not."""
+
+
+def without(handed: Handed, taken: Collection[str]) -> list[str]:
+    """What of the conventions the proxies have, and a model has not that has those `taken`."""
+    model, lost = handed["model"], []
+    for name in CONVENTIONS:
+        field = FIELDS[name]
+        idle = field.setting.idle is not None and field.setting.idle(model)
+        if name not in taken and not idle and model[name] != field.default:
+            lost.append(f"{name}: {model[name]}")
+    return lost
+
+
+def unlike(handed: Handed, taken: Collection[str]) -> tuple[str, ...]:
+    """Options of the proxies that no framework's model here has, and conventions beyond those `taken`."""
     model, values = handed["model"], handed["hyperparameters"]
-    lost = []
+    lost = without(handed, taken)
     if model["window"] is not None:
         lost.append(f"attention over a window of {model['window']}")
     if not model["causal"]:
@@ -107,8 +121,6 @@ def unlike(handed: Handed) -> tuple[str, ...]:
         lost.append("negative eigenvalues of the delta rule")
     if not model["output_gate"] and "gdn" in model["architecture"]:
         lost.append("a delta rule without its output gate")
-    if model["state_groups"] > 1 and model["architecture"] in ("mamba2", "mamba2-hybrid", "parallel-hybrid"):
-        lost.append("a norm over all groups of a state space's heads")
     if values.get("z_loss"):
         lost.append(f"z_loss {values['z_loss']:g}")
     if values.get("dropout"):

@@ -8,7 +8,7 @@ from ....models.handover.maps.torchtitan import TORCHTITAN
 from ....models.handover.transfer import group_values
 from ....models.handover.values import Handed
 from ..fault import ExportError
-from .shared import Formatted, heading, logits_scale, named, norm_eps, unlike
+from .shared import Formatted, heading, logits_scale, named, unlike
 
 TEXT = '''\
 {heading}"""The large run in torchtitan 0.3, handed over by mutransfer:
@@ -88,7 +88,7 @@ def block() -> {cls}TransformerBlock.Config:
         wo=linear("wo", HEADS * HEAD_DIM, WIDTH),
         qk_norm={qk_norm},
         inner_attention=get_attention_config("flex"),
-        rope=ComplexRoPE.Config(dim=HEAD_DIM, max_seq_len=TIME, theta=10_000.0),
+        rope=ComplexRoPE.Config(dim=HEAD_DIM, max_seq_len=TIME, theta={theta!r}),
     )
     return {cls}TransformerBlock.Config(
         attention_norm=norm(WIDTH), ffn_norm=norm(WIDTH), attention=attention,
@@ -196,7 +196,8 @@ def as_torchtitan(handed: Handed) -> Formatted:
         start=_literal(_starts(present)),
         multiplier=_literal({name: value for name, value in multipliers.items() if value != 1}),
         groups=_groups(present, handed),
-        norm_eps=norm_eps(handed),
+        norm_eps=model["norm_eps"],
+        theta=model["rotary_base"],
         qk_norm="norm(HEAD_DIM)" if model["qk_norm"] else "None",
         optimizer=name,
         betas=(values["beta1"], values["beta2"]),
@@ -206,7 +207,7 @@ def as_torchtitan(handed: Handed) -> Formatted:
         final_lr=values["final_lr"],
         batch_size=target["batch_size"], steps=target["steps"], max_norm=values["grad_clip"] or 1e30,
     )  # fmt: skip
-    return Formatted(text, unlike(handed))
+    return Formatted(text, unlike(handed, {"head_ratio", "rotary_base"}))
 
 
 def _starts(present: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
