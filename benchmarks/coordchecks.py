@@ -54,6 +54,11 @@ def cases() -> Iterator[tuple[str, dict[str, str]]]:
                 "architecture": "gdn", "optimizer": optimizer, "parametrization": parametrization,
                 "heads": "4",
             }  # fmt: skip
+    for optimizer in OPTIMIZERS:
+        yield f"transformer {optimizer} mup, tied", {
+            "architecture": "transformer", "optimizer": optimizer, "parametrization": "mup", "head_dim": "8",
+            "tied": "true",
+        }  # fmt: skip
     yield "transformer adamw depth-mup", {
         "architecture": "transformer", "optimizer": "adamw", "parametrization": "depth-mup", "head_dim": "8",
     }  # fmt: skip
@@ -79,6 +84,21 @@ ARCHITECTURES: dict[str, dict[str, str]] = {
         "architecture": "transformer", "learnable_multipliers": "everywhere", "mlp": "swiglu",
     },
     "mamba2, growing state": {"architecture": "mamba2", "state_ratio": "0.5"},
+    # With the sizes that a width of 32 has, and decays that do not depend on the number of heads.
+    "like llama": {"like": "llama"},
+    "like qwen3": {"like": "qwen3"},
+    "like qwen3-next": {
+        "like": "qwen3-next", "attention_every": "2", "depth": "[4, 8, 16]", "residual_multiplier": "0.5",
+    },
+    "like mamba2": {"like": "mamba2", "state_size": "16", "a_start": "drawn"},
+    "like falcon-h1": {
+        "like": "falcon-h1", "state_size": "16", "queries_per_kv": "2", "a_start": "drawn",
+        "residual_multiplier": "0.5",
+    },
+    "like gpt2": {"like": "gpt2"},
+    "like gpt-neox": {"like": "gpt-neox"},
+    "transformer, norms behind the branches": {"architecture": "transformer", "norm_place": "post"},
+    "transformer, norms on both sides": {"architecture": "transformer", "norm_place": "sandwich"},
 }  # fmt: skip
 
 
@@ -86,10 +106,11 @@ def further_cases() -> Iterator[tuple[str, dict[str, str]]]:
     """Every other architecture and option under muP, and a growing state by the book."""
     for title, settings in ARCHITECTURES.items():
         for optimizer in ("adamw", "muon"):
-            wanted = {"architecture": title, "head_dim": "8", **settings}
+            kind = settings.get("like") or settings.get("architecture", title)
+            wanted = {"head_dim": "8", **({} if "like" in settings else {"architecture": kind}), **settings}
             if "heads" in wanted:
                 del wanted["head_dim"]
-            named = title.replace(wanted["architecture"], f"{wanted['architecture']} {optimizer} mup", 1)
+            named = title.replace(kind, f"{kind} {optimizer} mup", 1)
             yield named, {**wanted, "optimizer": optimizer, "parametrization": "mup"}
     for optimizer in ("adamw", "muon"):
         yield f"mamba2 {optimizer} mup-plain, growing state", {
@@ -136,7 +157,8 @@ def main() -> None:
         if not all(word in title for word in sys.argv[1:]):
             continue
         # One head in many forgets slowly and writes much: Mamba2's gradients have heavy tails over the seeds.
-        check = checked(path, settings, 12 if settings["architecture"] == "parallel-hybrid" else 4)
+        parallel = "parallel-hybrid" in settings.values() or "falcon-h1" in settings.values()
+        check = checked(path, settings, 12 if parallel else 4)
         told = "; ".join(
             f"{row.module} {row.quantity}, {row.axis}: {measured(row)} (wanted {wanted(row)})"
             for row in check.failures[:6]

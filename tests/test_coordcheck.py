@@ -83,6 +83,17 @@ OTHERS = {
     "parallel-hybrid": {"architecture": "parallel-hybrid"},
     "options": {"qk_norm": "true", "window": "16", "queries_per_kv": "2", "mlp": "swiglu"},
     "multipliers": {"learnable_multipliers": "everywhere"},
+    "tied": {"tied": "true"},
+    "llama": {"like": "llama"},
+    "gpt2": {"like": "gpt2"},
+    "falcon-h1": {
+        "like": "falcon-h1",
+        "architecture": "parallel-hybrid",
+        "state_size": "16",
+        "queries_per_kv": "2",
+        "a_start": "drawn",
+        "residual_multiplier": "0.5",
+    },
 }
 
 
@@ -92,7 +103,7 @@ def test_every_architecture_passes_in_width(case: str, optimizer: str, sweep_pat
     """Depths are in benchmarks/results/coordchecks.md: they take longer than these tests may."""
     settings = {"depth": "2", **OTHERS[case], "optimizer": optimizer, "learning_rate": str(RATES[optimizer])}
     # One head in many forgets slowly and writes much: gradients of Mamba2 have heavy tails over the seeds.
-    seeds = 12 if case == "parallel-hybrid" else 4
+    seeds = 12 if case in ("parallel-hybrid", "falcon-h1") else 4
     check = checked(sweep_path, *(f"{name}={value}" for name, value in settings.items()), seeds=seeds)
     assert [f"{row.module} {row.quantity} {row.axis} {row.exponent}" for row in check.failures] == []
 
@@ -114,9 +125,11 @@ def broken_multiplier(monkeypatch: pytest.MonkeyPatch, site: Site, power: Power)
     monkeypatch.setitem(PARAMETRIZATIONS, "mup", broken)
 
 
-def test_a_readout_scaled_twice_fails(sweep_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tied", ["false", "true"])
+def test_a_readout_scaled_twice_fails(tied: str, sweep_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether its matrix is its own or the embedding's."""
     broken_multiplier(monkeypatch, Site.READOUT, 1 / W**2)
-    check = checked(sweep_path, "depth=2")
+    check = checked(sweep_path, "depth=2", f"tied={tied}")
     assert ("readout", "width") in failing(check)
     (row,) = (row for row in check.failures if (row.module, row.quantity) == ("readout", "update"))
     assert row.exponent == pytest.approx(-1, abs=0.25)

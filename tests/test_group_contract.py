@@ -52,6 +52,8 @@ OTHER: dict[str, tuple[object, dict[str, Any]]] = {
     "init": ("gpt2", {}),
     "init_scale": (0.5, {}),
     "embedding_multiplier": (2.0, {}),
+    "polynomial": ("polar-express", MUON),
+    "fused_qkv": (True, MUON),
     "embedding_lr": (2.0, {}),
     "readout_lr": (2.0, {}),
     "vector_lr": (2.0, {}),

@@ -1,23 +1,25 @@
 """Each optimizer, at K = 1, follows an independent implementation for 20 steps on the same gradients;
 batched, it is K single runs.
 
-References: torch.optim (SGD, AdamW, Muon) and pytorch-optimizer (Lion, SophiaH, Shampoo, SOAP, spectral
-sphere).
+References: torch.optim (SGD, AdamW, Muon) and pytorch-optimizer (Lion, SophiaH, NorMuon, Shampoo, SOAP,
+spectral sphere).
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from pytorch_optimizer import SOAP, Lion, ScalableShampoo, SophiaH
+from pytorch_optimizer import SOAP, Lion, NorMuon, ScalableShampoo, SophiaH
 from pytorch_optimizer.optimizer.sso import compute_spectral_ball_update
 from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
 from torch import Tensor
 
 from mutransfer.models.optimizers.optimizer import Hyperparameters, State
-from mutransfer.models.optimizers.orthogonal import POLAR, QUINTIC, orthogonalised
+from mutransfer.models.optimizers.orthogonal import POLAR, POLYNOMIALS, QUINTIC, orthogonalised
 from mutransfer.models.optimizers.registry import OPTIMIZERS
-from mutransfer.models.training.layout import Block
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.training.layout import Block, Layout
 
 STEPS = 20
 RATE, DECAY = 0.01, 0.3
@@ -161,6 +163,54 @@ def test_sgd_follows_torch(nesterov: bool) -> None:
     torch.testing.assert_close(found, expected, atol=EXACT, rtol=EXACT)
 
 
+@pytest.mark.parametrize("matrix", [(6, 6), (8, 4), (4, 8)])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_normuon_follows_its_reference(nesterov: bool, matrix: tuple[int, int]) -> None:
+    """Theirs averages momentum and gradient, which the orthogonal factor does not see, and takes the shape's
+    factor for tall matrices alone."""
+    start, gradients = noise(1, matrix, torch.float32)
+    own = direction("normuon", matrix=matrix, dtype=torch.float32, nesterov=nesterov)
+    found = ours(own, start, gradients, [RATE], 0.0)
+    rate = RATE * math.sqrt(min(1, matrix[0] / matrix[1]))
+    expected = theirs(
+        lambda w: NorMuon(
+            [{
+                "params": w, "use_muon": True, "lr": rate, "momentum": 0.8, "beta2": 0.95,
+                "nesterov": nesterov,
+            }],
+            foreach=False,
+        ),
+        start, gradients, matrix,
+    )  # fmt: skip
+    assert (found - expected).norm() < BFLOAT16 * (expected - start).norm()
+
+
+def test_normuon_evens_the_neurons_and_keeps_the_length() -> None:
+    """From one gradient whose rows are of very different use, every row moves alike."""
+    generator = torch.Generator().manual_seed(1)
+    gradient = torch.randn(6, 24, generator=generator, dtype=torch.float64)
+    gradient[0] *= 1e-3
+    plain, evened = (direction(name, matrix=(6, 24)) for name in ("muon", "normuon"))
+    start = torch.zeros(1, 6 * 24, dtype=torch.float64)
+    one, other = (found(gradient.flatten()[None].clone(), start).view(6, 24) for found in (plain, evened))
+    rows = other.norm(dim=1)
+    assert rows.max() / rows.min() == pytest.approx(1, abs=1e-6)
+    assert other.norm() == pytest.approx(float(one.norm()))
+
+
+def test_polar_express_is_the_nearer_to_the_orthogonal_factor() -> None:
+    """Of matrices whose singular values are a hundred apart, in as many steps."""
+    generator = torch.Generator().manual_seed(2)
+    u, v = (torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64))[0] for _ in range(2))
+    given = (u * torch.logspace(0, -2, 8, dtype=torch.float64)) @ v.T
+    gaps = {
+        name: float(torch.linalg.matrix_norm(orthogonalised(given[None, None], rows)[0, 0] - u @ v.T, 2))
+        for name, rows in POLYNOMIALS.items()
+    }
+    print(gaps)
+    assert gaps["polar-express"] < gaps["quintic"] / 2
+
+
 @pytest.mark.parametrize("matrix", [(6, 6), (8, 4)])
 @pytest.mark.parametrize(("name", "adjust"), [("muon", "original"), ("muon-kimi", "match_rms_adamw")])
 def test_muon_follows_torch(name: str, adjust: str, matrix: tuple[int, int]) -> None:
@@ -298,3 +348,35 @@ def test_lion_moves_every_entry_alike_and_sophia_none_by_more_than_one() -> None
     moved = sophia(gradients[0], start)
     assert moved.abs().max() == 1.0
     assert moved.abs().min() < 1.0
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "gdn"])
+def test_queries_keys_and_values_may_be_one_matrix(architecture: str, recipe: Callable[..., Recipe]) -> None:
+    """Layer by layer, the direction is that of one matrix of all their rows."""
+    shared = {"queries_per_kv": 2} if architecture == "transformer" else {"values_per_key": 2}
+    one = recipe(
+        architecture=architecture, optimizer="muon", adamw_lr_ratio=0.1, fused_qkv=True, width=32,
+        base_width=32, **shared,
+    )  # fmt: skip
+    layout, generator = Layout([one], torch.device("cpu")), torch.Generator().manual_seed(0)
+    buffers = layout.first_values()
+    gradients = [torch.randn(buffer.shape, generator=generator) for buffer in buffers]
+    given = layout.views(gradients)
+    found: dict[str, Tensor] = {}
+    for block, buffer_KP, gradient_KP in zip(layout.blocks, buffers, gradients, strict=True):
+        h = block.hyperparameters
+        state = block.optimizer.init(buffer_KP.detach(), h)
+        found |= block.views(block.optimizer.update(state, gradient_KP.clone(), buffer_KP.detach(), h, 0))
+    for layer in range(one.shape.depth):
+        names = [f"blocks.{layer}.mixer.{part}.weight" for part in ("query", "key", "value")]
+        whole = torch.cat([given[name] for name in names], dim=1)
+        expected = direction("muon", matrix=(whole.shape[1], 32), dtype=torch.float32)(
+            1.8 * whole.flatten(1), whole.flatten(1)
+        )
+        ours = torch.cat([found[name] for name in names], dim=1)
+        torch.testing.assert_close(ours.flatten(1), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_shared_keys_with_rows_of_their_own_are_not_fused(recipe: Callable[..., Recipe]) -> None:
+    with pytest.raises(ValueError, match="fused_qkv: keys and values of a fixed number of heads"):
+        recipe(optimizer="muon", adamw_lr_ratio=0.1, fused_qkv=True, kv_heads=1)

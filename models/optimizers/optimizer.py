@@ -37,6 +37,7 @@ class Hyperparameters:
     gamma_K1: "Tensor"
     nesterov: bool
     precondition_every: int
+    polynomial: str = "quintic"
     matrix: tuple[int, int] | None = None
     lookup: bool = False
 

@@ -17,6 +17,9 @@ POLAR = (
     (1.8564, -1.2132, 0.3568), (1.8750, -1.2500, 0.3750),
 )  # fmt: skip
 
+POLYNOMIALS = {"quintic": QUINTIC, "polar-express": POLAR[:5]}
+"""By the names that sweep files use; of five steps, each the best there is after those before it."""
+
 SMALLEST_NORM = 1e-7  # of a gradient that counts as one; torch.optim.Muon's value
 
 

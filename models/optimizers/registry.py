@@ -2,7 +2,7 @@
 
 from .adamw import ADAMW
 from .lion import LION
-from .muon import MUON, MUON_KIMI
+from .muon import MUON, MUON_KIMI, NORMUON
 from .optimizer import Optimizer
 from .sgd import SGD
 from .shampoo import SHAMPOO
@@ -17,6 +17,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "sophia": SOPHIA,
     "muon": MUON,
     "muon-kimi": MUON_KIMI,
+    "normuon": NORMUON,
     "shampoo": SHAMPOO,
     "soap": SOAP,
     "spectral-sphere": SPECTRAL_SPHERE,
@@ -25,8 +26,8 @@ OPTIMIZERS: dict[str, Optimizer] = {
 BESIDE = "adamw"
 """What takes the parameters that a matrix optimizer does not act on, and learnable multipliers always."""
 
-PAIRING = frozenset({"adamw_lr_ratio", "matrices"})
-"""The fields that decide how a matrix optimizer and AdamW share the parameters."""
+PAIRING = frozenset({"adamw_lr_ratio", "matrices", "fused_qkv"})
+"""The fields that decide how a matrix optimizer and AdamW share the parameters, and what one matrix is."""
 
 
 def optimizer_reads(name: str) -> frozenset[str]:

@@ -86,6 +86,7 @@ SGD: UpdateTable = {
 
 # Muon, A = sqrt(fan_out/fan_in) U V^T: the factor makes the RMS operator norm of A equal 1 for any shape.
 # [1] states the rows for A = U V^T (eta sqrt(m_W) for input and output); times the factor it is this.
+# NorMuon's update is as long, its neurons evened: [4].
 MUON: UpdateTable = {
     Role.INPUT:  Update(ONE, ONE,   None, "[1] table 4, input, with the factor in A"),
     Role.HIDDEN: Update(ONE, ONE,   None, "[1] table 4, hidden"),
@@ -127,6 +128,7 @@ SPECTRAL_SPHERE: UpdateTable = {
 
 UPDATE: dict[str, UpdateTable] = {
     "adamw": ADAMW, "lion": LION, "sophia": SOPHIA, "sgd": SGD, "muon": MUON, "muon-kimi": MUON_KIMI,
+    "normuon": MUON,
     "shampoo": SHAMPOO, "soap": SOAP, "spectral-sphere": SPECTRAL_SPHERE,
 }  # fmt: skip
 

@@ -107,6 +107,14 @@ class Recipe:
             idle=lambda point: point["momentum"] == 0,
         ),
     ] = True
+    polynomial: Annotated[
+        Literal["quintic", "polar-express"],
+        Setting(
+            "that orthogonalises: Keller Jordan's, or Polar Express (arXiv:2505.16932); five steps",
+            shared=True,
+            before="quintic",
+        ),
+    ] = "quintic"
     adamw_lr_ratio: Annotated[
         float | None,
         Setting(
@@ -120,6 +128,14 @@ class Recipe:
             "what a matrix optimizer acts on; all: embedding and readout too", shared=True, before=Age.UNKNOWN
         ),
     ] = "hidden"
+    fused_qkv: Annotated[
+        bool,
+        Setting(
+            "whether queries, keys and values of a mixer are one matrix to a matrix optimizer",
+            shared=True,
+            before=False,
+        ),
+    ] = False
     gamma: Annotated[float, Setting("base value, scale of the curvature", POSITIVE, before=Age.UNKNOWN)] = 0.7
     curvature_every: Annotated[
         int, Setting("steps between estimates of the curvature", POSITIVE, shared=True, before=Age.UNKNOWN)
@@ -213,6 +229,11 @@ class Recipe:
             raise ValueError(
                 f"adamw_lr_ratio: {self.optimizer} leaves embedding, readout and vectors to AdamW; give its "
                 "learning rate as a fraction of learning_rate, such as 0.1"
+            )
+        if self.fused_qkv and self.shape.kv_heads is not None and not self.shape.grows_head:
+            raise ValueError(
+                "fused_qkv: keys and values of a fixed number of heads have rows of their own; give "
+                "queries_per_kv, or false"
             )
         if self.warmup + self.cooldown > 1 and self.schedule == "wsd":
             raise ValueError(

@@ -136,13 +136,23 @@ def _modules(
         if role is Role.INPUT:
             factor = sites[Site.EMBEDDING]
         if module == "embedding":
-            learned = _embedded(learned, before["embedding"][0])
+            if recipe.shape.tied:
+                _linear(found, "readout", Role.OUTPUT, begun[parameter.name], learned, before, after)
+            found.add(module, role, "update", _embedded(learned, before["embedding"][0]) * factor)
         elif module in after and len(parameter.shape) == 2:
-            given, made = after[module]
-            found.add(module, role, "activation", made)
-            found.add(module, role, "propagated", linear(given - before[module][0], begun[parameter.name]))
-            learned = linear(given, learned)
-        found.add(module, role, "update", learned * factor)
+            _linear(found, module, role, begun[parameter.name], learned * factor, before, after)
+        else:
+            found.add(module, role, "update", learned * factor)
+
+
+def _linear(
+    found: Squares, module: str, role: Role, begun_KOI: Tensor, learned_KOI: Tensor, before: Pass, after: Pass
+) -> None:
+    """Of a linear layer. A tied readout is one, too: its matrix is the embedding's."""
+    given, made = after[module]
+    found.add(module, role, "activation", made)
+    found.add(module, role, "propagated", linear(given - before[module][0], begun_KOI))
+    found.add(module, role, "update", linear(given, learned_KOI))
 
 
 def _embedded(learned_KVD: Tensor, inputs: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ K trials, P parameters of one buffer, laid end to end.
 """
 
 import copy
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -23,6 +24,9 @@ from ..optimizers.registry import OPTIMIZERS
 from ..parametrization.rules import ParameterRule, is_frozen, is_norm_scaled, parameter_rules
 from ..recipe.recipe import Recipe
 from ..recipe.role import Parameter, Role
+
+QKV = ("query", "key", "value")
+"""What mixers call the modules that may be one matrix to an optimizer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,9 @@ class Layout:
         self._recipes, self._device = recipes, device
         rules = [parameter_rules(recipe) for recipe in recipes]
         members: dict[Key, list[Parameter]] = {}
+        fused = _fused([rule.parameter for rule in rules[0]]) if recipes[0].fused_qkv else {}
         for rule in rules[0]:
-            members.setdefault(_key(rule, recipes), []).append(rule.parameter)
+            members.setdefault(_key(rule, recipes, fused), []).append(rule.parameter)
         self._rules = [{rule.parameter.name: rule for rule in trial} for trial in rules]
         self.blocks = [self._block(key, held) for key, held in members.items()]
 
@@ -142,6 +147,7 @@ class Layout:
             gamma_K1=self._column([rule.gamma or 0.0 for rule in first]),
             nesterov=self._recipes[0].nesterov,
             precondition_every=self._recipes[0].precondition_every,
+            polynomial=self._recipes[0].polynomial,
             matrix=key.matrix,
             lookup=key.role is Role.INPUT,
         )
@@ -157,11 +163,23 @@ class Layout:
         return torch.tensor(values, dtype=torch.float32, device=self._device)[:, None]
 
 
-def _key(rule: ParameterRule, recipes: Sequence[Recipe]) -> Key:
+def _fused(parameters: Sequence[Parameter]) -> dict[str, int]:
+    """The rows of queries, keys and values together, by the name of each: they follow one another in their
+    buffer, so that a matrix of all their rows is a view."""
+    mixers, rows = {}, Counter[str]()
+    for parameter in parameters:
+        mixer, _, module = parameter.name.removesuffix(".weight").rpartition(".")
+        if module in QKV:
+            mixers[parameter.name] = mixer
+            rows[mixer] += parameter.shape[0]
+    return {name: rows[mixer] for name, mixer in mixers.items()}
+
+
+def _key(rule: ParameterRule, recipes: Sequence[Recipe], fused: Mapping[str, int]) -> Key:
     """Routing is by role; only a buffer that holds matrices for a matrix optimizer knows their shape."""
     parameter, matrix = rule.parameter, None
     if OPTIMIZERS[rule.optimizer].matrices:
         rows, columns = parameter.shape
-        matrix = rows, columns
+        matrix = fused.get(parameter.name, rows), columns
     apart = is_frozen(parameter, recipes[0]) or any(is_norm_scaled(parameter, recipe) for recipe in recipes)
     return Key(rule.optimizer, parameter.role, parameter.decayed, matrix, apart)
