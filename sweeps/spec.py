@@ -317,6 +317,8 @@ def _exclude_problems(spec: SweepSpec) -> list[Problem]:
 
 
 def _unknown(name: str) -> str:
+    if name == LIKE:
+        return "is no axis; give it under fixed"
     if name in FIELDS:
         return f"is decided by {FIELDS[name].setting.decided_by}; remove it here"
     import difflib

@@ -166,3 +166,14 @@ def test_rows_of_an_older_recipe_are_compared_apart() -> None:
     old, new = (c.drift.optima[0].loss for c in found)
     assert old is not None and new is not None
     assert new > old + 0.9
+
+
+def test_a_default_that_has_changed_splits_no_sweep_that_does_not_read_it() -> None:
+    files = Path(__file__).parent.parent / "benchmarks/evidence"
+    rows = pd.read_parquet(files / "width-transformer-adamw.parquet").query("parametrization == 'mup'")
+    low = rows["learning_rate"] < 2.0**-5
+    found = compare(rows.assign(gamma=rows["gamma"].where(low, 0.7)), ROWS.names)
+    assert [c.fixed for c in found] == [{}]
+    # Of others' rows nothing is known.
+    theirs = rows.assign(gamma=rows["gamma"].where(low, 0.7), source="table.csv")
+    assert {c.fixed["gamma"] for c in compare(theirs, ROWS.names)} == {0.05, 0.7}

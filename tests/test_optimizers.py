@@ -380,3 +380,6 @@ def test_queries_keys_and_values_may_be_one_matrix(architecture: str, recipe: Ca
 def test_shared_keys_with_rows_of_their_own_are_not_fused(recipe: Callable[..., Recipe]) -> None:
     with pytest.raises(ValueError, match="fused_qkv: keys and values of a fixed number of heads"):
         recipe(optimizer="muon", adamw_lr_ratio=0.1, fused_qkv=True, kv_heads=1)
+    with pytest.raises(ValueError, match="fused_qkv: a mamba2 has no queries, keys and values"):
+        recipe(optimizer="muon", adamw_lr_ratio=0.1, fused_qkv=True, architecture="mamba2")
+    assert recipe(fused_qkv=True, kv_heads=1)  # AdamW knows no matrices

@@ -2,16 +2,20 @@
 
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Command
+from conftest import Command, proxy_trial
 
 import mutransfer as mt
-from mutransfer.orchestrator.record.directory import SweepDirectory
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.orchestrator.record.directory import DirectoryError, SweepDirectory
+from mutransfer.orchestrator.upkeep.found import Found
 from mutransfer.results.store.store import read_rows
+from mutransfer.sweeps.load import load_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -115,3 +119,13 @@ def test_a_choice_of_nothing_is_said(
     done = mutransfer("run", str(sweep_file), "--out", "out", *words)
     assert done.returncode == 2 and told in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_trial_that_trains_differently_by_now_is_not_trained_again_as_itself(
+    sweep_file: Path, recipe: Callable[..., Recipe]
+) -> None:
+    trial = proxy_trial(recipe(architecture="gdn"))
+    Found(load_sweep(str(sweep_file)), trial.id, trial, ()).must_train_as_it_did()
+    older = Found(load_sweep(str(sweep_file)), "0" * 16, trial, ())
+    with pytest.raises(DirectoryError, match=r"another version of mutransfer than this one .GDN's queries"):
+        older.must_train_as_it_did()

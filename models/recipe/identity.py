@@ -6,6 +6,7 @@ Two points that differ only in what neither reads are one trial.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..architectures.architecture import Architecture
 from ..architectures.registry import ARCHITECTURES, architecture_named
 from ..mixers.registry import MIXERS
 from ..optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
@@ -37,11 +38,24 @@ def canonical(recipe: Recipe) -> dict[str, Any]:
 def unread_fields(point: Point) -> set[str]:
     """Fields that belong to other optimizers and architectures than the point's; learnable multipliers are
     AdamW's, whatever the optimizer of the rest."""
-    of_optimizer = _others(map(optimizer_reads, OPTIMIZERS), optimizer_reads(point["optimizer"]))
-    if multiplied(point):
-        of_optimizer -= OPTIMIZERS[BESIDE].reads
-    reads = (architecture.reads for architecture in ARCHITECTURES.values())
-    return of_optimizer | _others(reads, architecture_named(point["architecture"], point["code"]).reads)
+    architecture = architecture_named(point["architecture"], point["code"])
+    return _unread_by_optimizer(point["optimizer"], multiplied(point)) | _unread_by(architecture)
+
+
+def unread_alike(architecture: str, optimizer: str, multipliers: bool) -> set[str]:
+    """The fields that no trial of these two reads; `multipliers` where one of them has learnable ones."""
+    of_optimizer = _unread_by_optimizer(optimizer, multipliers) if optimizer in OPTIMIZERS else set()
+    known = architecture in ARCHITECTURES
+    return of_optimizer | (_unread_by(ARCHITECTURES[architecture]) if known else set())
+
+
+def _unread_by_optimizer(optimizer: str, multipliers: bool) -> set[str]:
+    unread = _others(map(optimizer_reads, OPTIMIZERS), optimizer_reads(optimizer))
+    return unread - OPTIMIZERS[BESIDE].reads if multipliers else unread
+
+
+def _unread_by(architecture: Architecture) -> set[str]:
+    return _others((one.reads for one in ARCHITECTURES.values()), architecture.reads)
 
 
 def readers() -> Mapping[str, list[str]]:

@@ -230,11 +230,6 @@ class Recipe:
                 f"adamw_lr_ratio: {self.optimizer} leaves embedding, readout and vectors to AdamW; give its "
                 "learning rate as a fraction of learning_rate, such as 0.1"
             )
-        if self.fused_qkv and self.shape.kv_heads is not None and not self.shape.grows_head:
-            raise ValueError(
-                "fused_qkv: keys and values of a fixed number of heads have rows of their own; give "
-                "queries_per_kv, or false"
-            )
         if self.warmup + self.cooldown > 1 and self.schedule == "wsd":
             raise ValueError(
                 f"cooldown: {self.cooldown} and a warm-up of {self.warmup} are more than the whole training"
@@ -243,6 +238,8 @@ class Recipe:
             raise ValueError("z_loss: the outputs are numbers and have no normaliser; give 0")
         architecture_of(self.shape).check_training(self)
         self._check_matrices()
+        if self.fused_qkv and OPTIMIZERS[self.optimizer].matrices:
+            self._check_fused()
         self.base_shape()
 
     def _check_matrices(self) -> None:
@@ -270,6 +267,16 @@ class Recipe:
                 f"norm_scale_of: {self.norm_scale_of!r} is no part of a {shape.architecture}; parts with "
                 f"matrices: {', '.join(parts)}"
             )
+
+    def _check_fused(self) -> None:
+        """That there are queries, keys and values, and that they have the same rows."""
+        if self.shape.kv_heads is not None and not self.shape.grows_head:
+            raise ValueError(
+                "fused_qkv: keys and values of a fixed number of heads have rows of their own; give "
+                "queries_per_kv, or false"
+            )
+        if not any(parameter.name.endswith(".query.weight") for parameter in plain_parameters(self.shape)):
+            raise ValueError(f"fused_qkv: a {self.shape.architecture} has no queries, keys and values")
 
     def base_shape(self) -> Shape:
         """The shape that the ratios m_W and m_L refer to.

@@ -17,6 +17,7 @@ def told_cause(directory: SweepDirectory, found: Found, row: dict[str, Any] | No
 
     if found.trial is None or row is None or row["status"] != "diverged":
         raise Fault(f"--cause: trial {found.id} did not diverge")
+    found.must_train_as_it_did()
     recipe, at = recipe_of(found.trial), row["diverged_step"]
     batches = directory.read_data(recipe.data).batches(recipe.shape.sequence_length)
     seen = cause(recipe, batches, torch.device("cpu"), recipe.steps if at is None else at + 1)

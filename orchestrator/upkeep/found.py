@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from ...models.recipe.version import CHANGES
 from ...sweeps.grid import Expansion
 from ...sweeps.load import Sweep, load_sweep
+from ...sweeps.proxy import Proxy
 from ...sweeps.spec import GIVEN
-from ...sweeps.trial import Trial
+from ...sweeps.trial import Trial, trial_id
 from ..record.directory import DirectoryError, SweepDirectory
 from .logs import the_one
 
@@ -20,6 +22,16 @@ class Found:
     id: str
     trial: Trial | None
     jobs: tuple[str, ...]
+
+    def must_train_as_it_did(self) -> None:
+        """Raises DirectoryError for a trial whose recipe trains differently by now."""
+        if self.trial is None or trial_id(self.trial.program) == self.id:
+            return
+        told = f"trial {self.id} was trained by another version of mutransfer"
+        if isinstance(self.trial.program, Proxy):
+            since = [change.what for change in CHANGES if change.concerns(self.trial.program.recipe)]
+            told += f" than this one ({'; '.join(since)})"
+        raise DirectoryError(f"{told}; run the sweep again to train it as this one does, or install that one")
 
 
 def found_trial(directory: SweepDirectory, name: str) -> Found:
@@ -37,8 +49,9 @@ def found_trial(directory: SweepDirectory, name: str) -> Found:
 def alone(directory: SweepDirectory, found: Found) -> Sweep:
     """The sweep of this trial and no other: the same id, the same numbers.
 
-    Raises DirectoryError for one whose code is another by now.
+    Raises DirectoryError for one whose code, or recipe, is another by now.
     """
+    found.must_train_as_it_did()
     trial, spec = found.trial, found.sweep.spec
     codes = [one.program.definition for one in found.sweep.expansion.trials]
     if trial is None or trial.program.definition not in codes:

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 
 def trained_model(directory: SweepDirectory, found: Found) -> "nn.Module":
-    """Raises Fault where they were not kept: the trial has not ended, diverged, or was stopped."""
+    """Raises Fault where they were not kept: the trial has not ended, diverged, or was stopped; and where its
+    recipe trains another model by now."""
     from ...models.training.trained import Trained, load_weights
 
     assert found.trial is not None
+    found.must_train_as_it_did()
     recipe = recipe_of(found.trial)
     for job in found.jobs:
         file = directory.weights(job)

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ...models.recipe.family import Family
+from ...models.recipe.identity import unread_alike
 from ...models.recipe.recipe import FIELDS
 from ..statistics.curve import Curve, Floats, Truths, curve_of
 from ..statistics.drift import Drift, judge
@@ -130,8 +131,23 @@ def family_rows(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[Fa
     """The rows by family."""
     coordinates = [name for name in known_columns if name in rows and name not in NOT_COORDINATES]
     for names, members in filled(rows).groupby(list(Family._fields), dropna=False, sort=False):
-        varying = [name for name in coordinates if members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1]
+        unread = _unread(members)
+        varying = [
+            name for name in coordinates
+            if name not in unread and members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1
+        ]  # fmt: skip
         yield FamilyRows(Family(*map(_none, names)), members, tuple(varying))
+
+
+def _unread(members: pd.DataFrame) -> set[str]:
+    """Fields that trials of ours did not read, and that hold whatever their default was: it may have changed
+    since the first of them."""
+    if "source" in members and members["source"].notna().any():
+        return set()
+    first = members.iloc[0]
+    placed = members["learnable_multipliers"] if "learnable_multipliers" in members else pd.Series("none")
+    multipliers = bool((placed.fillna("none") != "none").any())
+    return unread_alike(str(first["architecture"]), str(first["optimizer"]), multipliers)
 
 
 def filled(rows: pd.DataFrame) -> pd.DataFrame:
