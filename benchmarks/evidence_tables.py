@@ -7,7 +7,7 @@ A sweep NAME is judged together with NAME-fine and NAME-seeds, which add points 
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -91,14 +91,64 @@ def _line(comparison: Comparison, scales: list[float]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def tuned_ratios(table: pa.Table) -> list[str]:
+    """Means over seeds of the lowest loss with each value of a ratio, the others at their best."""
+    rows = table.to_pandas()
+    ratios = ["embedding_lr", "readout_lr", "vector_lr"]
+    means = rows.groupby([*ratios, "learning_rate"], as_index=False)["loss"].mean()
+    told = [f"### `ratios-base`: base ratios of roles, {table.num_rows} trials", ""]
+    told += ["| ratio | its values, and the lowest loss with each |", "|---|---|"]
+    for name in ratios:
+        best = means.groupby(name)["loss"].min()
+        told.append(f"| {name} | {', '.join(f'{value:g}: {loss:.3f}' for value, loss in best.items())} |")
+    return [*told, ""]
+
+
+def by_role(table: pa.Table) -> list[str]:
+    """Losses by what is moved."""
+    losses = table.to_pandas().pivot(
+        index=["readout_multiplier", "readout_lr"], columns="embedding_lr", values="loss"
+    )
+    heads = ["readout_multiplier", "readout_lr", *(f"embedding_lr {value:g}" for value in losses.columns)]
+    return [
+        f"### `ratios-role`: which role it is, {table.num_rows} trials",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+        *(
+            f"| {key[0]:g} | {key[1]:g} | {' | '.join(f'{loss:.3f}' for loss in row)} |"
+            for key, row in zip(losses.index, losses.to_numpy(), strict=True)
+        ),
+        "",
+    ]
+
+
+APART = {"ratios-base": tuned_ratios, "ratios-role": by_role}
+"""Sweeps of one width, which have no optimum to follow."""
+
+
 def lowest(tables: Mapping[str, pa.Table]) -> list[str]:
     """The lowest loss of any rate, SP's beside muP's, under AdamW across the width."""
-    rows = [tables[name].to_pandas() for name in ("width-transformer-adamw", "width-gdn-adamw")]
-    finished = pd.concat(rows).query("status == 'finished'")
-    best = finished.groupby(["architecture", "parametrization", "width"], sort=True)["loss"].min().unstack()
+    best = _best(tables, ("width-transformer-adamw", "width-gdn-adamw"))
+    tuned = _best(tables, ("ratios-width", "ratios-width-gdn"))
+    return [
+        *_table_of("The lowest losses, AdamW, each at its own best rate", best),
+        *_table_of("The lowest losses, muP with base ratios, mean of two seeds", tuned),
+    ]
+
+
+def _best(tables: Mapping[str, pa.Table], names: Sequence[str]) -> pd.DataFrame:
+    """The lowest mean over seeds, by what is trained and width."""
+    rows = pd.concat([tables[name].to_pandas() for name in names]).query("status == 'finished'")
+    trained = ["architecture", "parametrization", "width"]
+    means = rows.groupby([*trained, "learning_rate"])["loss"].mean()
+    return means.groupby(trained, sort=True).min().unstack()
+
+
+def _table_of(title: str, best: pd.DataFrame) -> list[str]:
     heads = ["", *(f"width {width}" for width in best.columns)]
     return [
-        "### The lowest losses, AdamW, each at its own best rate",
+        f"### {title}",
         "",
         f"| {' | '.join(heads)} |",
         "|---" * len(heads) + "|",
@@ -116,7 +166,7 @@ def main() -> None:
         return
     tables = sweeps()
     for name, table in tables.items():
-        print("\n".join(lines(name, table)))
+        print("\n".join(APART[name](table) if name in APART else lines(name, table)))
     print("\n".join(lowest(tables)))
 
 
