@@ -65,6 +65,15 @@ def rotary(units: float, base: float, share: float = 1.0, **further: object) -> 
     }  # fmt: skip
 
 
+def mamba2(groups: int) -> nn.Module:
+    model: nn.Module = Mamba2ForCausalLM(Mamba2Config(
+        **COMMON, hidden_size=WIDTH, expand=2, head_dim=HEAD, num_heads=16, state_size=128, n_groups=groups,
+        chunk_size=16, layer_norm_epsilon=1e-5, residual_in_fp32=False, tie_word_embeddings=True,
+        time_step_limit=(0.0, float("inf")),
+    ))  # fmt: skip
+    return model
+
+
 MODELS: Mapping[str, Callable[[], nn.Module]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(
         **rotary(3.5, 5e5), num_attention_heads=8, num_key_value_heads=2, rms_norm_eps=1e-5,
@@ -79,11 +88,7 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
         linear_value_head_dim=HEAD, mlp_only_layers=[*range(DEPTH)],
         layer_types=["linear_attention"] * 3 + ["full_attention"],
     )),
-    "mamba2": lambda: Mamba2ForCausalLM(Mamba2Config(
-        **COMMON, hidden_size=WIDTH, expand=2, head_dim=HEAD, num_heads=16, state_size=128, n_groups=1,
-        chunk_size=16, layer_norm_epsilon=1e-5, residual_in_fp32=False, tie_word_embeddings=True,
-        time_step_limit=(0.0, float("inf")),
-    )),
+    "mamba2": lambda: mamba2(groups=1),
     "falcon-h1": lambda: FalconH1ForCausalLM(FalconH1Config(
         **rotary(2, 1e11), num_attention_heads=4, num_key_value_heads=1, rms_norm_eps=1e-5, mamba_d_ssm=96,
         mamba_n_heads=12, mamba_d_head=HEAD, mamba_d_state=128, mamba_n_groups=1, mamba_chunk_size=16,
@@ -138,6 +143,11 @@ SIZES = {"width": WIDTH, "depth": DEPTH, "head_dim": HEAD, "sequence_length": TI
 @pytest.mark.parametrize("name", LIKES)
 def test_a_proxy_is_the_model_that_it_is_like(name: str, init: str, recipe: Callable[..., Recipe]) -> None:
     is_the_model(recipe(**{**LIKES[name], **SIZES}, init=init), MODELS[name](), MAPS[name])
+
+
+@pytest.mark.usefixtures("wholly_in_float64")
+def test_groups_of_a_state_space_are_normed_apart_as_theirs(recipe: Callable[..., Recipe]) -> None:
+    is_the_model(recipe(**{**LIKES["mamba2"], **SIZES}, state_groups=4), mamba2(groups=4), MAPS["mamba2"])
 
 
 NORMED: Mapping[str, Any] = {
