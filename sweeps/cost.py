@@ -76,7 +76,8 @@ def trial_bytes(recipe: Recipe) -> int:
     weights = 5 * 4 * sum(parameter.size for parameter in parameters(shape))
     optimizer = OPTIMIZERS[recipe.optimizer]
     weights += 4 * sum(int(optimizer.matrix_numbers(*p.shape)) for p in _matrices_taken(recipe))
-    block = 16 * shape.width + 3 * shape.mlp_width
+    heads = max(shape.head_count * shape.head_size, shape.state_head_count * shape.state_head_size)
+    block = 16 * max(shape.width, heads) + 3 * shape.mlp_width
     mixing = _mixing(shape)
     kept = shape.depth * block + mixing.kept * shape.width
     if recipe.activation_checkpointing:  # the stream of each block, and one block as it is computed again

@@ -11,6 +11,9 @@ from test_checkpoint import stopped_and_resumed, without_time
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.layers.dropout import Dropout
+from mutransfer.models.layers.linear import projection
+from mutransfer.models.layers.trace import untraced
+from mutransfer.models.mixers.gates import mixed
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training import overflow
 from mutransfer.models.training.group import Group
@@ -100,6 +103,17 @@ def test_half_precision_trains_alike(
     assert full.loss is not None and half.loss is not None
     assert half.loss == pytest.approx(full.loss, abs=0.05)
     assert losses(half) != losses(full)
+
+
+def test_biases_leave_half_precision_as_it_is() -> None:
+    """A bias in float32, of a linear layer or a convolution, would make all that follows float32."""
+    parameters = {
+        "m.weight": torch.ones(1, 6, 4), "m.bias": torch.ones(1, 6), "m_conv.weight": torch.ones(1, 6, 3),
+        "m_conv.bias": torch.ones(1, 6),
+    }  # fmt: skip
+    with torch.autocast("cpu", torch.bfloat16):
+        assert projection(torch.ones(1, 2, 5, 4), parameters, "m", untraced).dtype is torch.bfloat16
+        assert mixed(torch.ones(1, 2, 5, 4), parameters, "m", untraced).dtype is torch.bfloat16
 
 
 def test_an_overflowing_gradient_is_taken_again_at_half_the_scale(recipe: Build) -> None:

@@ -20,6 +20,6 @@ def projection(x_KBTI: Tensor, parameters: Mapping[str, Tensor], name: str, trac
     """The map of the module `name`, with its bias where it has one, [K, B, T, O]."""
     y_KBTO = linear(x_KBTI, parameters[f"{name}.weight"])
     if (bias_KO := parameters.get(f"{name}.bias")) is not None:
-        y_KBTO = y_KBTO + bias_KO[:, None, None]
+        y_KBTO = y_KBTO + bias_KO[:, None, None].to(y_KBTO.dtype)  # in half precision it is no float32
     trace(name, x_KBTI, y_KBTO)
     return y_KBTO

@@ -20,7 +20,7 @@ def mixed(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, trace: Tr
     y_KBTC = projection(x_KBTD, parameters, name, trace)
     mixed_KBTC = causal_convolution(y_KBTC, parameters[f"{name}_conv.weight"])
     if (bias_KC := parameters.get(f"{name}_conv.bias")) is not None:
-        mixed_KBTC = mixed_KBTC + bias_KC[:, None, None]
+        mixed_KBTC = mixed_KBTC + bias_KC[:, None, None].to(mixed_KBTC.dtype)
     return F.silu(mixed_KBTC)
 
 
