@@ -20,7 +20,8 @@ def spelled_out(raw: Mapping[str, Any], problems: list[Problem]) -> Mapping[str,
         problems.append(Problem(("fixed", KEY), f"{model!r} is no model that is known: {', '.join(LIKES)}"))
         return {**raw, "fixed": own}
     said = {*own}
-    for place in (raw.get("axes"), (raw.get("search") or {}).get("space")):
+    search = raw.get("search")
+    for place in (raw.get("axes"), search.get("space") if isinstance(search, Mapping) else None):
         said |= {*place} if isinstance(place, Mapping) else set()
     if "kv_heads" in said:
         said.add("queries_per_kv")

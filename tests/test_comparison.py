@@ -177,3 +177,6 @@ def test_a_default_that_has_changed_splits_no_sweep_that_does_not_read_it() -> N
     # Of others' rows nothing is known.
     theirs = rows.assign(gamma=rows["gamma"].where(low, 0.7), source="table.csv")
     assert {c.fixed["gamma"] for c in compare(theirs, ROWS.names)} == {0.05, 0.7}
+    # Nor of a program's, which may read what our optimizer of that name does not.
+    program = rows.assign(gamma=rows["gamma"].where(low, 0.7), vocab_size=None)
+    assert {c.fixed["gamma"] for c in compare(program, ROWS.names)} == {0.05, 0.7}

@@ -338,3 +338,19 @@ def test_megatron_scales_growing_heads(recipe: Build) -> None:
     flags = dict(line[2:].partition(" ")[::2] for line in lines if line.startswith("--"))
     scale = float(flags["mup-base-head-dim"]) ** 0.5 / handed["target"]["head_size"]
     assert scale == pytest.approx(handed["multipliers"]["attention logits, growing head"])
+
+
+@pytest.mark.parametrize(
+    ("style", "changes", "told"),
+    [
+        ("megatron", {"optimizer": "muon", "adamw_lr_ratio": 0.1, "fused_qkv": True}, "fused_qkv: True"),
+        ("megatron", {"optimizer": "muon", "adamw_lr_ratio": 0.1, "embedding_lr": 4.0}, "embedding_lr: 4.0"),
+        ("nanogpt", {**MAPS["nanogpt"].proxy, "tied": True, "biases": "qkv"}, "biases: qkv"),
+        ("nanogpt", {**MAPS["nanogpt"].proxy, "tied": True, "norm_eps": 1e-3}, "norm_eps: 0.001"),
+    ],
+)
+def test_conventions_that_a_framework_cannot_be_told_are_named(
+    style: str, changes: dict[str, Any], told: str, recipe: Build
+) -> None:
+    with pytest.raises(ExportError, match=told):
+        export_text(handed_over(recipe, Target(64, 2), **changes), style)

@@ -240,6 +240,15 @@ def is_the_model(one: Recipe, model: nn.Module, ready: ModelMap) -> None:
         close(laid_out(each.name, own.T if each.stored.transposed else own), each.tensor.grad, each.name)
 
 
+def test_an_export_of_a_state_with_a_ratio_of_its_own_builds(recipe: Callable[..., Recipe]) -> None:
+    changes = {**MAPS["mamba2"].proxy, "state_head_ratio": 2.0, "epsilon": 1e-6}
+    frame = rows(recipe, [-5, -5, -5], **changes)
+    (comparison,) = compared(frame)
+    text = export_text(export_object(comparison, frame, Target(32, 2)), "huggingface", partial=True)
+    model = run(text)["build_model"](seed=0)
+    assert (model.config.expand, model.config.num_heads) == (2, 8)
+
+
 @pytest.mark.parametrize("name", [name for name in LIKES if name not in ("qwen3-next", "gpt-neox")])
 def test_an_export_builds_the_model_that_the_proxies_are_like(
     name: str, recipe: Callable[..., Recipe]

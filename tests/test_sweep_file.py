@@ -1,11 +1,13 @@
 """Sweep files: what they say, what is refused, and that every fault names file, line and field."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.recipe.likes import LIKES
+from mutransfer.models.recipe.shape import Shape
 from mutransfer.orchestrator.planning.plan import Job
 from mutransfer.orchestrator.record.directory import SweepDirectory
 from mutransfer.orchestrator.run.reconcile import as_recorded
@@ -336,6 +338,21 @@ def test_heads_of_keys_and_values_replace_those_of_the_model(sweep_file: Path) -
     assert any(message in fault for fault in faults(str(sweep_file), "head_dim=8", "width=[16, 32]"))
 
 
+def test_growing_heads_where_the_model_has_two_sizes(sweep_file: Path) -> None:
+    told = faults(like(sweep_file, "falcon-h1"), "heads=2", "head_dim=null", "queries_per_kv=null")
+    assert any("state_head_ratio: needs heads of a fixed size" in fault for fault in told)
+
+
+def test_a_search_that_is_none_beside_a_model(sweep_file: Path) -> None:
+    assert faults(like(sweep_file, "gpt2"), "search=random")
+
+
+def test_a_ratio_is_exact_but_for_rounding() -> None:
+    sizes: dict[str, Any] = {"architecture": "transformer", "depth": 1, "sequence_length": 4, "vocab_size": 8}
+    assert Shape(**sizes, width=640, head_dim=64, head_ratio=1.1).head_count == 11
+    assert Shape(**sizes, width=96, head_dim=16, head_ratio=4 / 3).head_count == 8
+
+
 def test_a_model_that_is_not_known_is_named_alone(sweep_file: Path) -> None:
     (fault,) = faults(like(sweep_file, "gtp2"))
     assert "fixed.like: 'gtp2' is no model that is known: llama, " in fault
@@ -351,6 +368,7 @@ def test_a_model_that_is_not_known_is_named_alone(sweep_file: Path) -> None:
         ("rotary_share=2", "rotary_share: 2 is outside (0, 1]"),
         ("fixed_multipliers=gate", "fixed_multipliers: 'gate' is not MODULE=NUMBER"),
         ("fixed_multipliers='mlp.gate=0'", "fixed_multipliers: 'mlp.gate=0' is not MODULE=NUMBER"),
+        ("fixed_multipliers='mlp.up=2, mlp.up=3'", "fixed_multipliers: mlp.up is named twice"),
         ("fixed_multipliers='mlp.gate=2'", "fixed_multipliers: mlp.gate is the end of no module's name"),
     ],
 )

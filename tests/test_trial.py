@@ -184,6 +184,10 @@ def test_what_trains_differently_than_it_did_has_another_id(recipe: Callable[...
         ({"window": 16}, {}),
         ({"readout_lr": 2.0}, {"tied": True}),
         ({"gelu": "tanh"}, {"mlp": "swiglu"}),
+        ({"biases": "qkv"}, GDN),
+        ({"biases": "all"}, {**MAMBA2, "mlp": "none"}),
+        ({"fixed_multipliers": "mlp.up=1"}, {}),
+        ({"fixed_multipliers": "mlp.up=3 , mlp.down=2.0"}, {"fixed_multipliers": "mlp.down=2,mlp.up=3"}),
         ({"rotary_base": 5.0, "rotary_share": 0.5}, {"positions": "learned"}),
         ({"norm_place": "post"}, {"norm": "none"}),
         ({"state_head_dim": 4, "state_head_ratio": 2.0, "conv_bias": True, "a_start": "counted"}, {}),
@@ -195,7 +199,7 @@ def test_what_trains_differently_than_it_did_has_another_id(recipe: Callable[...
 def test_what_a_recipe_does_not_read_is_not_in_its_id(
     unread: dict[str, object], where: dict[str, object], recipe: Callable[..., Recipe]
 ) -> None:
-    assert proxy_id(recipe(**where, **unread)) == proxy_id(recipe(**where))
+    assert proxy_id(recipe(**{**where, **unread})) == proxy_id(recipe(**where))
 
 
 def test_the_store_has_a_column_for_every_field(recipe: Callable[..., Recipe]) -> None:

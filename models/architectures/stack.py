@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..mixers.mixer import Mixer
-from ..mixers.parts import gain, linear, matrix, vector
+from ..mixers.parts import RECURRENT, gain, linear, matrix, vector
 from ..mixers.registry import MIXERS
 from ..recipe.role import Parameter, Role, Site
 from .architecture import Forward, Mixing
@@ -113,12 +113,16 @@ class Stack:
     def mixing(self, shape: "Shape") -> Mixing:
         blocks = [[MIXERS[name] for name in self.mixers_of(shape, block)] for block in range(shape.depth)]
         mixers = [mixer for block in blocks for mixer in block]
+        # Of mixers with a state, by coordinate of its heads.
+        state = shape.state_head_count * shape.state_head_size / shape.width
+        shares = [state if mixer.reads >= RECURRENT else 1.0 for mixer in mixers]
+        kept = [math.ceil(mixer.kept * share) for mixer, share in zip(mixers, shares, strict=True)]
         return Mixing(
             flops=sum(mixer.flops(shape) for mixer in mixers),
-            cpu_seconds=sum(mixer.cpu_seconds for mixer in mixers),
+            cpu_seconds=sum(m.cpu_seconds * share for m, share in zip(mixers, shares, strict=True)),
             gpu_launches=sum(mixer.gpu_launches for mixer in mixers),
-            kept=sum(mixer.kept for mixer in mixers),
-            kept_at_once=max(mixer.kept for mixer in mixers),
+            kept=sum(kept),
+            kept_at_once=max(kept),
         )
 
     def forward(self) -> Forward:

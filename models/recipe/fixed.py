@@ -18,6 +18,8 @@ def constants(text: str) -> Mapping[str, float]:
     found: dict[str, float] = {}
     for item in text.split(","):
         name, _, value = (part.strip() for part in item.partition("="))
+        if name in found:
+            raise ValueError(f"fixed_multipliers: {name} is named twice; give it one number")
         try:
             found[name] = float(value)
         except ValueError:
@@ -28,6 +30,12 @@ def constants(text: str) -> Mapping[str, float]:
                 "for no multipliers"
             )
     return found
+
+
+def normal_form(text: str) -> str:
+    """Equal for texts that say the same in another order or other words."""
+    told = sorted((name, value) for name, value in constants(text).items() if value != 1)
+    return ", ".join(f"{name}={value!r}" for name, value in told) or "none"
 
 
 def constant_on(module: str, text: str) -> float:

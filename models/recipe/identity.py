@@ -11,6 +11,7 @@ from ..architectures.registry import ARCHITECTURES, architecture_named
 from ..mixers.registry import MIXERS
 from ..optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
 from .field import Age, Point
+from .fixed import normal_form as fixed_normal_form
 from .placement import normal_form
 from .recipe import FIELDS, Recipe, multiplied
 from .version import recipe_version
@@ -27,6 +28,7 @@ def canonical(recipe: Recipe) -> dict[str, Any]:
     """The fields that a recipe reads: equal exactly when two recipes are the same training."""
     values = recipe.point()
     unread = unread_fields(values)
+    values["fixed_multipliers"] = fixed_normal_form(values["fixed_multipliers"])
     unread |= {name for name, idle in IDLE.items() if idle(values)}
     unread |= {name for name, old in WITHOUT_TRACE.items() if values[name] == old}
     read = {name: value for name, value in values.items() if name not in unread}

@@ -66,12 +66,17 @@ class Recipe:
     seed: Annotated[int, Setting("decides start and batches", NON_NEGATIVE)] = 0
     embedding_lr: Annotated[
         float,
-        Setting("of embeddings, times learning_rate", POSITIVE, tuned=True, before=1.0),
+        Setting(
+            "of embeddings (a tied readout's, too), times that of their optimizer",
+            POSITIVE,
+            tuned=True,
+            before=1.0,
+        ),
     ] = 1.0
     readout_lr: Annotated[
         float,
         Setting(
-            "of the readout, times learning_rate",
+            "of the readout, times that of its optimizer",
             POSITIVE,
             tuned=True,
             before=1.0,
@@ -81,7 +86,7 @@ class Recipe:
     vector_lr: Annotated[
         float,
         Setting(
-            "of norm gains, biases and what else is no matrix, times learning_rate",
+            "of norm gains, biases and what else is no matrix, times that of their optimizer",
             POSITIVE,
             tuned=True,
             before=1.0,

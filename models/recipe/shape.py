@@ -1,5 +1,6 @@
 """The shape of one proxy: everything that fixes the sizes of its tensors, and nothing else."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -17,6 +18,14 @@ SHARE = Bounds(lambda value: 0 < value <= 1, "is outside (0, 1]", "in (0, 1]")
 
 def _unturned(point: Point) -> bool:
     return bool(point["positions"] != "rotary")
+
+
+def _unbiased(point: Point) -> bool:
+    """Where there is neither attention nor, for all of them, an MLP."""
+    known = ARCHITECTURES.get(point["architecture"])
+    if known is None or "attention" in known.module_names:
+        return False
+    return bool(point["biases"] == "qkv" or point["mlp"] == "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +124,9 @@ class Shape:
     biases: Annotated[
         Literal["none", "qkv", "all"],
         Setting(
-            "of attention's linear layers and the MLP's; qkv: of queries, keys and values", before="none"
+            "of linear layers of attention and MLP; qkv: of attention's queries, keys and values",
+            before="none",
+            idle=_unbiased,
         ),
     ] = "none"
     tied: Annotated[bool, Setting("whether embedding and readout are one matrix")] = False
@@ -131,7 +142,7 @@ class Shape:
             idle=lambda point: point["queries_per_kv"] == 1,
         ),
     ] = None
-    expand_v: Annotated[int, Setting("value width over width", COUNT)] = 1
+    expand_v: Annotated[int, Setting("size of a value head over that of a key head", COUNT)] = 1
     conv_size: Annotated[int, Setting("taps of the short convolutions", COUNT)] = 4
     conv_bias: Annotated[bool, Setting("biases of the short convolutions", before=False)] = False
     a_start: Annotated[
@@ -228,7 +239,8 @@ class Shape:
             raise ValueError(f"{name}: {unit} is not a positive integer")
         self._must_divide(name, unit, "head_ratio", self.head_ratio)
         if self.heads is not None and (self.state_head_dim or self.state_head_ratio) is not None:
-            raise ValueError("state_head_dim: is for heads of a fixed head_dim, and heads grow; leave it out")
+            name = "state_head_dim" if self.state_head_dim is not None else "state_head_ratio"
+            raise ValueError(f"{name}: needs heads of a fixed size; give head_dim in place of heads")
         if self.head_dim is not None:
             name = "head_dim" if self.state_head_dim is None else "state_head_dim"
             ratio_name = "head_ratio" if self.state_head_ratio is None else "state_head_ratio"
@@ -236,8 +248,8 @@ class Shape:
 
     def _must_divide(self, name: str, unit: int, ratio_name: str, ratio: float) -> None:
         """Raises ValueError where `ratio` times the width is no whole number of heads."""
-        coordinates = ratio * self.width
-        if coordinates % unit == 0:
+        heads = ratio * self.width / unit
+        if round(heads) >= 1 and math.isclose(heads, round(heads), rel_tol=1e-9):
             return
         if ratio != 1:
             raise ValueError(
@@ -254,7 +266,7 @@ class Shape:
 
     @property
     def head_count(self) -> int:
-        return self.heads if self.heads is not None else round(self.head_ratio * self.width) // self.head_size
+        return self.heads if self.heads is not None else round(self.head_ratio * self.width / self.head_size)
 
     @property
     def head_size(self) -> int:
@@ -265,7 +277,7 @@ class Shape:
         """Heads of a GDN or Mamba2 mixer."""
         if self.heads is not None:
             return self.heads
-        return round(self._state_ratio * self.width) // self.state_head_size
+        return round(self._state_ratio * self.width / self.state_head_size)
 
     @property
     def state_head_size(self) -> int:
@@ -276,7 +288,7 @@ class Shape:
 
     @property
     def _grown_head(self) -> int:
-        return round(self.head_ratio * self.width) // (self.heads or 1)
+        return round(self.head_ratio * self.width / (self.heads or 1))
 
     @property
     def _state_ratio(self) -> float:

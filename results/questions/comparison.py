@@ -140,9 +140,10 @@ def family_rows(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[Fa
 
 
 def _unread(members: pd.DataFrame) -> set[str]:
-    """Fields that trials of ours did not read, and that hold whatever their default was: it may have changed
-    since the first of them."""
-    if "source" in members and members["source"].notna().any():
+    """Fields that our proxies did not read, and that hold whatever their default was: it may have changed
+    since the first of them. Of a program's trials, and of others' tables, nothing is known."""
+    proxies = "vocab_size" in members and members["vocab_size"].notna().all()
+    if not proxies or ("source" in members and members["source"].notna().any()):
         return set()
     first = members.iloc[0]
     placed = members["learnable_multipliers"] if "learnable_multipliers" in members else pd.Series("none")

@@ -126,7 +126,7 @@ def _must_take(handed: Handed, name: str, ready: ModelMap) -> None:
         why = f"has no place for the multiplier on {', '.join(nowhere)}"
     elif name in ("gpt2", "gpt-neox") and model["kv_head_count"] != model["head_count"]:
         why = "has as many key and value heads as query heads"
-    elif name == "mamba2" and model["expand_v"] * model["head_ratio"] % 1:
+    elif name == "mamba2" and _inner(model) % model["width"]:
         why = "expands the width by whole numbers"
     elif other:
         why = f"has no {', no '.join(other)}"
@@ -235,12 +235,18 @@ def _gpt_neox(handed: Handed) -> dict[str, Any]:
     }
 
 
+def _inner(model: Mapping[str, Any]) -> int:
+    """Coordinates of a state space's heads together."""
+    found: int = model["state_head_count"] * model["state_head_size"] * model["expand_v"]
+    return found
+
+
 def _mamba2(handed: Handed) -> dict[str, Any]:
     model = handed["model"]
     return {
         **_common(handed),
         "hidden_size": handed["target"]["width"],
-        "expand": round(model["expand_v"] * model["head_ratio"]),
+        "expand": _inner(model) // model["width"],
         "head_dim": model["state_head_size"] * model["expand_v"],
         "num_heads": model["state_head_count"],
         "state_size": model["state_rows"],

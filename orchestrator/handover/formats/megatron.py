@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....models.handover.values import Handed, coupled_decay
+from ....models.recipe.recipe import FIELDS
 from ..fault import ExportError
 from .shared import Formatted, base_decay, heading, logits_scale, named, torch_decay, unlike
 
 SAME = 1e-6
+OF_MUON = ("fused_qkv", "polynomial", "embedding_lr", "readout_lr", "vector_lr")
 TAKEN = frozenset({"head_ratio", "rotary_base", "rotary_share"})
 
 
@@ -120,6 +122,8 @@ def _lost(handed: Handed) -> list[str]:
         lost.append(
             "muon as it is here: the scale of its update, Nesterov's momentum, the rate of AdamW beside it"
         )
+        values = handed["hyperparameters"]
+        lost += [f"{n}: {values[n]}" for n in OF_MUON if n in values and values[n] != FIELDS[n].default]
     return [*lost, *_lost_multipliers(handed), *_lost_starts(handed), *_lost_rates(handed)]
 
 

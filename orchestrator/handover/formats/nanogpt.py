@@ -2,6 +2,7 @@
 
 from ....models.handover.maps.gpt import NANOGPT
 from ....models.handover.values import Handed
+from ....models.recipe.recipe import FIELDS
 from ..fault import ExportError
 from .shared import Formatted, base_decay, embedded, heading, unlike
 
@@ -60,7 +61,9 @@ def as_nanogpt(handed: Handed) -> Formatted:
         "warmup_iters": round(values["warmup"] * steps),
         "decay_lr": values["schedule"] != "constant",
     }
-    lost = [*unlike(handed, {"biases"})]
+    lost = [*unlike(handed, () if model["biases"] == "qkv" else {"biases"})]
+    if model["norm_eps"] not in (1e-5, FIELDS["norm_eps"].default):
+        lost.append(f"norm_eps: {model['norm_eps']:g}")
     if values["schedule"] not in ("cosine", "constant"):
         lost.append(f"schedule {values['schedule']}")
     if values["schedule"] == "constant" and values["warmup"]:
