@@ -110,17 +110,8 @@ def by_role(table: pa.Table) -> list[str]:
         index=["readout_multiplier", "readout_lr"], columns="embedding_lr", values="loss"
     )
     heads = ["readout_multiplier", "readout_lr", *(f"embedding_lr {value:g}" for value in losses.columns)]
-    return [
-        f"### `ratios-role`: which role it is, {table.num_rows} trials",
-        "",
-        f"| {' | '.join(heads)} |",
-        "|---" * len(heads) + "|",
-        *(
-            f"| {key[0]:g} | {key[1]:g} | {' | '.join(f'{loss:.3f}' for loss in row)} |"
-            for key, row in zip(losses.index, losses.to_numpy(), strict=True)
-        ),
-        "",
-    ]
+    cells = [[f"{one:g}" for one in key] for key in losses.index]
+    return _losses(f"`ratios-role`: which role it is, {table.num_rows} trials", heads, cells, losses)
 
 
 APART = {"ratios-base": tuned_ratios, "ratios-role": by_role}
@@ -147,15 +138,20 @@ def _best(tables: Mapping[str, pa.Table], names: Sequence[str]) -> pd.DataFrame:
 
 def _table_of(title: str, best: pd.DataFrame) -> list[str]:
     heads = ["", *(f"width {width}" for width in best.columns)]
+    return _losses(title, heads, [[" ".join(map(str, key))] for key in best.index], best)
+
+
+def _losses(
+    title: str, heads: Sequence[str], cells: Sequence[Sequence[str]], losses: pd.DataFrame
+) -> list[str]:
+    """A titled table of losses, each row behind cells of its own."""
+    rows = zip(cells, losses.to_numpy(), strict=True)
     return [
         f"### {title}",
         "",
         f"| {' | '.join(heads)} |",
         "|---" * len(heads) + "|",
-        *(
-            f"| {' '.join(map(str, key))} | {' | '.join(f'{loss:.3f}' for loss in row)} |"
-            for key, row in zip(best.index, best.to_numpy(), strict=True)
-        ),
+        *(f"| {' | '.join([*own, *(f'{loss:.3f}' for loss in row)])} |" for own, row in rows),
         "",
     ]
 

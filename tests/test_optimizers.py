@@ -67,6 +67,7 @@ def direction(
         gamma_K1=columns([0.05] * k, dtype),
         nesterov=nesterov,
         precondition_every=precondition_every,
+        polynomial="quintic",
         matrix=matrix if OPTIMIZERS[name].matrices else None,
     )
     return Direction(name, hyperparameters)

@@ -37,7 +37,7 @@ class Hyperparameters:
     gamma_K1: "Tensor"
     nesterov: bool
     precondition_every: int
-    polynomial: str = "quintic"
+    polynomial: str
     matrix: tuple[int, int] | None = None
     lookup: bool = False
 

@@ -9,15 +9,7 @@ from ..recipe.role import Role, Site
 from . import mup
 from .parametrization import Parametrization
 from .power import HALF, ONE, L, W
-from .row import (
-    InitTable,
-    MultiplierTable,
-    Update,
-    UpdateTable,
-    with_gamma,
-    without_epsilon,
-    without_multipliers,
-)
+from .row import InitTable, MultiplierTable, Update, UpdateTable, lion_rows, sophia_rows
 
 INIT: InitTable = mup.INIT
 
@@ -34,8 +26,8 @@ ADAMW: UpdateTable = {
     Role.MULTIPLIER:    Update(1 / L**HALF,       ONE,   1 / (W * L**HALF),   "[4] as a branch's vectors"),
 }  # fmt: skip
 
-LION: UpdateTable = without_epsilon(without_multipliers(ADAMW))
-SOPHIA: UpdateTable = with_gamma(without_multipliers(ADAMW))
+LION: UpdateTable = lion_rows(ADAMW)
+SOPHIA: UpdateTable = sophia_rows(ADAMW)
 
 SGD: UpdateTable = {
     **mup.SGD,

@@ -14,15 +14,7 @@ Sources
 from ..recipe.role import Role, Site
 from .parametrization import Parametrization
 from .power import HALF, ONE, L, W
-from .row import (
-    InitTable,
-    MultiplierTable,
-    Update,
-    UpdateTable,
-    with_gamma,
-    without_epsilon,
-    without_multipliers,
-)
+from .row import InitTable, MultiplierTable, Update, UpdateTable, lion_rows, sophia_rows
 
 # Standard deviation at initialisation, [1] tables 1 and 3-7.
 INIT: InitTable = {
@@ -67,8 +59,8 @@ ADAMW: UpdateTable = {
 
 # Lion and Sophia move every entry by Theta(1), as AdamW does; Lion has no epsilon. Sophia's gamma keeps the
 # share of entries that are clipped: [4].
-LION: UpdateTable = without_epsilon(without_multipliers(ADAMW))
-SOPHIA: UpdateTable = with_gamma(without_multipliers(ADAMW))
+LION: UpdateTable = lion_rows(ADAMW)
+SOPHIA: UpdateTable = sophia_rows(ADAMW)
 
 # SGD, with or without momentum. It has no epsilon.
 SGD: UpdateTable = {

@@ -6,7 +6,7 @@ from fractions import Fraction
 from . import mup
 from .parametrization import Parametrization
 from .power import Power
-from .row import Update, UpdateTable
+from .row import UpdateTable
 
 
 def _width_only(power: Power) -> Power:
@@ -14,16 +14,7 @@ def _width_only(power: Power) -> Power:
 
 
 def _update(optimizer: str) -> UpdateTable:
-    return {
-        role: Update(
-            _width_only(row.learning_rate),
-            _width_only(row.weight_decay),
-            None if row.epsilon is None else _width_only(row.epsilon),
-            row.source,
-            None if row.gamma is None else _width_only(row.gamma),
-        )
-        for role, row in mup.UPDATE[optimizer].items()
-    }
+    return {role: row.each(_width_only) for role, row in mup.UPDATE[optimizer].items()}
 
 
 MUP_WIDTH = Parametrization(

@@ -4,19 +4,13 @@ from ..recipe.role import Role, Site
 from . import mup
 from .parametrization import Parametrization
 from .power import ONE
-from .row import Update, UpdateTable
+from .row import UpdateTable
 
 
 def _ones(optimizer: str) -> UpdateTable:
     """The rows that muP has, each of ones."""
     return {
-        role: Update(
-            ONE,
-            ONE,
-            None if row.epsilon is None else ONE,
-            "SP: every ratio is 1",
-            None if row.gamma is None else ONE,
-        )
+        role: row.each(lambda power: ONE, "SP: every ratio is 1")
         for role, row in mup.UPDATE[optimizer].items()
     }
 

@@ -38,6 +38,7 @@ def normal_form(text: str) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in told) or "none"
 
 
+@lru_cache(maxsize=4096)  # asked for by every forward pass
 def constant_on(module: str, text: str) -> float:
     """The product of all that a module is named by."""
     return math.prod(value for name, value in constants(text).items() if fnmatchcase(module, f"*.{name}"))
