@@ -67,6 +67,7 @@ def main(path: str) -> None:
     losses = {way: losses_of(way, handover) for way in ("one", "ddp", "fsdp")}
     if dist.get_rank() == 0:
         print(json.dumps(losses))
+    dist.destroy_process_group()  # threads of gloo that outlive the interpreter abort the process
 
 
 if __name__ == "__main__":
