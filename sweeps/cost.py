@@ -6,6 +6,7 @@ from ..models.architectures.architecture import Mixing
 from ..models.architectures.registry import architecture_of
 from ..models.optimizers.registry import BESIDE, OPTIMIZERS
 from ..models.parametrization.rules import optimizer_of
+from ..models.recipe.budget import tokens_of
 from ..models.recipe.inventory import parameters
 from ..models.recipe.recipe import Recipe
 from ..models.recipe.role import Parameter, Role
@@ -25,11 +26,7 @@ START_UP_SECONDS = 5.0  # interpreter, torch, first step; once per worker
 
 def training_flops(recipe: Recipe) -> float:
     """Floating-point operations of a whole training: 3 x the forward pass (6 x parameters x tokens)."""
-    return 3 * forward_flops_per_token(recipe.shape) * training_tokens(recipe)
-
-
-def training_tokens(recipe: Recipe) -> int:
-    return recipe.steps * recipe.batch_size * recipe.shape.sequence_length
+    return 3 * forward_flops_per_token(recipe.shape) * tokens_of(recipe)
 
 
 @lru_cache(maxsize=1024)
@@ -43,7 +40,7 @@ def forward_flops_per_token(shape: Shape) -> float:
 def cpu_seconds(recipe: Recipe) -> float:
     """Seconds of one trial on one core."""
     shape = recipe.shape
-    tokens = training_tokens(recipe)
+    tokens = tokens_of(recipe)
     evaluated = _evaluated_tokens(recipe) / 3
     per_token = 3 * forward_flops_per_token(shape) / CPU_FLOPS
     per_token += shape.width * _mixing(shape).cpu_seconds

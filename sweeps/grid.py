@@ -15,9 +15,11 @@ from .problem import Problem, ProblemsFound, Where
 from .program import Point, Program
 from .proxy import Proxy
 from .spec import SweepSpec
+from .tokens import counted
 from .trial import Trial, trial_of
 
 MAX_TRIALS = 100_000
+BASE = "base_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def expand(spec: SweepSpec, data: Mapping[str, Any], files: Mapping[str, str] | 
         )
     common: dict[str, Any] = {**spec.fixed, **data}
     if spec.base is not None:
-        common |= {"base_width": spec.base.width, "base_depth": spec.base.depth}
+        common |= spec.base.point()
     if spec.search is not None:
         common |= {name: middle(*bounds.ends) for name, bounds in spec.search.space.items()}
     make, code_of = _maker(spec, files), _codes(spec, files)
@@ -60,7 +62,7 @@ def expand(spec: SweepSpec, data: Mapping[str, Any], files: Mapping[str, str] | 
             whole = _without_base_under_sp({**common, **point})
             if code := code_of.get(whole.get("architecture", "")):
                 whole["code"] = code
-            trial = trial_of(make(whole))
+            trial = trial_of(make(whole if spec.program else counted(counted(whole), BASE)))
         except ValueError as error:
             problem = _point_problem(spec, str(error))
             problems.setdefault((*problem.where, problem.message), problem)
@@ -77,7 +79,9 @@ def _maker(spec: SweepSpec, files: Mapping[str, str] | None) -> Callable[[Point]
     """How programs are made of points: our proxies, or a program of the user's."""
     if spec.program is None:
         return Proxy.read
-    shared = definition_of(spec.program, spec.along, None if spec.base is None else spec.base.model_dump())
+    shared = definition_of(
+        spec.program, spec.along, None if spec.base is None else spec.base.model_dump(exclude_none=True)
+    )
     if files is not None and files != shared["files"]:
         shared = {**shared, "files": dict(files), "files_now": shared["files"]}
     return lambda point: Command(point, shared).at(point)

@@ -26,7 +26,7 @@ from .like import KEY as LIKE
 from .model import ModelSpec, builders, model_problems
 from .problem import Problem, ProblemsFound, SpecError, Where
 from .proxy import recipe_of
-from .spec import GIVEN, SweepSpec, check_spec
+from .spec import NAMED, SweepSpec, check_spec
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 12
@@ -94,7 +94,7 @@ def _with_program(path: str, spec: SweepSpec) -> Sweep:
     spec = spec.model_copy(update={"program": spec.program.model_copy(update={"directory": whole})})
     assert spec.program is not None
     names = [*spec.fixed, *spec.axes, *(spec.search.space if spec.search else ())]
-    names += ["base_width", "base_depth"] if spec.base else []
+    names += [*spec.base.point()] if spec.base else []
     given = {**{name: [value] for name, value in spec.fixed.items()}, **spec.axes}
     if problems := program_problems(spec.program, names, spec.along, given.get(spec.along, [])):
         raise ProblemsFound(problems)
@@ -214,7 +214,7 @@ def _override(path: str, raw: CommentedMap, override: str) -> Where:
         value = YAML().load(text)
     except (YAMLError, ValueError):
         raise SpecError(label, [Problem((), "the value is not valid YAML")]) from None
-    if name in GIVEN or name == LIKE:
+    if name in NAMED or name == LIKE:
         section, other = (
             ("axes", "fixed") if isinstance(value, CommentedMap | CommentedSeq) else ("fixed", "axes")
         )

@@ -9,12 +9,13 @@ from typing import Any, Self
 from ..models.architectures.built.architecture import BuiltArchitecture
 from ..models.architectures.registry import architecture_of, make_known_as_recorded
 from ..models.files.place import beside, sync_file
+from ..models.recipe.budget import tokens_of
 from ..models.recipe.group import group_key
 from ..models.recipe.identity import canonical
 from ..models.recipe.inventory import parameter_count
 from ..models.recipe.recipe import Recipe, recipe_from_point
 from ..models.training.outcome import Outcome
-from .cost import cpu_seconds, gpu_seconds, training_flops, training_tokens, trial_bytes
+from .cost import cpu_seconds, gpu_seconds, training_flops, trial_bytes
 from .problem import Problem, SpecError
 from .program import Cost, DeviceKind, Point, Setup, Train
 from .trial import Trial
@@ -74,7 +75,7 @@ class Proxy:
 
     def cost(self) -> Cost:
         recipe = self.recipe
-        return Cost(parameter_count(recipe.shape), training_tokens(recipe), training_flops(recipe))
+        return Cost(parameter_count(recipe.shape), tokens_of(recipe), training_flops(recipe))
 
     def seconds(self, device: DeviceKind, together: int) -> float:
         return cpu_seconds(self.recipe) if device == "cpu" else gpu_seconds(self.recipe, together)

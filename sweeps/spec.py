@@ -21,6 +21,7 @@ from .model import ModelSpec, builders
 from .problem import Problem, Where
 from .section import Section
 from .slurm import SlurmSpec
+from .tokens import INSTEAD, TOKEN_FIELDS, in_place_of
 
 EXPONENT_DIGITS = 9
 MAX_AXIS_VALUES = 10_000
@@ -29,14 +30,25 @@ LARGEST_NUMBER = 1e30
 GIVEN: dict[str, Declared] = {
     name: field for name, field in FIELDS.items() if field.setting.decided_by is None
 }
-"""Every field that `fixed` and `axes` may name."""
+"""Every field of a recipe that `fixed` and `axes` may name."""
+NAMED: dict[str, Declared] = {**GIVEN, **TOKEN_FIELDS}
+"""And what may be given in place of some."""
 
 
 class BaseSpec(Section):
-    """The base shape: what muP's ratios refer to."""
+    """What ratios refer to: the base shape, and batch and duration where rules follow those."""
 
     width: int = Field(gt=0)
     depth: int = Field(gt=0)
+    batch_size: int | None = Field(default=None, gt=0)
+    batch_tokens: int | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, gt=0)
+    tokens: int | None = Field(default=None, gt=0)
+    tokens_per_parameter: float | None = Field(default=None, gt=0)
+
+    def point(self) -> dict[str, Any]:
+        """As fields of a trial's point."""
+        return {f"base_{name}": value for name, value in self.model_dump(exclude_none=True).items()}
 
 
 class ToleranceSpec(Section):
@@ -113,13 +125,17 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
     if spec.model is not None and (spec.program is not None or not builders(spec.fixed, spec.axes)):
         told = "describes an architecture of yours, package.module:build, and there is none; take it out"
         problems.append(Problem(("model",), told))
+    if spec.program is not None and spec.base is not None:
+        base = {*spec.base.model_dump(exclude_none=True)} & {*TOKEN_FIELDS}
+        told = "is of our proxies; a program's base has batch_size and steps"
+        problems += [Problem(("base", name), told) for name in sorted(base)]
     problems += _adaptive_problems(spec) + _scale_problems(spec) + _task_problems(spec)
     return (None if problems else spec), problems
 
 
 def check_value(name: str, value: object) -> str | None:
     """What is wrong with one value of a field, or None."""
-    field = GIVEN[name]
+    field = NAMED[name]
     if value is None and field.nullable:
         return None
     try:
@@ -141,24 +157,25 @@ def _checked_section(
 ) -> dict[str, Any]:
     """`own`: a program of the user's has fields of any name beside ours."""
     checked: dict[str, Any] = {}
+    fields = GIVEN if own else NAMED  # to a program, tokens are a field of its own
     for name, value in entries.items():
         where: Where = (section, str(name))
-        if name not in GIVEN and not (own and name not in FIELDS):
+        if name not in fields and not (own and name not in FIELDS):
             problems.append(Problem(where, _unknown(str(name))))
             continue
-        if name not in GIVEN and (reason := unfit_name(str(name))):
+        if name not in fields and (reason := unfit_name(str(name))):
             problems.append(Problem(where, reason))
             continue
         values = [value] if section == "fixed" else _axis_values(where, value, problems)
         if isinstance(value, Mapping) and (
-            GIVEN[name].kind is int if name in GIVEN else all(item.is_integer() for item in values)
+            fields[name].kind is int if name in fields else all(item.is_integer() for item in values)
         ):
             # {log2: [4, 7]} is 16, 32, 64, 128 for a width.
             values = [int(item) if item.is_integer() else item for item in values]
-        if name not in GIVEN and (reason := unlike(values)):
+        if name not in fields and (reason := unlike(values)):
             problems.append(Problem(where, reason))
         for index, item in enumerate(values):
-            reason = check_value(name, item) if name in GIVEN else unfit_value(str(name), item)
+            reason = check_value(name, item) if name in fields else unfit_value(str(name), item)
             if reason:
                 problems.append(Problem(where if section == "fixed" else (*where, index), reason))
         checked[name] = value if section == "fixed" else values
@@ -218,8 +235,10 @@ def _missing(spec: SweepSpec) -> list[Problem]:
     problems = [
         Problem(("fixed", name), "is missing; give it under fixed, or its values under axes")
         for name, field in GIVEN.items()
-        if field.required and name not in given and spec.program is None
+        if field.required and name not in given and spec.program is None and not in_place_of(name, given)
     ]
+    if spec.program is None:
+        problems += _twice(spec, given)
     both = sorted({*spec.fixed} & {*spec.axes})
     problems += [Problem(("fixed", name), "is under axes too; keep one of the two") for name in both]
     parametrizations = {*spec.axes.get("parametrization", ()), spec.fixed.get("parametrization")}
@@ -228,6 +247,21 @@ def _missing(spec: SweepSpec) -> list[Problem]:
         problems.append(
             Problem(("base",), "is missing; muP needs the base shape, such as {width: 32, depth: 2}")
         )
+    return problems
+
+
+def _twice(spec: SweepSpec, given: set[str]) -> list[Problem]:
+    """What is given as a field and in tokens, or as several numbers of tokens."""
+    base = set() if spec.base is None else {*spec.base.model_dump(exclude_none=True)}
+    problems = []
+    for where, names in (("axes", given), ("base", base)):
+        for field, others in INSTEAD.items():
+            both = [name for name in (field, *others) if name in names]
+            if len(both) > 1:
+                section = where if where == "base" or both[1] in spec.axes else "fixed"
+                problems.append(
+                    Problem((section, both[1]), f"is given by {both[0]}, too; keep one of the two")
+                )
     return problems
 
 
@@ -323,9 +357,9 @@ def _unknown(name: str) -> str:
         return f"is decided by {FIELDS[name].setting.decided_by}; remove it here"
     import difflib
 
-    meant = [field for field, others in ALIASES.items() if name.lower() in others and field in GIVEN]
-    close = meant or difflib.get_close_matches(name, GIVEN, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(sorted(GIVEN))}"
+    meant = [field for field, others in ALIASES.items() if name.lower() in others and field in NAMED]
+    close = meant or difflib.get_close_matches(name, NAMED, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(sorted(NAMED))}"
     return f"is not a field of a trial; {hint}"
 
 

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from conftest import proxy_trial
 
+from mutransfer.models.recipe.budget import BUDGET_RULES
 from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.orchestrator.handover.budget import RATE_RULES
 from mutransfer.orchestrator.handover.export import Leave, Target, export_object
 from mutransfer.orchestrator.handover.fault import ExportError
-from mutransfer.orchestrator.handover.rules import RULES
 from mutransfer.results.questions.choice import ChoiceError, NothingTunedError, choose, tuned_log2
 from mutransfer.results.questions.comparison import Comparison, compare
 from mutransfer.results.store.schema import ROWS
@@ -160,15 +161,17 @@ def test_rules_for_batch_and_duration_are_followed_or_named(recipe: Callable[...
     plain = export_object(comparison, frame, target)
     assert plain["rules"] == [] and plain["hyperparameters"]["weight_decay"] == 0.1
     named = [line for line in texts(plain) if "--rule" in line]
-    assert [line.split("--rule ")[1].split()[0] for line in named] == [*RULES]
-    ruled = export_object(comparison, frame, target, leave=Leave(rules=tuple(RULES)))
+    rules = ["decay-timescale", "warmup-tokens", "adam-sde"]
+    assert [line.split("--rule ")[1].split()[0] for line in named] == rules
+    assert {*BUDGET_RULES} == {*rules, *RATE_RULES}
+    ruled = export_object(comparison, frame, target, leave=Leave(rules=tuple(rules)))
     values = ruled["hyperparameters"]
     assert values["weight_decay"] == pytest.approx(
         0.1 / 10
     )  # 1 / (rate x decay) is the same share of the run
     assert values["warmup"] == pytest.approx(0.1 / 40)  # as many tokens
     assert values["beta2"] == pytest.approx(1 - 4 * 0.05) and values["epsilon"] == pytest.approx(1e-8 / 2)
-    assert [one["rule"] for one in ruled["rules"]] == [*RULES]
+    assert [one["rule"] for one in ruled["rules"]] == rules
     assert not any("--rule" in line for line in texts(ruled))
     hidden = [one["roles"]["hidden"]["weight_decay"] for one in (plain, ruled)]
     assert hidden[1] == pytest.approx(hidden[0] / 10)
@@ -180,7 +183,7 @@ def test_a_rule_that_does_not_hold_is_refused(recipe: Callable[..., Recipe]) -> 
     huge = Target(64, 2, batch=400, tokens=16 * 400 * 20)
     with pytest.raises(ExportError, match=r"--rule adam-sde: does not hold as far .* \(beta1: -"):
         export_object(comparison, frame, huge, leave=Leave(rules=("adam-sde",)))
-    with pytest.raises(ExportError, match="--rule adam_sde: is not one of decay-timescale"):
+    with pytest.raises(ExportError, match="--rule adam_sde: is not one of batch-sqrt, "):
         export_object(comparison, frame, huge, leave=Leave(rules=("adam_sde",)))
     same = export_object(comparison, frame, Target(64, 2), leave=Leave(rules=("warmup-tokens",)))
     assert "--rule warmup-tokens: changes nothing here" in texts(same)

@@ -21,6 +21,8 @@ ROUNDING = 1e-5  # of losses, in differently shaped products over a few steps
 MUON = {"optimizer": "muon", "adamw_lr_ratio": 0.5}
 SGD = {"optimizer": "sgd", "learning_rate": 0.3}
 SOPHIA = {"optimizer": "sophia", "learning_rate": 0.003}
+RULED = {"base_batch_size": 3, "base_steps": 3, "budget_rules": "batch-sqrt"}
+HORIZON = {**RULED, "horizon_exponent": 0.5}
 MULTIPLIED = {"learnable_multipliers": "readout=scalar"}
 # Another value of each field, and where it makes a difference.
 OTHER: dict[str, tuple[object, dict[str, Any]]] = {
@@ -31,6 +33,10 @@ OTHER: dict[str, tuple[object, dict[str, Any]]] = {
     "batch_size": (2, {}),
     "base_width": (16, {}),
     "base_depth": (2, {}),
+    "base_batch_size": (2, RULED),
+    "base_steps": (2, HORIZON),
+    "budget_rules": ("batch-linear", RULED),
+    "horizon_exponent": (0.3, RULED),
     "seed": (1, {}),
     "weight_decay": (0.3, {}),
     "decay": ("independent", {"weight_decay": 0.1}),

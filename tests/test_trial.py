@@ -58,6 +58,7 @@ def test_whatever_affects_the_result_changes_the_id(name: str, recipe: Callable[
 
 GDN: dict[str, object] = {"architecture": "gdn"}
 MAMBA2: dict[str, object] = {"architecture": "mamba2"}
+RULED: dict[str, object] = {"base_batch_size": 3, "base_steps": 15, "budget_rules": "batch-sqrt"}
 LEARNABLE: dict[str, object] = {"learnable_multipliers": "mlp"}
 OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
     ("head_dim", 4, {}),
@@ -85,6 +86,10 @@ OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
     ("gamma", 0.01, {"optimizer": "sophia"}),
     ("polynomial", "polar-express", MUON),
     ("fused_qkv", True, MUON),
+    ("base_batch_size", 5, RULED),
+    ("base_steps", 10, RULED),
+    ("budget_rules", "batch-linear", RULED),
+    ("horizon_exponent", 0.5, RULED),
     ("beta2", 0.5, {**MUON, "optimizer": "normuon"}),
     ("curvature_every", 5, {"optimizer": "sophia"}),
     ("adamw_lr_ratio", 0.5, MUON),

@@ -4,6 +4,7 @@ torchrun --nproc-per-node 2 wrapped_llama.py HANDOVER.json
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -67,7 +68,9 @@ def main(path: str) -> None:
     losses = {way: losses_of(way, handover) for way in ("one", "ddp", "fsdp")}
     if dist.get_rank() == 0:
         print(json.dumps(losses))
-    dist.destroy_process_group()  # threads of gloo that outlive the interpreter abort the process
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # threads of gloo that outlive the interpreter would now and then abort it
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..architectures.registry import architecture_of
 from ..optimizers.registry import BESIDE, OPTIMIZERS
+from ..recipe.budget import budgeted
 from ..recipe.inventory import parameters
 from ..recipe.placement import MATRIX_ROLES
 from ..recipe.recipe import Recipe
@@ -45,6 +46,7 @@ class ParameterRule:
 
 def parameter_rules(recipe: Recipe) -> tuple[ParameterRule, ...]:
     """The rule of each parameter of the recipe's proxy. Raises KeyError for a role without a row."""
+    recipe = budgeted(recipe)
     base_std = {p.pattern: _base_std(p, recipe.base_shape(), recipe) for p in parameters(recipe.base_shape())}
     sites, of_recipe = forward_multipliers(recipe), parameters(recipe.shape)
     used = {optimizer_of(parameter.role, recipe) for parameter in of_recipe}

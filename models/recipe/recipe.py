@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from ..architectures.registry import architecture_of
 from ..optimizers.registry import OPTIMIZERS
 from ..parametrization.registry import PARAMETRIZATIONS
+from .budget import NO_RULES, budgeted
 from .field import FRACTION, NON_NEGATIVE, POSITIVE, Age, Field, Point, Setting, check_fields, declared_fields
 from .fixed import unnamed
 from .inventory import plain_parameters
@@ -16,6 +17,11 @@ from .shape import SHAPE_FIELDS, Shape
 
 def without_base(point: Point) -> bool:
     return not PARAMETRIZATIONS[point["parametrization"]].needs_base
+
+
+def unruled(point: Point) -> bool:
+    """Whether base values stay whatever the batch and the duration."""
+    return bool(point["budget_rules"] == NO_RULES and point["horizon_exponent"] == 0)
 
 
 def multiplied(point: Point) -> bool:
@@ -37,9 +43,10 @@ class Recipe:
 
     Learning rate, weight decay, epsilon and the forward multipliers are *base* values: the parametrization
     turns them into the values of each parameter. `embedding_lr`, `readout_lr` and `vector_lr` are ratios of
-    base values, which every parametrization keeps. `decay` names the convention of `weight_decay`:
-    coupled, W <- W - lr * (A + weight_decay * W), or independent, W <- W - lr * A - weight_decay * W,
-    both following the schedule.
+    base values, which every parametrization keeps. Where `budget_rules` or a `horizon_exponent` are followed,
+    base values are those at `base_batch_size` and `base_steps`. `decay` names the convention of
+    `weight_decay`: coupled, W <- W - lr * (A + weight_decay * W), or independent,
+    W <- W - lr * A - weight_decay * W, both following the schedule.
 
     Learnable multipliers have a learning rate and a decay of their own, and AdamW whatever the optimizer;
     they do not count in the norm that is clipped, and are not clipped, unless `clip_multipliers`.
@@ -63,6 +70,31 @@ class Recipe:
     base_depth: Annotated[
         int | None, Setting("depth of the base shape", idle=without_base, decided_by="base")
     ] = None
+    base_batch_size: Annotated[
+        int | None,
+        Setting(
+            "batch that budget_rules refer to, sequences",
+            POSITIVE,
+            before=None,
+            idle=unruled,
+            decided_by="base",
+        ),
+    ] = None
+    base_steps: Annotated[
+        int | None,
+        Setting("steps that they refer to", POSITIVE, before=None, idle=unruled, decided_by="base"),
+    ] = None
+    budget_rules: Annotated[
+        str,
+        Setting(
+            "how base values follow batch and duration: none, or rules joined by + (budget.md)",
+            before=NO_RULES,
+        ),
+    ] = NO_RULES
+    horizon_exponent: Annotated[
+        float,
+        Setting("the learning rate falls as tokens over the base's to this power", NON_NEGATIVE, before=0.0),
+    ] = 0.0
     seed: Annotated[int, Setting("decides start and batches", NON_NEGATIVE)] = 0
     embedding_lr: Annotated[
         float,
@@ -246,6 +278,7 @@ class Recipe:
         if self.fused_qkv and OPTIMIZERS[self.optimizer].matrices:
             self._check_fused()
         self.base_shape()
+        budgeted(self)
 
     def _check_matrices(self) -> None:
         """That the fields which name matrices name some."""

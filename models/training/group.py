@@ -19,6 +19,7 @@ from ..layers.precision import autocast
 from ..layers.trace import Trace, untraced
 from ..optimizers.registry import OPTIMIZERS
 from ..parametrization.rules import forward_multipliers
+from ..recipe.budget import budgeted
 from ..recipe.group import check_group
 from ..recipe.recipe import Recipe
 from .layout import Layout
@@ -36,6 +37,7 @@ class Group:
 
     def __init__(self, recipes: Sequence[Recipe], device: torch.device, micro_batches: int = 1) -> None:
         check_group(recipes)
+        recipes = [budgeted(recipe) for recipe in recipes]
         self.recipes, self.device, self.micro_batches = recipes, device, micro_batches
         self.one = recipes[0]
         self.seeds = [recipe.seed for recipe in recipes]

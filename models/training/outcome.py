@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..recipe.budget import budgeted
 from ..recipe.recipe import Recipe
 from .schedule import schedule_factor
 
@@ -113,11 +114,12 @@ def _point(
     recipe: Recipe, index: int, record: tuple[int, Sequence[float], Sequence[float]], evals: Evaluations
 ) -> CurvePoint:
     step, losses, norms = record
+    trained = budgeted(recipe)
     return CurvePoint(
         step=step,
         tokens=(step + 1) * recipe.batch_size * recipe.shape.sequence_length,
         train_loss=losses[index],
         eval_loss=evals[step + 1][0][index] if step + 1 in evals else None,
-        learning_rate=recipe.learning_rate * schedule_factor(recipe, step),
+        learning_rate=trained.learning_rate * schedule_factor(trained, step),
         gradient_norm=norms[index],
     )

@@ -11,6 +11,7 @@ from ...models.architectures.registry import ARCHITECTURES
 from ...models.handover.handover import SCHEMA, WHERE, Caution, Severity
 from ...models.handover.values import model_fields, other_hyperparameters, values_of
 from ...models.optimizers.registry import OPTIMIZERS
+from ...models.recipe.budget import tokens_of
 from ...models.recipe.family import family_of
 from ...models.recipe.identity import unread_fields
 from ...models.recipe.inventory import parameter_count
@@ -21,9 +22,9 @@ from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
 from ...results.store.schema import BEFORE, POINT
 from ...sweeps.spec import GIVEN, check_value
+from .budget import ruled
 from .fault import ExportError
-from .horizon import Adjustment, adjustments, tokens_of, widened
-from .rules import ruled
+from .horizon import Adjustment, adjustments, widened
 
 CONVENTIONS = ("tied", "learnable_multipliers", "weight_decay_convention", "update_convention")
 
@@ -83,7 +84,9 @@ def export_object(
         _must_be_near(moved)
     log2_rate += sum(adjustment.octaves for adjustment in moved)
     interval = widened(interval, moved)
-    large, followed, unfollowed = ruled(measured, replace(large, learning_rate=2.0**log2_rate), leave.rules)
+    large = replace(large, learning_rate=2.0**log2_rate)
+    axes = tuple(adjustment.axis for adjustment in moved)
+    large, followed, unfollowed = ruled(measured, large, leave.rules, axes)
     tuned = replace(large, shape=measured.shape, steps=measured.steps, batch_size=measured.batch_size)
     base, values = large.base_shape(), values_of(large)
     return {

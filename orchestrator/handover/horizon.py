@@ -4,9 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...models.recipe.budget import follows_budget, tokens_of
 from ...models.recipe.recipe import Recipe
 from ...results.questions.comparison import Comparison
 from ...results.statistics.interval import Interval
+
+BUDGET_FIELDS = ("budget_rules", "horizon_exponent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +36,26 @@ def adjustments(
 ) -> tuple[list[Adjustment], list[str]]:
     """How far batch and duration move the optimum, by the slopes that were measured; and what was not."""
     found, missing = [], []
-    for axis in ("batch_size", "steps"):
-        before, after = int(getattr(measured, axis)), int(getattr(large, axis))
+    alike = [
+        other
+        for other in others
+        if other.hyperparameter == comparison.hyperparameter
+        and other.family == comparison.family
+        and all(other.fixed.get(n, getattr(measured, n)) == getattr(measured, n) for n in BUDGET_FIELDS)
+        and other.drift.slope is not None
+    ]
+    duration = "tokens" if any(other.duration == "tokens" for other in alike) else "steps"
+    for axis in ("batch_size", duration):
+        before, after = _along(axis, measured), _along(axis, large)
         if before == after:
             continue
         slopes = [
             (other.drift.slope, tuple(entry.scale for entry in other.drift.optima))
-            for other in others
-            if other.axis == axis
-            and other.hyperparameter == comparison.hyperparameter
-            and other.family == comparison.family
-            and other.drift.slope is not None
+            for other in alike
+            if other.axis == axis and other.duration == duration and other.drift.slope is not None
         ]
         if not slopes:
-            missing.append(
-                f"{axis} {after}: {before} was measured, and the optimum moves with it; "
-                f"sweep {axis} to have it corrected for"
-            )
+            missing.append(f"{axis} {after}: {before} was measured, {_unmeasured(measured, axis)}")
             continue
         slope, scales = min(slopes, key=lambda told: _reach(told[0].interval))
         doublings = math.log2(after / before)
@@ -59,9 +65,14 @@ def adjustments(
     return found, missing
 
 
-def tokens_of(recipe: Recipe) -> int:
-    """That it trains on."""
-    return recipe.steps * recipe.batch_size * recipe.shape.sequence_length
+def _along(axis: str, recipe: Recipe) -> int:
+    return tokens_of(recipe) if axis == "tokens" else int(getattr(recipe, axis))
+
+
+def _unmeasured(measured: Recipe, axis: str) -> str:
+    if follows_budget(measured):
+        return f"and the sweep's rules are followed unmeasured; sweep {axis} to see whether they hold"
+    return f"and the optimum moves with it; sweep {axis} to have it corrected for"
 
 
 def _reach(interval: Interval) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from ...models.parametrization.rules import ParameterRule, forward_multipliers, ratios, rules_by_pattern
+from ...models.recipe.budget import MOVED, budget_words, budgeted, follows_budget
 from ...models.recipe.family import Family, family_of
 from ...models.recipe.recipe import Recipe
 from ...results.report.console import stdout
@@ -27,14 +28,17 @@ PLAIN_WIDTH = 170
 
 
 def families(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """The largest shape of each family, in the sweep's order."""
-    largest: dict[Family, Recipe] = {}
+    """The largest training of each family and its rules for batch and duration, in the sweep's order."""
+    largest: dict[tuple[Family, str, float], Recipe] = {}
     for recipe in recipes:
-        family = family_of(recipe)
-        held = largest.get(family)
-        if held is None or (recipe.shape.width, recipe.shape.depth) > (held.shape.width, held.shape.depth):
-            largest[family] = recipe
+        kind = family_of(recipe), recipe.budget_rules, recipe.horizon_exponent
+        if kind not in largest or _size(recipe) > _size(largest[kind]):
+            largest[kind] = recipe
     return list(largest.values())
+
+
+def _size(recipe: Recipe) -> tuple[int, int, int]:
+    return recipe.shape.width, recipe.shape.depth, recipe.batch_size * recipe.steps
 
 
 def print_families(recipes: Sequence[Recipe], style: str) -> None:
@@ -94,8 +98,18 @@ def _title(recipe: Recipe) -> str:
     family = ", ".join(name for name in family_of(recipe) if name)
     return (
         f"{family}: width {recipe.shape.width} (m_W = {m_w:g}), depth {recipe.shape.depth} (m_L = {m_l:g}), "
-        f"base learning rate {recipe.learning_rate:g}"
+        f"base learning rate {recipe.learning_rate:g}{_moved(recipe)}"
     )
+
+
+def _moved(recipe: Recipe) -> str:
+    """What batch and duration make of the base values, where rules are followed."""
+    if not follows_budget(recipe):
+        return ""
+    moved = budgeted(recipe)
+    told = [f"{name} {new:.4g}" for name in MOVED if (new := getattr(moved, name)) != getattr(recipe, name)]
+    where = f"batch_size {recipe.batch_size}, steps {recipe.steps} by {budget_words(recipe)}"
+    return f"; at {where}: {', '.join(told) or 'the same'}"
 
 
 def _sites(recipe: Recipe) -> str:

@@ -11,7 +11,7 @@ from ...sweeps.trial import Trial, trial_id
 from ..record.directory import DirectoryError, SweepDirectory
 from .logs import the_one
 
-BASE = ("base_width", "base_depth")
+BASE = ("base_width", "base_depth", "base_batch_size", "base_steps")
 
 
 @dataclass(frozen=True, slots=True)

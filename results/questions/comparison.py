@@ -15,6 +15,7 @@ from ..statistics.curve import Curve, Floats, Truths, curve_of
 from ..statistics.drift import Drift, judge
 from ..statistics.tolerance import Tolerance
 from ..store.schema import BEFORE, PRUNED, ROWS, UNKNOWN_BEFORE
+from .per_parameter import PER_PARAMETER, per_parameter
 
 SCALE_AXES = tuple(name for name, field in FIELDS.items() if field.setting.scale)
 HYPERPARAMETERS = tuple(name for name, field in FIELDS.items() if field.setting.tuned)
@@ -23,6 +24,8 @@ NOT_COORDINATES = {
     "accuracy", "train_loss", "parameters", "tokens", "flops", "seconds", "device", *Family._fields,
 }  # fmt: skip
 INTEGERS = {column.name for column in ROWS if pa.types.is_integer(column.type)}
+DURATIONS = ("tokens", PER_PARAMETER)
+"""Of a proxy, what may say how long it trains in place of its steps."""
 MIN_SWEPT = 3
 WAITING = "waiting"
 """Status of a row that has no measurement yet: it says what else there is to train."""
@@ -43,6 +46,8 @@ class Comparison:
     """By scale: log2 of the hyperparameter's values whose trials wait to be asked for, ascending."""
     flops: Mapping[float, float] = field(default_factory=dict)
     """By scale: the operations of one trial, where rows say."""
+    duration: str = "steps"
+    """What says how long a trial of this axis trains: its steps, or its tokens, which all batches share."""
 
     @property
     def title(self) -> str:
@@ -89,7 +94,11 @@ def grouped(
     known_columns = list(dict.fromkeys([*known_columns, *filter(None, (along, tuned))]))
     for entry in family_rows(rows, known_columns):
         members = entry.members
-        axes = [axis for axis in SCALE_AXES if axis in entry.varying and members[axis].nunique() > 1]
+        axes = [
+            axis
+            for axis in (*SCALE_AXES, *DURATIONS)
+            if axis in entry.varying and members[axis].nunique() > 1
+        ]
         axes = [axis for axis in axes if axis != tuned]
         for axis in [along] if along else axes or ["width"]:
             scaled = entry.scaled(axis)
@@ -136,7 +145,21 @@ def family_rows(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[Fa
             name for name in coordinates
             if name not in unread and members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1
         ]  # fmt: skip
-        yield FamilyRows(Family(*map(_none, names)), members, tuple(varying))
+        yield FamilyRows(Family(*map(_none, names)), members, tuple(_by_duration(members, varying)))
+
+
+def _by_duration(members: pd.DataFrame, varying: list[str]) -> list[str]:
+    """With what a sweep was made of in place of its steps, where those follow from batch and tokens: of
+    steps, tokens and tokens for each parameter the one with the fewest values."""
+    if (
+        "steps" not in varying
+        or not {*DURATIONS} <= {*members}
+        or members[[*DURATIONS]].isna().any(axis=None)
+    ):
+        return varying
+    made_of = min(("steps", *DURATIONS), key=lambda name: members[name].nunique())
+    rest = [name for name in varying if name != "steps"]
+    return [*rest, made_of] if members[made_of].nunique() > 1 else rest
 
 
 def _unread(members: pd.DataFrame) -> set[str]:
@@ -152,8 +175,10 @@ def _unread(members: pd.DataFrame) -> set[str]:
 
 
 def filled(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the old values of the columns that are younger than they are."""
-    return rows.assign(**{name: rows[name].fillna(old) for name, old in BEFORE.items() if name in rows})
+    """The rows with the old values of the columns that are younger than they are, and our own proxies' tokens
+    for each parameter."""
+    rows = rows.assign(**{name: rows[name].fillna(old) for name, old in BEFORE.items() if name in rows})
+    return per_parameter(rows)
 
 
 def rows_behind(comparison: Comparison, rows: pd.DataFrame) -> pd.DataFrame:
@@ -189,7 +214,17 @@ def _judged(group: Group, curves: Sequence[Curve], tolerance: Tolerance | None) 
         _accuracies(group.members, group.axis, group.hyperparameter),
         _waiting(group),
         _flops(group),
+        _duration(group),
     )
+
+
+def _duration(group: Group) -> str:
+    """A batch is compared at one number of steps, or at one of tokens."""
+    if group.axis == "tokens":
+        return "tokens"
+    members = group.members
+    held = group.axis == "batch_size" and {"tokens", "steps"} <= {*members}
+    return "tokens" if held and members["tokens"].nunique() == 1 < members["steps"].nunique() else "steps"
 
 
 def _waiting(group: Group) -> dict[float, tuple[float, ...]]:

@@ -1,0 +1,62 @@
+"""Batch and duration in tokens: what a sweep file may give in place of `batch_size` and `steps`."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ..models.recipe.field import POSITIVE, Field, Setting
+from ..models.recipe.inventory import parameter_count
+from ..models.recipe.shape import SHAPE_FIELDS, Shape
+
+TOKEN_FIELDS: dict[str, Field] = {
+    name: Field(name, kind, nullable=False, default=None, setting=Setting(says, POSITIVE))
+    for name, kind, says in (
+        ("tokens", int, "trained on; gives steps"),
+        ("tokens_per_parameter", float, "tokens for each parameter, rounded to whole steps; gives steps"),
+        ("batch_tokens", int, "in a batch; gives batch_size"),
+    )
+}
+INSTEAD: Mapping[str, tuple[str, ...]] = {
+    "steps": ("tokens", "tokens_per_parameter"),
+    "batch_size": ("batch_tokens",),
+}
+"""What may be given in place of a field."""
+
+
+def in_place_of(name: str, given: Collection[str]) -> str | None:
+    """What is given in place of a field, if anything."""
+    return next((other for other in INSTEAD.get(name, ()) if other in given), None)
+
+
+def counted(point: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The point with batch size and steps in place of tokens; with the prefix `base_`, those of the base,
+    whose shape is the point's at its base's width and depth.
+
+    Raises ValueError, naming the field, for tokens that make no whole number of sequences or batches.
+    """
+    known = {name: value for name, value in point.items() if name.removeprefix(prefix) not in TOKEN_FIELDS}
+    given = {name: point[prefix + name] for name in TOKEN_FIELDS if point.get(prefix + name) is not None}
+    label = "base." if prefix else ""
+    if (tokens := given.get("batch_tokens")) is not None:
+        known[prefix + "batch_size"] = _whole(
+            label + "batch_tokens", tokens, point["sequence_length"], "sequences"
+        )
+    if not given.keys() & {*INSTEAD["steps"]} or known.get(prefix + "batch_size") is None:
+        return known
+    batch = known[prefix + "batch_size"] * point["sequence_length"]
+    if (tokens := given.get("tokens")) is not None:
+        known[prefix + "steps"] = _whole(label + "tokens", tokens, batch, "batches")
+        return known
+    sizes = {name: value for name, value in known.items() if name in SHAPE_FIELDS}
+    if prefix:
+        sizes |= {name: point[prefix + name] for name in ("width", "depth")}
+    tokens = given["tokens_per_parameter"] * parameter_count(Shape(**sizes))
+    known[prefix + "steps"] = max(1, round(tokens / batch))
+    return known
+
+
+def _whole(label: str, tokens: int, part: int, parts: str) -> int:
+    count, rest = divmod(tokens, part)
+    if rest or not count:
+        near = max(1, round(tokens / part)) * part
+        raise ValueError(f"{label}: {tokens} is no whole number of {parts} of {part} tokens; {near} is")
+    return count
