@@ -1,11 +1,7 @@
-"""From a sweep file to its trials: the door where a stranger's file is read and judged.
-
-A sweep file is data. Tags that construct objects, anchors and aliases (which can expand without bound),
-deep nesting and oversized files are refused before anything is built from them.
-"""
+"""From a sweep file to its trials: the door where a stranger's file is judged."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,8 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionStartEvent, Event, NodeEvent, ScalarEvent
+from ruamel.yaml.error import YAMLError
 
 from ..models.data.batches import Source
 from ..models.data.corpus import Corpus, materialise
@@ -27,10 +22,7 @@ from .model import ModelSpec, builders, model_problems
 from .problem import Problem, ProblemsFound, SpecError, Where
 from .proxy import recipe_of
 from .spec import NAMED, SweepSpec, check_spec
-
-MAX_BYTES = 1 << 20
-MAX_DEPTH = 12
-PLAIN_TAGS = {"tag:yaml.org,2002:" + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
+from .yaml_file import FileKind, located, plain, read_yaml, refuse_unsafe
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +47,7 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
     raw = _read(path)
     overridden = {_override(path, raw, override) for override in overrides}
     try:
-        spec, problems = check_spec(_plain({"name": Path(path).stem, **raw}))
+        spec, problems = check_spec(plain({"name": Path(path).stem, **raw}))
         if spec is None:
             raise ProblemsFound(problems)
         if spec.program is not None:
@@ -69,9 +61,9 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
         _check_causal(spec, expansion)
         return Sweep(spec, corpus, expansion)
     except CorpusError as error:
-        raise SpecError(path, [_located(Problem(("data",), str(error)), raw, overridden)]) from None
+        raise SpecError(path, [located(Problem(("data",), str(error)), raw, overridden)]) from None
     except ProblemsFound as found:
-        raise SpecError(path, [_located(p, raw, overridden) for p in found.problems]) from None
+        raise SpecError(path, [located(p, raw, overridden) for p in found.problems]) from None
 
 
 def _model(path: str, spec: SweepSpec) -> ModelSpec | None:
@@ -126,60 +118,9 @@ def _folder(path: str) -> str:
 
 def _read(path: str) -> CommentedMap:
     is_preset = not os.path.exists(path) and path in preset_names()
-    text = preset_text(path) if is_preset else _file_text(path)
-    try:
-        _refuse_unsafe(path, text)
-        raw = YAML().load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        reason = str(error.problem or error.context).splitlines()[0]
-        line = None if mark is None else mark.line + 1
-        raise SpecError(path, [Problem((), f"not valid YAML: {reason}", line)]) from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SpecError(path, [Problem((), f"not valid YAML: {reason}")]) from None
-    if not isinstance(raw, CommentedMap):
-        found = "empty" if raw is None else "not a mapping"
-        raise SpecError(path, [Problem((), f"is {found}; a sweep file has keys such as fixed and axes")])
-    return raw
-
-
-def _file_text(path: str) -> str:
-    try:
-        if os.path.isdir(path):
-            raise SpecError(path, [Problem((), "is a directory; give a sweep file, or a preset's name")])
-        if os.path.getsize(path) > MAX_BYTES:
-            raise SpecError(path, [Problem((), f"is larger than {MAX_BYTES:,} bytes; is it a sweep file?")])
-        with open(path, "rb") as file:
-            return file.read(MAX_BYTES + 1).decode("utf-8")
-    except UnicodeDecodeError:
-        raise SpecError(path, [Problem((), "is not UTF-8 text; is it a sweep file?")]) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        hint = f"give a sweep file or one of the presets {', '.join(preset_names())}"
-        raise SpecError(path, [Problem((), f"cannot be read ({reason}); {hint}")]) from None
-
-
-def _refuse_unsafe(path: str, text: str) -> None:
-    """Walks the parser's events, which build nothing, and refuses what a sweep file never needs."""
-    depth = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
-        depth += isinstance(event, CollectionStartEvent)
-        depth -= type(event).__name__ in ("SequenceEndEvent", "MappingEndEvent")
-        reason = _unsafe(event, depth)
-        if reason:
-            line = event.start_mark.line + 1 if event.start_mark else None
-            raise SpecError(path, [Problem((), reason, line)])
-
-
-def _unsafe(event: Event, depth: int) -> str | None:
-    if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
-        return "anchors and aliases are not allowed in a sweep file; write the value out"
-    if isinstance(event, ScalarEvent | CollectionStartEvent):
-        tag = getattr(event, "tag", None)
-        if tag and str(tag) not in PLAIN_TAGS:
-            return f"the tag {tag} is not allowed; a sweep file holds plain values only"
-    return f"is nested more than {MAX_DEPTH} deep" if depth > MAX_DEPTH else None
+    remedy = f"give a sweep file or one of the presets {', '.join(preset_names())}"
+    kind = FileKind("a sweep file", "fixed and axes", remedy)
+    return read_yaml(path, kind, preset_text(path) if is_preset else None)
 
 
 def _check_lengths(expansion: Expansion, corpus: Corpus) -> None:
@@ -210,7 +151,7 @@ def _override(path: str, raw: CommentedMap, override: str) -> Where:
     if not equals or not name:
         raise SpecError(label, [Problem((), "write --set key=value")])
     try:
-        _refuse_unsafe(label, text)
+        refuse_unsafe(label, text)
         value = YAML().load(text)
     except (YAMLError, ValueError):
         raise SpecError(label, [Problem((), "the value is not valid YAML")]) from None
@@ -233,29 +174,3 @@ def _override(path: str, raw: CommentedMap, override: str) -> Where:
             raise SpecError(label, [Problem((), f"{key} is not a mapping in {path}")])
     target[keys[-1]] = value
     return tuple(keys)
-
-
-def _located(problem: Problem, raw: CommentedMap, overridden: Collection[Where]) -> Problem:
-    """The problem with the line of the deepest part of its place that the file has."""
-    if any(problem.where[: len(place)] == place for place in overridden):
-        return Problem(problem.where, f"{problem.message} (from --set)")
-    line, node = None, raw
-    for part in problem.where:
-        try:
-            spot = node.lc.item(part) if isinstance(node, CommentedSeq) else node.lc.key(part)
-            line, node = spot[0] + 1, node[part]
-        except (AttributeError, KeyError, IndexError, TypeError):
-            break
-    return Problem(problem.where, problem.message, line)
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - the parsed file, before anything is known about it
-    """ruamel's round-trip containers and numbers as plain Python values."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
