@@ -20,6 +20,7 @@ from mutransfer.orchestrator.studies.coordcheck import check_families, ladders_o
 from mutransfer.results.checks.coordinates import Check
 from mutransfer.results.report.coordinates_terminal import counted, measured, wanted
 from mutransfer.sweeps.load import load_sweep
+from mutransfer.sweeps.own_tables import table_names
 
 SWEEP = """\
 name: check
@@ -102,6 +103,16 @@ ARCHITECTURES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 
+def table_cases() -> Iterator[tuple[str, dict[str, str]]]:
+    """The tables that ship as files; those that differ in shared keys and values, with one head of those."""
+    common = {"architecture": "transformer", "optimizer": "adamw", "head_dim": "8"}
+    for table in table_names():
+        base = {"base.batch_size": "16", "base.steps": "10"} if table == "complete-d" else {}
+        yield f"table {table}", {**common, **base, "parametrization": table}
+    for table in ("gqa-mup", "mup-package", "mup"):
+        yield f"table {table}, one key/value head", {**common, "parametrization": table, "kv_heads": "1"}
+
+
 def further_cases() -> Iterator[tuple[str, dict[str, str]]]:
     """Every other architecture and option under muP, and a growing state by the book."""
     for title, settings in ARCHITECTURES.items():
@@ -153,7 +164,7 @@ def main() -> None:
     title, _, rest = (__doc__ or "").partition("\n\n    python")
     print(f"# Coordinate checks\n\n{title}\n{rest.partition(chr(10))[2]}")
     print("| family | exponents | those that are not as wanted |\n|---|---|---|", flush=True)
-    for title, settings in itertools.chain(cases(), further_cases()):
+    for title, settings in itertools.chain(cases(), further_cases(), table_cases()):
         if not all(word in title for word in sys.argv[1:]):
             continue
         # One head in many forgets slowly and writes much: Mamba2's gradients have heavy tails over the seeds.

@@ -19,6 +19,7 @@ from .data import load_corpus, resolved_data
 from .grid import Expansion, expand
 from .like import KEY as LIKE
 from .model import ModelSpec, builders, model_problems
+from .own_tables import with_tables
 from .problem import Problem, ProblemsFound, SpecError, Where
 from .proxy import recipe_of
 from .spec import NAMED, SweepSpec, check_spec
@@ -47,9 +48,11 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
     raw = _read(path)
     overridden = {_override(path, raw, override) for override in overrides}
     try:
-        spec, problems = check_spec(plain({"name": Path(path).stem, **raw}))
-        if spec is None:
-            raise ProblemsFound(problems)
+        faults: list[Problem] = []
+        whole = with_tables(plain({"name": Path(path).stem, **raw}), _folder(path), faults)
+        spec, problems = check_spec(whole)
+        if spec is None or faults:
+            raise ProblemsFound([*faults, *problems])
         if spec.program is not None:
             return _with_program(path, spec)
         spec = spec.model_copy(

@@ -75,6 +75,7 @@ class SweepSpec(Section):
     tolerance: ToleranceSpec | None = None
     program: ProgramSpec | None = None
     model: ModelSpec | None = None
+    parametrizations: dict[str, Any] | None = None
     scale: str | None = None
     hyperparameter: str | None = None
 

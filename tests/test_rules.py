@@ -11,7 +11,7 @@ import pytest
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.parametrization import depth_mup, mup
 from mutransfer.models.parametrization.expectation import Expectation, expectation
-from mutransfer.models.parametrization.power import HALF, ONE, L, W
+from mutransfer.models.parametrization.power import HALF, ONE, L, Ratios, W
 from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
 from mutransfer.models.parametrization.rules import (
     MATRICES,
@@ -243,7 +243,7 @@ def test_cells_read_like_the_paper() -> None:
     assert str(1 / (L * W**HALF)) == "m_W^-1/2 m_L^-1"
     assert str(W) == "m_W"
     assert str(ONE) == "1"
-    assert (1 / W)(4.0, 3.0) == 0.25
+    assert (1 / W)(Ratios(4.0, 3.0)) == 0.25
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "gdn"])

@@ -147,11 +147,13 @@ def _values(rule: ParameterRule) -> dict[str, Any]:
 def _role(rule: ParameterRule, recipe: Recipe) -> dict[str, Any]:
     """What a role gets, for any model: its init_std is init_gain / sqrt(fan_in), or init_gain itself."""
     role = rule.parameter.role
-    gain = recipe.init_scale * PARAMETRIZATIONS[recipe.parametrization].init[role](*ratios(recipe))
+    gain = recipe.init_scale * PARAMETRIZATIONS[recipe.parametrization].init[role](ratios(recipe))
     if recipe.init == "gpt2":
         gain *= GPT2_STD
     elif role in GROWING_FAN_IN:
-        gain *= math.sqrt(ratios(recipe)[0])  # the table scales the base's std, which is 1 / sqrt(its fan_in)
+        gain *= math.sqrt(
+            ratios(recipe).width
+        )  # the table scales the base's std, which is 1 / sqrt(its fan_in)
     return {**_values(rule), "init": "fan-in" if recipe.init == "fan-in" else "constant", "init_gain": gain}
 
 

@@ -1,19 +1,52 @@
-"""The algebra of the tables: monomials in the width ratio m_W and the depth ratio m_L."""
+"""The algebra of the tables: monomials in the ratios m_W, m_L, m_B, m_T of width, depth, batch and tokens."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple, Self
+
+
+class Ratios(NamedTuple):
+    """What a training is over its base."""
+
+    width: float
+    depth: float
+    batch: float = 1.0
+    tokens: float = 1.0
+
+
+NAMES = ("m_W", "m_L", "m_B", "m_T")
+FACTOR = re.compile(r"(m_[WLBT])(?:\^([+-]?\d+(?:\.\d+|/\d+)?))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """The monomial m_W^width * m_L^depth."""
+    """The monomial m_W^width * m_L^depth * m_B^batch * m_T^tokens."""
 
     width: Fraction = Fraction(0)
     depth: Fraction = Fraction(0)
+    batch: Fraction = Fraction(0)
+    tokens: Fraction = Fraction(0)
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Of what `str` writes: `m_W^-1/2 m_L`, or `1`. Raises ValueError for anything else."""
+        if not text.split():
+            raise ValueError("is empty; write 1 for what stays")
+        exponents = dict.fromkeys(NAMES, Fraction(0))
+        for word in [] if text.strip() == "1" else text.split():
+            match = FACTOR.fullmatch(word)
+            if match is None or (match[2] or "").endswith("/0"):
+                raise ValueError(f"{word!r} is no power of {', '.join(NAMES)}, such as m_W^-1/2")
+            exponents[match[1]] += Fraction(match[2] or 1)
+        return cls(*exponents.values())
+
+    def __iter__(self) -> Iterator[Fraction]:
+        return iter((self.width, self.depth, self.batch, self.tokens))
 
     def __mul__(self, other: "Power") -> "Power":
-        return Power(self.width + other.width, self.depth + other.depth)
+        return Power(*(one + another for one, another in zip(self, other, strict=True)))
 
     def __rtruediv__(self, one: Literal[1]) -> "Power":
         return self ** Fraction(-1)
@@ -22,15 +55,23 @@ class Power:
         return self * (1 / other)
 
     def __pow__(self, exponent: Fraction | int) -> "Power":
-        return Power(self.width * exponent, self.depth * exponent)
+        return Power(*(one * exponent for one in self))
 
-    def __call__(self, m_w: float, m_l: float) -> float:
-        return float(m_w ** float(self.width) * m_l ** float(self.depth))
+    def __call__(self, ratios: Ratios) -> float:
+        """The ratios' part of a value; 1 exactly where all of them are."""
+        value = float(ratios.width ** float(self.width) * ratios.depth ** float(self.depth))
+        if self.of_budget:
+            value *= ratios.batch ** float(self.batch) * ratios.tokens ** float(self.tokens)
+        return value
+
+    @property
+    def of_budget(self) -> bool:
+        """Whether it follows batch or tokens."""
+        return bool(self.batch or self.tokens)
 
     def __str__(self) -> str:
-        parts = [("m_W", self.width), ("m_L", self.depth)]
-        text = [name if power == 1 else f"{name}^{power}" for name, power in parts if power]
-        return " ".join(text) or "1"
+        parts = zip(NAMES, self, strict=True)
+        return " ".join(name if power == 1 else f"{name}^{power}" for name, power in parts if power) or "1"
 
 
 ONE = Power()

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from ..architectures.registry import architecture_of
 from ..optimizers.registry import BESIDE, OPTIMIZERS
-from ..recipe.budget import budgeted
+from ..recipe.budget import budget_ratios, budgeted
 from ..recipe.inventory import parameters
 from ..recipe.placement import MATRIX_ROLES
 from ..recipe.recipe import Recipe
 from ..recipe.role import Parameter, Role, Site
 from ..recipe.shape import Shape
+from .power import Ratios
 from .registry import PARAMETRIZATIONS
 from .row import UpdateTable
 
@@ -74,13 +75,16 @@ def forward_multipliers(recipe: Recipe) -> dict[Site, float]:
     """The forward multiplier of every site that the recipe's proxy has."""
     values = architecture_of(recipe.shape).sites(recipe)
     table = PARAMETRIZATIONS[recipe.parametrization].multiplier
-    return {site: value * table[site](*ratios(recipe)) for site, value in values.items()}
+    return {site: value * table[site](ratios(recipe)) for site, value in values.items()}
 
 
-def ratios(recipe: Recipe) -> tuple[float, float]:
-    """(m_W, m_L), width and depth over those of the base."""
+def ratios(recipe: Recipe) -> Ratios:
+    """Width and depth over those of the base, and batch and tokens where a base of those is given."""
     shape, base = recipe.shape, recipe.base_shape()
-    return shape.width / base.width, shape.depth / base.depth
+    width, depth = shape.width / base.width, shape.depth / base.depth
+    if not PARAMETRIZATIONS[recipe.parametrization].of_budget:
+        return Ratios(width, depth)
+    return Ratios(width, depth, *budget_ratios(recipe))
 
 
 def _rule(
@@ -100,11 +104,11 @@ def _rule(
     return ParameterRule(
         parameter=parameter,
         optimizer=optimizer,
-        init_std=None if std is None else std * parametrization.init[parameter.role](*m),
-        learning_rate=rate * update.learning_rate(*m),
-        weight_decay=decay * decay_power(*m) if parameter.decayed else 0.0,
-        epsilon=None if update.epsilon is None else recipe.epsilon * update.epsilon(*m),
-        gamma=None if update.gamma is None else recipe.gamma * update.gamma(*m),
+        init_std=None if std is None else std * parametrization.init[parameter.role](m),
+        learning_rate=rate * update.learning_rate(m),
+        weight_decay=decay * decay_power(m) if parameter.decayed else 0.0,
+        epsilon=None if update.epsilon is None else recipe.epsilon * update.epsilon(m),
+        gamma=None if update.gamma is None else recipe.gamma * update.gamma(m),
         multiplier=_forward_multiplier(parameter, sites),
         source=f"{recipe.parametrization} {optimizer}, {parameter.role}: {update.source}",
     )

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..parametrization.power import Ratios
+from ..parametrization.registry import PARAMETRIZATIONS
+
 if TYPE_CHECKING:
     from .recipe import Recipe
 
@@ -49,6 +52,17 @@ def tokens_ratio(measured: "Recipe", large: "Recipe") -> float:
     return tokens_of(large) / tokens_of(measured)
 
 
+def budget_ratios(recipe: "Recipe") -> tuple[float, float]:
+    """m_B and m_T of a recipe and its base. Raises ValueError, naming the field, without one."""
+    for name in ("batch_size", "steps"):
+        if getattr(recipe, f"base_{name}") is None:
+            what = budget_words(recipe) or recipe.parametrization
+            raise ValueError(f"base.{name}: is missing; {what} refers to it")
+    assert recipe.base_batch_size is not None and recipe.base_steps is not None
+    batch, steps = recipe.batch_size / recipe.base_batch_size, recipe.steps / recipe.base_steps
+    return batch, batch * steps
+
+
 def _batch_sqrt(measured: "Recipe", large: "Recipe") -> dict[str, float]:
     return {"learning_rate": large.learning_rate * math.sqrt(batch_ratio(measured, large))}
 
@@ -71,12 +85,16 @@ def _complete(measured: "Recipe", large: "Recipe") -> dict[str, float]:
 
 
 def _averages(measured: "Recipe", ratio: float) -> dict[str, float]:
-    """1 - beta times the ratio; written so that a ratio of 1 changes no bit."""
     return {
-        "beta1": measured.beta1 - (ratio - 1.0) * (1.0 - measured.beta1),
-        "beta2": measured.beta2 - (ratio - 1.0) * (1.0 - measured.beta2),
+        "beta1": _scaled(measured.beta1, ratio),
+        "beta2": _scaled(measured.beta2, ratio),
         "epsilon": measured.epsilon / math.sqrt(ratio),
     }
+
+
+def _scaled(beta: float, ratio: float) -> float:
+    """With 1 - beta times the ratio; written so that a ratio of 1 changes no bit."""
+    return beta - (ratio - 1.0) * (1.0 - beta)
 
 
 def _time_scale(measured: "Recipe", large: "Recipe") -> dict[str, float]:
@@ -167,6 +185,25 @@ def budget_words(recipe: "Recipe") -> str:
     return " and ".join(told)
 
 
+def betas(recipe: "Recipe") -> tuple[float, float]:
+    """beta1 and beta2 by the recipe's parametrization, which few move."""
+    table = PARAMETRIZATIONS[recipe.parametrization]
+    if not table.of_budget:
+        return recipe.beta1, recipe.beta2
+    ratios = Ratios(1.0, 1.0, *budget_ratios(recipe))
+    return _scaled(recipe.beta1, table.beta1(ratios)), _scaled(recipe.beta2, table.beta2(ratios))
+
+
+def _must_be_betas(recipe: "Recipe") -> None:
+    for name, value in zip(("beta1", "beta2"), betas(recipe), strict=True):
+        if not 0 <= value < 1:
+            raise ValueError(
+                f"parametrization: {recipe.parametrization} does not hold as far from base.batch_size and "
+                f"base.steps as batch_size {recipe.batch_size} and steps {recipe.steps}, where {name} is "
+                f"{value:.4g}"
+            )
+
+
 def budgeted(recipe: "Recipe") -> "Recipe":
     """The recipe with the base values that its rules give at its batch and duration, and without the rules.
 
@@ -177,6 +214,11 @@ def budgeted(recipe: "Recipe") -> "Recipe":
         rules = chosen_rules(recipe.budget_rules)
     except ValueError as error:
         raise ValueError(f"budget_rules: {error}") from None
+    if PARAMETRIZATIONS[recipe.parametrization].of_budget:
+        if follows_budget(recipe):
+            told = f"{recipe.parametrization} follows batch and tokens itself"
+            raise ValueError(f"budget_rules: {told}; take out {budget_words(recipe)}")
+        _must_be_betas(recipe)
     if not follows_budget(recipe):
         return recipe
     for rule in rules:
@@ -185,14 +227,11 @@ def budgeted(recipe: "Recipe") -> "Recipe":
             raise ValueError(f"budget_rules: {told}")
     if recipe.horizon_exponent and (both := [rule.name for rule in rules if rule.of_duration]):
         raise ValueError(f"horizon_exponent: {both[0]} follows the duration already; give 0")
-    for name in ("batch_size", "steps"):
-        if getattr(recipe, f"base_{name}") is None:
-            raise ValueError(f"base.{name}: is missing; budget_rules and horizon_exponent refer to it")
+    _, m_t = budget_ratios(recipe)
     assert recipe.base_batch_size is not None and recipe.base_steps is not None
     large = replace(recipe, budget_rules=NO_RULES, horizon_exponent=0.0)
     measured = replace(large, batch_size=recipe.base_batch_size, steps=recipe.base_steps)
-    horizon = tokens_ratio(measured, large) ** -recipe.horizon_exponent
-    large = replace(large, learning_rate=large.learning_rate * horizon)
+    large = replace(large, learning_rate=large.learning_rate * m_t**-recipe.horizon_exponent)
     for rule in rules:
         values: dict[str, Any] = rule.apply(measured, large)
         try:

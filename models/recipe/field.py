@@ -4,13 +4,12 @@ From it follow the checks of a recipe and of a sweep file, what trials of one gr
 leaves out, the columns of the store, what may be searched, and the table of docs/sweep-file.md.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
-
-from .own_name import OWN_NAME
 
 Point = Mapping[str, Any]
 """The fields of a recipe side by side, by name."""
@@ -43,7 +42,7 @@ class Setting:
     """What is declared of a field beside its type and default.
 
     `says`: its meaning, with the unit. `bounds` hold for every value but None; `choices` is a registry;
-    `own`: a `package.module:name` of the user's is a choice, too.
+    `own`: a name of the user's own that fits is a choice, too.
     `shared`: trials of one group must have it in common (fields of the shape always do).
     `scale`: it may be the axis along which an optimum is followed. `tuned`: it may be the hyperparameter
     whose optimum that is, and be searched; `searched`: it may only be searched.
@@ -56,7 +55,7 @@ class Setting:
     says: str
     bounds: Bounds | None = None
     choices: Collection[str] | None = None
-    own: bool = False
+    own: re.Pattern[str] | None = None
     shared: bool = False
     scale: bool = False
     tuned: bool = False
@@ -101,7 +100,8 @@ class Field:
         choices = self.setting.choices
         if choices is None or value in choices:
             return True
-        return self.setting.own and isinstance(value, str) and OWN_NAME.fullmatch(value) is not None
+        own = self.setting.own
+        return own is not None and isinstance(value, str) and own.fullmatch(value) is not None
 
     @property
     def listed(self) -> tuple[str, ...] | None:

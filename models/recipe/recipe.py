@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from ..architectures.registry import architecture_of
-from ..optimizers.registry import OPTIMIZERS
-from ..parametrization.registry import PARAMETRIZATIONS
+from ..optimizers.registry import BESIDE, OPTIMIZERS
+from ..parametrization.registry import BUILT_IN, OWN_TABLE, PARAMETRIZATIONS
 from .budget import NO_RULES, budgeted
 from .field import FRACTION, NON_NEGATIVE, POSITIVE, Age, Field, Point, Setting, check_fields, declared_fields
 from .fixed import unnamed
@@ -20,7 +20,9 @@ def without_base(point: Point) -> bool:
 
 
 def unruled(point: Point) -> bool:
-    """Whether base values stay whatever the batch and the duration."""
+    """Whether values stay whatever the batch and the duration."""
+    if PARAMETRIZATIONS[point["parametrization"]].of_budget:
+        return False
     return bool(point["budget_rules"] == NO_RULES and point["horizon_exponent"] == 0)
 
 
@@ -57,7 +59,8 @@ class Recipe:
 
     shape: Shape
     parametrization: Annotated[
-        str, Setting("how everything scales (parametrization.md)", choices=PARAMETRIZATIONS)
+        str,
+        Setting("how everything scales (parametrization.md)", choices=BUILT_IN, own=OWN_TABLE),
     ]
     optimizer: Annotated[str, Setting("what trains", choices=OPTIMIZERS, shared=True)]
     learning_rate: Annotated[float, Setting("base value", POSITIVE, tuned=True)]
@@ -279,6 +282,7 @@ class Recipe:
             self._check_fused()
         self.base_shape()
         budgeted(self)
+        self._check_rows()
 
     def _check_matrices(self) -> None:
         """That the fields which name matrices name some."""
@@ -305,6 +309,15 @@ class Recipe:
                 f"norm_scale_of: {self.norm_scale_of!r} is no part of a {shape.architecture}; parts with "
                 f"matrices: {', '.join(parts)}"
             )
+
+    def _check_rows(self) -> None:
+        """That the parametrization has rows for the optimizer; ours have for all."""
+        for optimizer in dict.fromkeys((self.optimizer, BESIDE)):
+            try:
+                PARAMETRIZATIONS[self.parametrization].update(optimizer)
+            except KeyError:
+                told = f"{self.parametrization} has no rows for {optimizer}; give them under updates"
+                raise ValueError(f"optimizer: {told}") from None
 
     def _check_fused(self) -> None:
         """That there are queries, keys and values, and that they have the same rows."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from ..architectures.registry import ARCHITECTURES, architecture_of
 from .field import COUNT, POSITIVE, Bounds, Point, Setting, check_fields, declared_fields
 from .fixed import constants
+from .own_name import OWN_NAME
 from .placement import parse
 
 Norm = Literal["rmsnorm", "layernorm", "none"]
@@ -42,7 +43,7 @@ class Shape:
         Setting(
             "what mixes over time, or package.module:build (architectures.md)",
             choices=ARCHITECTURES,
-            own=True,
+            own=OWN_NAME,
         ),
     ]
     width: Annotated[int, Setting("coordinates of the residual stream", COUNT, scale=True)]

@@ -22,6 +22,7 @@ from ..architectures.registry import architecture_of
 from ..optimizers.optimizer import Hyperparameters, Optimizer
 from ..optimizers.registry import OPTIMIZERS
 from ..parametrization.rules import ParameterRule, is_frozen, is_norm_scaled, parameter_rules
+from ..recipe.budget import betas
 from ..recipe.recipe import Recipe
 from ..recipe.role import Parameter, Role
 
@@ -140,8 +141,8 @@ class Layout:
 
     def _hyperparameters(self, first: Sequence[ParameterRule], key: Key) -> Hyperparameters:
         return Hyperparameters(
-            beta1_K1=self._column([recipe.beta1 for recipe in self._recipes]),
-            beta2_K1=self._column([recipe.beta2 for recipe in self._recipes]),
+            beta1_K1=self._column([betas(recipe)[0] for recipe in self._recipes]),
+            beta2_K1=self._column([betas(recipe)[1] for recipe in self._recipes]),
             epsilon_K1=self._column([rule.epsilon or 0.0 for rule in first]),
             momentum_K1=self._column([recipe.momentum for recipe in self._recipes]),
             gamma_K1=self._column([rule.gamma or 0.0 for rule in first]),

@@ -38,21 +38,29 @@ def init(
 
 def rules(
     spec: Annotated[
-        str | None, typer.Argument(metavar="[SPEC]", help="A sweep file or preset. Without: the tables.")
+        str | None,
+        typer.Argument(
+            metavar="[SPEC]",
+            help="A sweep file or preset, or a table of a parametrization. Without: the tables.",
+        ),
     ] = None,
     set_: SetOption = None,
     format_: Annotated[RulesFormat, typer.Option("-f", "--format")] = RulesFormat.table,
 ) -> None:
     """Print what every parameter gets, at the largest shape of each family of a sweep.
 
-    Any base and target: --set base.width=256 --set width=4096. Without SPEC, the rule tables themselves.
+    Any base and target: --set base.width=256 --set width=4096. Without SPEC, the rule tables themselves; with
+    a YAML file of one, or one that ships (complete-d), that one.
     """
-    if spec is None:
+    from ...sweeps.own_tables import is_table, own_table
+
+    if spec is None or is_table(spec):
+        from ...models.parametrization.registry import BUILT_IN
         from ..studies.rule_tables import print_tables
 
         if set_:
-            raise typer.BadParameter("--set changes a sweep file; give a SPEC, such as quickstart")
-        print_tables(format_.value)
+            raise typer.BadParameter("--set changes a sweep file; give one as SPEC, such as quickstart")
+        print_tables(format_.value, BUILT_IN if spec is None else own_table(spec))
         return
     from ...sweeps.load import load_sweep
     from ...sweeps.proxy import recipe_of

@@ -13,6 +13,7 @@ from ...models.data.batches import Source
 from ...models.data.record import source_from_object, source_object
 from ...models.files.checkpoint_name import checkpoints
 from ...models.files.place import replace
+from ...models.parametrization.own import contents, make_contents_known
 from ...models.recipe.fault import Fault
 from ...sweeps.registry import PROGRAMS
 from ...sweeps.trial import Trial
@@ -236,6 +237,7 @@ class SweepDirectory:
         try:
             kind = PROGRAMS[record.get("program", "proxy")]  # the jobs of older sweeps know no other
             shared = record.get("definition", {})
+            make_contents_known(record.get("parametrizations", {}))
             trials = [
                 Trial(str(entry["id"]), kind.read(entry["point"], shared)) for entry in record["trials"]
             ]
@@ -246,7 +248,8 @@ class SweepDirectory:
             ) from None
 
     def _write_job(self, job: Job, micro_batches: int = 1, sync: bool = True) -> None:
-        trials = [{"id": trial.id, "point": trial.program.point()} for trial in job.trials]
+        points = [trial.program.point() for trial in job.trials]
+        trials = [{"id": trial.id, "point": point} for trial, point in zip(job.trials, points, strict=True)]
         program = job.trials[0].program
         record = {
             "format": FORMAT, "id": job.id, "program": program.kind,
@@ -254,6 +257,8 @@ class SweepDirectory:
         }  # fmt: skip
         if program.definition:
             record["definition"] = program.definition
+        if tables := contents({str(point.get("parametrization")) for point in points}):
+            record["parametrizations"] = tables
         replace_json(self.job(job.id) / "job.json", record, sync)
 
     def add_provenance(self, entry: Mapping[str, Any]) -> None:

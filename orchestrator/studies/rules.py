@@ -66,13 +66,13 @@ def print_families(recipes: Sequence[Recipe], style: str) -> None:
 
 
 def family_object(recipe: Recipe) -> dict[str, Any]:
-    m_w, m_l = ratios(recipe)
+    held = ratios(recipe)
     return {
         **family_of(recipe)._asdict(),
         "width": recipe.shape.width,
         "depth": recipe.shape.depth,
-        "width_ratio": m_w,
-        "depth_ratio": m_l,
+        "width_ratio": held.width,
+        "depth_ratio": held.depth,
         "multipliers": {site.value: value for site, value in forward_multipliers(recipe).items()},
         "parameters": [
             {
@@ -94,7 +94,7 @@ def family_object(recipe: Recipe) -> dict[str, Any]:
 
 
 def _title(recipe: Recipe) -> str:
-    m_w, m_l = ratios(recipe)
+    m_w, m_l, *_ = ratios(recipe)
     family = ", ".join(name for name in family_of(recipe) if name)
     return (
         f"{family}: width {recipe.shape.width} (m_W = {m_w:g}), depth {recipe.shape.depth} (m_L = {m_l:g}), "

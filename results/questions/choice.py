@@ -19,6 +19,11 @@ class NothingTunedError(Fault):
     exit_code = NOTHING_TO_REPORT
 
 
+def _is(held: str | None, asked: str) -> bool:
+    """A table of the user's own may be asked for without its digest."""
+    return held is not None and asked in (held, held.partition("@")[0])
+
+
 def choose(
     comparisons: Sequence[Comparison], hyperparameter: str = "learning_rate", **wanted: str | None
 ) -> Comparison:
@@ -35,7 +40,7 @@ def choose(
             "learning rate by its name: --hyperparameter COLUMN"
         )
     asked = {name: value for name, value in wanted.items() if value is not None}
-    fitting = [c for c in swept if asked.items() <= c.family._asdict().items()]
+    fitting = [c for c in swept if all(_is(getattr(c.family, name), value) for name, value in asked.items())]
     families = _families(fitting)
     if len(families) != 1:
         problem = "several families fit" if families else "no family fits"

@@ -206,7 +206,7 @@ def must_have_places(architecture: BuiltArchitecture, recipe: Recipe) -> ModelMa
         Site.GROWING_ATTENTION if attention else Site.ATTENTION: recipe.attention_multiplier,
     }
     for site, value in asked.items():
-        factor = value * table[site](*ratios(recipe))
+        factor = value * table[site](ratios(recipe))
         if factor != 1 and plain_site(site) not in known.sites:
             raise OwnCodeError(
                 f"architecture {architecture.name}: {recipe.parametrization} multiplies {plain_site(site)} "

@@ -1,0 +1,135 @@
+"""Parametrizations of the user's own: `parametrization: mine.yaml`, one that ships (`tables/`), or one that
+stands under `parametrizations`. A trial knows each by its name and the digest of its content."""
+
+import os
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from ..models.parametrization.own import KEYS, TableFaults, make_known
+from ..models.parametrization.parametrization import Parametrization
+from ..models.parametrization.registry import BUILT_IN, NAME, OWN
+from .problem import Problem, SpecError
+from .yaml_file import FileKind, located, plain, read_yaml
+
+KEY = "parametrizations"
+FIELD = "parametrization"
+SUFFIXES = (".yaml", ".yml")
+SHIPPED = "mutransfer.sweeps.tables"
+
+
+def table_names() -> list[str]:
+    """Those that ship, beside ours."""
+    names = (entry.name for entry in resources.files(SHIPPED).iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def is_table(path: str) -> bool:
+    """Whether it is meant as a table of a parametrization, and no sweep file."""
+    if path in table_names():
+        return True
+    if not path.endswith(SUFFIXES) or not os.path.isfile(path):
+        return False
+    try:
+        return {*read_yaml(path, _kind())} <= {*KEYS}
+    except SpecError:
+        return False
+
+
+def own_table(path: str) -> dict[str, Parametrization]:
+    """A table by its name. Raises SpecError."""
+    name, content = read_own_table(path)
+    known = make_known(name, content)
+    return {known: OWN[known]}
+
+
+def _kind() -> FileKind:
+    remedy = f"give a YAML file, or one of {', '.join(table_names())}"
+    return FileKind("a table of a parametrization", "source, init, multipliers and updates", remedy)
+
+
+def read_own_table(path: str) -> tuple[str, dict[str, Any]]:
+    """Name and content of a file, or of one that ships; it is not known yet. Raises SpecError."""
+    shipped = path in table_names()
+    name = path if shipped else os.path.splitext(os.path.basename(path))[0]
+    text = resources.files(SHIPPED).joinpath(f"{path}.yaml").read_text(encoding="utf-8") if shipped else None
+    raw = read_yaml(path, _kind(), text)
+    content = plain(raw)
+    try:
+        if not NAME.fullmatch(name) or name in BUILT_IN:
+            raise SpecError(path, [Problem((), f"{name} cannot name a table of your own; rename the file")])
+        make_known(name, content)
+    except TableFaults as found:
+        problems = [located(Problem(place, told), raw, ()) for place, told in found.faults]
+        raise SpecError(path, problems) from None
+    return name, content
+
+
+def with_tables(raw: Mapping[str, Any], folder: str, problems: list[Problem]) -> Mapping[str, Any]:
+    """The sweep file with the tables that it names made known, and with their contents in it: it is whole
+    then, wherever it is read. Raises SpecError for a file that is no table."""
+    inline = raw.get(KEY)
+    if inline is not None and not isinstance(inline, Mapping):
+        problems.append(Problem((KEY,), "is a mapping of names to tables"))
+        return {key: value for key, value in raw.items() if key != KEY}
+    held = _Held(dict(inline or {}), folder, problems)
+    changed = dict(raw)
+    for section in ("fixed", "axes"):
+        entries = raw.get(section)
+        if not isinstance(entries, Mapping) or FIELD not in entries:
+            continue
+        value = entries[FIELD]
+        known = [held.known(one) for one in value] if isinstance(value, list) else held.known(value)
+        changed[section] = {**entries, FIELD: known}
+    if held.used:
+        changed[KEY] = held.used
+    else:
+        changed.pop(KEY, None)
+    return changed
+
+
+class _Held:
+    """The tables of a sweep file."""
+
+    def __init__(self, inline: dict[str, Any], folder: str, problems: list[Problem]) -> None:
+        self._inline, self._folder, self._problems = inline, folder, problems
+        self.used: dict[str, Any] = {}
+
+    def known(self, value: object) -> object:
+        """What a trial calls it; the value itself where it names none."""
+        if not isinstance(value, str) or value in BUILT_IN:
+            return value
+        name, _, digest = value.partition("@")
+        if name in self._inline:
+            return self._inline_known(name, value if digest else "")
+        if value.endswith(SUFFIXES):
+            name, content = read_own_table(os.path.join(self._folder, value))
+        elif value in table_names():
+            name, content = read_own_table(value)
+        else:
+            return value
+        known = make_known(name, content)
+        if self.used.setdefault(name, _whole(known)) != _whole(known):
+            told = f"{name} names two tables of this sweep; rename one of the files"
+            self._problems.append(Problem(("axes", FIELD), told))
+        return known
+
+    def _inline_known(self, name: str, asked: str) -> object:
+        try:
+            if not NAME.fullmatch(name) or not isinstance(self._inline[name], Mapping):
+                raise TableFaults([((), "is a mapping, under a name of letters, digits, '.', '_' and '-'")])
+            known = make_known(name, self._inline[name])
+        except TableFaults as found:
+            self._problems += [Problem((KEY, name, *place), told) for place, told in found.faults]
+            return "mup"  # stands in, so that the rest of the file is judged
+        if asked and asked != known:
+            told = f"is {known}, and the trials ask for {asked}; put it back as it was"
+            self._problems.append(Problem((KEY, name), told))
+        self.used[name] = _whole(known)
+        return known
+
+
+def _whole(known: str) -> Mapping[str, Any]:
+    content = OWN[known].content
+    assert content is not None
+    return content

@@ -1,0 +1,395 @@
+"""Parametrizations from files: what they are checked for, against their sources, and from file to export."""
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Command, proxy_trial
+from torch import nn
+
+from mutransfer.models.data.batches import Batches
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.parametrization.own import TableFaults, make_known, read_table
+from mutransfer.models.parametrization.power import NAMES, Power, Ratios
+from mutransfer.models.parametrization.registry import BUILT_IN, OWN, PARAMETRIZATIONS
+from mutransfer.models.parametrization.rules import forward_multipliers, rules_by_pattern
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.recipe.role import Role, Site
+from mutransfer.models.training.loop import train
+from mutransfer.sweeps.load import load_sweep, resolved
+from mutransfer.sweeps.own_tables import own_table, table_names
+from mutransfer.sweeps.problem import SpecError
+from mutransfer.sweeps.proxy import recipe_of
+
+Make = Callable[..., Recipe]
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    """What a test has made known is not known to the next."""
+    yield
+    OWN.clear()
+
+
+# --- powers and completeness ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["1", "m_W", "m_W^-1/2 m_L", "m_B^1/2 m_T^-1/2", "m_T^-8/25"])
+def test_a_power_reads_what_it_writes(text: str) -> None:
+    assert str(Power.read(text)) == text
+
+
+def test_a_power_may_be_a_decimal() -> None:
+    assert Power.read("m_T^-0.32")(Ratios(1, 1, 1, 16)) == pytest.approx(16**-0.32)
+
+
+@pytest.mark.parametrize("text", ["", "2", "m_W^", "m_W^1/0", "W", "m_W**2", "m_N", "m_W^a", "1 m_W"])
+def test_what_is_no_power_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no power of m_W, m_L, m_B, m_T|is empty"):
+        Power.read(text)
+
+
+def mup_in_full() -> dict[str, Any]:
+    """muP's table for AdamW, extending nothing."""
+    held = BUILT_IN["mup"]
+    rows = {
+        role.value: {n: str(getattr(row, n)) for n in ("learning_rate", "weight_decay", "epsilon")}
+        for role, row in held.update("adamw").items()
+    }
+    return {
+        "init": {role.value: str(power) for role, power in held.init.items()},
+        "multipliers": {site.value: str(power) for site, power in held.multiplier.items()},
+        "updates": {"adamw": rows},
+    }
+
+
+def test_a_table_in_full_is_the_table(recipe: Make) -> None:
+    """mup written out gives each value of mup, and is known by powers and not by words."""
+    content = mup_in_full()
+    known = make_known("again", content)
+    ours, theirs = rules_by_pattern(recipe()), rules_by_pattern(recipe(parametrization=known))
+    for name, rule in ours.items():
+        values = (rule.init_std, rule.learning_rate, rule.weight_decay, rule.epsilon, rule.multiplier)
+        other = theirs[name]
+        assert values == (
+            other.init_std, other.learning_rate, other.weight_decay, other.epsilon, other.multiplier
+        ), name  # fmt: skip
+    assert make_known("again", {**content, "source": "elsewhere"}) == known
+    assert make_known("again", {"extends": "mup", "updates": {"adamw": {}}}) == known
+    changed = {"extends": "mup", "updates": {"adamw": {"hidden": {"epsilon": 1}}}}
+    assert make_known("again", changed) != known
+
+
+CUT: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "init": (lambda t: t["init"].pop("hidden"), "init.hidden: has no power"),
+    "site": (lambda t: t["multipliers"].pop("readout"), "multipliers.readout: has no power"),
+    "role": (lambda t: t["updates"]["adamw"].pop("narrow"), "updates.adamw.narrow: has no row"),
+    "quantity": (
+        lambda t: t["updates"]["adamw"]["output"].pop("epsilon"),
+        "adamw.output.epsilon: is missing",
+    ),
+    "adamw": (lambda t: t["updates"].pop("adamw"), "updates.adamw: has no rows"),
+    "no such role": (lambda t: t["init"].update(hiden="1"), "init.hiden: is not one of input, hidden"),
+    "no such key": (lambda t: t.update(update={}), "update: is not one of source, extends"),
+    "no power": (lambda t: t["init"].update(hidden="m_W-1"), "init.hidden: 'm_W-1': 'm_W-1' is no power"),
+    "a list": (lambda t: t.update(init=[1]), "init: is a mapping"),
+    "extends": (lambda t: t.update(extends="sp"), "extends: 'sp' is not one of mup"),
+    "a beta": (
+        lambda t: t.update(betas={"beta1": "m_W"}),
+        "betas.beta1: m_W: betas follow m_B and m_T alone",
+    ),
+    "read": (
+        lambda t: t["updates"].update(lion={"hidden": {"learning_rate": 1, "weight_decay": 1, "epsilon": 1}}),
+        "updates.lion.hidden.epsilon: is not one of learning_rate, weight_decay",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CUT)
+def test_what_is_not_complete_is_told(case: str) -> None:
+    change, told = CUT[case]
+    content = mup_in_full()
+    change(content)
+    with pytest.raises(TableFaults) as error:
+        read_table(content)
+    assert told in str(error.value)
+
+
+def test_only_optimizers_with_rows_are_trained(recipe: Make) -> None:
+    known = make_known("few", mup_in_full())
+    with pytest.raises(ValueError, match=f"optimizer: {known} has no rows for lion; give them under updates"):
+        recipe(parametrization=known, optimizer="lion")
+    every = make_known("all", {"extends": "mup"})
+    for optimizer in OPTIMIZERS:
+        ratio = {"adamw_lr_ratio": 0.5} if OPTIMIZERS[optimizer].matrices else {}
+        recipe(parametrization=every, optimizer=optimizer, **ratio)
+
+
+# --- those that ship, against their sources ---------------------------------------------------------------
+
+M_W, M_L, M_B, M_T = 4.0, 8.0, 2.0, 16.0
+
+
+def shipped(name: str) -> str:
+    ((known, _),) = own_table(name).items()
+    return known
+
+
+def test_every_table_that_ships_is_one() -> None:
+    assert table_names() == ["complete-d", "completep", "gqa-mup", "mup-package", "mup-sqrt-decay"]
+    for name in table_names():
+        assert PARAMETRIZATIONS[shipped(name)].content
+
+
+# Table 1 of arXiv:2512.22382 at alpha = 1, as functions: rate, decay, epsilon, start's standard deviation.
+S = (M_B / M_T) ** 0.5
+COMPLETE_D = {
+    Role.INPUT: (S, S, 1 / (M_W * S), 1),
+    Role.HIDDEN: (S / M_W, M_W * S, 1 / (M_W * M_L * S), M_W**-0.5),
+    Role.OUTPUT: (S / M_W, M_W * S, 1 / S, 1 / M_W),
+    Role.VECTOR: (S, S, 1 / S, 1),
+    Role.HIDDEN_VECTOR: (S, S, 1 / (M_W * M_L * S), 1),
+    Role.HIDDEN_SCALAR: (S, S, 1 / (M_L * S), 1),
+}
+
+
+def test_complete_d_is_its_paper() -> None:
+    table, at = PARAMETRIZATIONS[shipped("complete-d")], Ratios(M_W, M_L, M_B, M_T)
+    for role, expected in COMPLETE_D.items():
+        row = table.update("adamw")[role]
+        assert row.epsilon is not None
+        found = (row.learning_rate(at), row.weight_decay(at), row.epsilon(at), table.init[role](at))
+        assert found == pytest.approx(expected), role
+    assert table.beta1(at) == table.beta2(at) == pytest.approx(M_B / M_T)
+    assert table.multiplier[Site.BRANCH](at) == 1 / M_L and table.multiplier[Site.READOUT](at) == 1
+
+
+def test_complete_d_is_mup_with_its_rule_for_the_budget(recipe: Make, batches: Batches) -> None:
+    """Two ways to say one training: the table, and muP with `budget_rules`. They differ in what the readout
+    is scaled by, and in one epsilon."""
+    budget = {"base_batch_size": 2, "base_steps": 5, "steps": 20, "weight_decay": 0.1, "grad_clip": 0.0}
+    ways = [{"parametrization": shipped("complete-d")}, {"budget_rules": "complete-d"}]
+    one, other = train([recipe(**budget, **way) for way in ways], batches, torch.device("cpu"))
+    assert one.loss == pytest.approx(other.loss, abs=2e-4)
+    plain = train(
+        [recipe(**{**budget, "base_steps": 20, "base_batch_size": 4})], batches, torch.device("cpu")
+    )
+    assert abs((plain[0].loss or 0) - (other.loss or 0)) > 1e-2  # what would be seen if it did nothing
+
+
+def test_completep_is_its_authors_code() -> None:
+    """configure_optimizers of nanoGPT-mup, branch completep, at depth_alpha_exp 1."""
+    alpha, table, at = 1.0, PARAMETRIZATIONS[shipped("completep")], Ratios(M_W, M_L)
+    depth_lr, eps = M_L ** (alpha - 1), 1 / M_W * M_L**-alpha
+    groups = {
+        Role.INPUT: (1, 1), Role.HIDDEN_VECTOR: (depth_lr, 1), Role.HIDDEN: (1 / M_W * depth_lr, M_W),
+        Role.VECTOR: (1, 1),
+    }  # fmt: skip
+    for role, (rate, decay) in groups.items():
+        row = table.update("adamw")[role]
+        assert row.learning_rate(at) == rate and row.weight_decay(at) == decay, role
+    for row in table.update("adamw").values():
+        assert row.epsilon is not None and row.epsilon(at) == pytest.approx(eps)
+    assert table.multiplier[Site.BRANCH](at) == M_L**-alpha
+    assert table.multiplier[Site.READOUT](at) == 1 / M_W
+
+
+def test_gqa_mup_is_its_authors_code() -> None:
+    """Keys and values of r repetitions: start (1 + r^1/2) / (2 m^1/2), rate 1/m, decay m, forward multiplier
+    2 / (1 + r^1/2). With Adam the effective start is muP's, and the rate falls with the multiplier."""
+    row = PARAMETRIZATIONS[shipped("gqa-mup")].update("adamw")[Role.NARROW]
+    init = PARAMETRIZATIONS[shipped("gqa-mup")].init[Role.NARROW]
+
+    def theirs(m: float) -> tuple[float, float, float]:
+        r = 1e6 * m  # large, where a power is what they give
+        forward = 2 / (1 + r**0.5)
+        return forward * (1 + r**0.5) / (2 * m**0.5), forward / m, m / forward
+
+    for ours, at_base, at_m in zip(
+        (init, row.learning_rate, row.weight_decay), theirs(1), theirs(16), strict=True
+    ):
+        assert ours(Ratios(16, 1)) == pytest.approx(at_m / at_base, rel=0.01)
+
+
+def test_the_decay_grows_with_the_root_of_the_width() -> None:
+    row = PARAMETRIZATIONS[shipped("mup-sqrt-decay")].update("adamw")[Role.HIDDEN]
+    assert (row.learning_rate(Ratios(16, 1)), row.weight_decay(Ratios(16, 1))) == (1 / 16, 4)
+
+
+def _folded(optimizer: str, m: float) -> tuple[float, float]:
+    """A forward multiplier of 1/m as part of the weights: Adam's rate falls by m, SGD's by m^2; the shrinking
+    of a step, rate times decay, is the same."""
+    rate = 1 / m if optimizer == "adamw" else 1 / m**2
+    return rate, 1 / rate
+
+
+class Layers(nn.Module):
+    """Linear layers and a norm, one parameter of each kind that the package tells apart."""
+
+    def __init__(self, mup: Any, width: int) -> None:  # noqa: ANN401 - a module
+        super().__init__()
+        self.embedding = nn.Embedding(10, width)
+        self.hidden = nn.Linear(width, width)
+        self.narrow = mup.MuReadout(width, 4, bias=False)
+        self.norm = nn.LayerNorm(width)
+        self.shared = nn.LayerNorm(4)
+        self.readout = mup.MuReadout(width, 10, bias=False)
+
+
+PARTS = {
+    "embedding.weight": Role.INPUT, "hidden.weight": Role.HIDDEN, "hidden.bias": Role.HIDDEN_VECTOR,
+    "narrow.weight": Role.NARROW, "norm.weight": Role.VECTOR, "shared.weight": Role.HIDDEN_SCALAR,
+    "readout.weight": Role.OUTPUT,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_mup_package_is_the_package(optimizer: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mup
+    base, width = 16, 64
+    model = Layers(mup, width)
+    mup.set_base_shapes(model, Layers(mup, base), delta=Layers(mup, 2 * base))
+    make = {"adamw": mup.MuAdamW, "sgd": mup.MuSGD}[optimizer]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    table, at = PARAMETRIZATIONS[shipped("mup-package")], Ratios(width / base, 1)
+    seen = set()
+    for group in make(model.parameters(), lr=1.0, weight_decay=1.0).param_groups:
+        for parameter in group["params"]:
+            if (name := names[id(parameter)]) in PARTS:
+                row = table.update(optimizer)[PARTS[name]]
+                folded = _folded(optimizer, width / base) if PARTS[name] is Role.NARROW else (1.0, 1.0)
+                assert group["lr"] * folded[0] == pytest.approx(row.learning_rate(at)), name
+                assert group["weight_decay"] * folded[1] == pytest.approx(row.weight_decay(at)), name
+                seen.add(name)
+    assert seen == {*PARTS}
+    assert model.readout.width_mult() == 1 / table.multiplier[Site.READOUT](at)
+
+
+# --- from the file to the export --------------------------------------------------------------------------
+
+MINE = """source: a paper of today
+extends: mup
+updates:
+  adamw:
+    hidden: {learning_rate: m_W^-1/2}
+"""
+
+
+def with_table(sweep_file: Path, text: str = MINE) -> Path:
+    (sweep_file.parent / "mine.yaml").write_text(text)
+    sweep_file.write_text(sweep_file.read_text().replace("[sp, mup]", "[mup, mine.yaml]"))
+    return sweep_file
+
+
+def test_a_sweep_file_names_a_table(sweep_file: Path, tmp_path: Path) -> None:
+    sweep = load_sweep(str(with_table(sweep_file)))
+    names = {recipe_of(trial).parametrization for trial in sweep.expansion.trials}
+    (own,) = names - {"mup"}
+    assert own.startswith("mine@")
+    recipes = [recipe_of(trial) for trial in sweep.expansion.trials]
+    narrow = next(one for one in recipes if one.parametrization == own and one.shape.width == 8)  # of base 16
+    rate = rules_by_pattern(narrow)["blocks.*.mlp.up.weight"].learning_rate
+    assert rate == pytest.approx(narrow.learning_rate * math.sqrt(2))
+    # The sweep as it is recorded holds the table, whatever becomes of the file.
+    whole = resolved(sweep.spec)
+    (sweep_file.parent / "mine.yaml").write_text("gone")
+    again = tmp_path / "again.yaml"
+    again.write_text(json.dumps(whole))
+    assert [t.id for t in load_sweep(str(again)).expansion.trials] == [t.id for t in sweep.expansion.trials]
+    whole["parametrizations"]["mine"]["init"]["hidden"] = "1"
+    again.write_text(json.dumps(whole))
+    with pytest.raises(SpecError, match=r"parametrizations\.mine: is mine@"):
+        load_sweep(str(again))
+
+
+def test_another_table_is_another_trial(recipe: Make) -> None:
+    one = make_known("mine", {"extends": "mup"})
+    other = make_known("mine", {"extends": "mup", "init": {"hidden": "1"}})
+    assert proxy_trial(recipe(parametrization=one)).id != proxy_trial(recipe(parametrization=other)).id
+
+
+WRONG = {
+    "no file": (
+        "mine.yaml",
+        None,
+        "mine.yaml: cannot be read (No such file or directory); give a YAML file, or one",
+    ),
+    "a row": (
+        "mine.yaml",
+        MINE.replace("m_W^-1/2", "m_V"),
+        "mine.yaml:5: updates.adamw.hidden.learning_rate: 'm_V'",
+    ),
+    "unknown": ("mine", None, "axes.parametrization.1: 'mine' is not one of sp, mup"),
+    "no mapping": (
+        "mine.yaml",
+        "- 1\n",
+        "mine.yaml: is not a mapping; a table of a parametrization has keys such as",
+    ),
+    "a name of ours": ("mup.yaml", MINE, "mup.yaml: mup cannot name a table of your own; rename the file"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_table_that_is_none_is_told(case: str, sweep_file: Path) -> None:
+    name, text, told = WRONG[case]
+    if text is not None:
+        (sweep_file.parent / name).write_text(text)
+    sweep_file.write_text(sweep_file.read_text().replace("[sp, mup]", f"[mup, {name}]"))
+    with pytest.raises(SpecError) as error:
+        load_sweep(str(sweep_file))
+    assert told in str(error.value)
+
+
+def test_from_the_file_to_the_export(sweep_file: Path, mutransfer: Command, tmp_path: Path) -> None:
+    """Trained in a worker that reads no YAML, reported under its name, exported by its rows, and shown."""
+    with_table(sweep_file)
+    axes = (
+        "--set",
+        "width=[8, 16, 32]",
+        "--set",
+        "learning_rate={log2: [-8, 3], step: 1}",
+        "--set",
+        "steps=20",
+    )
+    done = mutransfer("run", str(sweep_file), "--out", "runs", *axes)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "mine.yaml").unlink()
+    report = mutransfer("report", "runs", "-f", "json")
+    families = {one["parametrization"] for one in json.loads(report.stdout)["comparisons"]}
+    (own,) = families - {"mup"}
+    OWN.clear()
+    words = ("--width", "64", "--depth", "2", "--parametrization", "mine", "-f", "json")
+    handed = mutransfer("export", "runs", *words)
+    assert handed.returncode == 0, handed.stderr
+    told = json.loads(handed.stdout)
+    assert told["parametrization"] == own
+    assert told["roles"]["hidden"]["source"] == f"{own} adamw, hidden: a paper of today"
+
+
+def test_a_table_is_shown(mutransfer: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(MINE)
+    shown = mutransfer("rules", "mine.yaml", "-f", "markdown")
+    assert shown.returncode == 0 and "| hidden | m_W^-1/2 | m_W | m_W^1/2 |" in shown.stdout
+    assert "betas" in mutransfer("rules", "complete-d").stdout
+    held = json.loads(mutransfer("rules", "complete-d", "-f", "json").stdout)
+    (betas,) = held["betas"].values()
+    assert betas["beta1"] == [0, 0, 1, -1] and len(NAMES) == 4
+    (tmp_path / "broken.yaml").write_text("updates: {adamw: {hidden: {learning_rate: fast}}}\nextends: mup\n")
+    refused = mutransfer("rules", "broken.yaml")
+    assert (
+        refused.returncode == 2
+        and "broken.yaml:1: updates.adamw.hidden.learning_rate: 'fast'" in refused.stderr
+    )
+
+
+def test_the_multiplier_of_the_readout_is_the_tables(recipe: Make) -> None:
+    known = shipped("complete-d")
+    sites = forward_multipliers(recipe(parametrization=known, base_batch_size=4, base_steps=20))
+    assert sites[Site.READOUT] == 1
