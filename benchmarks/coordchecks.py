@@ -25,7 +25,7 @@ from mutransfer.sweeps.own_tables import table_names
 SWEEP = """\
 name: check
 base: {width: 32, depth: 2}
-fixed: {mlp_ratio: 2, steps: 10, batch_size: 16, sequence_length: 64, adamw_lr_ratio: 1.0}
+fixed: {mlp_ratio: 2, steps: 10, momentum: 0.9, batch_size: 16, sequence_length: 64, adamw_lr_ratio: 1.0}
 axes:
   width: [32, 64, 128, 256]
   depth: [2, 4, 8, 16]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..models.optimizers.registry import OPTIMIZERS
 from ..models.parametrization.registry import PARAMETRIZATIONS
 from ..models.recipe.shape import SHAPE_FIELDS
 from .command.command import Command
@@ -62,7 +63,7 @@ def expand(spec: SweepSpec, data: Mapping[str, Any], files: Mapping[str, str] | 
             whole = _without_base_under_sp({**common, **point})
             if code := code_of.get(whole.get("architecture", "")):
                 whole["code"] = code
-            trial = trial_of(make(whole if spec.program else counted(counted(whole), BASE)))
+            trial = trial_of(make(whole if spec.program else _completed(whole)))
         except ValueError as error:
             problem = _point_problem(spec, str(error))
             problems.setdefault((*problem.where, problem.message), problem)
@@ -73,6 +74,13 @@ def expand(spec: SweepSpec, data: Mapping[str, Any], files: Mapping[str, str] | 
     if problems:
         raise ProblemsFound(list(problems.values()))
     return Expansion(tuple(trials.values()), points - len(trials))
+
+
+def _completed(point: Mapping[str, Any]) -> dict[str, Any]:
+    """A proxy's point with what its optimizer usually has, and steps and batch sizes in place of tokens."""
+    optimizer = OPTIMIZERS.get(point.get("optimizer", ""))
+    usual = {} if optimizer is None else optimizer.defaults
+    return counted(counted({**usual, **point}), BASE)
 
 
 def _maker(spec: SweepSpec, files: Mapping[str, str] | None) -> Callable[[Point], Program]:

@@ -52,7 +52,14 @@ def _row(field: Field) -> list[str]:
 def _default(field: Field) -> str:
     if field.setting.decided_by is not None:
         return f"by `{field.setting.decided_by}`"
-    return "required" if field.required else _word(field.default)
+    if field.required:
+        return "required"
+    by: dict[float, list[str]] = {}
+    for name, held in OPTIMIZERS.items():
+        if field.name in held.defaults:
+            by.setdefault(held.defaults[field.name], []).append(name)
+    others = [f"; {_word(value)} for {', '.join(names)}" for value, names in by.items()]
+    return _word(field.default) + "".join(others)
 
 
 def _values(field: Field) -> str:

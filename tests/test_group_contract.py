@@ -59,6 +59,7 @@ OTHER: dict[str, tuple[object, dict[str, Any]]] = {
     "init_scale": (0.5, {}),
     "embedding_multiplier": (2.0, {}),
     "polynomial": ("polar-express", MUON),
+    "rank_ratio": (1.0, {**MUON, "optimizer": "dion"}),
     "fused_qkv": (True, MUON),
     "embedding_lr": (2.0, {}),
     "readout_lr": (2.0, {}),

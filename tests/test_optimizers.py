@@ -7,7 +7,9 @@ spectral sphere).
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from pytorch_optimizer import SOAP, Lion, NorMuon, ScalableShampoo, SophiaH
@@ -68,6 +70,7 @@ def direction(
         nesterov=nesterov,
         precondition_every=precondition_every,
         polynomial="quintic",
+        rank_ratio=0.5,
         matrix=matrix if OPTIMIZERS[name].matrices else None,
     )
     return Direction(name, hyperparameters)
@@ -197,6 +200,38 @@ def test_normuon_evens_the_neurons_and_keeps_the_length() -> None:
     rows = other.norm(dim=1)
     assert rows.max() / rows.min() == pytest.approx(1, abs=1e-6)
     assert other.norm() == pytest.approx(float(one.norm()))
+
+
+@pytest.mark.parametrize("matrix", [(6, 6), (8, 4), (4, 8)])
+def test_dion_follows_its_paper(matrix: tuple[int, int]) -> None:
+    """Algorithm 1 for one matrix, step by step in numpy, from the same basis."""
+    size = matrix[0] * matrix[1]
+    both, several = noise(1, matrix)
+    start, gradients = both[:, :size], [gradient[:, :size] for gradient in several]
+    found = direction("dion", matrix=matrix)
+    basis = found.optimizer.init(start, found.h)["basis_KMIR"][0, 0].numpy().copy()
+    momentum, mu = np.zeros(matrix), float(found.h.momentum_K1)
+    for gradient in gradients:
+        told = found(gradient.clone(), start.clone()).view(matrix).numpy()
+        whole = momentum + gradient.view(matrix).numpy()
+        left, _ = np.linalg.qr(whole @ basis)
+        right = whole.T @ left
+        momentum = whole - (1 - mu) * left @ right.T
+        basis = right / np.linalg.norm(right, axis=0)
+        np.testing.assert_allclose(told, math.sqrt(matrix[0] / matrix[1]) * left @ basis.T, atol=1e-10)
+
+
+def test_dion_of_full_rank_nears_the_orthogonal_factor() -> None:
+    """Power iteration on one gradient, again and again: U V^T, times the factor of the shape."""
+    generator = torch.Generator().manual_seed(3)
+    gradient = torch.randn(6, 6, generator=generator, dtype=torch.float64)
+    u, _, vh = torch.linalg.svd(gradient)
+    found = direction("dion", matrix=(6, 6))
+    found.h = replace(found.h, rank_ratio=1.0)
+    start = torch.zeros(1, 36, dtype=torch.float64)
+    for _ in range(400):
+        told = found(gradient.flatten()[None].clone(), start).view(6, 6)
+    assert float(torch.linalg.matrix_norm(told - u @ vh, 2)) < 0.05
 
 
 def test_polar_express_is_the_nearer_to_the_orthogonal_factor() -> None:

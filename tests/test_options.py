@@ -43,6 +43,16 @@ def test_the_shift_is_found_and_judged(shift: float, verdict: str, recipe: Build
     assert found.loss is not None and found.loss.value == pytest.approx(0, abs=0.01)
 
 
+def test_shifts_that_undo_each_other_are_no_survival(recipe: Build) -> None:
+    """An octave up at the small width and one down at the large: none in the mean, and no survival."""
+    parts = []
+    for changes, centers in (({}, [-6.0, -6.0]), ({"dropout": 0.1}, [-5.0, -7.0])):
+        parts.append(rows(recipe, centers, **changes))
+    (found,) = option_shifts(compared(pd.concat(parts, ignore_index=True)))
+    assert found.shift is not None and abs(found.shift.value) < 0.1
+    assert found.verdict == "moves"
+
+
 def test_noise_leaves_it_open(recipe: Build) -> None:
     assert with_option(recipe, 0.2, noise=0.1, dropout=0.1).verdict == "inconclusive"
 

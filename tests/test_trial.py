@@ -85,6 +85,7 @@ OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
     ("nesterov", False, {"optimizer": "sgd"}),
     ("gamma", 0.01, {"optimizer": "sophia"}),
     ("polynomial", "polar-express", MUON),
+    ("rank_ratio", 0.5, {**MUON, "optimizer": "dion"}),
     ("fused_qkv", True, MUON),
     ("base_batch_size", 5, RULED),
     ("base_steps", 10, RULED),

@@ -21,7 +21,7 @@ from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Parameter, Role, Site
 from mutransfer.models.training.loop import GroupTraining
 
-FIRST_UPDATE = {"soap": 2}  # its first step only fills the statistics
+FIRST_UPDATE = {"soap": 2, "dion": 8}  # the first one fills the statistics; is of a drawn basis
 SEEDS = {"sgd": 4}  # the only update with a size of the gradient's own, which varies
 MODULES = {
     "embedding.weight": "embedding",

@@ -86,12 +86,14 @@ def _flops(recipe: "Recipe", rows: int, columns: int) -> float:
 
 
 READS = frozenset({"momentum", "nesterov", "polynomial"})
+DEFAULTS = {"momentum": 0.95}
 MUON = Optimizer(
     reads=READS,
     matrices=True,
     init=sgd.init,
     update=muon,
     convention="sqrt(fan_out/fan_in) * U V^T",
+    defaults=DEFAULTS,
     exported_as={"megatron": "muon"},
     matrix_flops=_flops,
 )
@@ -101,6 +103,7 @@ NORMUON = Optimizer(
     init=normuon_init,
     update=normuon,
     convention="sqrt(fan_out/fan_in) * U V^T, evened by neuron",
+    defaults=DEFAULTS,
     matrix_flops=_flops,
 )
 MUON_KIMI = Optimizer(
@@ -109,5 +112,6 @@ MUON_KIMI = Optimizer(
     init=sgd.init,
     update=muon_kimi,
     convention="0.2 * sqrt(max(fan_in, fan_out)) * U V^T",
+    defaults=DEFAULTS,
     matrix_flops=_flops,
 )

@@ -38,6 +38,7 @@ class Hyperparameters:
     nesterov: bool
     precondition_every: int
     polynomial: str
+    rank_ratio: float
     matrix: tuple[int, int] | None = None
     lookup: bool = False
 
@@ -81,6 +82,8 @@ class Optimizer:
 
     `matrices`: it acts on matrices alone, and AdamW takes everything else. With `observe`, whoever trains
     estimates the curvature every `curvature_every` steps.
+    `defaults`: values of fields in a sweep file that does not say them, where the field uses others than the
+    recipe's.
     `convention`: what the learning rate multiplies, where libraries of the same name differ.
     `exported_as`: what frameworks call it, by theirs; one that is not there has no such optimizer. torch has
     the same update, but for SGD's decay.
@@ -96,6 +99,7 @@ class Optimizer:
     matrices: bool = False
     observe: Observe | None = None
     convention: str | None = None
+    defaults: Mapping[str, float] = field(default_factory=dict)
     exported_as: Mapping[str, str] = field(default_factory=dict)
     batch_flops: "Callable[[Recipe, float], float]" = _nothing
     matrix_flops: "Callable[[Recipe, int, int], float]" = _nothing

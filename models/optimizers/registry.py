@@ -1,6 +1,7 @@
 """The optimizers, by the names that sweep files use."""
 
 from .adamw import ADAMW
+from .dion import DION
 from .lion import LION
 from .muon import MUON, MUON_KIMI, NORMUON
 from .optimizer import Optimizer
@@ -18,6 +19,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "muon": MUON,
     "muon-kimi": MUON_KIMI,
     "normuon": NORMUON,
+    "dion": DION,
     "shampoo": SHAMPOO,
     "soap": SOAP,
     "spectral-sphere": SPECTRAL_SPHERE,

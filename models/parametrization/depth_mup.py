@@ -70,7 +70,7 @@ SPECTRAL_SPHERE: UpdateTable = {
 
 UPDATE: dict[str, UpdateTable] = {
     "adamw": ADAMW, "lion": LION, "sophia": SOPHIA, "sgd": SGD, "muon": MUON, "muon-kimi": MUON_KIMI,
-    "normuon": MUON,
+    "normuon": MUON, "dion": MUON,
     "shampoo": SHAMPOO, "soap": SOAP, "spectral-sphere": SPECTRAL_SPHERE,
 }  # fmt: skip
 

@@ -78,7 +78,8 @@ SGD: UpdateTable = {
 
 # Muon, A = sqrt(fan_out/fan_in) U V^T: the factor makes the RMS operator norm of A equal 1 for any shape.
 # [1] states the rows for A = U V^T (eta sqrt(m_W) for input and output); times the factor it is this.
-# NorMuon's update is as long, its neurons evened: [4].
+# NorMuon's update is as long, its neurons evened: [4]. Dion's columns need not be orthogonal, which makes its
+# norm grow a little with the rank (tests/test_update_norms.py); coordinates do not: [4].
 MUON: UpdateTable = {
     Role.INPUT:  Update(ONE, ONE,   None, "[1] table 4, input, with the factor in A"),
     Role.HIDDEN: Update(ONE, ONE,   None, "[1] table 4, hidden"),
@@ -120,7 +121,7 @@ SPECTRAL_SPHERE: UpdateTable = {
 
 UPDATE: dict[str, UpdateTable] = {
     "adamw": ADAMW, "lion": LION, "sophia": SOPHIA, "sgd": SGD, "muon": MUON, "muon-kimi": MUON_KIMI,
-    "normuon": MUON,
+    "normuon": MUON, "dion": MUON,
     "shampoo": SHAMPOO, "soap": SOAP, "spectral-sphere": SPECTRAL_SPHERE,
 }  # fmt: skip
 

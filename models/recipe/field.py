@@ -34,6 +34,7 @@ class Bounds:
 POSITIVE = Bounds(lambda value: value > 0, "is not positive", "> 0")
 COUNT = Bounds(lambda value: value >= 1, "is not a positive integer", ">= 1")
 NON_NEGATIVE = Bounds(lambda value: value >= 0, "is negative", ">= 0")
+SHARE = Bounds(lambda value: 0 < value <= 1, "is outside (0, 1]", "in (0, 1]")
 FRACTION = Bounds(lambda value: 0 <= value < 1, "is outside [0, 1)", "in [0, 1)")
 
 

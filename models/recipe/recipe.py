@@ -8,7 +8,18 @@ from ..architectures.registry import architecture_of
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..parametrization.registry import BUILT_IN, OWN_TABLE, PARAMETRIZATIONS
 from .budget import NO_RULES, budgeted
-from .field import FRACTION, NON_NEGATIVE, POSITIVE, Age, Field, Point, Setting, check_fields, declared_fields
+from .field import (
+    FRACTION,
+    NON_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Age,
+    Field,
+    Point,
+    Setting,
+    check_fields,
+    declared_fields,
+)
 from .fixed import unnamed
 from .inventory import plain_parameters
 from .placement import MATRIX_ROLES, unmatched
@@ -155,6 +166,15 @@ class Recipe:
             before="quintic",
         ),
     ] = "quintic"
+    rank_ratio: Annotated[
+        float,
+        Setting(
+            "rank of the subspace that is orthogonalised, over a matrix's shorter side",
+            SHARE,
+            shared=True,
+            before=Age.UNKNOWN,
+        ),
+    ] = 0.25
     adamw_lr_ratio: Annotated[
         float | None,
         Setting(

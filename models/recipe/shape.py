@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ..architectures.registry import ARCHITECTURES, architecture_of
-from .field import COUNT, POSITIVE, Bounds, Point, Setting, check_fields, declared_fields
+from .field import COUNT, POSITIVE, SHARE, Bounds, Point, Setting, check_fields, declared_fields
 from .fixed import constants
 from .own_name import OWN_NAME
 from .placement import parse
@@ -14,7 +14,6 @@ Norm = Literal["rmsnorm", "layernorm", "none"]
 
 TWO_OR_MORE = Bounds(lambda value: value >= 2, "is too small; at least 2 is needed", ">= 2")
 MLP_RATIO = Bounds(lambda value: not value > 1000, "is above 1000", "<= 1000")
-SHARE = Bounds(lambda value: 0 < value <= 1, "is outside (0, 1]", "in (0, 1]")
 
 
 def _unturned(point: Point) -> bool:

@@ -149,6 +149,7 @@ class Layout:
             nesterov=self._recipes[0].nesterov,
             precondition_every=self._recipes[0].precondition_every,
             polynomial=self._recipes[0].polynomial,
+            rank_ratio=self._recipes[0].rank_ratio,
             matrix=key.matrix,
             lookup=key.role is Role.INPUT,
         )

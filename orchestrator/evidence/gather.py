@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ...results.checks.coordinates import Check, checks_from_object
-from ...results.questions.comparison import SCALE_AXES, compare
+from ...results.questions.comparison import SCALE_AXES, by_duration, compare
 from ...results.questions.contrast import contrasts
 from ...results.questions.facts import Facts, facts_of
 from ...results.questions.options import option_shifts
@@ -170,7 +170,7 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
 
 def _together(rows: pd.DataFrame) -> list[str]:
     """A line where scales that vary cannot be told apart."""
-    varying = [name for name in SCALE_AXES if name in rows and rows[name].nunique() > 1]
+    varying = by_duration(rows, [name for name in SCALE_AXES if name in rows and rows[name].nunique() > 1])
     told = collinear(rows, varying)
     return [] if told is None else [f"{told}; what is said of one is said of all"]
 

@@ -145,12 +145,12 @@ def family_rows(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[Fa
             name for name in coordinates
             if name not in unread and members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1
         ]  # fmt: skip
-        yield FamilyRows(Family(*map(_none, names)), members, tuple(_by_duration(members, varying)))
+        yield FamilyRows(Family(*map(_none, names)), members, tuple(by_duration(members, varying)))
 
 
-def _by_duration(members: pd.DataFrame, varying: list[str]) -> list[str]:
-    """With what a sweep was made of in place of its steps, where those follow from batch and tokens: of
-    steps, tokens and tokens for each parameter the one with the fewest values."""
+def by_duration(members: pd.DataFrame, varying: list[str]) -> list[str]:
+    """The varying coordinates, with what a sweep was made of in place of its steps, where those follow from
+    batch and tokens: of steps, tokens and tokens for each parameter the one with the fewest values."""
     if (
         "steps" not in varying
         or not {*DURATIONS} <= {*members}

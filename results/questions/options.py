@@ -22,6 +22,8 @@ Survival = Literal["survives", "moves", "inconclusive"]
 
 SHIFT_TOLERANCE = 0.25
 """Octaves: an optimum that moves less than this has survived."""
+TAIL = 2.5
+"""Percent on either side of a 95 % interval."""
 USUAL = {**BEFORE, "precision": "float32", "schedule": "cosine"}
 """What an option is compared with, where the sweep has it."""
 
@@ -31,8 +33,9 @@ class OptionShift:
     """An option's `value` against its `reference`. `shifts` are log2 of the optimum with the value minus
     that with the reference, in octaves, by scale; `shift` is their mean, weighted by precision.
 
-    `survives`: the 90 % interval of the mean lies within SHIFT_TOLERANCE; `moves`: its 95 % interval lies
-    outside. `loss` is the best loss with the value minus that with the reference, at the largest scale.
+    `moves`: the 95 % interval of the mean lies outside SHIFT_TOLERANCE, or that of one scale does, at 95 %
+    for all scales together; else `survives`: the 90 % interval of the mean lies within. `loss` is the best
+    loss with the value minus that with the reference, at the largest scale.
     """
 
     reference_of: Comparison
@@ -107,7 +110,7 @@ def _shift(option: str, reference: Comparison, other: Comparison) -> OptionShift
         ),
         shift=None if mean_R is None else Estimate(mean, percentiles(mean_R, mean)),
         loss=None if last is None else Estimate(last.loss, percentiles(last.loss_R, last.loss)),
-        verdict="inconclusive" if mean_R is None else _verdict(mean, mean_R),
+        verdict="inconclusive" if mean_R is None else _verdict(mean, mean_R, differences),
     )
 
 
@@ -122,9 +125,15 @@ def _pooled(differences: Sequence[Difference]) -> tuple[float, Floats | None]:
     return float(np.array([found.shift for found in differences]) @ weight), mean_R
 
 
-def _verdict(mean: float, mean_R: Floats) -> Survival:
+def _verdict(mean: float, mean_R: Floats, differences: Sequence[Difference]) -> Survival:
+    """Shifts that undo each other across scales are no survival."""
+    tail = TAIL / len(differences)
+    intervals = [percentiles(found.shift_R, found.shift, tail) for found in differences]
+    if any(map(_outside, [percentiles(mean_R, mean, TAIL), *intervals])):
+        return "moves"
     low, high = percentiles(mean_R, mean, 5.0)
-    if low >= -SHIFT_TOLERANCE and high <= SHIFT_TOLERANCE:
-        return "survives"
-    low, high = percentiles(mean_R, mean)
-    return "moves" if low > SHIFT_TOLERANCE or high < -SHIFT_TOLERANCE else "inconclusive"
+    return "survives" if low >= -SHIFT_TOLERANCE and high <= SHIFT_TOLERANCE else "inconclusive"
+
+
+def _outside(interval: tuple[float, float]) -> bool:
+    return interval[0] > SHIFT_TOLERANCE or interval[1] < -SHIFT_TOLERANCE

@@ -166,7 +166,8 @@ def option_table(options: Sequence[OptionShift]) -> Table:
         ["what", "verdict", "shift", *(f"at {words.scale_name(scale)}" for scale in scales), "best loss"],
         rows,
         f"Shift of the optimum in octaves; survives: its 90 % interval lies within ±{SHIFT_TOLERANCE}, "
-        "moves: its 95 % interval outside. Best loss: the difference in nats at the largest scale.",
+        "moves: its 95 % interval outside, or a scale's of all together. "
+        "Best loss: the difference in nats at the largest scale.",
     )
 
 
