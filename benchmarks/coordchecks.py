@@ -4,7 +4,7 @@
     python benchmarks/coordchecks.py mamba2      # the families whose title holds a word
 
 Widths 32 to 256 at depth 2 and depths 2 to 16 at width 32, 10 steps, 4 seeds (12 for the parallel hybrid),
-the standard library's text.
+the standard library's text, momentum 0.9.
 """
 
 import itertools

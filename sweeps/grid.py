@@ -8,6 +8,7 @@ from typing import Any
 
 from ..models.optimizers.registry import OPTIMIZERS
 from ..models.parametrization.registry import PARAMETRIZATIONS
+from ..models.recipe.budget import NO_RULES
 from ..models.recipe.shape import SHAPE_FIELDS
 from .command.command import Command
 from .command.spec import definition_of
@@ -21,6 +22,7 @@ from .trial import Trial, trial_of
 
 MAX_TRIALS = 100_000
 BASE = "base_"
+BASE_BUDGET = ("base_batch_size", "base_steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,11 @@ def expand(spec: SweepSpec, data: Mapping[str, Any], files: Mapping[str, str] | 
     for point in _points(spec):
         points += 1
         try:
-            whole = _without_base_under_sp({**common, **point})
+            whole = {**common, **point}
             if code := code_of.get(whole.get("architecture", "")):
                 whole["code"] = code
-            trial = trial_of(make(whole if spec.program else _completed(whole)))
+            whole = whole if spec.program else _completed(whole)
+            trial = trial_of(make(_without_idle_base(whole)))
         except ValueError as error:
             problem = _point_problem(spec, str(error))
             problems.setdefault((*problem.where, problem.message), problem)
@@ -123,12 +126,17 @@ def _points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
             yield point
 
 
-def _without_base_under_sp(point: dict[str, Any]) -> dict[str, Any]:
-    """SP does not read the base, so its rows do not name one."""
-    parametrization = PARAMETRIZATIONS.get(point.get("parametrization", ""))
-    if parametrization is None or parametrization.needs_base or "base_width" not in point:
+def _without_idle_base(point: dict[str, Any]) -> dict[str, Any]:
+    """SP does not read the base's shape, and without rules nothing reads its batch: rows do not name them
+    then."""
+    table = PARAMETRIZATIONS.get(point.get("parametrization", ""))
+    if "base_width" not in point or table is None:
         return point
-    return {**point, "base_width": None, "base_depth": None}
+    if not table.needs_base:
+        point = {**point, "base_width": None, "base_depth": None}
+    if table.of_budget or point.get("budget_rules", NO_RULES) != NO_RULES or point.get("horizon_exponent"):
+        return point
+    return {name: value for name, value in point.items() if name not in BASE_BUDGET}
 
 
 def _columns(spec: SweepSpec) -> list[tuple[str, ...]]:

@@ -31,9 +31,10 @@ def is_table(path: str) -> bool:
     if not path.endswith(SUFFIXES) or not os.path.isfile(path):
         return False
     try:
-        return {*read_yaml(path, _kind())} <= {*KEYS}
+        keys = {*read_yaml(path, _kind())}
     except SpecError:
         return False
+    return bool(keys & {*KEYS}) and not keys & {"fixed", "axes"}
 
 
 def own_table(path: str) -> dict[str, Parametrization]:
@@ -81,6 +82,21 @@ def with_tables(raw: Mapping[str, Any], folder: str, problems: list[Problem]) ->
         value = entries[FIELD]
         known = [held.known(one) for one in value] if isinstance(value, list) else held.known(value)
         changed[section] = {**entries, FIELD: known}
+    if isinstance(out := raw.get("exclude"), list):
+        changed["exclude"] = [
+            {**one, FIELD: held.known(one[FIELD])} if isinstance(one, Mapping) and FIELD in one else one
+            for one in out
+        ]
+    problems += [
+        Problem((KEY, str(name)), "is no trial's parametrization; take it out, or name it under axes")
+        for name in inline or {}
+        if name not in held.used and name not in BUILT_IN
+    ]
+    problems += [
+        Problem((KEY, str(name)), "is one of ours; give yours another name")
+        for name in inline or {}
+        if name in BUILT_IN
+    ]
     if held.used:
         changed[KEY] = held.used
     else:

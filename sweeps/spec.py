@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ..models.parametrization.registry import PARAMETRIZATIONS
 from ..models.recipe.aliases import ALIASES
+from ..models.recipe.budget import chosen_rules
 from ..models.recipe.field import Field as Declared
 from ..models.recipe.recipe import FIELDS
 from ..models.training.pruning import Pruning
@@ -40,11 +41,11 @@ class BaseSpec(Section):
 
     width: int = Field(gt=0)
     depth: int = Field(gt=0)
-    batch_size: int | None = Field(default=None, gt=0)
-    batch_tokens: int | None = Field(default=None, gt=0)
-    steps: int | None = Field(default=None, gt=0)
-    tokens: int | None = Field(default=None, gt=0)
-    tokens_per_parameter: float | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
+    batch_tokens: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
+    steps: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
+    tokens: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
+    tokens_per_parameter: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
 
     def point(self) -> dict[str, Any]:
         """As fields of a trial's point."""
@@ -139,6 +140,8 @@ def check_value(name: str, value: object) -> str | None:
     field = NAMED[name]
     if value is None and field.nullable:
         return None
+    if name == "budget_rules" and isinstance(value, str):
+        return _rules_fault(value)
     try:
         TypeAdapter(field.kind).validate_python(value, strict=True)
     except ValidationError:
@@ -150,6 +153,14 @@ def check_value(name: str, value: object) -> str | None:
     largest = LARGEST_INTEGER if isinstance(value, int) else LARGEST_NUMBER
     if isinstance(value, int | float) and abs(value) > largest:
         return f"is larger than {largest:g}"
+    return field.fault(value) if name in TOKEN_FIELDS else None
+
+
+def _rules_fault(names: str) -> str | None:
+    try:
+        chosen_rules(names)
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -168,8 +179,10 @@ def _checked_section(
             problems.append(Problem(where, reason))
             continue
         values = [value] if section == "fixed" else _axis_values(where, value, problems)
-        if isinstance(value, Mapping) and (
-            fields[name].kind is int if name in fields else all(item.is_integer() for item in values)
+        if (
+            section == "axes"
+            and isinstance(value, Mapping)
+            and (fields[name].kind is int if name in fields else all(item.is_integer() for item in values))
         ):
             # {log2: [4, 7]} is 16, 32, 64, 128 for a width.
             values = [int(item) if item.is_integer() else item for item in values]
@@ -242,7 +255,8 @@ def _missing(spec: SweepSpec) -> list[Problem]:
         problems += _twice(spec, given)
     both = sorted({*spec.fixed} & {*spec.axes})
     problems += [Problem(("fixed", name), "is under axes too; keep one of the two") for name in both]
-    parametrizations = {*spec.axes.get("parametrization", ()), spec.fixed.get("parametrization")}
+    given_names = [*spec.axes.get("parametrization", ()), spec.fixed.get("parametrization")]
+    parametrizations = {name for name in given_names if isinstance(name, str)}
     known = [PARAMETRIZATIONS[name] for name in parametrizations if name in PARAMETRIZATIONS]
     if spec.base is None and any(held.needs_base for held in known):
         problems.append(

@@ -54,6 +54,26 @@ def counted(point: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return known
 
 
+def budget_of(point: Mapping[str, Any], parameters: int) -> dict[str, float]:
+    """What a proxy's steps make: tokens, and tokens for each parameter."""
+    tokens = point["steps"] * point["batch_size"] * point["sequence_length"]
+    return {"tokens": tokens, "tokens_per_parameter": tokens / parameters}
+
+
+def at_scale(
+    point: Mapping[str, Any], parameters: int, axis: str, scale: float, duration: str
+) -> dict[str, Any]:
+    """What changes where a proxy's axis has another value: of a batch, the steps too, where `duration` is not
+    in steps; of a size, steps stay, since its parameters are not known here."""
+    if axis in ("tokens", "tokens_per_parameter"):
+        tokens = scale * (1 if axis == "tokens" else parameters)
+        return {"steps": max(1, round(tokens / (point["batch_size"] * point["sequence_length"])))}
+    changed = {axis: type(point[axis])(scale)}
+    if axis == "batch_size" and duration != "steps":
+        changed["steps"] = max(1, round(point["steps"] * point["batch_size"] / scale))
+    return changed
+
+
 def _whole(label: str, tokens: int, part: int, parts: str) -> int:
     count, rest = divmod(tokens, part)
     if rest or not count:

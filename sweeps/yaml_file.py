@@ -4,7 +4,9 @@ Tags that construct objects, anchors and aliases (which can expand without bound
 files are refused before anything is built from them.
 """
 
+import io
 import os
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +66,15 @@ def _file_text(path: str, kind: FileKind) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SpecError(path, [Problem((), f"cannot be read ({reason}); {kind.remedy}")]) from None
+
+
+def yaml_text(values: Mapping[str, Any]) -> str:
+    """Plain values as a sweep file's text. No line is folded: a key of several words would not be one."""
+    text, yaml = io.StringIO(), YAML()
+    yaml.default_flow_style = None
+    yaml.width = sys.maxsize
+    yaml.dump(values, text)
+    return text.getvalue()
 
 
 def refuse_unsafe(path: str, text: str) -> None:

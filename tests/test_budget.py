@@ -8,15 +8,17 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import proxy_trial
+from conftest import Command, proxy_trial
 
 from mutransfer.models.data.batches import Batches
+from mutransfer.models.handover.values import handover_of
 from mutransfer.models.parametrization.rules import parameter_rules
 from mutransfer.models.recipe.budget import BUDGET_RULES, budgeted
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import train
 from mutransfer.orchestrator.handover.export import Leave, Target, export_object
 from mutransfer.orchestrator.handover.fault import ExportError
+from mutransfer.orchestrator.studies.coordcheck import _seeded
 from mutransfer.results.questions.comparison import Comparison, compare
 from mutransfer.results.store.schema import ROWS
 from mutransfer.sweeps.load import load_sweep
@@ -97,7 +99,7 @@ def test_what_a_rule_gives_is_trained(recipe: Make, batches: Batches) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown": ({"budget_rules": "bigger"}, "budget_rules: 'bigger' is not one of none, batch-sqrt"),
+    "unknown": ({"budget_rules": "bigger"}, "budget_rules: 'bigger' is not one of batch-sqrt"),
     "both": ({"budget_rules": "batch-sqrt+complete-d"}, "both move learning_rate; keep one"),
     "order": ({"budget_rules": "adam-sde+batch-sqrt"}, "is written batch-sqrt[+]adam-sde"),
     "no base": ({"budget_rules": "batch-sqrt", "base_batch_size": None}, "base.batch_size: is missing"),
@@ -293,3 +295,123 @@ def test_an_export_moves_the_learning_rate_once(recipe: Make) -> None:
     by_rule = export_object(one, frame, Target(16, 2, batch=32), (), leave=Leave(rules=("batch-sqrt",)))
     rates = [handed["hyperparameters"]["learning_rate"] for handed in (unmoved, by_rule)]
     assert rates[1] / rates[0] == pytest.approx(2**0.5)
+
+
+def test_the_interval_moves_with_the_learning_rate(recipe: Make) -> None:
+    ruled = {"base_batch_size": 4, "base_steps": 64, "budget_rules": "batch-sqrt"}
+    frame = measured(
+        recipe, [{"batch_size": b, "steps": 256 // b, **ruled} for b in (4, 8, 16)], lambda one: -6
+    )
+    (one,) = compared(frame)
+    for target in (Target(16, 2, batch=64), Target(16, 2, batch=16, sequence_length=64)):  # both 1,024 tokens
+        handed = export_object(one, frame, target, compared(frame))["hyperparameters"]
+        assert handed["learning_rate"] == pytest.approx(2**-6 * 4, rel=0.02)
+        low, high = handed["learning_rate_interval"]
+        assert low < handed["learning_rate"] < high
+
+
+def test_a_base_that_nothing_reads_stands_in_no_row(tmp_path: Path) -> None:
+    (plain, *_) = swept(tmp_path, "batch_size: 4, steps: 5", "width: [16]", "batch_size: 8, steps: 9")
+    assert plain.base_batch_size is None and plain.base_steps is None
+
+
+def test_sp_and_mup_share_a_base_in_tokens_for_each_parameter(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    base, fixed = (
+        "batch_size: 4, tokens_per_parameter: 1.0",
+        "batch_size: 4, steps: 5, budget_rules: batch-sqrt",
+    )
+    text = SWEEP.replace("FIXED", fixed).replace("AXES", "width: [16]").replace("BASE", base)
+    path.write_text(
+        text.replace("parametrization: mup, ", "").replace("axes: {", "axes: {parametrization: [sp, mup], ")
+    )
+    recipes = [recipe_of(trial) for trial in load_sweep(str(path)).expansion.trials]
+    assert {one.base_steps for one in recipes} == {recipes[0].base_steps} != {None}
+
+
+ODD = [
+    ("fixed", "tokens_per_parameter: 0, batch_size: 4", "fixed.tokens_per_parameter: 0"),
+    (
+        "fixed",
+        "tokens_per_parameter: -1.0, batch_size: 4",
+        "fixed.tokens_per_parameter: -1.0 is not positive",
+    ),
+    ("fixed", "tokens: {}, batch_size: 4", "fixed.tokens: {} is not an integer"),
+    ("base", "tokens_per_parameter: .inf", "base.tokens_per_parameter: input should be"),
+    ("base", "batch_size: 1" + "0" * 400, "base.batch_size: "),
+    (
+        "fixed",
+        "steps: 5, batch_size: 4, horizon_exponent: 1.0e+5",
+        "fixed.horizon_exponent: 100000.0 is outside",
+    ),
+]
+
+
+@pytest.mark.parametrize(("section", "given", "told"), ODD)
+def test_odd_numbers_are_told(section: str, given: str, told: str, tmp_path: Path) -> None:
+    fixed = given if section == "fixed" else "steps: 5, batch_size: 4"
+    with pytest.raises(SpecError) as error:
+        swept(tmp_path, fixed, "width: [16]", given if section == "base" else "batch_size: 4, steps: 5")
+    assert told in str(error.value)
+
+
+def test_steps_that_are_near_are_not_one_duration(recipe: Make) -> None:
+    """20, 21 and 22 steps are an axis; no trials of different steps are averaged."""
+    points = [{"width": width, "steps": steps} for width in (16, 32) for steps in (20, 21, 22)]
+    found = compared(measured(recipe, points, lambda one: -6.0))
+    assert {one.axis for one in found} == {"width", "steps"}
+    assert [one.fixed for one in found if one.axis == "width"] == [
+        {"steps": 20},
+        {"steps": 21},
+        {"steps": 22},
+    ]
+
+
+def test_few_steps_are_still_as_many_tokens_for_each_parameter(recipe: Make) -> None:
+    """Five and eleven steps, rounded from one number of tokens for each parameter: one axis, the width."""
+    points = [{"width": width, "steps": steps} for width, steps in ((16, 5), (32, 11), (64, 21))]
+    (one,) = compared(measured(recipe, points, lambda one: -6.0))
+    assert one.axis == "width" and one.fixed == {} and one.duration == "tokens_per_parameter"
+
+
+REFINED = """base: {width: 16, depth: 1}
+fixed: {architecture: transformer, depth: 1, head_dim: 8, width: 16, sequence_length: 16, optimizer: adamw,
+        parametrization: mup, tokens: 640, eval_sequences: 4}
+axes: {learning_rate: {log2: [-8, -2], step: 1}, batch_tokens: [32, 64, 128]}
+refine: {rounds: 2}
+data: {corpus: python-stdlib}
+"""
+
+
+def test_a_sweep_in_tokens_is_refined_and_added_to(tmp_path: Path, mutransfer: Command) -> None:
+    """From the smallest batch on, whose steps are the most; what is suggested is a sweep file again."""
+    (tmp_path / "refined.yaml").write_text(REFINED)
+    done = mutransfer("run", "refined.yaml", "--out", "runs")
+    assert done.returncode == 0, done.stderr
+    told = mutransfer("report", "runs", "--suggest", "more.yaml")
+    assert told.returncode == 0, told.stderr
+    if (tmp_path / "more.yaml").exists():
+        again = mutransfer("plan", "more.yaml")
+        assert again.returncode == 0, again.stderr
+
+
+def test_a_coordinate_check_is_as_far_from_the_base_as_the_sweep(recipe: Make) -> None:
+    """Ten steps of a sweep of eighty, at twice the base's batch and four times its steps."""
+    one = recipe(**{**TARGET, "budget_rules": "complete-d"})
+    (short,) = _seeded(one, steps=8, seeds=1)
+    assert budgeted(short).learning_rate == pytest.approx(budgeted(one).learning_rate)
+
+
+def test_a_programs_trial_is_handed_what_the_rules_give() -> None:
+    point = {
+        "parametrization": "mup", "optimizer": "adamw", "learning_rate": 0.01, "width": 64, "base_width": 64,
+        "base_depth": 1, "budget_rules": "complete-d", "base_batch_size": 8, "base_steps": 10,
+    }  # fmt: skip
+    handed, why = handover_of({**point, "batch_size": 8, "steps": 40})
+    assert handed is not None, why
+    assert handed["hyperparameters"]["learning_rate"] == pytest.approx(0.005)
+    assert handed["hyperparameters"]["beta1"] == pytest.approx(0.975)
+    assert handover_of(point) == (
+        None,
+        "the trial has no batch_size and no steps, which complete-d refers to",
+    )

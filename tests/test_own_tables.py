@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Command, proxy_trial
+from test_choice import compared, rows
 from torch import nn
 
 from mutransfer.models.data.batches import Batches
@@ -21,6 +22,8 @@ from mutransfer.models.parametrization.rules import forward_multipliers, rules_b
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Role, Site
 from mutransfer.models.training.loop import train
+from mutransfer.orchestrator.handover.export import Leave, Target, export_object
+from mutransfer.orchestrator.handover.fault import ExportError
 from mutransfer.sweeps.load import load_sweep, resolved
 from mutransfer.sweeps.own_tables import own_table, table_names
 from mutransfer.sweeps.problem import SpecError
@@ -80,9 +83,10 @@ def test_a_table_in_full_is_the_table(recipe: Make) -> None:
             other.init_std, other.learning_rate, other.weight_decay, other.epsilon, other.multiplier
         ), name  # fmt: skip
     assert make_known("again", {**content, "source": "elsewhere"}) == known
-    assert make_known("again", {"extends": "mup", "updates": {"adamw": {}}}) == known
     changed = {"extends": "mup", "updates": {"adamw": {"hidden": {"epsilon": 1}}}}
     assert make_known("again", changed) != known
+    spaced = {**content, "init": {role: f" {power}" for role, power in content["init"].items()}}
+    assert make_known("again", spaced) == known
 
 
 CUT: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -96,7 +100,7 @@ CUT: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "adamw": (lambda t: t["updates"].pop("adamw"), "updates.adamw: has no rows"),
     "no such role": (lambda t: t["init"].update(hiden="1"), "init.hiden: is not one of input, hidden"),
     "no such key": (lambda t: t.update(update={}), "update: is not one of source, extends"),
-    "no power": (lambda t: t["init"].update(hidden="m_W-1"), "init.hidden: 'm_W-1': 'm_W-1' is no power"),
+    "no power": (lambda t: t["init"].update(hidden="m_W-1"), "init.hidden: 'm_W-1' is no power"),
     "a list": (lambda t: t.update(init=[1]), "init: is a mapping"),
     "extends": (lambda t: t.update(extends="sp"), "extends: 'sp' is not one of mup"),
     "a beta": (
@@ -303,7 +307,7 @@ def test_a_sweep_file_names_a_table(sweep_file: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.yaml"
     again.write_text(json.dumps(whole))
     assert [t.id for t in load_sweep(str(again)).expansion.trials] == [t.id for t in sweep.expansion.trials]
-    whole["parametrizations"]["mine"]["init"]["hidden"] = "1"
+    whole["parametrizations"]["mine"]["updates"]["adamw"]["hidden"]["learning_rate"] = "1"
     again.write_text(json.dumps(whole))
     with pytest.raises(SpecError, match=r"parametrizations\.mine: is mine@"):
         load_sweep(str(again))
@@ -393,3 +397,72 @@ def test_the_multiplier_of_the_readout_is_the_tables(recipe: Make) -> None:
     known = shipped("complete-d")
     sites = forward_multipliers(recipe(parametrization=known, base_batch_size=4, base_steps=20))
     assert sites[Site.READOUT] == 1
+
+
+def test_a_recorded_sweep_can_be_read_again(sweep_file: Path, mutransfer: Command, tmp_path: Path) -> None:
+    """The sweep directory's own file, whose keys are of several words, through a run and back."""
+    with_table(sweep_file)
+    done = mutransfer("run", str(sweep_file), "--out", "runs", "--set", "tolerance.nats=0.5")
+    assert done.returncode == 0, done.stderr
+    again = mutransfer("plan", "runs/sweep.yaml", "--set", "steps=6")
+    assert again.returncode == 0, again.stderr
+    assert "12 trials" in again.stdout
+    one = next((tmp_path / "runs").glob("jobs/*/job.json"))
+    shown = mutransfer("show", "runs", json.loads(one.read_text())["trials"][0]["id"])
+    assert shown.returncode == 0, shown.stderr
+    held = mutransfer("report", "runs", "--hold", "parametrization=mine")
+    assert held.returncode == 0 and "may cost 0.5" in held.stdout
+    (tmp_path / "runs" / "sweep.yaml").write_text("{broken")
+    told = mutransfer("report", "runs")
+    assert (
+        "sweep.yaml: cannot be read; its scale, hyperparameter and tolerance are not"
+        in told.stdout + told.stderr
+    )
+
+
+def test_a_point_is_left_out_by_the_tables_name(sweep_file: Path) -> None:
+    with_table(sweep_file)
+    sweep_file.write_text(sweep_file.read_text() + "exclude: [{parametrization: mine.yaml, width: 8}]\n")
+    assert len(load_sweep(str(sweep_file)).expansion.trials) == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("parametrizations: {mup: {extends: mup}}\n", "parametrizations.mup: is one of ours; give yours"),
+        (
+            "parametrizations: {idle: {extends: mup}}\n",
+            "parametrizations.idle: is no trial's parametrization",
+        ),
+        ("parametrizations: [1]\n", "parametrizations: is a mapping of names to tables"),
+    ],
+)
+def test_tables_in_a_sweep_file_are_used(given: str, told: str, sweep_file: Path) -> None:
+    sweep_file.write_text(sweep_file.read_text() + given)
+    with pytest.raises(SpecError) as error:
+        load_sweep(str(sweep_file))
+    assert told in str(error.value)
+
+
+def test_a_tied_readout_has_no_start_of_its_own(recipe: Make) -> None:
+    known = shipped("complete-d")
+    with pytest.raises(ValueError, match=f"tied: {known} scales the readout's start"):
+        recipe(parametrization=known, tied=True, base_batch_size=4, base_steps=20)
+
+
+def test_the_betas_of_a_table_are_handed_over(recipe: Make) -> None:
+    """At sixteen times the tokens and twice the batch, and no rule is advised beside the table."""
+    known = shipped("complete-d")
+    budget = {"base_batch_size": 4, "base_steps": 20, "weight_decay": 0.1, "parametrization": known}
+    frame = rows(recipe, [-5] * 3, **budget)
+    (comparison,) = compared(frame)
+    target = Target(64, 2, batch=8, tokens=16 * 20 * 64)
+    handed = export_object(comparison, frame, target)
+    assert handed["hyperparameters"]["beta1"] == pytest.approx(1 - 0.1 * 2 / 16)
+    assert handed["hyperparameters"]["beta2"] == pytest.approx(1 - 0.05 * 2 / 16)
+    assert not any("--rule" in warning["text"] for warning in handed["warnings"])
+    with pytest.raises(ExportError, match=f"the trials followed {known}"):
+        export_object(comparison, frame, target, leave=Leave(rules=("batch-sqrt",)))
+    longer = Target(64, 2, batch=8, tokens=16 * 20 * 64, sequence_length=32)
+    with pytest.raises(ExportError, match="--sequence-length 32"):
+        export_object(comparison, frame, longer)

@@ -10,6 +10,7 @@ from ..mixers.mamba2.declaration import state_rows
 from ..optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
 from ..parametrization.registry import PARAMETRIZATIONS
 from ..parametrization.rules import GPT2_STD, ParameterRule, forward_multipliers, ratios, rules_by_pattern
+from ..recipe.budget import betas, budget_words, budgeted, follows_budget
 from ..recipe.recipe import FIELDS, Recipe, recipe_from_point
 from ..recipe.role import Role, Site
 from ..recipe.shape import Shape
@@ -88,7 +89,7 @@ def model_fields(shape: Shape) -> dict[str, Any]:
 
 def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
     """The handover of a training at a point, by role, as the loader (`transfer`) takes it; None and why
-    where the point does not say enough."""
+    where the point does not say enough. Rules for batch and duration are followed."""
     known = {name: value for name, value in point.items() if name in FIELDS}
     if missing := [name for name in NEEDED if name not in known]:
         return None, f"the trial has no {' and no '.join(missing)}"
@@ -101,6 +102,11 @@ def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
         known.setdefault("matrices", "hidden")
     try:
         recipe = recipe_from_point({**STAND_IN, **known})
+        budget = ("batch_size", "steps") if follows_budget(recipe) else ()
+        if missing := [name for name in budget if name not in known]:
+            told = f"the trial has no {' and no '.join(missing)}"
+            return None, f"{told}, which {budget_words(recipe)} refers to"
+        recipe = budgeted(recipe)
     except (TypeError, ValueError) as error:
         return None, str(error)
     values, others = values_of(recipe), other_hyperparameters(recipe)
@@ -130,7 +136,8 @@ def other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
     names += [name for name in ("embedding_lr", "readout_lr", "vector_lr") if getattr(tuned, name) != 1]
     if tuned.shape.learnable_multipliers != "none":
         names += ["multiplier_lr", "multiplier_decay", "clip_multipliers", *sorted(optimizer_reads(BESIDE))]
-    return {name: getattr(tuned, name) for name in dict.fromkeys(names)}
+    moved = dict(zip(("beta1", "beta2"), betas(tuned), strict=True))
+    return {name: moved.get(name, getattr(tuned, name)) for name in dict.fromkeys(names)}
 
 
 def _values(rule: ParameterRule) -> dict[str, Any]:

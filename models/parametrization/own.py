@@ -27,6 +27,7 @@ from .registry import BUILT_IN, OWN
 from .row import Update, UpdateTable
 
 KEYS = ("source", "extends", "init", "multipliers", "updates", "betas")
+WORDS = ("source", "extends")
 ALWAYS, WHERE_READ = ("learning_rate", "weight_decay"), ("epsilon", "gamma")
 BETAS = ("beta1", "beta2")
 MATRICES = frozenset({Role.INPUT, Role.HIDDEN, Role.OUTPUT, Role.NARROW})
@@ -46,12 +47,11 @@ class TableFaults(ValueError):
 
 
 def make_known(name: str, content: Mapping[str, Any]) -> str:
-    """The name by which it is a parametrization from now on: `name@digest`, whose digest is that of all its
-    powers. Raises TableFaults."""
+    """The name by which it is a parametrization from now on: `name@digest`, whose digest is that of the
+    powers which are written in it, and not of words. Raises TableFaults."""
     table = read_table(content)
-    assert table.content is not None
-    digest = hashlib.sha256(json.dumps(_powers(table.content), sort_keys=True).encode()).hexdigest()[:DIGITS]
-    known = f"{name}@{digest}"
+    digest = hashlib.sha256(json.dumps(_powers(table.content), sort_keys=True).encode()).hexdigest()
+    known = f"{name}@{digest[:DIGITS]}"
     OWN[known] = table
     return known
 
@@ -102,7 +102,7 @@ class _Reading:
         return replace(
             table,
             of_budget=any(power.of_budget for power in powers),
-            content=_plain(self._source, table, updates),
+            content=_written(self._content),
         )
 
     def _extended(self) -> Parametrization | None:
@@ -127,7 +127,7 @@ class _Reading:
                 rows[key] = self._power((part, name), given[name])
             elif before is not None:
                 rows[key] = before[key]
-            elif "extends" not in self._content:
+            elif self._content.get("extends") is None:
                 self._faults.append(
                     ((part, name), "has no power; give one, 1 for what stays, or extends: mup")
                 )
@@ -185,12 +185,11 @@ class _Reading:
         )
 
     def _power(self, place: Place, text: object) -> Power:
+        written = text if isinstance(text, str) else repr(text)
         try:
-            return Power.read(str(text)) if isinstance(text, str | int) else Power.read("")
+            return Power.read(written)
         except ValueError as error:
-            self._faults.append(
-                (place, f"{text!r}: {error}" if isinstance(text, str) and text else str(error))
-            )
+            self._faults.append((place, str(error)))
             return ONE
 
     def _beta(self, name: str, text: object) -> Power:
@@ -224,21 +223,17 @@ def _of(row: Update) -> dict[str, Power]:
     }
 
 
-def _plain(source: str, table: Parametrization, updates: Mapping[str, UpdateTable]) -> dict[str, Any]:
-    """The whole table as plain values, which extend nothing."""
-    return {
-        "source": source,
-        "init": {role.value: str(power) for role, power in table.init.items()},
-        "multipliers": {site.value: str(power) for site, power in table.multiplier.items()},
-        "updates": {
-            optimizer: {
-                role.value: {**{name: str(power) for name, power in _of(row).items()}, "source": row.source}
-                for role, row in rows.items()
-            }
-            for optimizer, rows in updates.items()
-        },
-        "betas": {"beta1": str(table.beta1), "beta2": str(table.beta2)},
-    }
+def _written(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A table as it is written, each power in one form."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            found[name] = _written(value)
+        elif name in WORDS or value is None:
+            found[name] = value
+        else:
+            found[name] = str(Power.read(str(value)))
+    return found
 
 
 def _powers(content: Any) -> Any:  # noqa: ANN401 - plain values

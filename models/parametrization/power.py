@@ -17,6 +17,7 @@ class Ratios(NamedTuple):
 
 
 NAMES = ("m_W", "m_L", "m_B", "m_T")
+LARGEST = 9
 FACTOR = re.compile(r"(m_[WLBT])(?:\^([+-]?\d+(?:\.\d+|/\d+)?))?")
 
 
@@ -37,9 +38,15 @@ class Power:
         exponents = dict.fromkeys(NAMES, Fraction(0))
         for word in [] if text.strip() == "1" else text.split():
             match = FACTOR.fullmatch(word)
-            if match is None or (match[2] or "").endswith("/0"):
-                raise ValueError(f"{word!r} is no power of {', '.join(NAMES)}, such as m_W^-1/2")
-            exponents[match[1]] += Fraction(match[2] or 1)
+            told = f"{word!r} is no power of {', '.join(NAMES)}, such as m_W^-1/2"
+            if match is None:
+                raise ValueError(told)
+            try:
+                exponents[match[1]] += Fraction(match[2] or 1)
+            except ZeroDivisionError:
+                raise ValueError(told) from None
+            if abs(exponents[match[1]]) > LARGEST:
+                raise ValueError(f"{word!r} is beyond any rule; exponents are at most {LARGEST}")
         return cls(*exponents.values())
 
     def __iter__(self) -> Iterator[Fraction]:

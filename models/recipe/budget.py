@@ -56,8 +56,7 @@ def budget_ratios(recipe: "Recipe") -> tuple[float, float]:
     """m_B and m_T of a recipe and its base. Raises ValueError, naming the field, without one."""
     for name in ("batch_size", "steps"):
         if getattr(recipe, f"base_{name}") is None:
-            what = budget_words(recipe) or recipe.parametrization
-            raise ValueError(f"base.{name}: is missing; {what} refers to it")
+            raise ValueError(f"base.{name}: is missing; {budget_words(recipe)} refers to it")
     assert recipe.base_batch_size is not None and recipe.base_steps is not None
     batch, steps = recipe.batch_size / recipe.base_batch_size, recipe.steps / recipe.base_steps
     return batch, batch * steps
@@ -156,7 +155,8 @@ def chosen_rules(names: str) -> list[BudgetRule]:
         return []
     given = names.split(JOINT)
     if unknown := [name for name in given if name not in BUDGET_RULES]:
-        raise ValueError(f"{unknown[0]!r} is not one of {', '.join([NO_RULES, *BUDGET_RULES])}")
+        what = f"one of {', '.join(BUDGET_RULES)}, joined by {JOINT}, or {NO_RULES} alone"
+        raise ValueError(f"{unknown[0]!r} is not {what}")
     if given != (usual := [name for name in BUDGET_RULES if name in given]):
         raise ValueError(f"{names} is written {JOINT.join(usual)}")
     rules = [BUDGET_RULES[name] for name in given]
@@ -174,13 +174,19 @@ def must_differ(rules: "list[BudgetRule]") -> None:
             movers[field] = rule.name
 
 
-def follows_budget(recipe: "Recipe") -> bool:
+def has_rules(recipe: "Recipe") -> bool:
     return recipe.budget_rules != NO_RULES or recipe.horizon_exponent != 0
+
+
+def follows_budget(recipe: "Recipe") -> bool:
+    """Whether its values follow batch and tokens: by rules, or by its parametrization."""
+    return has_rules(recipe) or PARAMETRIZATIONS[recipe.parametrization].of_budget
 
 
 def budget_words(recipe: "Recipe") -> str:
     """What it follows."""
-    told = [recipe.budget_rules] if recipe.budget_rules != NO_RULES else []
+    told = [recipe.parametrization] if PARAMETRIZATIONS[recipe.parametrization].of_budget else []
+    told += [recipe.budget_rules] if recipe.budget_rules != NO_RULES else []
     told += [f"horizon_exponent {recipe.horizon_exponent:g}"] if recipe.horizon_exponent else []
     return " and ".join(told)
 
@@ -204,8 +210,9 @@ def _must_be_betas(recipe: "Recipe") -> None:
             )
 
 
-def budgeted(recipe: "Recipe") -> "Recipe":
+def budgeted(recipe: "Recipe", sequence_length: int | None = None) -> "Recipe":
     """The recipe with the base values that its rules give at its batch and duration, and without the rules.
+    The base has sequences of the recipe's length, or of this one.
 
     Raises ValueError, naming the field, for rules that there are not, that do not go together, that need a
     base which is not given, and whose values are impossible so far from it.
@@ -215,11 +222,11 @@ def budgeted(recipe: "Recipe") -> "Recipe":
     except ValueError as error:
         raise ValueError(f"budget_rules: {error}") from None
     if PARAMETRIZATIONS[recipe.parametrization].of_budget:
-        if follows_budget(recipe):
+        if has_rules(recipe):
             told = f"{recipe.parametrization} follows batch and tokens itself"
-            raise ValueError(f"budget_rules: {told}; take out {budget_words(recipe)}")
+            raise ValueError(f"budget_rules: {told}; give none, and horizon_exponent 0")
         _must_be_betas(recipe)
-    if not follows_budget(recipe):
+    if not has_rules(recipe):
         return recipe
     for rule in rules:
         if rule.optimizer not in (None, recipe.optimizer):
@@ -227,10 +234,13 @@ def budgeted(recipe: "Recipe") -> "Recipe":
             raise ValueError(f"budget_rules: {told}")
     if recipe.horizon_exponent and (both := [rule.name for rule in rules if rule.of_duration]):
         raise ValueError(f"horizon_exponent: {both[0]} follows the duration already; give 0")
-    _, m_t = budget_ratios(recipe)
+    budget_ratios(recipe)
     assert recipe.base_batch_size is not None and recipe.base_steps is not None
     large = replace(recipe, budget_rules=NO_RULES, horizon_exponent=0.0)
     measured = replace(large, batch_size=recipe.base_batch_size, steps=recipe.base_steps)
+    if sequence_length is not None:
+        measured = replace(measured, shape=replace(recipe.shape, sequence_length=sequence_length))
+    m_t = tokens_ratio(measured, large)
     large = replace(large, learning_rate=large.learning_rate * m_t**-recipe.horizon_exponent)
     for rule in rules:
         values: dict[str, Any] = rule.apply(measured, large)

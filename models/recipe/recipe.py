@@ -14,6 +14,7 @@ from .field import (
     POSITIVE,
     SHARE,
     Age,
+    Bounds,
     Field,
     Point,
     Setting,
@@ -23,7 +24,10 @@ from .field import (
 from .fixed import unnamed
 from .inventory import plain_parameters
 from .placement import MATRIX_ROLES, unmatched
+from .role import Role
 from .shape import SHAPE_FIELDS, Shape
+
+EXPONENT = Bounds(lambda value: 0 <= value <= 4, "is outside [0, 4]", "in [0, 4]")
 
 
 def without_base(point: Point) -> bool:
@@ -107,7 +111,7 @@ class Recipe:
     ] = NO_RULES
     horizon_exponent: Annotated[
         float,
-        Setting("the learning rate falls as tokens over the base's to this power", NON_NEGATIVE, before=0.0),
+        Setting("the learning rate falls as tokens over the base's to this power", EXPONENT, before=0.0),
     ] = 0.0
     seed: Annotated[int, Setting("decides start and batches", NON_NEGATIVE)] = 0
     embedding_lr: Annotated[
@@ -331,7 +335,11 @@ class Recipe:
             )
 
     def _check_rows(self) -> None:
-        """That the parametrization has rows for the optimizer; ours have for all."""
+        """That the parametrization has rows for the optimizer, and a start for a tied readout; ours have."""
+        init = PARAMETRIZATIONS[self.parametrization].init
+        if self.shape.tied and init[Role.OUTPUT] != init[Role.INPUT]:
+            told = f"{self.parametrization} scales the readout's start, and a tied one has the embedding's"
+            raise ValueError(f"tied: {told}; give false")
         for optimizer in dict.fromkeys((self.optimizer, BESIDE)):
             try:
                 PARAMETRIZATIONS[self.parametrization].update(optimizer)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ...models.recipe.budget import BUDGET_RULES
 from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
 from .options import (
     AxisOption,
@@ -117,9 +118,7 @@ def export(
     ] = None,
     rule: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME", help="For batch and duration: decay-timescale, warmup-tokens, adam-sde."
-        ),
+        typer.Option(metavar="NAME", help=f"For batch and duration: {', '.join(BUDGET_RULES)}."),
     ] = None,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Follow slopes more than 3 doublings beyond the evidence.")

@@ -32,6 +32,7 @@ from ..record.directory import DirectoryError, SweepDirectory
 from ..record.journal import read_journal, replay
 
 CHECK = "coordcheck/coordcheck.json"
+SWEEP = "sweep.yaml"
 """Where a sweep keeps its coordinate check: `coordcheck SPEC --out DIR/coordcheck`."""
 
 
@@ -163,6 +164,7 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
             checks += _checks(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"{path / CHECK}: is no coordinate check, left out ({error})")
+    problems += [told for path in directories if (told := _unread_sweep(path))]
     if len(found.rows):
         problems += _together(found.rows)
     return Evidence(found.rows, _content(found, checks, tolerance, view), tuple(problems))
@@ -238,12 +240,20 @@ def asked(directories: Sequence[Path], nats: float | None, doublings: float | No
 
 
 def _resolved(path: Path) -> dict[str, Any]:
-    """A sweep's resolved file; empty where it has none that can be read."""
+    """A sweep's resolved file; empty where it has none that can be read (`_unread_sweep`)."""
     try:
-        held = YAML(typ="safe").load((path / "sweep.yaml").read_text(encoding="utf-8"))
-    except (OSError, YAMLError):
+        held = YAML(typ="safe").load((path / SWEEP).read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError):
         return {}
     return held if isinstance(held, dict) else {}
+
+
+def _unread_sweep(path: Path) -> str | None:
+    """A line where a sweep's file is there and says nothing of scale, hyperparameter and tolerance."""
+    file = path / SWEEP
+    if not file.is_file() or _resolved(path):
+        return None
+    return f"{file}: cannot be read; its scale, hyperparameter and tolerance are not followed"
 
 
 def all_trials(directories: Sequence[Path], out: Path) -> int:

@@ -1,12 +1,10 @@
 """`report --suggest`: the trials that could settle what is inconclusive, as a sweep file or a table."""
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from ruamel.yaml import YAML
 
 from ...results.questions.comparison import rows_behind
 from ...results.questions.suggestion import suggestion
@@ -15,7 +13,9 @@ from ...results.questions.wanted import Wanted
 from ...results.report import words
 from ...results.store.schema import BUDGETS
 from ...sweeps.load import load_sweep, resolved
+from ...sweeps.tokens import INSTEAD
 from ...sweeps.trial import Trial
+from ...sweeps.yaml_file import yaml_text
 from ..record.directory import DirectoryError, SweepDirectory
 from ..run.rounds import new_trials
 from .gather import Evidence
@@ -95,11 +95,7 @@ def added(
         *(f"# {reason}" for reason in why),
     ]
     kept = {key: value for key, value in values.items() if key not in GRID}
-    text = io.StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = None
-    yaml.dump({"name": name, **kept, **_points(trials, values)}, text)
-    return "\n".join(header) + "\n" + text.getvalue(), trials
+    return "\n".join(header) + "\n" + yaml_text({"name": name, **kept, **_points(trials, values)}), trials
 
 
 def _new_name(name: str, taken: set[str | None]) -> str:
@@ -112,7 +108,9 @@ def _points(trials: Sequence[Trial], values: dict[str, Any]) -> dict[str, Any]:
     """The trials as axes that advance together; what is the same in all of them is fixed."""
     points = [trial.program.point() for trial in trials]
     searched = values.get("search", {}).get("space", {})
-    named = [*values.get("fixed", {}), *values.get("axes", {}), *searched, "seed"]
+    given = [*values.get("fixed", {}), *values.get("axes", {}), *searched]
+    counted = {other: name for name, others in INSTEAD.items() for other in others}
+    named = [*(name for one in given for name in (counted.get(one, one), one)), "seed"]
     named = [name for name in named if any(name in point for point in points)]
     columns = {name: [point.get(name) for point in points] for name in dict.fromkeys(named)}
     fixed = {name: column[0] for name, column in columns.items() if len({*column}) == 1}

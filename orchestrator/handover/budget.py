@@ -10,6 +10,7 @@ from ...models.recipe.budget import (
     budget_words,
     budgeted,
     follows_budget,
+    has_rules,
     must_differ,
 )
 from ...models.recipe.recipe import Recipe
@@ -30,16 +31,22 @@ def ruled(
     """
     rules = _chosen(measured, chosen, measured_axes)
     done, notes = [], []
-    if follows_budget(large):
+    followed = follows_budget(measured)
+    if has_rules(measured):
         measured, large, entry = _by_the_sweep(measured, large)
         done.append(entry)
+    elif followed and large.shape.sequence_length != measured.shape.sequence_length:
+        raise ExportError(
+            f"--sequence-length {large.shape.sequence_length}: {measured.parametrization} counts those of "
+            f"the {measured.shape.sequence_length} tokens that were measured; leave it out"
+        )
     for rule in BUDGET_RULES.values():
         if rule.optimizer not in (None, measured.optimizer):
             asked = {}
         else:
             asked = {n: v for n, v in rule.apply(measured, large).items() if v != getattr(large, n)}
         if rule not in rules:
-            if asked and not done and rule.name not in RATE_RULES:
+            if asked and not followed and rule.name not in RATE_RULES:
                 notes.append(
                     f"{rule.what}: as at the proxies, of another batch or duration; --rule {rule.name} "
                     f"({rule.source}) would give {_told(asked)}"
@@ -83,7 +90,8 @@ def _by_the_sweep(measured: Recipe, large: Recipe) -> tuple[Recipe, Recipe, dict
     """Both with the values that the sweep's own rules give them."""
     name = budget_words(measured)
     try:
-        measured, large = budgeted(measured), budgeted(large)
+        length = measured.shape.sequence_length
+        measured, large = budgeted(measured), budgeted(large, length)
     except ValueError as error:
         raise ExportError(f"the target does not fit: {error}") from None
     differ = [name for name in MOVED if getattr(measured, name) != getattr(large, name)]

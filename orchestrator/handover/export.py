@@ -87,6 +87,7 @@ def export_object(
     large = replace(large, learning_rate=2.0**log2_rate)
     axes = tuple(adjustment.axis for adjustment in moved)
     large, followed, unfollowed = ruled(measured, large, leave.rules, axes)
+    by_rules = large.learning_rate / 2.0**log2_rate
     tuned = replace(large, shape=measured.shape, steps=measured.steps, batch_size=measured.batch_size)
     base, values = large.base_shape(), values_of(large)
     return {
@@ -105,8 +106,8 @@ def export_object(
         "model": model_fields(large.shape),
         "hyperparameters": {
             "learning_rate": tuned.learning_rate,
-            "learning_rate_interval": [None if end is None else 2.0**end for end in interval],
-            **other_hyperparameters(tuned),
+            "learning_rate_interval": [None if end is None else 2.0**end * by_rules for end in interval],
+            **other_hyperparameters(large),
         },
         **{name: values[name] for name in CONVENTIONS},
         "adjustments": [

@@ -3,18 +3,16 @@
 Running a sweep again is its resume: finished trials are kept, everything else is scheduled.
 """
 
-import io
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from ruamel.yaml import YAML
-
 from ...results.store.store import published_jobs, quarantine, trial_fates
 from ...sweeps.load import Sweep, resolved
 from ...sweeps.trial import Trial
+from ...sweeps.yaml_file import yaml_text
 from ..planning.plan import Device, Job, plan_jobs
 from ..record.attempt import BEAT_SECONDS, End, latest_attempt, record_lost
 from ..record.directory import DirectoryError, SweepDirectory
@@ -69,7 +67,7 @@ def reconcile(
 
 def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: int) -> tuple[Work, list[str]]:
     """Writes what the workers need; returns the work, and notes for the user. Raises DirectoryError."""
-    directory.write_sweep(sweep.spec.name, _yaml_text(sweep))
+    directory.write_sweep(sweep.spec.name, yaml_text(resolved(sweep.spec)))
     if sweep.corpus is not None:
         directory.write_data(sweep.materialised(directory.data))
     done, stopped, broken = trial_fates(directory.path)
@@ -174,11 +172,3 @@ def _unsplit(directory: SweepDirectory) -> list[Job]:
             Job(part.id, part.trials, job.seconds * len(part.trials) / len(job.trials)) for part in parts
         ] or [job]
     return jobs
-
-
-def _yaml_text(sweep: Sweep) -> str:
-    text = io.StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = None
-    yaml.dump(resolved(sweep.spec), text)
-    return text.getvalue()

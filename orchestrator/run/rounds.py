@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from ...models.recipe.recipe import FIELDS
-from ...results.questions.comparison import WAITING, compare
+from ...results.questions.comparison import WAITING, Comparison, compare
+from ...results.questions.per_parameter import DIGITS, PER_PARAMETER
 from ...results.questions.refinement import refinement, smallest
 from ...results.questions.wanted import Wanted
 from ...results.statistics.tolerance import Tolerance
@@ -21,7 +22,9 @@ from ...sweeps.adaptive import RefineSpec, SearchSpec
 from ...sweeps.grid import Expansion
 from ...sweeps.load import Sweep
 from ...sweeps.program import Program
+from ...sweeps.proxy import Proxy
 from ...sweeps.search import Measured, suggest
+from ...sweeps.tokens import at_scale, budget_of
 from ...sweeps.trial import Trial, trial_of
 from ..record.attempt import End
 from ..record.directory import SweepDirectory
@@ -161,12 +164,20 @@ def _first(trials: Sequence[Trial]) -> list[Trial]:
 
 def _table(trials: Sequence[Trial], rows: pd.DataFrame) -> pd.DataFrame:
     """The points of all trials, in their order, with what was measured; the others wait."""
-    points = pd.DataFrame([{**trial.program.point(), "trial_id": trial.id} for trial in trials])
+    points = pd.DataFrame([{**_planned(trial.program), "trial_id": trial.id} for trial in trials])
     points = points.reindex(columns=list(dict.fromkeys([*points, *FIELDS])))
     outcome = rows.reindex(columns=["trial_id", *OUTCOME]).drop_duplicates("trial_id")
     table = points.merge(outcome, on="trial_id", how="left")
     status = table["status"].astype(object)
     return table.assign(status=status.where(status.notna(), WAITING))
+
+
+def _planned(program: Program) -> dict[str, Any]:
+    """The point, and of a proxy the tokens and parameters that its row will have."""
+    if not isinstance(program, Proxy):
+        return program.point()
+    cost = program.cost()
+    return {**program.point(), "tokens": cost.tokens, "parameters": cost.parameters}
 
 
 def new_trials(trials: Sequence[Trial], wanted: Sequence[Wanted], known: Collection[str]) -> list[Trial]:
@@ -179,28 +190,49 @@ def new_trials(trials: Sequence[Trial], wanted: Sequence[Wanted], known: Collect
 def _copies(trials: Sequence[Trial], wanted: Wanted) -> Iterator[Trial]:
     comparison = wanted.comparison
     fixed = {**comparison.family._asdict(), **comparison.fixed}
-    points = [trial.program.point() for trial in trials]
+    points = [_described(trial.program) for trial in trials]
     alike = [
         (trial.program, point)
         for trial, point in zip(trials, points, strict=True)
-        if point[comparison.axis] == wanted.like
-        and all(point.get(name) == value for name, value in fixed.items())
+        if _is(point, comparison.axis, wanted.like)
+        and all(_is(point, name, value) for name, value in fixed.items())
     ]
     values = [point[comparison.hyperparameter] for point in points if point[comparison.hyperparameter] > 0]
     # A program of the user's need not have seeds.
     last_seed = max((point["seed"] for _, point in alike if "seed" in point), default=-1)
     if wanted.new_seed and last_seed < 0:
         return
-    for program, point in alike:
+    for program, _ in alike:
         for log2 in wanted.log2_values:
-            axis = type(point[comparison.axis])(wanted.scale)
-            changed = {comparison.hyperparameter: _value(log2, values), comparison.axis: axis}
+            changed = _moved(program, comparison, wanted.scale)
+            changed[comparison.hyperparameter] = _value(log2, values)
             if wanted.new_seed:
                 changed["seed"] = last_seed + 1
             try:
                 yield trial_of(program.at(changed))
             except ValueError:
                 return  # such a shape does not exist
+
+
+def _described(program: Program) -> dict[str, Any]:
+    """The point, and of a proxy what its steps make."""
+    point = program.point()
+    return {**point, **budget_of(point, program.cost().parameters)} if isinstance(program, Proxy) else point
+
+
+def _is(point: Mapping[str, Any], name: str, value: object) -> bool:
+    """Tokens for each parameter are what whole steps made of them."""
+    if name != PER_PARAMETER or not isinstance(value, float):
+        return bool(point.get(name) == value)
+    return bool(abs(point[name] / value - 1) < 0.5 / point["steps"] + 10.0**-DIGITS)
+
+
+def _moved(program: Program, comparison: Comparison, scale: float) -> dict[str, Any]:
+    """What changes at another scale of a comparison."""
+    point, axis = program.point(), comparison.axis
+    if isinstance(program, Proxy):
+        return at_scale(point, program.cost().parameters, axis, scale, comparison.duration)
+    return {axis: type(point[axis])(scale)}
 
 
 def _value(log2: float, values: Sequence[float]) -> float:

@@ -123,7 +123,9 @@ def _along(axis: str, recipes: Sequence[Recipe], sweep: Sweep) -> dict[int, Reci
 
 
 def _seeded(recipe: Recipe, steps: int, seeds: int) -> list[Recipe]:
-    short = replace(recipe, steps=steps, schedule="constant", warmup=0.0)
+    # As far from its base as it was, whatever follows the duration.
+    base = None if recipe.base_steps is None else max(1, round(recipe.base_steps * steps / recipe.steps))
+    short = replace(recipe, steps=steps, base_steps=base, schedule="constant", warmup=0.0)
     return [replace(short, seed=seed) for seed in range(seeds)]
 
 

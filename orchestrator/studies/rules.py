@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from ...models.parametrization.rules import ParameterRule, forward_multipliers, ratios, rules_by_pattern
-from ...models.recipe.budget import MOVED, budget_words, budgeted, follows_budget
+from ...models.recipe.budget import MOVED, betas, budget_words, budgeted, follows_budget
 from ...models.recipe.family import Family, family_of
 from ...models.recipe.recipe import Recipe
 from ...results.report.console import stdout
@@ -37,8 +37,8 @@ def families(recipes: Sequence[Recipe]) -> list[Recipe]:
     return list(largest.values())
 
 
-def _size(recipe: Recipe) -> tuple[int, int, int]:
-    return recipe.shape.width, recipe.shape.depth, recipe.batch_size * recipe.steps
+def _size(recipe: Recipe) -> tuple[int, int, int, int]:
+    return recipe.shape.width, recipe.shape.depth, recipe.batch_size * recipe.steps, recipe.batch_size
 
 
 def print_families(recipes: Sequence[Recipe], style: str) -> None:
@@ -107,7 +107,9 @@ def _moved(recipe: Recipe) -> str:
     if not follows_budget(recipe):
         return ""
     moved = budgeted(recipe)
-    told = [f"{name} {new:.4g}" for name in MOVED if (new := getattr(moved, name)) != getattr(recipe, name)]
+    values = {name: getattr(moved, name) for name in MOVED}
+    values |= zip(("beta1", "beta2"), betas(moved), strict=True)
+    told = [f"{name} {value:.4g}" for name, value in values.items() if value != getattr(recipe, name)]
     where = f"batch_size {recipe.batch_size}, steps {recipe.steps} by {budget_words(recipe)}"
     return f"; at {where}: {', '.join(told) or 'the same'}"
 

@@ -47,7 +47,7 @@ class Comparison:
     flops: Mapping[float, float] = field(default_factory=dict)
     """By scale: the operations of one trial, where rows say."""
     duration: str = "steps"
-    """What says how long a trial of this axis trains: its steps, or its tokens, which all batches share."""
+    """What says how long its trials train: steps, tokens, or tokens for each parameter."""
 
     @property
     def title(self) -> str:
@@ -157,9 +157,18 @@ def by_duration(members: pd.DataFrame, varying: list[str]) -> list[str]:
         or members[[*DURATIONS]].isna().any(axis=None)
     ):
         return varying
-    made_of = min(("steps", *DURATIONS), key=lambda name: members[name].nunique())
+    others = [name for name in DURATIONS if _gives_steps(members, name)]
+    made_of = min(("steps", *others), key=lambda name: members[name].nunique())
     rest = [name for name in varying if name != "steps"]
     return [*rest, made_of] if members[made_of].nunique() > 1 else rest
+
+
+def _gives_steps(members: pd.DataFrame, name: str) -> bool:
+    """Whether a batch and a size have one number of steps at each of its values."""
+    return (
+        int(members.groupby([name, "batch_size", "sequence_length", "parameters"])["steps"].nunique().max())
+        == 1
+    )
 
 
 def _unread(members: pd.DataFrame) -> set[str]:
@@ -219,12 +228,13 @@ def _judged(group: Group, curves: Sequence[Curve], tolerance: Tolerance | None) 
 
 
 def _duration(group: Group) -> str:
-    """A batch is compared at one number of steps, or at one of tokens."""
-    if group.axis == "tokens":
-        return "tokens"
+    """Scales are compared at one number of steps, or of tokens, or of tokens for each parameter."""
+    if group.axis in DURATIONS:
+        return group.axis
     members = group.members
-    held = group.axis == "batch_size" and {"tokens", "steps"} <= {*members}
-    return "tokens" if held and members["tokens"].nunique() == 1 < members["steps"].nunique() else "steps"
+    if not {"steps", *DURATIONS} <= {*members} or members["steps"].nunique() == 1:
+        return "steps"
+    return next((name for name in DURATIONS if members[name].nunique() == 1), "steps")
 
 
 def _waiting(group: Group) -> dict[float, tuple[float, ...]]:

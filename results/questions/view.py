@@ -11,6 +11,7 @@ import pandas as pd
 from ...models.recipe.fault import Fault
 from ..store.schema import BUDGETS, ROWS
 from .comparison import HYPERPARAMETERS
+from .per_parameter import PER_PARAMETER, per_parameter
 
 MEASURED = {"trial_id", "job_id", "sweep", "source", "status", "loss", "accuracy", "train_loss", "seconds",
             "initial_loss", "diverged_step", "pruned_step", "device"}  # fmt: skip
@@ -134,6 +135,8 @@ def _numeric(rows: pd.DataFrame, option: str, name: str) -> pd.DataFrame:
 
 def _derived(rows: pd.DataFrame, option: str, name: str) -> pd.Series:
     """The product or quotient that a name says."""
+    if name == PER_PARAMETER and PER_PARAMETER in (ours := per_parameter(rows)):
+        return ours[PER_PARAMETER]
     per = name.partition("_per_")
     if per[1]:
         plain = [next((c for c in (word, f"{word}s") if c in rows.columns), word) for word in per[::2]]
@@ -157,4 +160,6 @@ def _equal(column: pd.Series, value: str, share: float) -> pd.Series:
         return pd.Series(np.isclose(numbers, float(value), rtol=share, atol=0.0), index=column.index)
     except ValueError:
         text = column.astype(str)
+        if column.name == "parametrization":  # a table of the user's own goes by its name, too
+            return (text == value) | (text.str.partition("@")[0] == value)
         return text.str.lower() == value.lower() if pd.api.types.is_bool_dtype(column) else text == value
