@@ -51,7 +51,8 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 # Test oracles whose own requirements (torchvision, kernels for GPUs) do not go with every torch.
-ORACLES := mup megatron-core torchtitan spmd_types torch_checkpointing torchdata tyro docstring_parser einops
+ORACLES := mup megatron-core torchtitan spmd_types torch_checkpointing torchdata tyro docstring_parser einops \
+	unit-scaling tabulate
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[test]'
 	$(PIP) --no-deps $(ORACLES)

@@ -4,6 +4,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,9 @@ def shipped(name: str) -> str:
 
 
 def test_every_table_that_ships_is_one() -> None:
-    assert table_names() == ["complete-d", "completep", "gqa-mup", "mup-package", "mup-sqrt-decay"]
+    assert table_names() == [
+        "complete-d", "completep", "gqa-mup", "mup-package", "mup-sqrt-decay", "u-mup",
+    ]  # fmt: skip
     for name in table_names():
         assert PARAMETRIZATIONS[shipped(name)].content
 
@@ -274,6 +277,85 @@ def test_mup_package_is_the_package(optimizer: str) -> None:
                 seen.add(name)
     assert seen == {*PARTS}
     assert model.readout.width_mult() == 1 / table.multiplier[Site.READOUT](at)
+
+
+class Units(nn.Module):
+    """One module of each kind of the unit-scaling package, in a stack of some depth."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        import unit_scaling as uu
+
+        norm = partial(uu.LayerNorm, elementwise_affine=True)
+        self.embedding = uu.Embedding(10, width)
+        self.blocks = uu.DepthSequential(
+            *(
+                nn.Sequential(uu.LayerNorm(width, elementwise_affine=True), uu.Linear(width, width))
+                for _ in range(depth)
+            )
+        )
+        self.norm = norm(width)
+        self.readout = uu.LinearReadout(width, 10)
+
+    def kinds(self) -> dict[Role, nn.Parameter]:
+        block = self.blocks[0]
+        return {
+            Role.INPUT: self.embedding.weight, Role.HIDDEN: block[1].weight,
+            Role.HIDDEN_VECTOR: block[0].weight, Role.VECTOR: self.norm.weight,
+            Role.OUTPUT: self.readout.weight,
+        }  # fmt: skip
+
+    def forward_multipliers(self) -> dict[Role, float]:
+        """What a module puts out over what its weights alone would."""
+        x = torch.randn(1, self.norm.weight.shape[0])
+        linear, readout = self.blocks[0][1], self.readout
+        found = dict.fromkeys(self.kinds(), 1.0)
+        for role, module in ((Role.HIDDEN, linear), (Role.OUTPUT, readout)):
+            found[role] = (module(x) / (x @ module.weight.T))[0, 0].item()
+        return found
+
+
+def in_units(width: int, depth: int) -> dict[Role, tuple[float, float, float]]:
+    """Rate, decay and start of the function that is trained: their forward multiplier is part of the weights,
+    so that Adam's rate and the start are times it, and the decay, independent of the rate, is over it."""
+    import unit_scaling as uu
+
+    model = Units(width, depth)
+    factors = model.forward_multipliers()
+    groups = uu.optim.AdamW(model.parameters(), lr=1.0, weight_decay=1.0).param_groups
+    of = {id(parameter): group for group in groups for parameter in group["params"]}
+    found = {}
+    for role, parameter in model.kinds().items():
+        group, factor = of[id(parameter)], factors[role]
+        found[role] = (group["lr"] * factor, group["weight_decay"] / factor, factor)
+    return found
+
+
+def test_u_mup_is_the_unit_scaling_package() -> None:
+    """Over a base of 32 x 2, at 128 x 16; the start is a unit's, times its factor."""
+    table, at = PARAMETRIZATIONS[shipped("u-mup")], Ratios(4, 8)
+    base, large = in_units(32, 2), in_units(128, 16)
+    for role, (rate, decay, start) in large.items():
+        row = table.update("adamw")[role]
+        assert row.learning_rate(at) == pytest.approx(rate / base[role][0]), role
+        assert row.weight_decay(at) == pytest.approx(decay / base[role][1]), role
+        assert table.init[role](at) == pytest.approx(start / base[role][2]), role
+
+
+def test_branches_of_u_mup_are_the_unit_scaling_packages() -> None:
+    """Each branch over the embedding in the stream's end: by the package's tau, 1/depth^1/2."""
+    import unit_scaling as uu
+
+    rule = uu.transformer_residual_scaling_rule()
+
+    def share(layers: int, index: int) -> float:
+        """The branch's factor over the embedding's; what comes later scales both alike."""
+        before = math.prod((1 + rule(i, layers) ** 2) ** 0.5 for i in range(index))
+        return float(rule(index, layers) * before)
+
+    branch = PARAMETRIZATIONS[shipped("u-mup")].multiplier[Site.BRANCH]
+    for index in range(4):
+        assert branch(Ratios(1, 8)) == pytest.approx(share(32, index) / share(4, index))
 
 
 # --- from the file to the export --------------------------------------------------------------------------

@@ -139,7 +139,7 @@ class _Reading:
         found: dict[str, UpdateTable] = {}
         for optimizer in OPTIMIZERS:
             before = None if self._base is None else self._base.update(optimizer)
-            if optimizer in given or (before is not None and "updates" not in self._content):
+            if optimizer in given or (before is not None and self._content.get("updates") is None):
                 found[optimizer] = self._rows(optimizer, given.get(optimizer), before)
         if BESIDE not in found and not self._faults:
             told = "has no rows; it takes what a matrix optimizer leaves, and says how gradients scale"
