@@ -39,8 +39,7 @@ def is_table(path: str) -> bool:
 
 def own_table(path: str) -> dict[str, Parametrization]:
     """A table by its name. Raises SpecError."""
-    name, content = read_own_table(path)
-    known = make_known(name, content)
+    known = read_own_table(path)
     return {known: OWN[known]}
 
 
@@ -49,21 +48,19 @@ def _kind() -> FileKind:
     return FileKind("a table of a parametrization", "source, init, multipliers and updates", remedy)
 
 
-def read_own_table(path: str) -> tuple[str, dict[str, Any]]:
-    """Name and content of a file, or of one that ships; it is not known yet. Raises SpecError."""
+def read_own_table(path: str) -> str:
+    """What the table of a file, or one that ships, is known by from now on. Raises SpecError."""
     shipped = path in table_names()
     name = path if shipped else os.path.splitext(os.path.basename(path))[0]
     text = resources.files(SHIPPED).joinpath(f"{path}.yaml").read_text(encoding="utf-8") if shipped else None
     raw = read_yaml(path, _kind(), text)
-    content = plain(raw)
+    if not NAME.fullmatch(name) or name in BUILT_IN:
+        raise SpecError(path, [Problem((), f"{name} cannot name a table of your own; rename the file")])
     try:
-        if not NAME.fullmatch(name) or name in BUILT_IN:
-            raise SpecError(path, [Problem((), f"{name} cannot name a table of your own; rename the file")])
-        make_known(name, content)
+        return make_known(name, plain(raw))
     except TableFaults as found:
         problems = [located(Problem(place, told), raw, ()) for place, told in found.faults]
         raise SpecError(path, problems) from None
-    return name, content
 
 
 def with_tables(raw: Mapping[str, Any], folder: str, problems: list[Problem]) -> Mapping[str, Any]:
@@ -118,13 +115,10 @@ class _Held:
         name, _, digest = value.partition("@")
         if name in self._inline:
             return self._inline_known(name, value if digest else "")
-        if value.endswith(SUFFIXES):
-            name, content = read_own_table(os.path.join(self._folder, value))
-        elif value in table_names():
-            name, content = read_own_table(value)
-        else:
+        if value not in table_names() and not value.endswith(SUFFIXES):
             return value
-        known = make_known(name, content)
+        known = read_own_table(value if value in table_names() else os.path.join(self._folder, value))
+        name = known.partition("@")[0]
         if self.used.setdefault(name, _whole(known)) != _whole(known):
             told = f"{name} names two tables of this sweep; rename one of the files"
             self._problems.append(Problem(("axes", FIELD), told))
