@@ -9,6 +9,7 @@ from typing import Any
 from ..models.optimizers.registry import OPTIMIZERS
 from ..models.parametrization.registry import PARAMETRIZATIONS
 from ..models.recipe.budget import NO_RULES
+from ..models.recipe.recipe import unruled
 from ..models.recipe.shape import SHAPE_FIELDS
 from .command.command import Command
 from .command.spec import definition_of
@@ -134,7 +135,7 @@ def _without_idle_base(point: dict[str, Any]) -> dict[str, Any]:
         return point
     if not table.needs_base:
         point = {**point, "base_width": None, "base_depth": None}
-    if table.of_budget or point.get("budget_rules", NO_RULES) != NO_RULES or point.get("horizon_exponent"):
+    if not unruled({"budget_rules": NO_RULES, "horizon_exponent": 0.0, **point}):
         return point
     return {name: value for name, value in point.items() if name not in BASE_BUDGET}
 

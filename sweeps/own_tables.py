@@ -8,7 +8,7 @@ from typing import Any
 
 from ..models.parametrization.own import KEYS, TableFaults, make_known
 from ..models.parametrization.parametrization import Parametrization
-from ..models.parametrization.registry import BUILT_IN, NAME, OWN
+from ..models.parametrization.registry import BUILT_IN, NAME, OWN, plain_name
 from .problem import Problem, SpecError
 from .yaml_file import FileKind, located, plain, read_yaml
 
@@ -118,7 +118,7 @@ class _Held:
         if value not in table_names() and not value.endswith(SUFFIXES):
             return value
         known = read_own_table(value if value in table_names() else os.path.join(self._folder, value))
-        name = known.partition("@")[0]
+        name = plain_name(known)
         if self.used.setdefault(name, _whole(known)) != _whole(known):
             told = f"{name} names two tables of this sweep; rename one of the files"
             self._problems.append(Problem(("axes", FIELD), told))

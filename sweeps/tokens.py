@@ -54,12 +54,6 @@ def counted(point: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return known
 
 
-def budget_of(point: Mapping[str, Any], parameters: int) -> dict[str, float]:
-    """What a proxy's steps make: tokens, and tokens for each parameter."""
-    tokens = point["steps"] * point["batch_size"] * point["sequence_length"]
-    return {"tokens": tokens, "tokens_per_parameter": tokens / parameters}
-
-
 def at_scale(
     point: Mapping[str, Any], parameters: int, axis: str, scale: float, duration: str
 ) -> dict[str, Any]:

@@ -158,9 +158,8 @@ def _role(rule: ParameterRule, recipe: Recipe) -> dict[str, Any]:
     if recipe.init == "gpt2":
         gain *= GPT2_STD
     elif role in GROWING_FAN_IN:
-        gain *= math.sqrt(
-            ratios(recipe).width
-        )  # the table scales the base's std, which is 1 / sqrt(its fan_in)
+        # The table scales the base's std, which is 1 / sqrt(its fan_in).
+        gain *= math.sqrt(ratios(recipe).width)
     return {**_values(rule), "init": "fan-in" if recipe.init == "fan-in" else "constant", "init_gain": gain}
 
 

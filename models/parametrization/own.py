@@ -23,15 +23,14 @@ from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.role import Role, Site
 from .parametrization import Parametrization
 from .power import ONE, Power
-from .registry import BUILT_IN, OWN
+from .registry import BUILT_IN, OWN, plain_name
 from .row import Update, UpdateTable
+from .rules import MATRICES
 
 KEYS = ("source", "extends", "init", "multipliers", "updates", "betas")
 WORDS = ("source", "extends")
 ALWAYS, WHERE_READ = ("learning_rate", "weight_decay"), ("epsilon", "gamma")
 BETAS = ("beta1", "beta2")
-MATRICES = frozenset({Role.INPUT, Role.HIDDEN, Role.OUTPUT, Role.NARROW})
-"""What a matrix optimizer may act on; it has rows for nothing else."""
 DIGITS = 8
 
 Place = tuple[str, ...]
@@ -64,7 +63,7 @@ def contents(names: set[str]) -> dict[str, Mapping[str, Any]]:
 def make_contents_known(held: Mapping[str, Mapping[str, Any]]) -> None:
     """As `contents` gave them."""
     for name, content in held.items():
-        make_known(name.partition("@")[0], content)
+        make_known(plain_name(name), content)
 
 
 def read_table(content: Mapping[str, Any]) -> Parametrization:
@@ -149,7 +148,7 @@ class _Reading:
     def _rows(self, optimizer: str, rows: object, before: UpdateTable | None) -> UpdateTable:
         place = ("updates", optimizer)
         given = self._section(".".join(place), rows)
-        wanted = MATRICES if OPTIMIZERS[optimizer].matrices else _all_roles(optimizer)
+        wanted = MATRICES["all"] if OPTIMIZERS[optimizer].matrices else _all_roles(optimizer)
         self._unknown(place, given, [role.value for role in Role if role in wanted])
         found: dict[Role, Update] = {}
         for role in Role:

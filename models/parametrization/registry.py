@@ -26,6 +26,11 @@ OWN: dict[str, Parametrization] = {}
 """Those that a sweep file or a job has made known to this process, by name@digest."""
 
 
+def plain_name(known: str) -> str:
+    """Without the digest."""
+    return known.partition("@")[0]
+
+
 class Known(ChainMap[str, Parametrization]):
     """Raises ValueError, naming the field, for one that is not known."""
 

@@ -140,9 +140,10 @@ class Layout:
         )
 
     def _hyperparameters(self, first: Sequence[ParameterRule], key: Key) -> Hyperparameters:
+        beta1, beta2 = zip(*(betas(recipe) for recipe in self._recipes), strict=True)
         return Hyperparameters(
-            beta1_K1=self._column([betas(recipe)[0] for recipe in self._recipes]),
-            beta2_K1=self._column([betas(recipe)[1] for recipe in self._recipes]),
+            beta1_K1=self._column(beta1),
+            beta2_K1=self._column(beta2),
             epsilon_K1=self._column([rule.epsilon or 0.0 for rule in first]),
             momentum_K1=self._column([recipe.momentum for recipe in self._recipes]),
             gamma_K1=self._column([rule.gamma or 0.0 for rule in first]),

@@ -97,6 +97,7 @@ def _outcome(
     diverged = pruned is None and (broke >= 0 or not final <= initial)
     ended = not diverged and pruned is None
     end = broke if broke >= 0 else recipe.steps if pruned is None else pruned
+    trained = budgeted(recipe)
     return Outcome(
         diverged=diverged,
         diverged_step=end if diverged else None,
@@ -105,7 +106,7 @@ def _outcome(
         accuracy=accurate if ended and not math.isnan(accurate) else None,
         train_loss=records[-1][1][index] if ended else None,
         seconds=seconds,
-        curve=tuple(_point(recipe, index, record, evals) for record in records if record[0] < end),
+        curve=tuple(_point(trained, index, record, evals) for record in records if record[0] < end),
         pruned_step=pruned,
     )
 
@@ -114,12 +115,11 @@ def _point(
     recipe: Recipe, index: int, record: tuple[int, Sequence[float], Sequence[float]], evals: Evaluations
 ) -> CurvePoint:
     step, losses, norms = record
-    trained = budgeted(recipe)
     return CurvePoint(
         step=step,
         tokens=(step + 1) * recipe.batch_size * recipe.shape.sequence_length,
         train_loss=losses[index],
         eval_loss=evals[step + 1][0][index] if step + 1 in evals else None,
-        learning_rate=trained.learning_rate * schedule_factor(trained, step),
+        learning_rate=recipe.learning_rate * schedule_factor(recipe, step),
         gradient_norm=norms[index],
     )

@@ -32,8 +32,8 @@ from ..record.directory import DirectoryError, SweepDirectory
 from ..record.journal import read_journal, replay
 
 CHECK = "coordcheck/coordcheck.json"
-SWEEP = "sweep.yaml"
 """Where a sweep keeps its coordinate check: `coordcheck SPEC --out DIR/coordcheck`."""
+SWEEP = "sweep.yaml"
 
 
 Search = tuple[list[str], set[str]]

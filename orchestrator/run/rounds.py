@@ -24,7 +24,7 @@ from ...sweeps.load import Sweep
 from ...sweeps.program import Program
 from ...sweeps.proxy import Proxy
 from ...sweeps.search import Measured, suggest
-from ...sweeps.tokens import at_scale, budget_of
+from ...sweeps.tokens import at_scale
 from ...sweeps.trial import Trial, trial_of
 from ..record.attempt import End
 from ..record.directory import SweepDirectory
@@ -190,7 +190,7 @@ def new_trials(trials: Sequence[Trial], wanted: Sequence[Wanted], known: Collect
 def _copies(trials: Sequence[Trial], wanted: Wanted) -> Iterator[Trial]:
     comparison = wanted.comparison
     fixed = {**comparison.family._asdict(), **comparison.fixed}
-    points = [_described(trial.program) for trial in trials]
+    points = [_planned(trial.program) for trial in trials]
     alike = [
         (trial.program, point)
         for trial, point in zip(trials, points, strict=True)
@@ -214,17 +214,12 @@ def _copies(trials: Sequence[Trial], wanted: Wanted) -> Iterator[Trial]:
                 return  # such a shape does not exist
 
 
-def _described(program: Program) -> dict[str, Any]:
-    """The point, and of a proxy what its steps make."""
-    point = program.point()
-    return {**point, **budget_of(point, program.cost().parameters)} if isinstance(program, Proxy) else point
-
-
 def _is(point: Mapping[str, Any], name: str, value: object) -> bool:
     """Tokens for each parameter are what whole steps made of them."""
     if name != PER_PARAMETER or not isinstance(value, float):
         return bool(point.get(name) == value)
-    return bool(abs(point[name] / value - 1) < 0.5 / point["steps"] + 10.0**-DIGITS)
+    ratio = point["tokens"] / point["parameters"]
+    return bool(abs(ratio / value - 1) < 0.5 / point["steps"] + 10.0**-DIGITS)
 
 
 def _moved(program: Program, comparison: Comparison, scale: float) -> dict[str, Any]:
