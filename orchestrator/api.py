@@ -209,6 +209,8 @@ def export(
     tokens: int | None = None,
     sequence_length: int | None = None,
     vocabulary: int | None = None,
+    experts: int | None = None,
+    granularity: int | None = None,
     rules: Sequence[str] = (),
     extrapolate: bool = False,
     hyperparameter: str = "learning_rate",
@@ -223,7 +225,7 @@ def export(
     evidence = gather(_paths(directories))
     _tell(evidence.problems)
     chosen = choose(evidence.content.comparisons, hyperparameter, **family)
-    large = Target(width, depth, batch, tokens, sequence_length, vocabulary=vocabulary)
+    large = Target(width, depth, batch, tokens, sequence_length, None, vocabulary, experts, granularity)
     if is_of_programs(chosen, evidence.rows):
         return program_export(chosen, evidence.rows, large)
     _tell(make_models_known(_paths(directories), rows_behind(chosen, evidence.rows)))

@@ -8,8 +8,9 @@ from ..models.optimizers.registry import BESIDE, OPTIMIZERS
 from ..models.parametrization.rules import optimizer_of
 from ..models.recipe.budget import tokens_of
 from ..models.recipe.inventory import parameters
+from ..models.recipe.placement import EXPERT_ROLES
 from ..models.recipe.recipe import Recipe
-from ..models.recipe.role import Parameter, Role
+from ..models.recipe.role import Role
 from ..models.recipe.shape import Shape
 
 # One of two busy CPU cores, float32, torch 2.13 (docs/performance.md): arithmetic of matrix products, and
@@ -31,8 +32,14 @@ def training_flops(recipe: Recipe) -> float:
 
 @lru_cache(maxsize=1024)
 def forward_flops_per_token(shape: Shape) -> float:
-    """Matrix products only, two operations per multiply-add; causal attention counted at half."""
-    matrices = sum(p.size for p in parameters(shape) if len(p.shape) == 2 and p.role is not Role.INPUT)
+    """Matrix products only, two operations per multiply-add; causal attention counted at half, and of experts
+    those that a token has."""
+    active = shape.chosen_experts / shape.expert_count
+    matrices = sum(
+        p.size * (active if p.role in EXPERT_ROLES else 1)
+        for p in parameters(shape)
+        if len(p.shape) == 2 and p.role is not Role.INPUT
+    )
     readout = shape.width * shape.vocab_size if shape.tied else 0
     return 2 * (matrices + readout) + _mixing(shape).flops
 
@@ -60,7 +67,7 @@ def gpu_seconds(recipe: Recipe, trials: int) -> float:
 def optimizer_flops(recipe: Recipe) -> float:
     """Of one step, beyond the gradient: passes of its own, matrix products and decompositions."""
     optimizer = OPTIMIZERS[recipe.optimizer]
-    flops = sum(optimizer.matrix_flops(recipe, *p.shape) for p in _matrices_taken(recipe))
+    flops = sum(count * optimizer.matrix_flops(recipe, *size) for count, size in _matrices_taken(recipe))
     if optimizer.batch_flops(recipe, 1.0):  # most take none, and a plan asks for every trial
         tokens = recipe.batch_size * recipe.shape.sequence_length
         flops += optimizer.batch_flops(recipe, 3 * forward_flops_per_token(recipe.shape) * tokens)
@@ -72,9 +79,12 @@ def trial_bytes(recipe: Recipe) -> int:
     shape = recipe.shape
     weights = 5 * 4 * sum(parameter.size for parameter in parameters(shape))
     optimizer = OPTIMIZERS[recipe.optimizer]
-    weights += 4 * sum(int(optimizer.matrix_numbers(*p.shape)) for p in _matrices_taken(recipe))
+    weights += 4 * sum(
+        count * int(optimizer.matrix_numbers(*size)) for count, size in _matrices_taken(recipe)
+    )
     heads = max(shape.head_count * shape.head_size, shape.state_head_count * shape.state_head_size)
-    block = 16 * max(shape.width, heads) + 3 * shape.mlp_width
+    # On a GPU all experts are given all tokens.
+    block = 16 * max(shape.width, heads) + 3 * shape.expert_count * shape.expert_width
     mixing = _mixing(shape)
     kept = shape.depth * block + mixing.kept * shape.width
     if recipe.activation_checkpointing:  # the stream of each block, and one block as it is computed again
@@ -88,11 +98,12 @@ def _mixing(shape: Shape) -> Mixing:
     return architecture_of(shape).mixing(shape)
 
 
-def _matrices_taken(recipe: Recipe) -> list[Parameter]:
-    """The parameters that a matrix optimizer acts on."""
+def _matrices_taken(recipe: Recipe) -> list[tuple[int, tuple[int, int]]]:
+    """What a matrix optimizer acts on: for each parameter how many matrices, and their size."""
     if not OPTIMIZERS[recipe.optimizer].matrices:
         return []
-    return [p for p in parameters(recipe.shape) if optimizer_of(p.role, recipe) != BESIDE]
+    taken = [p for p in parameters(recipe.shape) if optimizer_of(p.role, recipe) != BESIDE]
+    return [(p.matrices, (p.shape[0] // p.matrices, p.shape[1])) for p in taken]
 
 
 def _evaluated_tokens(recipe: Recipe) -> int:

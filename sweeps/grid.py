@@ -9,7 +9,7 @@ from typing import Any
 from ..models.optimizers.registry import OPTIMIZERS
 from ..models.parametrization.registry import PARAMETRIZATIONS
 from ..models.recipe.budget import NO_RULES
-from ..models.recipe.recipe import unruled
+from ..models.recipe.recipe import EXPERTS, unruled
 from ..models.recipe.shape import SHAPE_FIELDS
 from .command.command import Command
 from .command.spec import definition_of
@@ -23,6 +23,7 @@ from .trial import Trial, trial_of
 
 MAX_TRIALS = 100_000
 BASE = "base_"
+BASE_SHAPE = ("base_width", "base_depth", *(f"base_{name}" for name in EXPERTS))
 BASE_BUDGET = ("base_batch_size", "base_steps")
 
 
@@ -134,7 +135,7 @@ def _without_idle_base(point: dict[str, Any]) -> dict[str, Any]:
     if "base_width" not in point or table is None:
         return point
     if not table.needs_base:
-        point = {**point, "base_width": None, "base_depth": None}
+        point = {**point, **{name: None for name in BASE_SHAPE if name in point}}
     if not unruled({"budget_rules": NO_RULES, "horizon_exponent": 0.0, **point}):
         return point
     return {name: value for name, value in point.items() if name not in BASE_BUDGET}

@@ -10,7 +10,7 @@ from ..models.parametrization.registry import PARAMETRIZATIONS
 from ..models.recipe.aliases import ALIASES
 from ..models.recipe.budget import chosen_rules
 from ..models.recipe.field import Field as Declared
-from ..models.recipe.recipe import FIELDS
+from ..models.recipe.recipe import EXPERTS, FIELDS
 from ..models.training.pruning import Pruning
 from .adaptive import TUNED, PruneSpec, RefineSpec, SearchSpec
 from .command.fields import LARGEST_INTEGER, unfit_name, unfit_value, unlike
@@ -41,6 +41,8 @@ class BaseSpec(Section):
 
     width: int = Field(gt=0)
     depth: int = Field(gt=0)
+    experts: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
+    granularity: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
     batch_size: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
     batch_tokens: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
     steps: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
@@ -262,6 +264,12 @@ def _missing(spec: SweepSpec) -> list[Problem]:
         problems.append(
             Problem(("base",), "is missing; muP needs the base shape, such as {width: 32, depth: 2}")
         )
+    elif any(held.needs_base for held in known):
+        problems += [
+            Problem(("base", name), f"is missing; {name} is an axis, and rules need the number they begin at")
+            for name in EXPERTS
+            if len(spec.axes.get(name, ())) > 1 and getattr(spec.base, name) is None
+        ]
     return problems
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..models.recipe.field import POSITIVE, Field, Setting
 from ..models.recipe.inventory import parameter_count
+from ..models.recipe.recipe import EXPERTS
 from ..models.recipe.shape import SHAPE_FIELDS, Shape
 
 TOKEN_FIELDS: dict[str, Field] = {
@@ -29,7 +30,7 @@ def in_place_of(name: str, given: Collection[str]) -> str | None:
 
 def counted(point: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The point with batch size and steps in place of tokens; with the prefix `base_`, those of the base,
-    whose shape is the point's at its base's width and depth.
+    whose shape is the point's at its base's sizes.
 
     Raises ValueError, naming the field, for tokens that make no whole number of sequences or batches.
     """
@@ -48,7 +49,8 @@ def counted(point: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         return known
     sizes = {name: value for name, value in known.items() if name in SHAPE_FIELDS}
     if prefix:
-        sizes |= {name: point[prefix + name] for name in ("width", "depth")}
+        of_base = {name: point.get(prefix + name) for name in ("width", "depth", *EXPERTS)}
+        sizes |= {name: value for name, value in of_base.items() if value is not None}
     tokens = given["tokens_per_parameter"] * parameter_count(Shape(**sizes))
     known[prefix + "steps"] = max(1, round(tokens / batch))
     return known

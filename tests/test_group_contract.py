@@ -23,6 +23,8 @@ SGD = {"optimizer": "sgd", "learning_rate": 0.3}
 SOPHIA = {"optimizer": "sophia", "learning_rate": 0.003}
 RULED = {"base_batch_size": 3, "base_steps": 3, "budget_rules": "batch-sqrt"}
 HORIZON = {**RULED, "horizon_exponent": 0.5}
+EXPERTS = {"experts": 4, "mlp_ratio": 2.0}
+SHARED_OUT = {**EXPERTS, "granularity": 2, "epsilon": 1e-2}  # beside which a gradient's size shows
 MULTIPLIED = {"learnable_multipliers": "readout=scalar"}
 # Another value of each field, and where it makes a difference.
 OTHER: dict[str, tuple[object, dict[str, Any]]] = {
@@ -33,6 +35,9 @@ OTHER: dict[str, tuple[object, dict[str, Any]]] = {
     "batch_size": (2, {}),
     "base_width": (16, {}),
     "base_depth": (2, {}),
+    "base_experts": (16, SHARED_OUT),
+    "base_granularity": (4, SHARED_OUT),
+    "balance_loss": (1.0, EXPERTS),
     "base_batch_size": (2, RULED),
     "base_steps": (2, HORIZON),
     "budget_rules": ("batch-linear", RULED),

@@ -156,7 +156,7 @@ def test_an_export_holds_the_values_of_every_role(
     assert group["lr"] == pytest.approx(values["learning_rate"] / 16)
     for more, fault in [
         (("-f", "megatron"), "-f: of a program's own model the roles are known"),
-        (("--batch", "8"), "batch, tokens, sequences: are a program's own business"),
+        (("--batch", "8"), "batch, tokens, sequences, experts: are a program's own business"),
     ]:
         refused = mutransfer(*words, *more)
         assert refused.returncode == 2 and fault in refused.stderr

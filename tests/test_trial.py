@@ -45,7 +45,7 @@ CHANGED = {
     "architecture": "gdn", "final_norm": "layernorm",
     "kv_heads": 1, "qk_norm": True, "window": 4, "causal": False, "learnable_multipliers": "mlp",
     "outputs": 3, "vectors": True, "frozen_gains": "all", "norm_scale": 2.0, "z_loss": 1e-4, "dropout": 0.1,
-    "activation_checkpointing": True, "norm_eps": 1e-5,
+    "activation_checkpointing": True, "norm_eps": 1e-5, "experts": 4,
     "embedding_lr": 2.0, "readout_lr": 2.0, "vector_lr": 2.0,
 }  # fmt: skip
 MUON = {"optimizer": "muon", "adamw_lr_ratio": 0.1}
@@ -59,6 +59,7 @@ def test_whatever_affects_the_result_changes_the_id(name: str, recipe: Callable[
 GDN: dict[str, object] = {"architecture": "gdn"}
 MAMBA2: dict[str, object] = {"architecture": "mamba2"}
 RULED: dict[str, object] = {"base_batch_size": 3, "base_steps": 15, "budget_rules": "batch-sqrt"}
+EXPERTS: dict[str, object] = {"experts": 4}
 LEARNABLE: dict[str, object] = {"learnable_multipliers": "mlp"}
 OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
     ("head_dim", 4, {}),
@@ -87,6 +88,11 @@ OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
     ("polynomial", "polar-express", MUON),
     ("rank_ratio", 0.5, {**MUON, "optimizer": "dion"}),
     ("fused_qkv", True, MUON),
+    ("experts_per_token", 3, EXPERTS),
+    ("granularity", 2, EXPERTS),
+    ("balance_loss", 0.5, EXPERTS),
+    ("base_experts", 8, EXPERTS),
+    ("base_granularity", 2, EXPERTS),
     ("base_batch_size", 5, RULED),
     ("base_steps", 10, RULED),
     ("budget_rules", "batch-linear", RULED),

@@ -4,7 +4,7 @@ K trials, B batch, T time, D width, I input size, V outputs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers.dropout import Dropout
 from ..layers.embedding import embed
+from ..layers.experts import Load, experts
 from ..layers.forward_multiplier import Factor, scaled
 from ..layers.learnable import merged
 from ..layers.linear import linear
@@ -25,15 +26,17 @@ from ..recipe.shape import Shape
 from .stack import Stack
 
 Sites = Mapping[Site, Factor]
+Passed = tuple[Tensor, Load | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regime:
     """What a training step does to the forward pass: it may drop numbers, and activations that the
-    backward pass computes again."""
+    backward pass computes again. `loads` are told by the pass: those of every block's experts."""
 
     dropout: Dropout | None = None
     checkpointing: bool = False
+    loads: list[Load] = field(default_factory=list)
 
     def drop(self, x_KBTD: Tensor, site: int) -> Tensor:
         return x_KBTD if self.dropout is None else self.dropout(x_KBTD, site)
@@ -70,12 +73,14 @@ def logits(
     for index in range(shape.depth):
         if model.regime.checkpointing:
             # Nothing is drawn from a generator inside, so there is none to put back.
-            x_KBTD = cast(
-                Tensor,
+            x_KBTD, load = cast(
+                Passed,
                 checkpoint(_block, x_KBTD, index, model, use_reentrant=False, preserve_rng_state=False),
             )
         else:
-            x_KBTD = _block(x_KBTD, index, model)
+            x_KBTD, load = _block(x_KBTD, index, model)
+        if load is not None:
+            regime.loads.append(load)
     x_KBTD = norm(x_KBTD, model.parameters, "final_norm", shape.norm_eps)
     # The readout's multiplier goes onto the narrow side of the matrix product.
     x_KBTD = scaled(x_KBTD, sites[Site.READOUT])
@@ -95,7 +100,7 @@ def _embedded(inputs: Tensor, model: _Model) -> Tensor:
     return model.regime.drop(x_KBTD, 0)
 
 
-def _block(given_KBTD: Tensor, index: int, model: _Model) -> Tensor:
+def _block(given_KBTD: Tensor, index: int, model: _Model) -> Passed:
     name, branch, eps = f"blocks.{index}", model.sites[Site.BRANCH], model.shape.norm_eps
     normed_KBTD = norm(given_KBTD, model.parameters, f"{name}.mixer_norm", eps)
     first, *others = (
@@ -104,13 +109,15 @@ def _block(given_KBTD: Tensor, index: int, model: _Model) -> Tensor:
     )
     mixed_KBTD = norm(sum(others, first), model.parameters, f"{name}.mixer_post_norm", eps)
     x_KBTD = given_KBTD + model.regime.drop(scaled(mixed_KBTD, branch), 2 * index + 1)
+    load = None
     if model.shape.mlp != "none":
         normed_KBTD = norm(x_KBTD, model.parameters, f"{name}.mlp_norm", eps)
-        grown_KBTD = mlp(normed_KBTD, model.parameters, f"{name}.mlp", model.shape, model.trace)
+        given = normed_KBTD, model.parameters, f"{name}.mlp", model.shape, model.trace
+        grown_KBTD, load = experts(*given) if model.shape.experts > 1 else (mlp(*given), None)
         grown_KBTD = norm(grown_KBTD, model.parameters, f"{name}.mlp_post_norm", eps)
         x_KBTD = x_KBTD + model.regime.drop(scaled(grown_KBTD, branch), 2 * index + 2)
     model.trace(name, given_KBTD, x_KBTD)
-    return x_KBTD
+    return x_KBTD, load
 
 
 def _mixed(x_KBTD: Tensor, mixer: Mixer, name: str, model: _Model) -> Tensor:

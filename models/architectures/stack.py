@@ -142,12 +142,23 @@ def _norm(name: str, shape: "Shape", kind: "Norm", role: Role) -> Iterator[Param
 
 
 def _mlp(name: str, shape: "Shape") -> Iterator[Parameter]:
+    if shape.experts > 1:
+        yield from _experts(name, shape)
+        return
     n, m = shape.width, shape.mlp_width
     biased = shape.biases == "all"
     yield from linear(f"{name}.up", m, n, biased=biased)
     if shape.mlp == "swiglu":
         yield from linear(f"{name}.gate", m, n, biased=biased)
     yield from linear(f"{name}.down", n, m, biased=biased, ends_branch=True)
+
+
+def _experts(name: str, shape: "Shape") -> Iterator[Parameter]:
+    n, m, count = shape.width, shape.expert_width, shape.expert_count
+    yield matrix(f"{name}.router", count, n, role=Role.ROUTER)
+    for module in ("up", "gate") if shape.mlp == "swiglu" else ("up",):
+        yield matrix(f"{name}.{module}", count * m, n, role=Role.EXPERT_IN, matrices=count)
+    yield matrix(f"{name}.down", count * n, m, role=Role.EXPERT_OUT, matrices=count, ends_branch=True)
 
 
 def tied_scale(recipe: "Recipe") -> float:

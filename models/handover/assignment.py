@@ -12,7 +12,7 @@ from .values import Handed
 
 GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
 """Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
-INSIDE = {Role.HIDDEN, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR, Role.NARROW, Role.NARROW_VECTOR}
+INSIDE = {*Role} - {Role.INPUT, Role.OUTPUT, Role.VECTOR, Role.MULTIPLIER}
 """Roles of parameters inside blocks."""
 ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
 """What torch calls a weight with a parametrization, and what that holds."""

@@ -11,7 +11,8 @@ from ..optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
 from ..parametrization.registry import PARAMETRIZATIONS
 from ..parametrization.rules import GPT2_STD, ParameterRule, forward_multipliers, ratios, rules_by_pattern
 from ..recipe.budget import betas, budget_words, budgeted, follows_budget
-from ..recipe.recipe import FIELDS, Recipe, recipe_from_point
+from ..recipe.placement import EXPERT_ROLES
+from ..recipe.recipe import EXPERTS, FIELDS, Recipe, recipe_from_point
 from ..recipe.role import Role, Site
 from ..recipe.shape import Shape
 
@@ -21,7 +22,7 @@ DECAY = {
     "coupled": "coupled: W <- W - learning_rate * (update + weight_decay * W)",
     "independent": "independent: W <- W - learning_rate * update - weight_decay * W",
 }
-GROWING_FAN_IN = {Role.HIDDEN, Role.OUTPUT, Role.NARROW}
+GROWING_FAN_IN = {Role.HIDDEN, Role.OUTPUT, Role.NARROW, Role.ROUTER, *EXPERT_ROLES}
 NEEDED = ("parametrization", "optimizer", "learning_rate", "width")
 STAND_IN: Mapping[str, Any] = {
     "architecture": "transformer",
@@ -64,7 +65,7 @@ def handover_at(recipe: Recipe) -> dict[str, Any]:
     return {
         "optimizer": recipe.optimizer,
         "parametrization": recipe.parametrization,
-        "base": {"width": base.width, "depth": base.depth},
+        "base": base_sizes(base),
         "target": {
             "width": recipe.shape.width, "depth": recipe.shape.depth, "head_size": recipe.shape.head_size,
         },
@@ -83,8 +84,17 @@ def model_fields(shape: Shape) -> dict[str, Any]:
         "state_head_count": shape.state_head_count,
         "state_head_size": shape.state_head_size,
         "mlp_width": shape.mlp_width,
+        "expert_count": shape.expert_count,
+        "chosen_experts": shape.chosen_experts,
+        "expert_width": shape.expert_width,
         "state_rows": state_rows(shape),
     }
+
+
+def base_sizes(base: Shape) -> dict[str, int]:
+    """What the ratios of sizes refer to."""
+    names = ("width", "depth", *(EXPERTS if base.experts > 1 else ()))
+    return {name: getattr(base, name) for name in names}
 
 
 def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
@@ -159,7 +169,8 @@ def _role(rule: ParameterRule, recipe: Recipe) -> dict[str, Any]:
         gain *= GPT2_STD
     elif role in GROWING_FAN_IN:
         # The table scales the base's std, which is 1 / sqrt(its fan_in).
-        gain *= math.sqrt(ratios(recipe).width)
+        at = ratios(recipe)
+        gain *= math.sqrt(at.width / at.granularity if role is Role.EXPERT_OUT else at.width)
     return {**_values(rule), "init": "fan-in" if recipe.init == "fan-in" else "constant", "init_gain": gain}
 
 

@@ -14,9 +14,13 @@ from .trace import Trace
 
 
 def mlp(x_KBTD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape, trace: Trace) -> Tensor:
-    hidden = projection(x_KBTD, parameters, f"{name}.up", trace)
-    if shape.mlp == "swiglu":
-        hidden = F.silu(projection(x_KBTD, parameters, f"{name}.gate", trace)) * hidden
-    else:
-        hidden = F.gelu(hidden, approximate="tanh" if shape.gelu == "tanh" else "none")
-    return projection(hidden, parameters, f"{name}.down", trace)
+    up = projection(x_KBTD, parameters, f"{name}.up", trace)
+    gate = projection(x_KBTD, parameters, f"{name}.gate", trace) if shape.mlp == "swiglu" else None
+    return projection(activated(up, gate, shape), parameters, f"{name}.down", trace)
+
+
+def activated(up: Tensor, gate: Tensor | None, shape: Shape) -> Tensor:
+    """The units, of any shape."""
+    if gate is not None:
+        return F.silu(gate) * up
+    return F.gelu(up, approximate="tanh" if shape.gelu == "tanh" else "none")

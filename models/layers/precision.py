@@ -1,4 +1,4 @@
-"""Autocast: matrix products in a short type, everything else as it is."""
+"""Autocast: matrix products in a short type, everything else as it is; and back from it."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -11,3 +11,8 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
     if dtype is None and not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """At least float32, for what autocast's short types would lose: small decays, close scores."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..layers.convolution import causal_convolution
 from ..layers.linear import projection
+from ..layers.precision import wide
 from ..layers.trace import Trace
 from .parts import CHUNK
 
@@ -31,11 +32,6 @@ def log_decay(
     a_KBTH = wide(projection(x_KBTD, parameters, f"{name}.{which}", trace))
     dt_KBTH = F.softplus(a_KBTH + parameters[f"{name}.dt_bias"][:, None, None])
     return -parameters[f"{name}.a_log"].exp()[:, None, None] * dt_KBTH, dt_KBTH
-
-
-def wide(x: Tensor) -> Tensor:
-    """At least float32: under autocast the recurrence would lose its small decays."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def chunk_size(device: torch.device) -> int:

@@ -17,10 +17,22 @@ CHUNK = 16
 
 
 def matrix(
-    name: str, fan_out: int, fan_in: int, *, role: Role = Role.HIDDEN, ends_branch: bool = False
+    name: str,
+    rows: int,
+    fan_in: int,
+    *,
+    role: Role = Role.HIDDEN,
+    matrices: int = 1,
+    ends_branch: bool = False,
 ) -> Parameter:
+    """Rows are those of all matrices together."""
     return Parameter(
-        name=f"{name}.weight", shape=(fan_out, fan_in), role=role, fan_in=fan_in, ends_branch=ends_branch
+        name=f"{name}.weight",
+        shape=(rows, fan_in),
+        role=role,
+        fan_in=fan_in,
+        matrices=matrices,
+        ends_branch=ends_branch,
     )
 
 

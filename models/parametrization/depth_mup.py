@@ -7,6 +7,7 @@ tables 9-13.
 
 from ..recipe.role import Role, Site
 from . import mup
+from .experts import with_experts
 from .parametrization import Parametrization
 from .power import HALF, ONE, L, W
 from .row import InitTable, MultiplierTable, Update, UpdateTable, lion_rows, sophia_rows
@@ -68,10 +69,12 @@ SPECTRAL_SPHERE: UpdateTable = {
     Role.NARROW: Update(1 / L**HALF, ONE, None, "[4] narrow matrices"),
 }  # fmt: skip
 
-UPDATE: dict[str, UpdateTable] = {
+UPDATE: dict[str, UpdateTable] = with_experts({
     "adamw": ADAMW, "lion": LION, "sophia": SOPHIA, "sgd": SGD, "muon": MUON, "muon-kimi": MUON_KIMI,
     "normuon": MUON, "dion": MUON,
     "shampoo": SHAMPOO, "soap": SOAP, "spectral-sphere": SPECTRAL_SPHERE,
-}  # fmt: skip
+})  # fmt: skip
 
-DEPTH_MUP = Parametrization(init=INIT, multiplier=MULTIPLIER, update=UPDATE.__getitem__, gradients=ADAMW)
+DEPTH_MUP = Parametrization(
+    init=INIT, multiplier=MULTIPLIER, update=UPDATE.__getitem__, gradients=UPDATE["adamw"]
+)

@@ -37,6 +37,9 @@ UPDATE: Mapping[Role, Power] = {
     Role.HIDDEN_VECTOR: INSIDE,
     Role.HIDDEN_SCALAR: INSIDE,
     Role.NARROW:        INSIDE,
+    Role.ROUTER:        INSIDE,
+    Role.EXPERT_IN:     INSIDE,
+    Role.EXPERT_OUT:    INSIDE,
     Role.NARROW_VECTOR: INSIDE,
 }  # fmt: skip
 """Learnable multipliers have no row: their effect is part of their matrix's."""

@@ -1,7 +1,8 @@
 """muP for residual branches of two or more matrices (k >= 2), as the papers' tables: one row a role.
 
-m_W = width / base width and m_L = depth / base depth. A cell multiplies the base value; hidden learning
-rate `1 / W` means base learning rate / m_W. Weight decay is coupled to the learning rate.
+Rows of routers and experts follow from these (`experts`). m_W = width / base width, m_L = depth / base
+depth. A cell multiplies the base value; hidden learning rate `1 / W` means base learning rate / m_W. Weight
+decay is coupled to the learning rate.
 
 Sources
   [1] arXiv:2603.00541v2, spectral condition for joint width and depth scaling: tables 1 and 3-7.
@@ -12,12 +13,13 @@ Sources
 """
 
 from ..recipe.role import Role, Site
+from .experts import init_with_experts, with_experts
 from .parametrization import Parametrization
 from .power import HALF, ONE, L, W
 from .row import InitTable, MultiplierTable, Update, UpdateTable, lion_rows, sophia_rows
 
 # Standard deviation at initialisation, [1] tables 1 and 3-7.
-INIT: InitTable = {
+INIT: InitTable = init_with_experts({
     Role.INPUT:         ONE,
     Role.HIDDEN:        1 / W**HALF,
     Role.OUTPUT:        ONE,
@@ -27,7 +29,7 @@ INIT: InitTable = {
     Role.NARROW:        1 / W**HALF,
     Role.NARROW_VECTOR: ONE,
     Role.MULTIPLIER:    ONE,
-}  # fmt: skip
+})  # fmt: skip
 
 # Forward multipliers: [1] table 1; attention [2] section 4; state [3] section 4, and [4].
 # The two rows of a growing head hold because head_dim is then proportional to the width.
@@ -119,10 +121,10 @@ SPECTRAL_SPHERE: UpdateTable = {
     Role.NARROW: Update(ONE, ONE,   None, "[4] narrow matrices"),
 }  # fmt: skip
 
-UPDATE: dict[str, UpdateTable] = {
+UPDATE: dict[str, UpdateTable] = with_experts({
     "adamw": ADAMW, "lion": LION, "sophia": SOPHIA, "sgd": SGD, "muon": MUON, "muon-kimi": MUON_KIMI,
     "normuon": MUON, "dion": MUON,
     "shampoo": SHAMPOO, "soap": SOAP, "spectral-sphere": SPECTRAL_SPHERE,
-}  # fmt: skip
+})  # fmt: skip
 
-MUP = Parametrization(init=INIT, multiplier=MULTIPLIER, update=UPDATE.__getitem__, gradients=ADAMW)
+MUP = Parametrization(init=INIT, multiplier=MULTIPLIER, update=UPDATE.__getitem__, gradients=UPDATE["adamw"])

@@ -21,5 +21,5 @@ MUP_WIDTH = Parametrization(
     init=mup.INIT,
     multiplier={site: _width_only(power) for site, power in mup.MULTIPLIER.items()},
     update=_update,
-    gradients=mup.ADAMW,
+    gradients=mup.UPDATE["adamw"],
 )

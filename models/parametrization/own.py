@@ -21,6 +21,7 @@ from typing import Any
 
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.role import Role, Site
+from .experts import LIKE, expert_init, expert_row
 from .parametrization import Parametrization
 from .power import ONE, Power
 from .registry import BUILT_IN, OWN, plain_name
@@ -84,7 +85,7 @@ class _Reading:
     def table(self) -> Parametrization:
         roles, sites = {role.value: role for role in Role}, {site.value: site for site in Site}
         self._unknown((), self._content, KEYS)
-        init = self._part("init", roles, None if self._base is None else self._base.init)
+        init = self._init(roles)
         multiplier = self._part("multipliers", sites, None if self._base is None else self._base.multiplier)
         updates = self._updates()
         betas = self._section("betas", self._content.get("betas"))
@@ -113,6 +114,17 @@ class _Reading:
             self._faults.append((("extends",), f"{name!r} is not one of {known}"))
             return None
         return BUILT_IN[name]
+
+    def _init(self, roles: Mapping[str, Role]) -> dict[Any, Power]:
+        """Those of experts follow from the others, where these are given and they are not."""
+        before = {} if self._base is None else dict(self._base.init)
+        given = self._section("init", self._content.get("init"))
+        plain = {name: role for name, role in roles.items() if role not in LIKE or name in given}
+        found = self._part("init", plain, before or None)
+        for role, like in LIKE.items():
+            if role not in found and like in found:
+                found[role] = before[role] if before and like.value not in given else expert_init(role, found)
+        return found
 
     def _part(
         self, part: str, known: Mapping[str, Any], before: Mapping[Any, Power] | None
@@ -155,11 +167,14 @@ class _Reading:
             if role not in wanted:
                 continue
             held = None if before is None else before.get(role)
+            like = LIKE.get(role)
+            if like in found and (before is None or like.value in given):
+                held = expert_row(role, optimizer, found)
             if role.value in given:
                 found[role] = self._row((*place, role.value), given[role.value], held, optimizer)
             elif held is not None:
                 found[role] = held
-            else:
+            elif role not in LIKE:  # else the row that it follows is missing, too, and named
                 told = "has no row; give learning_rate and weight_decay, 1 for what stays"
                 self._faults.append(((*place, role.value), told))
         return found
@@ -193,7 +208,7 @@ class _Reading:
 
     def _beta(self, name: str, text: object) -> Power:
         power = self._power(("betas", name), text)
-        if power.width or power.depth:
+        if replace(power, batch=ONE.batch, tokens=ONE.tokens) != ONE:
             self._faults.append((("betas", name), f"{text}: betas follow m_B and m_T alone"))
         return power
 

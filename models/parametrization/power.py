@@ -1,4 +1,5 @@
-"""The algebra of the tables: monomials in the ratios m_W, m_L, m_B, m_T of width, depth, batch and tokens."""
+"""The algebra of the tables: monomials in the ratios m_W, m_L, m_B, m_T, m_E, m_G of width, depth, batch,
+tokens, experts and granularity."""
 
 import re
 from collections.abc import Iterator
@@ -14,21 +15,25 @@ class Ratios(NamedTuple):
     depth: float
     batch: float = 1.0
     tokens: float = 1.0
+    experts: float = 1.0
+    granularity: float = 1.0
 
 
-NAMES = ("m_W", "m_L", "m_B", "m_T")
+NAMES = ("m_W", "m_L", "m_B", "m_T", "m_E", "m_G")
 LARGEST = 9
-FACTOR = re.compile(r"(m_[WLBT])(?:\^([+-]?\d+(?:\.\d+|/\d+)?))?")
+FACTOR = re.compile(r"(m_[WLBTEG])(?:\^([+-]?\d+(?:\.\d+|/\d+)?))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """The monomial m_W^width * m_L^depth * m_B^batch * m_T^tokens."""
+    """The monomial m_W^width * m_L^depth * m_B^batch * m_T^tokens * m_E^experts * m_G^granularity."""
 
     width: Fraction = Fraction(0)
     depth: Fraction = Fraction(0)
     batch: Fraction = Fraction(0)
     tokens: Fraction = Fraction(0)
+    experts: Fraction = Fraction(0)
+    granularity: Fraction = Fraction(0)
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -50,7 +55,7 @@ class Power:
         return cls(*exponents.values())
 
     def __iter__(self) -> Iterator[Fraction]:
-        return iter((self.width, self.depth, self.batch, self.tokens))
+        return iter((self.width, self.depth, self.batch, self.tokens, self.experts, self.granularity))
 
     def __mul__(self, other: "Power") -> "Power":
         return Power(*(one + another for one, another in zip(self, other, strict=True)))
@@ -69,6 +74,8 @@ class Power:
         value = float(ratios.width ** float(self.width) * ratios.depth ** float(self.depth))
         if self.of_budget:
             value *= ratios.batch ** float(self.batch) * ratios.tokens ** float(self.tokens)
+        if self.experts or self.granularity:
+            value *= ratios.experts ** float(self.experts) * ratios.granularity ** float(self.granularity)
         return value
 
     @property
@@ -84,4 +91,6 @@ class Power:
 ONE = Power()
 W = Power(width=Fraction(1))
 L = Power(depth=Fraction(1))
+E = Power(experts=Fraction(1))
+G = Power(granularity=Fraction(1))
 HALF = Fraction(1, 2)

@@ -8,7 +8,7 @@ from ..architectures.registry import architecture_of
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.budget import budget_ratios, budgeted
 from ..recipe.inventory import parameters
-from ..recipe.placement import MATRIX_ROLES
+from ..recipe.placement import EXPERT_ROLES, MATRIX_ROLES
 from ..recipe.recipe import Recipe
 from ..recipe.role import Parameter, Role, Site
 from ..recipe.shape import Shape
@@ -16,9 +16,10 @@ from .power import Ratios
 from .registry import PARAMETRIZATIONS
 from .row import UpdateTable
 
+INSIDE = (Role.HIDDEN, Role.NARROW, Role.ROUTER, *EXPERT_ROLES)
 MATRICES = {
-    "hidden": frozenset({Role.HIDDEN, Role.NARROW}),
-    "all": frozenset({Role.INPUT, Role.HIDDEN, Role.OUTPUT, Role.NARROW}),
+    "hidden": frozenset({*INSIDE}),
+    "all": frozenset({Role.INPUT, Role.OUTPUT, *INSIDE}),
 }
 """The roles that a matrix optimizer acts on, by the recipe's `matrices`; AdamW takes the others."""
 
@@ -79,12 +80,18 @@ def forward_multipliers(recipe: Recipe) -> dict[Site, float]:
 
 
 def ratios(recipe: Recipe) -> Ratios:
-    """Width and depth over those of the base, and batch and tokens where a base of those is given."""
+    """Sizes over those of the base, and batch and tokens where a base of those is given."""
     shape, base = recipe.shape, recipe.base_shape()
-    width, depth = shape.width / base.width, shape.depth / base.depth
+    of_shape = Ratios(
+        width=shape.width / base.width,
+        depth=shape.depth / base.depth,
+        experts=shape.experts / base.experts,
+        granularity=shape.granularity / base.granularity,
+    )
     if not PARAMETRIZATIONS[recipe.parametrization].of_budget:
-        return Ratios(width, depth)
-    return Ratios(width, depth, *budget_ratios(recipe))
+        return of_shape
+    batch, tokens = budget_ratios(recipe)
+    return of_shape._replace(batch=batch, tokens=tokens)
 
 
 def _rule(

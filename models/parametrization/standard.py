@@ -19,6 +19,6 @@ SP = Parametrization(
     init=dict.fromkeys(Role, ONE),
     multiplier=dict.fromkeys(Site, ONE),
     update=_ones,
-    gradients=mup.ADAMW,
+    gradients=mup.UPDATE["adamw"],
     needs_base=False,
 )

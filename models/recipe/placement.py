@@ -32,10 +32,14 @@ EVERYWHERE: Placement = (
     ("input", ("row", "column")),
     ("hidden", ("row", "column")),
     ("narrow", ("row", "column")),
+    ("router", ("row", "column")),
+    ("expert in", ("row", "column")),
+    ("expert out", ("row", "column")),
     ("output", ("column",)),
 )
 MULTIPLIER_NAMES = tuple(f".{kind}" for kind in get_args(Kind))
-MATRIX_ROLES = (Role.INPUT, Role.HIDDEN, Role.NARROW, Role.OUTPUT)
+EXPERT_ROLES = (Role.EXPERT_IN, Role.EXPERT_OUT)
+MATRIX_ROLES = (Role.INPUT, Role.HIDDEN, Role.NARROW, Role.ROUTER, *EXPERT_ROLES, Role.OUTPUT)
 
 
 def presets() -> dict[str, Placement]:

@@ -1,6 +1,6 @@
 """The recipe of one training: all that decides its result, as one frozen value."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -9,6 +9,7 @@ from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..parametrization.registry import BUILT_IN, OWN_TABLE, PARAMETRIZATIONS
 from .budget import NO_RULES, budgeted
 from .field import (
+    COUNT,
     FRACTION,
     NON_NEGATIVE,
     POSITIVE,
@@ -27,11 +28,17 @@ from .placement import MATRIX_ROLES, unmatched
 from .role import Role
 from .shape import SHAPE_FIELDS, Shape
 
+EXPERTS = ("experts", "granularity")
 EXPONENT = Bounds(lambda value: 0 <= value <= 4, "is outside [0, 4]", "in [0, 4]")
 
 
 def without_base(point: Point) -> bool:
     return not PARAMETRIZATIONS[point["parametrization"]].needs_base
+
+
+def of_its_own_experts(name: str) -> Callable[[Point], bool]:
+    """Whether the base's number is that of the shape."""
+    return lambda point: without_base(point) or point["experts"] == 1 or point[f"base_{name}"] == point[name]
 
 
 def unruled(point: Point) -> bool:
@@ -87,6 +94,26 @@ class Recipe:
     ] = None
     base_depth: Annotated[
         int | None, Setting("depth of the base shape", idle=without_base, decided_by="base")
+    ] = None
+    base_experts: Annotated[
+        int | None,
+        Setting(
+            "experts of the base shape; none given: as many as of the shape",
+            COUNT,
+            before=None,
+            idle=of_its_own_experts("experts"),
+            decided_by="base",
+        ),
+    ] = None
+    base_granularity: Annotated[
+        int | None,
+        Setting(
+            "granularity of the base shape; none given: that of the shape",
+            COUNT,
+            before=None,
+            idle=of_its_own_experts("granularity"),
+            decided_by="base",
+        ),
     ] = None
     base_batch_size: Annotated[
         int | None,
@@ -271,6 +298,16 @@ class Recipe:
             idle=lambda point: point["norm_scale"] == 1,
         ),
     ] = "readout"
+    balance_loss: Annotated[
+        float,
+        Setting(
+            "weight of what uneven loads of experts cost, 1 where even (arXiv:2101.03961); minimised but not "
+            "reported",
+            NON_NEGATIVE,
+            before=Age.UNKNOWN,
+            idle=lambda point: point["experts"] == 1,
+        ),
+    ] = 0.01
     z_loss: Annotated[
         float,
         Setting("weight of the squared log normaliser, minimised but not reported", NON_NEGATIVE, before=0.0),
@@ -368,7 +405,12 @@ class Recipe:
         if self.base_width is None or self.base_depth is None:
             raise ValueError(f"base: parametrization {self.parametrization} needs base.width and base.depth")
         try:
-            return replace(self.shape, width=self.base_width, depth=self.base_depth)
+            return replace(
+                self.shape,
+                width=self.base_width,
+                depth=self.base_depth,
+                **{name: held for name in EXPERTS if (held := getattr(self, f"base_{name}")) is not None},
+            )
         except ValueError as error:
             raise ValueError(f"base.{error}") from None
 

@@ -15,6 +15,9 @@ class Role(StrEnum):
     HIDDEN_VECTOR = "hidden vector"  # one dimension ~ n, inside a branch: gains, biases, conv kernels
     HIDDEN_SCALAR = "hidden scalar"  # no dimension grows: a gain shared by a growing number of heads
     NARROW = "narrow"  # n -> fixed, inside a branch: gates of growing heads, shared keys and values
+    ROUTER = "router"  # n -> one score an expert: narrow, and learns from the tokens of its experts alone
+    EXPERT_IN = "expert in"  # into the units of experts, each a hidden matrix of its own
+    EXPERT_OUT = "expert out"  # out of them
     NARROW_VECTOR = "narrow vector"  # A_log, dt_bias of a fixed number of growing heads
     MULTIPLIER = "learnable multiplier"  # a scalar, row or column multiplier of a matrix
 
@@ -53,13 +56,14 @@ def pattern_of(name: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
     """One parameter of a proxy, without the trial axis. Matrices are [fan_out, fan_in], but for lookup
-    tables (role input), whose rows are their inputs."""
+    tables (role input), whose rows are their inputs. `matrices` of one size may stand one below the other."""
 
     name: str
     shape: tuple[int, ...]
     role: Role
     start: Start = "normal"
     fan_in: int = 1
+    matrices: int = 1
     decayed: bool = True
     ends_branch: bool = False
 

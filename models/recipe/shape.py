@@ -28,6 +28,10 @@ def _unbiased(point: Point) -> bool:
     return bool(point["biases"] == "qkv" or point["mlp"] == "none")
 
 
+def _without_experts(point: Point) -> bool:
+    return bool(point["experts"] == 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """Sizes of a model of `depth` residual blocks. Trials of one group share all of them.
@@ -88,8 +92,35 @@ class Shape:
         ),
     ] = "exact"
     mlp_ratio: Annotated[
-        float, Setting("units of the MLP over width", MLP_RATIO, idle=lambda point: point["mlp"] == "none")
+        float,
+        Setting(
+            "units of the MLP, or of an expert that no granularity cuts, over width",
+            MLP_RATIO,
+            idle=lambda point: point["mlp"] == "none",
+        ),
     ] = 4.0
+    experts: Annotated[
+        int,
+        Setting(
+            "MLPs of a block, of which a router picks experts_per_token (architectures.md); 1: no router",
+            COUNT,
+            scale=True,
+            before=1,
+        ),
+    ] = 1
+    experts_per_token: Annotated[
+        int, Setting("whose outputs are averaged by their scores", COUNT, before=2, idle=_without_experts)
+    ] = 2
+    granularity: Annotated[
+        int,
+        Setting(
+            "parts that every expert is cut into; a token has as many times the experts (arXiv:2402.07871)",
+            COUNT,
+            scale=True,
+            before=1,
+            idle=_without_experts,
+        ),
+    ] = 1
     norm: Annotated[Norm, Setting("inside the blocks")] = "rmsnorm"
     final_norm: Annotated[
         Norm | None,
@@ -222,10 +253,31 @@ class Shape:
         if self.mlp != "none" and self.mlp_ratio * self.width < 1:
             raise ValueError(f"mlp_ratio: {self.mlp_ratio} leaves no MLP units at width {self.width}")
         self._check_heads()
+        if self.experts > 1:
+            self._check_experts()
         architecture = architecture_of(self)
         architecture.check(self)
         if not self.causal and not architecture.sees_ahead:
             raise ValueError(f"causal: {self.architecture} reads from left to right; give true")
+
+    def _check_experts(self) -> None:
+        if self.mlp == "none":
+            raise ValueError("experts: there is no MLP to be one; give mlp: gelu or swiglu, or 1 expert")
+        if self.biases == "all":
+            raise ValueError("biases: experts have none; give none or qkv")
+        if self.experts_per_token > self.experts:
+            raise ValueError(
+                f"experts_per_token: {self.experts_per_token} are more than {self.experts} experts"
+            )
+        if self.chosen_experts == 1:
+            told = (
+                "a single one weighs 1 whatever its score, so that its router learns nothing; give 2 or more"
+            )
+            raise ValueError(f"experts_per_token: {told}")
+        if self.mlp_width % self.granularity:
+            raise ValueError(
+                f"granularity: {self.granularity} does not divide the {self.mlp_width} units of an expert"
+            )
 
     def _check_heads(self) -> None:
         if (self.head_dim is None) == (self.heads is None):
@@ -311,7 +363,23 @@ class Shape:
 
     @property
     def mlp_width(self) -> int:
+        """Units of the MLP, or of an expert that no granularity cuts."""
         return 0 if self.mlp == "none" else round(self.mlp_ratio * self.width)
+
+    @property
+    def expert_count(self) -> int:
+        """Of a block, cut as they are; 1 is the MLP itself."""
+        return self.experts * self.granularity if self.experts > 1 else 1
+
+    @property
+    def chosen_experts(self) -> int:
+        """Of a token."""
+        return self.experts_per_token * self.granularity if self.experts > 1 else 1
+
+    @property
+    def expert_width(self) -> int:
+        """Units of one."""
+        return self.mlp_width // self.granularity if self.experts > 1 else self.mlp_width
 
 
 SHAPE_FIELDS = declared_fields(Shape)

@@ -1,6 +1,6 @@
 """The measurements of a coordinate check: sizes of what a short training does inside the network.
 
-K trials, B batch, T time.
+K trials, B batch, T time, D width, E experts, R rows of an expert's tokens, U units, I fan_in, O fan_out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from ..data.batches import Batches
+from ..layers.experts import Choice, Rows, units
 from ..layers.learnable import merged
 from ..layers.linear import linear
 from ..parametrization.expectation import Quantity
 from ..parametrization.rules import forward_multipliers
 from ..recipe.inventory import plain_parameters
+from ..recipe.placement import EXPERT_ROLES
 from ..recipe.recipe import Recipe
-from ..recipe.role import Role, Site, pattern_of
+from ..recipe.role import Parameter, Role, Site, pattern_of
+from ..recipe.shape import Shape
 from .loop import GroupTraining
 from .loss import loss
 
@@ -135,7 +138,9 @@ def _modules(
         factor = 1.0 if role in OUTSIDE else sites[Site.BRANCH]
         if role is Role.INPUT:
             factor = sites[Site.EMBEDDING]
-        if module == "embedding":
+        if role in EXPERT_ROLES:
+            _expert(found, parameter, recipe.shape, learned * factor, begun, ended, before, after)
+        elif module == "embedding":
             if recipe.shape.tied:
                 _linear(found, "readout", Role.OUTPUT, begun[parameter.name], learned, before, after)
             found.add(module, role, "update", _embedded(learned, before["embedding"][0]) * factor)
@@ -153,6 +158,39 @@ def _linear(
     found.add(module, role, "activation", made)
     found.add(module, role, "propagated", linear(given - before[module][0], begun_KOI))
     found.add(module, role, "update", linear(given, learned_KOI))
+
+
+def _expert(
+    found: Squares,
+    parameter: Parameter,
+    shape: Shape,
+    learned_KOI: Tensor,
+    begun: Mapping[str, Tensor],
+    ended: Mapping[str, Tensor],
+    before: Pass,
+    after: Pass,
+) -> None:
+    """Of the matrices of a block's experts, each on the tokens that it has at the end; what comes out of a
+    token's experts is their average."""
+    module, role = parameter.name.removesuffix(".weight"), parameter.role
+    name = module.rpartition(".")[0]
+    x_KBTD, scores_KBTE = after[f"{name}.router"]
+    choice = Choice.of(scores_KBTE, shape.chosen_experts)
+    rows, trials = Rows(choice, shape.expert_count), len(x_KBTD)
+    x_RD = rows.taken(x_KBTD)
+    if role is Role.EXPERT_OUT:
+        units_RU = units(rows, x_RD, choice, ended, name, shape)
+        found.add(module, role, "activation", after[module][1])
+        found.add(module, role, "update", rows.summed(rows.mapped(units_RU, learned_KOI), x_KBTD))
+        return
+    moved_RD = x_RD - rows.taken(before[f"{name}.router"][0])
+    quantities: dict[Quantity, Tensor] = {
+        "activation": rows.mapped(x_RD, ended[parameter.name]),
+        "propagated": rows.mapped(moved_RD, begun[parameter.name]),
+        "update": rows.mapped(x_RD, learned_KOI),
+    }
+    for quantity, made_RU in quantities.items():
+        found.add(module, role, quantity, made_RU.unflatten(0, (trials, -1)))
 
 
 def _embedded(learned_KVD: Tensor, inputs: Tensor) -> Tensor:

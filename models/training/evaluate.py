@@ -1,11 +1,13 @@
 """Validation of a group.
 
-K trials, B batch, T time.
+K trials, B batch, T time, L blocks, E experts.
 """
 
 import torch
 from torch import Tensor
 
+from ..architectures.proxy import Regime
+from ..layers.experts import busiest
 from .group import Group
 from .loss import accuracy, loss
 
@@ -15,14 +17,21 @@ EVAL_TOKENS = 65_536
 
 @torch.no_grad()
 def evaluate(group: Group, views: dict[str, Tensor], inputs: Tensor, labels_BT: Tensor) -> Tensor:
-    """Validation loss and accuracy of every trial, [2, K]. The sequences are the same for all trials."""
+    """Validation loss, accuracy and load of the busiest expert of each trial, [3, K]; NaN where none is.
+    The sequences are the same for all trials."""
     trials = len(group.recipes)
     tokens = EVAL_TOKENS // group.micro_batches
     size = max(1, tokens // (trials * group.one.shape.sequence_length))
-    parts = []
+    parts, shares = [], []
     for part, part_labels_BT in zip(inputs.split(size), labels_BT.split(size), strict=True):
-        out_KBTV = group.logits(part.expand(trials, *part.shape), views)
+        regime = Regime()
+        out_KBTV = group.logits(part.expand(trials, *part.shape), views, regime=regime)
         labels_KBT = part_labels_BT.expand(trials, -1, -1)
         both_2K = torch.stack([loss(out_KBTV, labels_KBT), accuracy(out_KBTV, labels_KBT)])
         parts.append(both_2K * (len(part) / len(inputs)))
-    return torch.stack(parts).sum(0)
+        if regime.loads:
+            shares_KLE = torch.stack([load.share_KE for load in regime.loads], 1)
+            shares.append(shares_KLE * (len(part) / len(inputs)))
+    both_2K = torch.stack(parts).sum(0)
+    load_K = busiest(torch.stack(shares).sum(0)) if shares else torch.full_like(both_2K[0], torch.nan)
+    return torch.cat([both_2K, load_K[None]])

@@ -45,7 +45,9 @@ class Group:
         self.clip_K = self.per_trial([recipe.grad_clip or math.inf for recipe in recipes])
         self.z_K = self.per_trial([recipe.z_loss for recipe in recipes])
         self._drop_K = self.per_trial([recipe.dropout for recipe in recipes])
+        self.balance_K = self.per_trial([recipe.balance_loss for recipe in recipes])
         self.penalised = any(recipe.z_loss for recipe in recipes)
+        self.balanced = self.one.shape.experts > 1 and any(recipe.balance_loss for recipe in recipes)
         self.observes = OPTIMIZERS[self.one.optimizer].observe is not None
         self.scales_loss = self.one.precision == "fp16"
         self._drops = any(recipe.dropout for recipe in recipes)
@@ -61,6 +63,7 @@ class Group:
         fewer.seeds = [recipe.seed for recipe in fewer.recipes]
         fewer.layout = self.layout.only(places)
         fewer.clip_K, fewer.z_K, fewer._drop_K = self.clip_K[index], self.z_K[index], self._drop_K[index]
+        fewer.balance_K = self.balance_K[index]
         fewer._sites = {
             site: factor[index] if isinstance(factor, Tensor) else factor
             for site, factor in self._sites.items()

@@ -183,6 +183,6 @@ def _key(rule: ParameterRule, recipes: Sequence[Recipe], fused: Mapping[str, int
     parameter, matrix = rule.parameter, None
     if OPTIMIZERS[rule.optimizer].matrices:
         rows, columns = parameter.shape
-        matrix = fused.get(parameter.name, rows), columns
+        matrix = fused.get(parameter.name, rows // parameter.matrices), columns
     apart = is_frozen(parameter, recipes[0]) or any(is_norm_scaled(parameter, recipe) for recipe in recipes)
     return Key(rule.optimizer, parameter.role, parameter.decayed, matrix, apart)

@@ -207,7 +207,7 @@ class GroupTraining:
             self._recipes,
             self._broke(),
             self._pruned,
-            {step: both_2K.tolist() for step, both_2K in self._evals.items()},
+            {step: measured_3K.tolist() for step, measured_3K in self._evals.items()},
             [(step, loss_K.tolist(), norm_K.tolist()) for step, loss_K, norm_K in self._records],
             seconds,
         )

@@ -30,7 +30,9 @@ class Outcome:
     A trial has diverged when its loss or gradient was not finite (its weights are frozen from that
     step on), or when it ended above the loss of the untrained model. `accuracy` is that of the labelled
     positions of the validation set at the end, None where labels are numbers. A trial that was stopped early
-    (`pruning`) has no `loss` either: `pruned_step` says after how many steps.
+    (`pruning`) has no `loss` either: `pruned_step` says after how many steps. `busiest_expert` is the load of
+    a block's busiest expert over an average one's, on the validation set at the end, mean over blocks; None
+    where there are no experts.
     """
 
     diverged: bool
@@ -42,6 +44,7 @@ class Outcome:
     seconds: float
     curve: tuple[CurvePoint, ...]
     pruned_step: int | None = None
+    busiest_expert: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Progress:
 
 
 Evaluations = Mapping[int, Sequence[Sequence[float]]]
-"""By number of steps done: the losses of all trials, and their accuracies."""
+"""By number of steps done: of all trials what `evaluate` measures."""
 Records = Sequence[tuple[int, Sequence[float], Sequence[float]]]
 """Steps with the training losses and gradient norms of all trials."""
 
@@ -93,7 +96,8 @@ def _outcome(
     seconds: float,
 ) -> Outcome:
     initial, final = evals[0][0][index], evals[recipe.steps][0][index]
-    accurate = evals[recipe.steps][1][index]
+    _, accurate, *loads = (values[index] for values in evals[recipe.steps])
+    load = loads[0] if loads else math.nan  # older checkpoints know none
     diverged = pruned is None and (broke >= 0 or not final <= initial)
     ended = not diverged and pruned is None
     end = broke if broke >= 0 else recipe.steps if pruned is None else pruned
@@ -108,6 +112,7 @@ def _outcome(
         seconds=seconds,
         curve=tuple(_point(trained, index, record, evals) for record in records if record[0] < end),
         pruned_step=pruned,
+        busiest_expert=load if ended and not math.isnan(load) else None,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..layers.experts import imbalance
 from .curvature import own_labels
 from .group import Group
 from .loss import loss, z_penalty
@@ -94,7 +95,9 @@ def scaled_gradients(
         part_K = loss(out_KBTV, part_labels_KBT) * share
         minimised_K = part_K
         if penalised and group.penalised:
-            minimised_K = part_K + group.z_K * z_penalty(out_KBTV, part_labels_KBT) * share
+            minimised_K = minimised_K + group.z_K * z_penalty(out_KBTV, part_labels_KBT) * share
+        if penalised and group.balanced:
+            minimised_K = minimised_K + group.balance_K * imbalance(regime.loads) * share
         # A parameter of somebody's module that is in no path to the loss has a gradient of zero.
         part_KP = torch.autograd.grad(
             (minimised_K * state.scale_K).sum(), state.buffers_KP, allow_unused=True, materialize_grads=True

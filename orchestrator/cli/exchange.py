@@ -116,6 +116,12 @@ def export(
     vocabulary: Annotated[
         int | None, typer.Option(min=2, max=10**8, help="Kinds of token of the large run.")
     ] = None,
+    experts: Annotated[
+        int | None, typer.Option(min=2, max=10**6, help="Experts of its blocks. Default: the sweep's.")
+    ] = None,
+    granularity: Annotated[
+        int | None, typer.Option(min=1, max=10**6, help="Parts that each is cut into. Default: the sweep's.")
+    ] = None,
     rule: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help=f"For batch and duration: {', '.join(BUDGET_RULES)}."),
@@ -160,7 +166,8 @@ def export(
 
     shape = {"--width": width, "--depth": depth, "--batch": batch, "--tokens": tokens,
              "--sequence-length": sequence_length, "--batch-tokens": batch_tokens,
-             "--vocabulary": vocabulary, "--rule": rule, "--extrapolate": extrapolate or None}  # fmt: skip
+             "--vocabulary": vocabulary, "--experts": experts, "--granularity": granularity,
+             "--rule": rule, "--extrapolate": extrapolate or None}  # fmt: skip
     given = [name for name, value in shape.items() if value is not None]
     if target is not None and (given or format_ not in WHOLE):
         out_of_place = ", ".join(given or ["-f"])
@@ -181,7 +188,9 @@ def export(
     elif width is None or depth is None:
         raise Fault("--width, --depth: give the large model's, or --target SCALE for the value alone")
     else:
-        large = Target(width, depth, batch, tokens, sequence_length, batch_tokens, vocabulary)
+        large = Target(
+            width, depth, batch, tokens, sequence_length, batch_tokens, vocabulary, experts, granularity
+        )
         if is_of_programs(chosen, evidence.rows):
             if format_ not in WHOLE:
                 raise Fault(

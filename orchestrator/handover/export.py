@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from ...models.architectures.registry import ARCHITECTURES
 from ...models.handover.handover import SCHEMA, WHERE, Caution, Severity
-from ...models.handover.values import model_fields, other_hyperparameters, values_of
+from ...models.handover.values import base_sizes, model_fields, other_hyperparameters, values_of
 from ...models.optimizers.registry import OPTIMIZERS
 from ...models.recipe.budget import tokens_of
 from ...models.recipe.family import family_of
 from ...models.recipe.identity import unread_fields
 from ...models.recipe.inventory import parameter_count
-from ...models.recipe.recipe import FIELDS, Recipe, recipe_from_point
+from ...models.recipe.recipe import EXPERTS, FIELDS, Recipe, recipe_from_point
 from ...models.recipe.version import CHANGES
 from ...results.questions.choice import tuned_log2, usable_optima
 from ...results.questions.comparison import Comparison, rows_behind
@@ -39,7 +39,7 @@ MAX_TOKENS_RATIO = 4.0
 @dataclass(frozen=True, slots=True)
 class Target:
     """The large run: its shape, and where they are given its batch, in sequences or in tokens, its horizon in
-    tokens, its sequences and its vocabulary."""
+    tokens, its sequences, its vocabulary and its experts."""
 
     width: int
     depth: int
@@ -48,6 +48,8 @@ class Target:
     sequence_length: int | None = None
     batch_tokens: int | None = None
     vocabulary: int | None = None
+    experts: int | None = None
+    granularity: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def export_object(
     return {
         "schema": SCHEMA,
         **family_of(large)._asdict(),
-        "base": {"width": base.width, "depth": base.depth},
+        "base": base_sizes(base),
         "target": {
             "width": target.width,
             "depth": target.depth,
@@ -143,6 +145,8 @@ def _at_target(measured: Recipe, target: Target) -> Recipe:
             depth=target.depth,
             sequence_length=target.sequence_length or measured.shape.sequence_length,
             vocab_size=target.vocabulary or measured.shape.vocab_size,
+            experts=target.experts or measured.shape.experts,
+            granularity=target.granularity or measured.shape.granularity,
         )
     except ValueError as error:
         raise ExportError(f"the target does not fit: {error}") from None
@@ -268,10 +272,11 @@ def verdict_warnings(comparison: Comparison) -> list[dict[str, str]]:
 def size_warnings(comparison: Comparison, family: pd.DataFrame, target: Target) -> list[dict[str, str]]:
     """What the target asks beyond the evidence."""
     warnings = list[str]()
-    for name in ("width", "depth"):
+    for name in ("width", "depth", *EXPERTS):
         asked = getattr(target, name)
-        measured = sorted(int(value) for value in family[name].dropna().unique())
-        if not measured:
+        held = family[name].dropna().unique() if name in family else ()
+        measured = sorted(int(value) for value in held)
+        if not measured or asked is None:
             continue  # a program's, whose trials need not say it
         if len(measured) == 1 and asked != measured[0]:
             warnings.append(f"{name} {asked}: only {name} {measured[0]} was measured")

@@ -25,7 +25,9 @@ def program_export(comparison: Comparison, rows: pd.DataFrame, target: Target) -
     Raises ExportError where the trials do not say by which rules their parameters are scaled.
     """
     if target != Target(target.width, target.depth):
-        raise ExportError("batch, tokens, sequences: are a program's own business; give --width and --depth")
+        raise ExportError(
+            "batch, tokens, sequences, experts: are a program's own business; give --width and --depth"
+        )
     must_be_of_rates(comparison)
     log2_rate, interval = tuned_log2(comparison)
     family = rows_behind(comparison, rows)

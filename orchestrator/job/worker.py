@@ -163,6 +163,7 @@ def _row(trial: Trial, outcome: Outcome) -> dict[str, Any]:
         "loss": outcome.loss,
         "accuracy": outcome.accuracy,
         "train_loss": _finite(outcome.train_loss),
+        "busiest_expert": outcome.busiest_expert,
         "parameters": cost.parameters or None,
         "tokens": round(done * cost.tokens) or None,
         "flops": done * cost.flops or None,

@@ -10,7 +10,7 @@ import torch
 from ...models.data.batches import Batches
 from ...models.parametrization.expectation import expectation
 from ...models.recipe.family import Family, family_of
-from ...models.recipe.recipe import Recipe, differing_field
+from ...models.recipe.recipe import EXPERTS, Recipe, differing_field
 from ...models.training.coordinates import Coordinate, measure
 from ...results.checks.coordinates import Check, Row, judge_row
 from ...sweeps.load import Sweep
@@ -18,7 +18,7 @@ from ...sweeps.problem import Problem, SpecError
 from ...sweeps.proxy import recipe_of
 
 PROBE_SEQUENCES = 16
-AXES = ("width", "depth")
+AXES = ("width", "depth", *EXPERTS)
 
 
 Measure = Callable[[Sequence[Recipe], Batches, torch.device, int, int], list[Coordinate]]
@@ -27,7 +27,7 @@ Measure = Callable[[Sequence[Recipe], Batches, torch.device, int, int], list[Coo
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The trainings of one family: along each axis one recipe a scale, at the smallest of the other."""
+    """The trainings of one family: along each axis one recipe a scale, at the smallest of the others."""
 
     recipes: dict[str, dict[int, Recipe]]
 
@@ -56,7 +56,7 @@ def ladders_of(sweep: Sweep, learning_rate: float | None) -> list[Ladder]:
         found.append(Ladder({axis: scales for axis in AXES if len(scales := _along(axis, alike, sweep)) > 1}))
     if not all(ladder.recipes for ladder in found):
         reason = (
-            "a coordinate check needs two widths at one depth, or two depths at one width; "
+            "a coordinate check needs two widths at one depth, two depths at one width, or so of experts; "
             "try --set width=[32,64,128] --set depth=2"
         )
         raise SpecError(sweep.spec.name, [Problem(("axes",), reason)])
@@ -108,13 +108,14 @@ def check_families(
 
 
 def _along(axis: str, recipes: Sequence[Recipe], sweep: Sweep) -> dict[int, Recipe]:
-    """The recipe of each scale, at the smallest value of the other axis."""
-    other = AXES[1 - AXES.index(axis)]
-    smallest = min(getattr(recipe.shape, other) for recipe in recipes)
+    """The recipe of each scale, at the smallest values of the other axes."""
+    others = [other for other in AXES if other != axis]
+    smallest = {other: min(getattr(recipe.shape, other) for recipe in recipes) for other in others}
     scales: dict[int, Recipe] = {}
     for recipe in recipes:
         scale = getattr(recipe.shape, axis)
-        if getattr(recipe.shape, other) == smallest and scales.setdefault(scale, recipe) != recipe:
+        at_smallest = all(getattr(recipe.shape, other) == least for other, least in smallest.items())
+        if at_smallest and scales.setdefault(scale, recipe) != recipe:
             name = differing_field(recipe, scales[scale])
             given = recipe.point()[name]
             reason = f"takes several values at {axis} {scale}; give one, such as --set {name}={given}"

@@ -1,4 +1,4 @@
-"""The rule tables themselves, as powers of m_W and m_L: what docs/rules.md is made of."""
+"""The rule tables themselves, as powers of ratios: what docs/rules.md is made of."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ def tables_markdown(held: Tables = BUILT_IN) -> str:
 
 
 def tables_object(held: Tables = BUILT_IN) -> dict[str, Any]:
-    """Powers as [of m_W, of m_L], and of m_B and m_T where a parametrization follows those."""
+    """Powers as [of m_W, of m_L], and of m_B and m_T, and of m_E and m_G, where a row follows those."""
     return {
         "schema": 1,
         "init": {
@@ -135,4 +135,9 @@ def _update_table(table: UpdateTable) -> tuple[tuple[str, ...], list[list[str]]]
 
 
 def _powers(power: Power) -> list[float]:
-    return [float(exponent) for exponent in (power if power.of_budget else (power.width, power.depth))]
+    """As far as there are any beyond width and depth."""
+    exponents = [float(exponent) for exponent in power]
+    for end in (2, 4):
+        if not any(exponents[end:]):
+            return exponents[:end]
+    return exponents

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ...models.recipe.recipe import RECIPE_FIELDS
 from ...models.recipe.version import CHANGES
 from ...sweeps.grid import Expansion
 from ...sweeps.load import Sweep, load_sweep
@@ -11,7 +12,7 @@ from ...sweeps.trial import Trial, trial_id
 from ..record.directory import DirectoryError, SweepDirectory
 from .logs import the_one
 
-BASE = ("base_width", "base_depth", "base_batch_size", "base_steps")
+BASE = {name for name, field in RECIPE_FIELDS.items() if field.setting.decided_by == "base"}
 
 
 @dataclass(frozen=True, slots=True)

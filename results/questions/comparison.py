@@ -14,14 +14,14 @@ from ...models.recipe.recipe import FIELDS
 from ..statistics.curve import Curve, Floats, Truths, curve_of
 from ..statistics.drift import Drift, judge
 from ..statistics.tolerance import Tolerance
-from ..store.schema import BEFORE, PRUNED, ROWS, UNKNOWN_BEFORE
+from ..store.schema import BEFORE, OUTCOMES, PRUNED, ROWS, UNKNOWN_BEFORE
 from .per_parameter import PER_PARAMETER, per_parameter
 
 SCALE_AXES = tuple(name for name, field in FIELDS.items() if field.setting.scale)
 HYPERPARAMETERS = tuple(name for name, field in FIELDS.items() if field.setting.tuned)
 NOT_COORDINATES = {
-    "trial_id", "job_id", "sweep", "seed", "status", "diverged_step", "pruned_step", "initial_loss", "loss",
-    "accuracy", "train_loss", "parameters", "tokens", "flops", "seconds", "device", *Family._fields,
+    "trial_id", "job_id", "sweep", "seed", "parameters", "tokens", "flops", "seconds", "device", *OUTCOMES,
+    *Family._fields,
 }  # fmt: skip
 INTEGERS = {column.name for column in ROWS if pa.types.is_integer(column.type)}
 DURATIONS = ("tokens", PER_PARAMETER)
@@ -48,6 +48,8 @@ class Comparison:
     """By scale: the operations of one trial, where rows say."""
     duration: str = "steps"
     """What says how long its trials train: steps, tokens, or tokens for each parameter."""
+    busiest_expert: Mapping[float, float] = field(default_factory=dict)
+    """As `accuracy`: the load of the busiest expert over an average one's, where there are experts."""
 
     @property
     def title(self) -> str:
@@ -220,10 +222,11 @@ def _judged(group: Group, curves: Sequence[Curve], tolerance: Tolerance | None) 
         group.hyperparameter,
         group.fixed,
         judge(curves, tolerance),
-        _accuracies(group.members, group.axis, group.hyperparameter),
+        _at_best("accuracy", group.members, group.axis, group.hyperparameter),
         _waiting(group),
         _flops(group),
         _duration(group),
+        _at_best("busiest_expert", group.members, group.axis, group.hyperparameter),
     )
 
 
@@ -251,12 +254,13 @@ def _flops(group: Group) -> dict[float, float]:
     return {float(scale): float(value) for scale, value in means.items()}
 
 
-def _accuracies(group: pd.DataFrame, axis: str, hyperparameter: str) -> dict[float, float]:
-    if "accuracy" not in group or group["accuracy"].isna().all():
+def _at_best(measured: str, group: pd.DataFrame, axis: str, hyperparameter: str) -> dict[float, float]:
+    """The mean of a measurement at the value with the lowest loss, by scale."""
+    if measured not in group or group[measured].isna().all():
         return {}
-    means = group.groupby([axis, hyperparameter])[["loss", "accuracy"]].mean().dropna()
+    means = group.groupby([axis, hyperparameter])[["loss", measured]].mean().dropna()
     best = means.loc[means.groupby(level=0)["loss"].idxmin()]
-    return {float(scale): float(value) for (scale, _), value in best["accuracy"].items()}
+    return {float(scale): float(value) for (scale, _), value in best[measured].items()}
 
 
 def _order(comparison: Comparison) -> tuple[object, ...]:

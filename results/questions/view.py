@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ...models.recipe.fault import Fault
-from ..store.schema import BUDGETS, ROWS
+from ..store.schema import BUDGETS, OUTCOMES, ROWS
 from .comparison import HYPERPARAMETERS
 from .per_parameter import PER_PARAMETER, per_parameter
 
-MEASURED = {"trial_id", "job_id", "sweep", "source", "status", "loss", "accuracy", "train_loss", "seconds",
-            "initial_loss", "diverged_step", "pruned_step", "device"}  # fmt: skip
+MEASURED = {"trial_id", "job_id", "sweep", "source", "seconds", "device", *OUTCOMES}
 NEARLY_ALL = 0.9
 """A column with another value in nearly every row is a measurement."""
 SAME_SHARE, DERIVED_SHARE = 1e-9, 0.05

@@ -122,7 +122,11 @@ def comparison_object(comparison: Comparison) -> dict[str, Any]:
         "hyperparameter": comparison.hyperparameter,
         "fixed": comparison.fixed,
         "optima": [
-            {**_optimum_object(optimum), "accuracy": number(comparison.accuracy.get(optimum.scale))}
+            {
+                **_optimum_object(optimum),
+                "accuracy": number(comparison.accuracy.get(optimum.scale)),
+                "busiest_expert": number(comparison.busiest_expert.get(optimum.scale)),
+            }
             for optimum in drift.optima
         ],
         **estimate_object(drift.slope, "slope_per_doubling", "slope_interval"),

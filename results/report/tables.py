@@ -1,6 +1,6 @@
 """The report's tables as plain cells: the same rows in the terminal, in Markdown and on the page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..questions.comparison import Comparison
@@ -39,6 +39,8 @@ def tables(content: Content, brief: bool = False) -> Iterator[Table]:
             yield metric_table(family, axis)
         if not brief and any(c.accuracy for c in family):
             yield accuracy_table(family, axis)
+        if not brief and any(c.busiest_expert for c in family):
+            yield load_table(family, axis)
     if content.joint:
         yield joint_table(content.joint)
     if content.options:
@@ -131,18 +133,28 @@ def metric_table(family: Sequence[Comparison], axis: str) -> Table:
 
 
 def accuracy_table(family: Sequence[Comparison], axis: str) -> Table:
-    scales = sorted({scale for c in family for scale in c.accuracy})
-    rows = [
-        [words.label(c), *(words.number(c.accuracy.get(scale)) for scale in scales)]
-        for c in family
-        if c.accuracy
-    ]
-    return Table(
-        f"Accuracy by {words.readable(axis)}, at the value with the lowest loss",
-        ["what", *map(words.scale_name, scales)],
-        rows,
-        "Share of the labelled positions of the validation set, mean over seeds.",
+    about = "Share of the labelled positions of the validation set, mean over seeds."
+    return _beside_loss("Accuracy", about, {words.label(c): c.accuracy for c in family}, axis)
+
+
+def load_table(family: Sequence[Comparison], axis: str) -> Table:
+    about = (
+        "Tokens of a block's busiest expert over those of an average one, on the validation set, mean over "
+        "blocks and seeds: 1 where loads are even."
     )
+    measured = {words.label(c): c.busiest_expert for c in family}
+    return _beside_loss("Load of the busiest expert", about, measured, axis)
+
+
+def _beside_loss(what: str, about: str, measured: Mapping[str, Mapping[float, float]], axis: str) -> Table:
+    scales = sorted({scale for found in measured.values() for scale in found})
+    rows = [
+        [label, *(words.number(found.get(scale)) for scale in scales)]
+        for label, found in measured.items()
+        if found
+    ]
+    title = f"{what} by {words.readable(axis)}, at the value with the lowest loss"
+    return Table(title, ["what", *map(words.scale_name, scales)], rows, about)
 
 
 def option_table(options: Sequence[OptionShift]) -> Table:

@@ -39,7 +39,10 @@ OUTCOME = [
     pa.field("loss", pa.float64()),  # validation, after the last step; null unless finished
     pa.field("accuracy", pa.float64()),  # validation, of labelled positions; null where labels are numbers
     pa.field("train_loss", pa.float64()),  # of the last batch
+    pa.field("busiest_expert", pa.float64()),  # its load over an average one's, validation, mean over blocks
 ]
+
+OUTCOMES = frozenset(field.name for field in OUTCOME)
 
 COST = [
     pa.field("parameters", pa.int64()),

@@ -8,7 +8,7 @@ from .words import GIVEN
 LARGEST_INTEGER = 2**53  # exact in JSON and Parquet, whoever reads them
 MEASURED = {
     "trial_id", "job_id", "sweep", "source", "recipe_version", "status", "diverged_step", "pruned_step",
-    "initial_loss", "loss", "accuracy", "train_loss", "seconds", "device",
+    "initial_loss", "loss", "accuracy", "train_loss", "busiest_expert", "seconds", "device",
 }  # fmt: skip
 """Columns of the store that say what came of a trial (`results/store/schema.py`)."""
 COUNTED = {"tokens", "parameters"}

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ...layers.forward_multiplier import Factor, scaled
 from ...layers.linear import projection
-from ...layers.precision import autocast
+from ...layers.precision import autocast, wide
 from ...layers.trace import Trace
 from ...recipe.shape import Shape
-from ..gates import chunk_size, log_decay, mixed, wide
+from ..gates import chunk_size, log_decay, mixed
 from .state_space import chunked_state_space
 
 

@@ -1,0 +1,310 @@
+"""Mixtures of experts: transformers' own blocks, loads, rows of experts and granularity, what is refused."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import first_views, logits, proxy_trial
+from test_likes import TIME, VOCABULARY, close, wholly_in_float64
+from torch import Tensor
+from transformers import MixtralConfig, MixtralForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
+
+from mutransfer.models.architectures.proxy import Regime
+from mutransfer.models.data.batches import Batches
+from mutransfer.models.handover.values import handover_at
+from mutransfer.models.layers import experts as layer
+from mutransfer.models.layers.trace import untraced
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.parametrization.experts import FACTORS, LIKE
+from mutransfer.models.parametrization.registry import BUILT_IN, PARAMETRIZATIONS
+from mutransfer.models.parametrization.rules import forward_multipliers, rules_by_pattern
+from mutransfer.models.recipe.inventory import parameter_count, parameters
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.recipe.role import Role
+from mutransfer.models.training.group import Group
+from mutransfer.models.training.loop import GroupTraining, train
+from mutransfer.models.training.state import GroupState
+from mutransfer.models.training.step import advance, gradients
+from mutransfer.sweeps.cost import forward_flops_per_token
+
+CPU = torch.device("cpu")
+EXPERTS = {"experts": 4, "mlp_ratio": 2.0}
+ROUNDING = 1e-5  # of losses, in differently shaped products over a few steps
+
+__all__ = ["wholly_in_float64"]  # a fixture
+
+WIDTH, DEPTH, HEAD, COUNT, CHOSEN = 32, 2, 8, 6, 3
+THEIRS: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": WIDTH, "num_hidden_layers": DEPTH, "head_dim": HEAD,
+    "num_attention_heads": WIDTH // HEAD, "num_key_value_heads": WIDTH // HEAD, "num_experts_per_tok": CHOSEN,
+    "rms_norm_eps": 1e-6, "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 0,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "experts_implementation": "eager",
+}  # fmt: skip
+MODELS: Mapping[str, tuple[Callable[[], torch.nn.Module], dict[str, Any]]] = {
+    "mixtral": (
+        lambda: MixtralForCausalLM(
+            MixtralConfig(**THEIRS, num_local_experts=COUNT, intermediate_size=2 * WIDTH)
+        ),
+        {},
+    ),
+    "qwen3-moe": (
+        lambda: Qwen3MoeForCausalLM(
+            Qwen3MoeConfig(**THEIRS, num_experts=COUNT, moe_intermediate_size=2 * WIDTH, norm_topk_prob=True)
+        ),
+        {"qk_norm": True},
+    ),
+}
+
+
+@pytest.mark.usefixtures("wholly_in_float64")
+@pytest.mark.parametrize("name", MODELS)
+def test_a_proxy_with_experts_is_transformers_model(name: str, recipe: Callable[..., Recipe]) -> None:
+    build, fields = MODELS[name]
+    one = recipe(
+        width=WIDTH, depth=DEPTH, head_dim=HEAD, sequence_length=TIME, vocab_size=VOCABULARY, mlp="swiglu",
+        mlp_ratio=2.0, experts=COUNT, experts_per_token=CHOSEN, parametrization="sp", **fields,
+    )  # fmt: skip
+    ours = {n: x.detach().double().requires_grad_() for n, x in first_views([one]).items()}
+    model = build().double()
+    theirs = dict(model.named_parameters())
+    placed = _placed(ours)
+    assert placed.keys() == theirs.keys()
+    with torch.no_grad():
+        for key, value in placed.items():
+            theirs[key].copy_(value)
+    tokens_BT = torch.randint(VOCABULARY, (2, TIME), generator=torch.Generator().manual_seed(0))
+    found_BTV = logits(one.shape, ours, forward_multipliers(one), tokens_BT[None])[0]
+    expected_BTV = model(tokens_BT).logits
+    close(found_BTV, expected_BTV)
+    F.cross_entropy(found_BTV.flatten(0, 1), tokens_BT.roll(-1, 1).flatten()).backward()
+    F.cross_entropy(expected_BTV.flatten(0, 1), tokens_BT.roll(-1, 1).flatten()).backward()
+    for key, gradient in _placed({n: x.grad for n, x in ours.items() if x.grad is not None}).items():
+        expected = theirs[key].grad
+        assert expected is not None
+        close(gradient, expected, key)
+
+
+def _placed(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By transformers' names, of the first trial."""
+    held = {name: value[0] for name, value in ours.items()}
+    found = {
+        "model.embed_tokens.weight": held["embedding.weight"],
+        "model.norm.weight": held["final_norm.gain"],
+        "lm_head.weight": held["readout.weight"],
+    }
+    for index in range(DEPTH):
+        a, b = f"model.layers.{index}", f"blocks.{index}"
+        for part in ("query", "key", "value", "output"):
+            found[f"{a}.self_attn.{part[0]}_proj.weight"] = held[f"{b}.mixer.{part}.weight"]
+            if f"{b}.mixer.{part}_norm.gain" in held:
+                found[f"{a}.self_attn.{part[0]}_norm.weight"] = held[f"{b}.mixer.{part}_norm.gain"]
+        found[f"{a}.input_layernorm.weight"] = held[f"{b}.mixer_norm.gain"]
+        found[f"{a}.post_attention_layernorm.weight"] = held[f"{b}.mlp_norm.gain"]
+        found[f"{a}.mlp.gate.weight"] = held[f"{b}.mlp.router.weight"]
+        gate, up, down = (
+            held[f"{b}.mlp.{part}.weight"].unflatten(0, (COUNT, -1)) for part in ("gate", "up", "down")
+        )
+        found[f"{a}.mlp.experts.gate_up_proj"] = torch.cat([gate, up], dim=1)
+        found[f"{a}.mlp.experts.down_proj"] = down
+    return found
+
+
+def block(one: Recipe, trials: int = 2) -> tuple[Tensor, dict[str, Tensor]]:
+    """Inputs, and the first block's parameters of a mixture."""
+    views = first_views([one] * trials)
+    held = {n: x.detach().clone().requires_grad_() for n, x in views.items() if ".0.mlp." in n}
+    x_KBTD = torch.randn(trials, 3, 16, one.shape.width, generator=torch.Generator().manual_seed(1))
+    return x_KBTD.requires_grad_(), held
+
+
+@pytest.mark.parametrize("mlp", ["gelu", "swiglu"])
+@pytest.mark.parametrize("granularity", [1, 2])
+def test_tokens_sorted_by_expert_and_all_tokens_to_all_experts_are_one(
+    mlp: str, granularity: int, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is the CPU's way, the second that of any other device."""
+    one = recipe(**EXPERTS, mlp=mlp, granularity=granularity)
+    x_KBTD, held = block(one)
+    found = []
+    for way in (layer._own_tokens, layer._all_tokens):
+        monkeypatch.setattr(layer, "_own_tokens", way)
+        y_KBTD, _ = layer.experts(x_KBTD, held, "blocks.0.mlp", one.shape, untraced)
+        found.append((y_KBTD, *torch.autograd.grad(y_KBTD.square().sum(), [x_KBTD, *held.values()])))
+    for sorted_, whole in zip(*found, strict=True):
+        close(sorted_, whole)
+
+
+def test_what_loads_cost_is_what_transformers_says(recipe: Callable[..., Recipe]) -> None:
+    """Theirs adds up the choices of a token, ours averages them."""
+    one = recipe(**EXPERTS)
+    x_KBTD, held = block(one, trials=1)
+    _, load = layer.experts(x_KBTD, held, "blocks.0.mlp", one.shape, untraced)
+    scores = x_KBTD[0].flatten(0, 1) @ held["blocks.0.mlp.router.weight"][0].T
+    expected = load_balancing_loss_func((scores,), num_experts=4, top_k=2) / 2
+    cost = layer.imbalance([load])
+    close(cost[0], expected)
+    mine, theirs = (
+        torch.autograd.grad(x, held["blocks.0.mlp.router.weight"])[0] for x in (cost.sum(), expected)
+    )
+    close(mine, theirs)
+
+
+def test_even_loads_cost_one_and_the_busiest_is_average() -> None:
+    even = layer.Load(torch.full((3, 8), 2 / 8), torch.full((3, 8), 1 / 8))
+    assert layer.imbalance([even, even]).tolist() == [1.0] * 3
+    shares_KLE = torch.tensor([[[1.0, 0.6, 0.4, 0.0], [0.5, 0.5, 0.5, 0.5]]])
+    assert layer.busiest(shares_KLE).tolist() == pytest.approx([1.5])
+
+
+def test_a_trial_with_experts_trains_alone_as_in_a_group(
+    recipe: Callable[..., Recipe], batches: Batches
+) -> None:
+    recipes = [recipe(**EXPERTS, learning_rate=rate, steps=6) for rate in (0.001, 0.004, 0.016)]
+    together = train(recipes, batches, CPU)
+    for one, outcome in zip(recipes, together, strict=True):
+        (alone,) = train([one], batches, CPU)
+        assert alone.loss == pytest.approx(outcome.loss, rel=ROUNDING)
+        assert alone.busiest_expert == pytest.approx(outcome.busiest_expert)
+
+
+def test_the_load_is_an_outcome_where_there_are_experts(
+    recipe: Callable[..., Recipe], batches: Batches
+) -> None:
+    with_experts, without = (train([one], batches, CPU)[0] for one in (recipe(**EXPERTS), recipe()))
+    assert with_experts.busiest_expert is not None and 1 <= with_experts.busiest_expert <= 4 / 2
+    assert without.busiest_expert is None
+
+
+def test_descending_what_loads_cost_evens_them(recipe: Callable[..., Recipe]) -> None:
+    """From inputs that are alike, so that nearly all go to the same experts."""
+    one = recipe(**EXPERTS)
+    x_KBTD, held = block(one)
+    alike_KBTD = (0.3 * x_KBTD + 1.0).detach()
+    router, busiest = held["blocks.0.mlp.router.weight"], []
+    for _ in range(60):
+        _, load = layer.experts(alike_KBTD, held, "blocks.0.mlp", one.shape, untraced)
+        busiest.append(layer.busiest(load.share_KE[:, None]).max().item())
+        (slope,) = torch.autograd.grad(layer.imbalance([load]).sum(), router)
+        with torch.no_grad():
+            router.sub_(0.1 * slope)
+    assert busiest[0] > 1.8 and busiest[-1] < 1.3
+
+
+def test_blocks_computed_again_have_the_same_gradients_and_tell_their_load_once(
+    recipe: Callable[..., Recipe], batches: Batches
+) -> None:
+    found = []
+    for again in (False, True):
+        one = recipe(**EXPERTS, activation_checkpointing=again, balance_loss=0.5)
+        group = Group([one], CPU)
+        batch = GroupTraining([one], batches, CPU).placed(0)
+        regime = Regime(checkpointing=again)
+        group.logits(batch.inputs, group.layout.views(GroupState.first(group).buffers_KP), regime=regime)
+        assert len(regime.loads) == one.shape.depth
+        found.append(gradients(group, GroupState.first(group), batch, 0, True)[1])
+    for plain, computed in zip(*found, strict=True):
+        close(computed, plain)
+
+
+def test_muon_turns_every_expert_by_itself(recipe: Callable[..., Recipe], batches: Batches) -> None:
+    """Each expert's step has singular values near one, times sqrt(fan_out/fan_in) and the rate."""
+    one = recipe(
+        **EXPERTS, optimizer="muon", adamw_lr_ratio=0.1, momentum=0.0, schedule="constant", warmup=0.0
+    )
+    group = Group([one], CPU)
+    state, batch = GroupState.first(group), GroupTraining([one], batches, CPU).placed(0)
+    before = {n: x.detach().clone() for n, x in group.layout.views(state.buffers_KP).items()}
+    advance(group, state, batch, 0)
+    after = group.layout.views(state.buffers_KP)
+    rate = rules_by_pattern(one)["blocks.*.mlp.up.weight"].learning_rate
+    for module, factor in (("up", math.sqrt(2)), ("down", math.sqrt(0.5))):
+        name = f"blocks.0.mlp.{module}.weight"
+        step_EOI = ((before[name] - after[name].detach())[0]).unflatten(0, (4, -1))
+        values = torch.linalg.svdvals(step_EOI) / (factor * rate)
+        assert values[:, :8].min() > 0.5 and values.max() < 1.3
+
+
+def test_every_optimizer_has_rows_for_experts() -> None:
+    assert FACTORS.keys() == OPTIMIZERS.keys()
+    for parametrization in BUILT_IN.values():
+        for optimizer in OPTIMIZERS:
+            assert LIKE.keys() <= parametrization.update(optimizer).keys()
+
+
+def test_rows_are_those_of_the_paper_where_width_and_granularity_grow_together(
+    recipe: Callable[..., Recipe],
+) -> None:
+    """arXiv:2605.14200, its bottleneck regime with AdamW: experts of one size, as many times as the width."""
+    small = {"width": 16, "base_width": 16, "base_depth": 2, "experts": 4, "base_experts": 4}
+    of_base = {"base_granularity": 1, "mlp_ratio": 1.0}
+    base = rules_by_pattern(recipe(**{**small, **of_base, "granularity": 1}))
+    large = rules_by_pattern(recipe(**{**small, **of_base, "width": 64, "granularity": 4, "mlp_ratio": 1.0}))
+    expected = {  # of std, learning rate, epsilon, as powers of the ratio of widths
+        "router": (-0.5, -1, -1), "up": (-0.5, -1, -1), "down": (0.5, 0, -2),
+    }  # fmt: skip
+    for module, powers in expected.items():
+        one, other = (rules[f"blocks.*.mlp.{module}.weight"] for rules in (base, large))
+        assert one.init_std and other.init_std and one.epsilon and other.epsilon
+        found = (
+            other.init_std / one.init_std,
+            other.learning_rate / one.learning_rate,
+            other.epsilon / one.epsilon,
+        )
+        assert found == pytest.approx([4**power for power in powers])
+
+
+def test_the_by_the_book_table_has_hidden_rows_for_experts() -> None:
+    rows = PARAMETRIZATIONS["mup-plain"].update("sgd")
+    assert {rows[role].learning_rate for role in LIKE} == {rows[Role.HIDDEN].learning_rate}
+
+
+def test_a_role_says_the_start_that_its_parameter_has(recipe: Callable[..., Recipe]) -> None:
+    """What a handover tells by role: the gain over sqrt(fan_in) is the standard deviation."""
+    one = recipe(
+        width=32, base_width=16, mlp_ratio=2.0, experts=8, base_experts=4, granularity=4, base_granularity=1
+    )
+    handover = handover_at(one)
+    for parameter in parameters(one.shape):
+        if parameter.role in LIKE:
+            gain = handover["roles"][parameter.role]["init_gain"]
+            held = handover["parameters"][parameter.pattern]["init_std"]
+            assert gain / math.sqrt(parameter.fan_in) == pytest.approx(held)
+    assert handover["base"] == {"width": 16, "depth": 1, "experts": 4, "granularity": 1}
+
+
+def test_granularity_keeps_parameters_and_operations_but_the_routers(recipe: Callable[..., Recipe]) -> None:
+    whole, cut = (recipe(**EXPERTS, granularity=parts).shape for parts in (1, 4))
+    routers = 2 * whole.width * (16 - 4)
+    assert parameter_count(cut) - parameter_count(whole) == routers
+    dense = recipe(mlp_ratio=4.0).shape  # as many units as a token's experts have
+    assert forward_flops_per_token(whole) - forward_flops_per_token(dense) == pytest.approx(
+        2 * 2 * whole.width * 4  # the routers of both blocks
+    )
+
+
+def test_a_trial_without_experts_keeps_its_id(recipe: Callable[..., Recipe]) -> None:
+    plain = proxy_trial(recipe()).id
+    assert plain == proxy_trial(recipe(experts_per_token=3, granularity=2, balance_loss=0.5)).id
+    assert plain != proxy_trial(recipe(**EXPERTS)).id
+
+
+REFUSED = {
+    "none of an MLP": ({"mlp": "none", "architecture": "mamba2"}, "experts: there is no MLP"),
+    "biases": ({"biases": "all"}, "biases: experts have none"),
+    "more than there are": ({"experts_per_token": 5}, "experts_per_token: 5 are more than 4"),
+    "one alone": ({"experts_per_token": 1}, "experts_per_token: a single one"),
+    "uneven parts": ({"granularity": 3}, "granularity: 3 does not divide the 32 units"),
+    "none": ({"experts": 0}, "experts: 0 is not"),
+}
+
+
+@pytest.mark.parametrize(("fields", "told"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_fit_names_the_field(
+    fields: dict[str, Any], told: str, recipe: Callable[..., Recipe]
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        recipe(**{**EXPERTS, **fields})
