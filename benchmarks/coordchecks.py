@@ -3,8 +3,9 @@
     python benchmarks/coordchecks.py > benchmarks/results/coordchecks.md
     python benchmarks/coordchecks.py mamba2      # the families whose title holds a word
 
-Widths 32 to 256 at depth 2 and depths 2 to 16 at width 32, 10 steps, 4 seeds (12 for the parallel hybrid),
-the standard library's text, momentum 0.9.
+Widths 32 to 256 at depth 2 and depths 2 to 16 at width 32 (at both, 4 to 32 experts and granularities 1 to 8
+where there are any), 10 steps, 4 seeds (12 for the parallel hybrid), the standard library's text,
+momentum 0.9.
 """
 
 import itertools
@@ -103,6 +104,21 @@ ARCHITECTURES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 
+def expert_cases() -> Iterator[tuple[str, dict[str, str]]]:
+    """4 to 32 experts, and granularities 1 to 8, beside widths and depths."""
+    common = {"head_dim": "8", "experts": "[4, 8, 16, 32]", "granularity": "[1, 2, 4, 8]"}
+    common |= {"base.experts": "4", "base.granularity": "1"}
+    for architecture, optimizers in (("transformer", [*OPTIMIZERS]), ("gdn", ["adamw", "sgd", "muon"])):
+        for optimizer in optimizers:
+            yield f"{architecture} {optimizer} mup, experts", {
+                **common, "architecture": architecture, "optimizer": optimizer, "parametrization": "mup",
+            }  # fmt: skip
+    for optimizer in ("adamw", "sgd"):
+        yield f"transformer {optimizer} mup-plain, experts", {
+            **common, "architecture": "transformer", "optimizer": optimizer, "parametrization": "mup-plain",
+        }  # fmt: skip
+
+
 def table_cases() -> Iterator[tuple[str, dict[str, str]]]:
     """The tables that ship as files; those that differ in shared keys and values, with one head of those."""
     common = {"architecture": "transformer", "optimizer": "adamw", "head_dim": "8"}
@@ -164,7 +180,7 @@ def main() -> None:
     title, _, rest = (__doc__ or "").partition("\n\n    python")
     print(f"# Coordinate checks\n\n{title}\n{rest.partition(chr(10))[2]}")
     print("| family | exponents | those that are not as wanted |\n|---|---|---|", flush=True)
-    for title, settings in itertools.chain(cases(), further_cases(), table_cases()):
+    for title, settings in itertools.chain(cases(), further_cases(), expert_cases(), table_cases()):
         if not all(word in title for word in sys.argv[1:]):
             continue
         # One head in many forgets slowly and writes much: Mamba2's gradients have heavy tails over the seeds.

@@ -1,16 +1,15 @@
-"""Mixtures of experts: transformers' own blocks, loads, rows of experts and granularity, what is refused."""
+"""Mixtures of experts: loads, rows along experts and granularity, what is refused. That they are those of
+transformers is compared in test_likes.py."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from conftest import first_views, logits, proxy_trial
-from test_likes import TIME, VOCABULARY, close, wholly_in_float64
+from conftest import first_views, proxy_trial
+from test_likes import close
 from torch import Tensor
-from transformers import MixtralConfig, MixtralForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from mutransfer.models.architectures.proxy import Regime
@@ -21,7 +20,7 @@ from mutransfer.models.layers.trace import untraced
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.parametrization.experts import FACTORS, LIKE
 from mutransfer.models.parametrization.registry import BUILT_IN, PARAMETRIZATIONS
-from mutransfer.models.parametrization.rules import forward_multipliers, rules_by_pattern
+from mutransfer.models.parametrization.rules import rules_by_pattern
 from mutransfer.models.recipe.inventory import parameter_count, parameters
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Role
@@ -34,83 +33,6 @@ from mutransfer.sweeps.cost import forward_flops_per_token
 CPU = torch.device("cpu")
 EXPERTS = {"experts": 4, "mlp_ratio": 2.0}
 ROUNDING = 1e-5  # of losses, in differently shaped products over a few steps
-
-__all__ = ["wholly_in_float64"]  # a fixture
-
-WIDTH, DEPTH, HEAD, COUNT, CHOSEN = 32, 2, 8, 6, 3
-THEIRS: dict[str, Any] = {
-    "vocab_size": VOCABULARY, "hidden_size": WIDTH, "num_hidden_layers": DEPTH, "head_dim": HEAD,
-    "num_attention_heads": WIDTH // HEAD, "num_key_value_heads": WIDTH // HEAD, "num_experts_per_tok": CHOSEN,
-    "rms_norm_eps": 1e-6, "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 0,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "experts_implementation": "eager",
-}  # fmt: skip
-MODELS: Mapping[str, tuple[Callable[[], torch.nn.Module], dict[str, Any]]] = {
-    "mixtral": (
-        lambda: MixtralForCausalLM(
-            MixtralConfig(**THEIRS, num_local_experts=COUNT, intermediate_size=2 * WIDTH)
-        ),
-        {},
-    ),
-    "qwen3-moe": (
-        lambda: Qwen3MoeForCausalLM(
-            Qwen3MoeConfig(**THEIRS, num_experts=COUNT, moe_intermediate_size=2 * WIDTH, norm_topk_prob=True)
-        ),
-        {"qk_norm": True},
-    ),
-}
-
-
-@pytest.mark.usefixtures("wholly_in_float64")
-@pytest.mark.parametrize("name", MODELS)
-def test_a_proxy_with_experts_is_transformers_model(name: str, recipe: Callable[..., Recipe]) -> None:
-    build, fields = MODELS[name]
-    one = recipe(
-        width=WIDTH, depth=DEPTH, head_dim=HEAD, sequence_length=TIME, vocab_size=VOCABULARY, mlp="swiglu",
-        mlp_ratio=2.0, experts=COUNT, experts_per_token=CHOSEN, parametrization="sp", **fields,
-    )  # fmt: skip
-    ours = {n: x.detach().double().requires_grad_() for n, x in first_views([one]).items()}
-    model = build().double()
-    theirs = dict(model.named_parameters())
-    placed = _placed(ours)
-    assert placed.keys() == theirs.keys()
-    with torch.no_grad():
-        for key, value in placed.items():
-            theirs[key].copy_(value)
-    tokens_BT = torch.randint(VOCABULARY, (2, TIME), generator=torch.Generator().manual_seed(0))
-    found_BTV = logits(one.shape, ours, forward_multipliers(one), tokens_BT[None])[0]
-    expected_BTV = model(tokens_BT).logits
-    close(found_BTV, expected_BTV)
-    F.cross_entropy(found_BTV.flatten(0, 1), tokens_BT.roll(-1, 1).flatten()).backward()
-    F.cross_entropy(expected_BTV.flatten(0, 1), tokens_BT.roll(-1, 1).flatten()).backward()
-    for key, gradient in _placed({n: x.grad for n, x in ours.items() if x.grad is not None}).items():
-        expected = theirs[key].grad
-        assert expected is not None
-        close(gradient, expected, key)
-
-
-def _placed(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By transformers' names, of the first trial."""
-    held = {name: value[0] for name, value in ours.items()}
-    found = {
-        "model.embed_tokens.weight": held["embedding.weight"],
-        "model.norm.weight": held["final_norm.gain"],
-        "lm_head.weight": held["readout.weight"],
-    }
-    for index in range(DEPTH):
-        a, b = f"model.layers.{index}", f"blocks.{index}"
-        for part in ("query", "key", "value", "output"):
-            found[f"{a}.self_attn.{part[0]}_proj.weight"] = held[f"{b}.mixer.{part}.weight"]
-            if f"{b}.mixer.{part}_norm.gain" in held:
-                found[f"{a}.self_attn.{part[0]}_norm.weight"] = held[f"{b}.mixer.{part}_norm.gain"]
-        found[f"{a}.input_layernorm.weight"] = held[f"{b}.mixer_norm.gain"]
-        found[f"{a}.post_attention_layernorm.weight"] = held[f"{b}.mlp_norm.gain"]
-        found[f"{a}.mlp.gate.weight"] = held[f"{b}.mlp.router.weight"]
-        gate, up, down = (
-            held[f"{b}.mlp.{part}.weight"].unflatten(0, (COUNT, -1)) for part in ("gate", "up", "down")
-        )
-        found[f"{a}.mlp.experts.gate_up_proj"] = torch.cat([gate, up], dim=1)
-        found[f"{a}.mlp.experts.down_proj"] = down
-    return found
 
 
 def block(one: Recipe, trials: int = 2) -> tuple[Tensor, dict[str, Tensor]]:

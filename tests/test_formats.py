@@ -84,7 +84,7 @@ def test_pytorch_hands_over_to_any_module(recipe: Build) -> None:
 @pytest.mark.parametrize(
     "name", [name for name, ready in MAPS.items() if ready.of.startswith("transformers")]
 )
-def test_hugging_face_builds_and_groups_the_model(name: str, recipe: Build) -> None:
+def test_hugging_face_builds_and_groups_the_model(name: str, recipe: Build, tmp_path: Path) -> None:
     """By transformers itself, from the architecture in the handover."""
     depth = {"attention_every": 2, "base_depth": 2, "depth": 2} if name == "qwen3-next" else {}
     handed = handed_over(recipe, Target(64, 2), **{**LLAMA, **MAPS[name].proxy, **depth})
@@ -92,7 +92,7 @@ def test_hugging_face_builds_and_groups_the_model(name: str, recipe: Build) -> N
     model = held["build_model"](seed=0)
     assert type(model).__name__ == MAPS[name].of.removeprefix("transformers.")
     trainer = held["HandedTrainer"](
-        model, held["arguments"](output_dir="unused", use_cpu=True, report_to="none")
+        model, held["arguments"](output_dir=str(tmp_path), use_cpu=True, report_to="none")
     )
     optimizer = trainer.create_optimizer()
     ready, tokens_BT = MAPS[name], torch.arange(32).view(2, 16)

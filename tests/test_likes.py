@@ -24,10 +24,14 @@ from transformers import (
     LlamaForCausalLM,
     Mamba2Config,
     Mamba2ForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     Olmo2Config,
     Olmo2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
     Qwen3NextConfig,
     Qwen3NextForCausalLM,
 )
@@ -82,6 +86,15 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
         **rotary(3, 1e6, tie_word_embeddings=True), num_attention_heads=16, num_key_value_heads=8,
         rms_norm_eps=1e-6,
     )),
+    "mixtral": lambda: MixtralForCausalLM(MixtralConfig(
+        **rotary(3.5, 1e6), num_attention_heads=8, num_key_value_heads=2, rms_norm_eps=1e-5,
+        num_local_experts=8, num_experts_per_tok=2, experts_implementation="eager",
+    )),
+    "qwen3-moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(
+        **rotary(3, 1e6), num_attention_heads=16, num_key_value_heads=2, rms_norm_eps=1e-6,
+        num_experts=128, num_experts_per_tok=8, moe_intermediate_size=24, norm_topk_prob=True,
+        experts_implementation="eager",
+    )),
     "qwen3-next": lambda: Qwen3NextForCausalLM(Qwen3NextConfig(
         **rotary(2.5, 1e7, 0.25), num_attention_heads=16, num_key_value_heads=2, rms_norm_eps=1e-6,
         linear_num_key_heads=8, linear_num_value_heads=16, linear_key_head_dim=HEAD,
@@ -118,6 +131,9 @@ LAID_OUT: Mapping[str, Callable[[Tensor], Tensor]] = {
     "query_key_value.bias": lambda rows: interleaved(rows, WIDTH // HEAD, [HEAD] * 3),
     "self_attn.q_proj.weight": lambda rows: interleaved(rows, 16, [HEAD] * 2) if len(rows) == 256 else rows,
     "in_proj_qkvz.weight": lambda rows: interleaved(rows, 8, [HEAD, HEAD, 2 * HEAD, 2 * HEAD]),
+    "experts.gate_up_proj": lambda both: (
+        both.reshape(2, len(both), -1, WIDTH).transpose(0, 1).reshape(both.shape)
+    ),
     "in_proj_ba.weight": lambda rows: interleaved(rows, 8, [2, 2]),
 }
 """Where theirs has the same rows in another order."""
@@ -240,6 +256,9 @@ def is_the_model(one: Recipe, model: nn.Module, ready: ModelMap) -> None:
         close(laid_out(each.name, own.T if each.stored.transposed else own), each.tensor.grad, each.name)
 
 
+REORDERED = ("qwen3-next", "gpt-neox", "mixtral", "qwen3-moe")
+
+
 def test_an_export_of_a_state_with_a_ratio_of_its_own_builds(recipe: Callable[..., Recipe]) -> None:
     changes = {**MAPS["mamba2"].proxy, "state_head_ratio": 2.0, "epsilon": 1e-6}
     frame = rows(recipe, [-5, -5, -5], **changes)
@@ -249,11 +268,11 @@ def test_an_export_of_a_state_with_a_ratio_of_its_own_builds(recipe: Callable[..
     assert (model.config.expand, model.config.num_heads) == (2, 8)
 
 
-@pytest.mark.parametrize("name", [name for name in LIKES if name not in ("qwen3-next", "gpt-neox")])
+@pytest.mark.parametrize("name", [name for name in LIKES if name not in REORDERED])
 def test_an_export_builds_the_model_that_the_proxies_are_like(
     name: str, recipe: Callable[..., Recipe]
 ) -> None:
-    """Its configuration says all that the proxies have; the two that order their rows differently aside."""
+    """Its configuration says all that the proxies have; those that order their rows differently aside."""
     sizes = {**SIZES, "base_width": WIDTH, "init": "gpt2"}
     changes = {**LIKES[name], **{n: value for n, value in sizes.items() if n != "width"}}
     frame = rows(lambda **at: recipe(**{**at, "width": WIDTH}), [-5], **changes)

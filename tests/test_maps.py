@@ -24,8 +24,12 @@ from transformers import (
     LlamaForCausalLM,
     Mamba2Config,
     Mamba2ForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
     Qwen3NextConfig,
     Qwen3NextForCausalLM,
 )
@@ -110,6 +114,22 @@ def qwen3_next(width: int) -> nn.Module:
     return model
 
 
+def mixtral(width: int) -> nn.Module:
+    model: nn.Module = MixtralForCausalLM(MixtralConfig(
+        **rotary(width), num_local_experts=8,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+    ))  # fmt: skip
+    return model
+
+
+def qwen3_moe(width: int) -> nn.Module:
+    model: nn.Module = Qwen3MoeForCausalLM(Qwen3MoeConfig(
+        **rotary(width), num_experts=8, num_experts_per_tok=2, norm_topk_prob=True,
+        moe_intermediate_size=4 * width,
+    ))  # fmt: skip
+    return model
+
+
 @dataclass(frozen=True)
 class Case:
     """A model of transformers, how far its losses may be from our proxy's over 20 steps, and what is done to
@@ -138,6 +158,15 @@ def by_heads(model: Any) -> None:  # noqa: ANN401 - a model of transformers
         weight_FD.copy_(parts_3HCD.transpose(0, 1).reshape(weight_FD.shape))
 
 
+@torch.no_grad()
+def by_experts(model: Any) -> None:  # noqa: ANN401 - a model of transformers
+    """Gates and ups of all experts one below the other are laid out expert by expert."""
+    for name, weight_EFD in model.named_parameters():
+        if name.endswith("gate_up_proj"):
+            parts_2EUD = weight_EFD.clone().view(2, len(weight_EFD), -1, weight_EFD.shape[-1])
+            weight_EFD.copy_(parts_2EUD.transpose(0, 1).reshape(weight_EFD.shape))
+
+
 CASES = {
     "llama": Case(llama),
     "qwen3": Case(qwen3),
@@ -146,6 +175,9 @@ CASES = {
     # The epsilon of B and C is that of x in a fused matrix; smaller, it does not matter.
     "mamba2": Case(mamba2, proxy={"epsilon": 1e-6}),
     "falcon-h1": Case(falcon_h1, proxy={"epsilon": 1e-6}),
+    # What loads cost is theirs of all blocks together: left out here.
+    "mixtral": Case(mixtral, proxy={"balance_loss": 0.0}, made_like_ours=by_experts),
+    "qwen3-moe": Case(qwen3_moe, proxy={"balance_loss": 0.0}, made_like_ours=by_experts),
     # Gate on attention's output, scale of the delta rule's queries, order of rows (docs/conventions.md).
     "qwen3-next": Case(qwen3_next, gap=0.3, proxy={"attention_every": 2, "base_depth": 2}),
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..recipe.placement import EXPERT_ROLES
 from ..recipe.role import Role, pattern_of
 from .values import Handed
 
@@ -225,6 +226,8 @@ def _fitting(name: str, tensor: Tensor, entry: Mapping[str, Any], stored: Stored
     """The entry, made sure to be of the parameter's shape and kind; axes of length one do not matter."""
     shape = entry.get("shape")
     there = _axes(tensor)[::-1] if stored.transposed else _axes(tensor)
+    if entry["role"] in EXPERT_ROLES and tensor.dim() == 3:  # ours stand one below the other
+        there = _axes(tensor.flatten(0, 1))
     if shape is not None and [n for n in shape if n > 1] != there:
         raise UnknownParameterError(
             f"{name}: is {list(tensor.shape)}, but {shape} at the target; export for this model's size"

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.initial import initial_draw
+from ..recipe.placement import EXPERT_ROLES
 from ..recipe.role import Role
 from .assignment import GAINS, Assigned, Roles, Stored, UnknownParameterError, assigned
 from .values import Handed, coupled_decay
@@ -126,6 +127,9 @@ def init_std(each: Assigned, entry: Mapping[str, Any]) -> float | None:
         return std
     if entry["start"] != "normal":
         return None
-    fan_in = 1 if entry["role"] == Role.INPUT else math.prod(_shape(each, entry)[1:])
+    shape = _shape(each, entry)
+    fan_in = 1 if entry["role"] == Role.INPUT else math.prod(shape[1:])
+    if entry["role"] in EXPERT_ROLES:
+        fan_in = shape[-1]
     gain: float = entry["init_gain"]
     return gain / fan_in**0.5 if entry["init"] == "fan-in" else gain

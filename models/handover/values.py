@@ -142,6 +142,7 @@ def other_hyperparameters(tuned: Recipe) -> dict[str, Any]:
     names = ["weight_decay", "grad_clip", "schedule", "warmup", "final_lr", "init", "init_scale"]
     names += sorted(optimizer_reads(tuned.optimizer))
     names += ["cooldown"] if tuned.schedule == "wsd" else []
+    names += ["balance_loss"] if tuned.shape.experts > 1 else []
     names += [name for name in ("z_loss", "dropout") if getattr(tuned, name)]
     names += [name for name in ("embedding_lr", "readout_lr", "vector_lr") if getattr(tuned, name) != 1]
     if tuned.shape.learnable_multipliers != "none":

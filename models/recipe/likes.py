@@ -23,6 +23,16 @@ LIKES: Mapping[str, Mapping[str, Any]] = {
         **GATED, "architecture": "transformer", "mlp_ratio": 3.0, "head_ratio": 2.0, "queries_per_kv": 2,
         "qk_norm": True, "rotary_base": 1_000_000.0, "tied": True,
     },
+    # Mixtral, 8x7B: 32 heads of 128 at width 4096, 8 of keys and values; experts of 14336 units.
+    "mixtral": {
+        **GATED, "architecture": "transformer", "mlp_ratio": 3.5, "experts": 8, "experts_per_token": 2,
+        "queries_per_kv": 4, "norm_eps": 1e-5, "rotary_base": 1_000_000.0,
+    },
+    # Qwen3, 30B-A3B: 32 heads of 128 at width 2048, 4 of keys and values; experts of 768 units.
+    "qwen3-moe": {
+        **GATED, "architecture": "transformer", "mlp_ratio": 0.375, "experts": 128, "experts_per_token": 8,
+        "head_ratio": 2.0, "queries_per_kv": 8, "qk_norm": True, "rotary_base": 1_000_000.0,
+    },
     # Qwen3-Next, 80B-A3B, its MLP dense: attention of 16 heads of 256 at width 2048, 2 of keys and values;
     # delta rule of 32 value heads and 16 key heads of 128; 5120 units.
     "qwen3-next": {

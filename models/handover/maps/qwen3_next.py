@@ -69,7 +69,7 @@ QWEN3_NEXT = ModelMap(
         ),
         Difference(
             what="experts", ours="none", theirs="in every layer by default",
-            remedy="mlp_only_layers with every layer: there is no role for a router yet",
+            remedy="mlp_only_layers with every layer: theirs share one expert among all tokens, ours none",
         ),
     ),
 )  # fmt: skip

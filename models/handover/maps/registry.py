@@ -1,5 +1,6 @@
 """The ready maps, by the names that the command line and the API use."""
 
+from .experts import MIXTRAL, QWEN3_MOE
 from .gpt import GPT2, GPT_NEOX, NANOGPT
 from .llama import LLAMA, QWEN3
 from .megatron import MEGATRON
@@ -11,6 +12,8 @@ from .torchtitan import TORCHTITAN
 MAPS: dict[str, ModelMap] = {
     "llama": LLAMA,
     "qwen3": QWEN3,
+    "mixtral": MIXTRAL,
+    "qwen3-moe": QWEN3_MOE,
     "gpt2": GPT2,
     "gpt-neox": GPT_NEOX,
     "nanogpt": NANOGPT,

@@ -107,6 +107,8 @@ ROTARY = {"head_ratio", "rotary_base"}
 TAKEN: Mapping[str, Collection[str]] = {
     "llama": {*ROTARY, "biases"},
     "qwen3": ROTARY,
+    "mixtral": ROTARY,
+    "qwen3-moe": ROTARY,
     "gpt2": {"gelu", "biases"},
     "gpt-neox": {"gelu", "biases", "rotary_base", "rotary_share"},
     "mamba2": {"head_ratio", "conv_bias"},
@@ -148,16 +150,22 @@ def _map_of(handed: Handed, package: str) -> tuple[str, ModelMap]:
         if (
             one_norm
             and ready.of.startswith(package)
-            and all(model[field] == value for field, value in ready.proxy.items())
+            and all(
+                _alike(field, model[field], value) for field, value in {"experts": 1, **ready.proxy}.items()
+            )
         ):
             return name, ready
-    told = ", ".join(
-        f"{field}: {model[field]}" for field in ("architecture", "mlp", "norm", "final_norm", "positions")
-    )
+    fields = ("architecture", "mlp", "experts", "norm", "final_norm", "positions")
+    told = ", ".join(f"{field}: {model[field]}" for field in fields)
     raise ExportError(
         f"no model of {package} that we know is like the proxies ({told}); docs/conventions.md says which "
         "are; export yaml or json, which hold every value"
     )
+
+
+def _alike(field: str, ours: object, theirs: object) -> bool:
+    """A map with experts is for any number of them."""
+    return (ours == 1) == (theirs == 1) if field == "experts" else ours == theirs
 
 
 def _literal(values: Mapping[str, Any]) -> str:
@@ -195,6 +203,38 @@ def _rotary(handed: Handed) -> dict[str, Any]:
         "rms_norm_eps": handed["model"]["norm_eps"],
         "rope_parameters": _rope(handed),
         **({"attention_bias": True, "mlp_bias": True} if handed["model"]["biases"] == "all" else {}),
+    }
+
+
+def _mixtral(handed: Handed) -> dict[str, Any]:
+    model = handed["model"]
+    return {
+        **_rotary(handed),
+        "intermediate_size": model["expert_width"],
+        "num_local_experts": model["expert_count"],
+        **_routed(handed),
+    }
+
+
+def _qwen3_moe(handed: Handed) -> dict[str, Any]:
+    model = handed["model"]
+    return {
+        **_rotary(handed),
+        "moe_intermediate_size": model["expert_width"],
+        "num_experts": model["expert_count"],
+        "norm_topk_prob": True,
+        "mlp_only_layers": [],
+        **_routed(handed),
+    }
+
+
+def _routed(handed: Handed) -> dict[str, Any]:
+    """Theirs is the cost of all of a token's experts, ours of their average."""
+    chosen, weight = handed["model"]["chosen_experts"], handed["hyperparameters"]["balance_loss"]
+    return {
+        "num_experts_per_tok": chosen,
+        "output_router_logits": weight > 0,
+        "router_aux_loss_coef": weight / chosen,
     }
 
 
@@ -315,6 +355,8 @@ def _qwen3_next(handed: Handed) -> dict[str, Any]:
 CONFIGURATIONS: dict[str, Callable[[Handed], dict[str, Any]]] = {
     "llama": _rotary,
     "qwen3": _rotary,
+    "mixtral": _mixtral,
+    "qwen3-moe": _qwen3_moe,
     "gpt2": _gpt2,
     "gpt-neox": _gpt_neox,
     "mamba2": _mamba2,

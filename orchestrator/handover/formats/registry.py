@@ -19,7 +19,7 @@ FORMATS: dict[str, tuple[str, str]] = {
 """Modules and their functions, loaded when they are asked for: some need torch."""
 WHOLE = ("yaml", "json")
 """Those that hold all of it, whatever the model."""
-DENSE = ("huggingface", "nanogpt", "torchtitan", "megatron")
+DENSE = ("nanogpt", "torchtitan", "megatron")
 """Those whose models have an MLP in every block."""
 
 
@@ -27,7 +27,9 @@ def export_text(handed: Handed, style: str, partial: bool = False) -> str:
     """Raises ExportError for what the framework has not; for what it cannot be told unless `partial`, which
     says it at the head."""
     if style in DENSE and handed.get("model", {}).get("experts", 1) > 1:
-        raise ExportError(f"{style}: no model with experts is known; export yaml, json or pytorch")
+        raise ExportError(
+            f"{style}: no model with experts is known; export huggingface, pytorch, yaml or json"
+        )
     module, name = FORMATS[style]
     write: Callable[[Handed], Formatted] = getattr(importlib.import_module(f".{module}", __package__), name)
     formatted = write(handed)
