@@ -99,6 +99,9 @@ ARCHITECTURES: dict[str, dict[str, str]] = {
     },
     "like gpt2": {"like": "gpt2"},
     "like gpt-neox": {"like": "gpt-neox"},
+    "transformer, mixer and MLP side by side, gated by GELU": {
+        "architecture": "transformer", "mlp": "geglu", "parallel_residual": "true",
+    },
     "transformer, norms behind the branches": {"architecture": "transformer", "norm_place": "post"},
     "transformer, norms on both sides": {"architecture": "transformer", "norm_place": "sandwich"},
 }  # fmt: skip

@@ -115,7 +115,7 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
         attn_pdrop=0,
     )),
     "gpt-neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(
-        **rotary(4, 1e4, 0.25), num_attention_heads=WIDTH // HEAD, use_parallel_residual=False,
+        **rotary(4, 1e4, 0.25), num_attention_heads=WIDTH // HEAD,
     )),
 }  # fmt: skip
 
@@ -185,10 +185,10 @@ def test_norms_behind_the_branches_are_those_of_olmo2(recipe: Callable[..., Reci
 
 @pytest.mark.usefixtures("wholly_in_float64")
 def test_norms_before_and_behind_the_branches_are_those_of_gemma2(recipe: Callable[..., Recipe]) -> None:
-    """Its capping of logits, its gated GELU and the constant on its embedding are left out."""
-    one = recipe(**{**SIZES, "head_dim": WIDTH}, mlp="swiglu", norm_place="sandwich")
+    """Its capping of logits and the constant on its embedding are left out."""
+    one = recipe(**{**SIZES, "head_dim": WIDTH}, mlp="geglu", gelu="tanh", norm_place="sandwich")
     configuration = Gemma2Config(
-        **NORMED, head_dim=WIDTH, query_pre_attn_scalar=WIDTH, hidden_activation="silu",
+        **NORMED, head_dim=WIDTH, query_pre_attn_scalar=WIDTH,
         attn_logit_softcapping=None, final_logit_softcapping=None, layer_types=["full_attention"] * DEPTH,
     )  # fmt: skip
     model = Gemma2ForCausalLM(configuration)

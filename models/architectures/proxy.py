@@ -111,7 +111,8 @@ def _block(given_KBTD: Tensor, index: int, model: _Model) -> Passed:
     x_KBTD = given_KBTD + model.regime.drop(scaled(mixed_KBTD, branch), 2 * index + 1)
     load = None
     if model.shape.mlp != "none":
-        normed_KBTD = norm(x_KBTD, model.parameters, f"{name}.mlp_norm", eps)
+        seen_KBTD = given_KBTD if model.shape.parallel_residual else x_KBTD
+        normed_KBTD = norm(seen_KBTD, model.parameters, f"{name}.mlp_norm", eps)
         given = normed_KBTD, model.parameters, f"{name}.mlp", model.shape, model.trace
         grown_KBTD, load = experts(*given) if model.shape.experts > 1 else (mlp(*given), None)
         grown_KBTD = norm(grown_KBTD, model.parameters, f"{name}.mlp_post_norm", eps)

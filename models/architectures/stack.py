@@ -148,7 +148,7 @@ def _mlp(name: str, shape: "Shape") -> Iterator[Parameter]:
     n, m = shape.width, shape.mlp_width
     biased = shape.biases == "all"
     yield from linear(f"{name}.up", m, n, biased=biased)
-    if shape.mlp == "swiglu":
+    if shape.gated:
         yield from linear(f"{name}.gate", m, n, biased=biased)
     yield from linear(f"{name}.down", n, m, biased=biased, ends_branch=True)
 
@@ -156,7 +156,7 @@ def _mlp(name: str, shape: "Shape") -> Iterator[Parameter]:
 def _experts(name: str, shape: "Shape") -> Iterator[Parameter]:
     n, m, count = shape.width, shape.expert_width, shape.expert_count
     yield matrix(f"{name}.router", count, n, role=Role.ROUTER)
-    for module in ("up", "gate") if shape.mlp == "swiglu" else ("up",):
+    for module in ("up", "gate") if shape.gated else ("up",):
         yield matrix(f"{name}.{module}", count * m, n, role=Role.EXPERT_IN, matrices=count)
     yield matrix(f"{name}.down", count * n, m, role=Role.EXPERT_OUT, matrices=count, ends_branch=True)
 

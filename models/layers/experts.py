@@ -117,7 +117,7 @@ def units(
 ) -> Tensor:
     """Of each row's expert, times its weight, [K R, U]."""
     up_RU = rows.mapped(x_RD, parameters[f"{name}.up.weight"])
-    gate_RU = rows.mapped(x_RD, parameters[f"{name}.gate.weight"]) if shape.mlp == "swiglu" else None
+    gate_RU = rows.mapped(x_RD, parameters[f"{name}.gate.weight"]) if shape.gated else None
     units_RU = activated(up_RU, gate_RU, shape)
     return units_RU * rows.weights(choice).to(units_RU.dtype)
 
@@ -128,8 +128,7 @@ def _all_tokens(
     k, b, t, d = x_KBTD.shape
     count, x_KRD = shape.expert_count, x_KBTD.flatten(1, 2)
     up_KRU = x_KRD @ parameters[f"{name}.up.weight"].transpose(1, 2)
-    gated = shape.mlp == "swiglu"
-    gate_KRU = x_KRD @ parameters[f"{name}.gate.weight"].transpose(1, 2) if gated else None
+    gate_KRU = x_KRD @ parameters[f"{name}.gate.weight"].transpose(1, 2) if shape.gated else None
     units_KRU = activated(up_KRU, gate_KRU, shape)
     weights_KRE = x_KRD.new_zeros(k, b * t, count).scatter(
         2, choice.experts_KBTC.flatten(1, 2), choice.weights_KBTC.flatten(1, 2)

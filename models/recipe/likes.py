@@ -58,6 +58,5 @@ LIKES: Mapping[str, Mapping[str, Any]] = {
         "mamba2.x=0.3125, mamba2.b=0.4419417382415922, mamba2.c=0.625, mamba2.dt=0.4419417382415922",
     },
     "gpt2": {**GPT, "gelu": "tanh", "positions": "learned", "tied": True},
-    # GPT-NeoX, its branches one after the other.
-    "gpt-neox": {**GPT, "positions": "rotary", "rotary_share": 0.25},
+    "gpt-neox": {**GPT, "positions": "rotary", "rotary_share": 0.25, "parallel_residual": True},
 }  # fmt: skip

@@ -82,13 +82,15 @@ class Shape:
         ),
     ] = None
     mlp: Annotated[
-        Literal["gelu", "swiglu", "none"],
-        Setting("activation of the MLP; swiglu has a gate; none: blocks of a mixer alone"),
+        Literal["gelu", "swiglu", "geglu", "none"],
+        Setting("activation of the MLP; swiglu and geglu have a gate; none: blocks of a mixer alone"),
     ] = "gelu"
     gelu: Annotated[
         Literal["exact", "tanh"],
         Setting(
-            "itself, or its approximation (GPT-2)", before="exact", idle=lambda point: point["mlp"] != "gelu"
+            "itself, or its approximation (GPT-2)",
+            before="exact",
+            idle=lambda point: point["mlp"] not in ("gelu", "geglu"),
         ),
     ] = "exact"
     mlp_ratio: Annotated[
@@ -139,6 +141,14 @@ class Shape:
         ),
     ] = "pre"
     norm_eps: Annotated[float, Setting("of all norms, beside the mean square", POSITIVE, before=1e-6)] = 1e-6
+    parallel_residual: Annotated[
+        bool,
+        Setting(
+            "mixer and MLP side by side on what the block is given (GPT-NeoX); false: one after the other",
+            before=False,
+            idle=lambda point: point["mlp"] == "none",
+        ),
+    ] = False
     positions: Annotated[Literal["rotary", "learned", "none"], Setting("how attention knows them")] = "rotary"
     rotary_base: Annotated[
         float,
@@ -262,7 +272,7 @@ class Shape:
 
     def _check_experts(self) -> None:
         if self.mlp == "none":
-            raise ValueError("experts: there is no MLP to be one; give mlp: gelu or swiglu, or 1 expert")
+            raise ValueError("experts: there is no MLP to be one; give one, or 1 expert")
         if self.biases == "all":
             raise ValueError("biases: experts have none; give none or qkv")
         if self.experts_per_token > self.experts:
@@ -360,6 +370,11 @@ class Shape:
     def value_width(self) -> int:
         """Coordinates of all value heads of GDN or Mamba2 together."""
         return self.state_head_count * self.state_head_size * self.expand_v
+
+    @property
+    def gated(self) -> bool:
+        """Whether the MLP has a gate."""
+        return self.mlp in ("swiglu", "geglu")
 
     @property
     def mlp_width(self) -> int:

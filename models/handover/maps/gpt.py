@@ -117,9 +117,9 @@ GPT_NEOX = ModelMap(
         FUSED,
         Difference(
             what="order of the branches",
-            ours="the MLP sees what attention gave",
-            theirs="side by side (use_parallel_residual)",
-            remedy="use_parallel_residual=False, or a sweep of your own model",
+            ours="one after the other",
+            theirs="side by side",
+            remedy="parallel_residual: true in the sweep, or use_parallel_residual=False",
         ),
         Difference(
             what="share of a head with rotary positions", ours="rotary_share: 1", theirs="a quarter",

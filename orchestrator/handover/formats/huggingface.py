@@ -110,7 +110,7 @@ TAKEN: Mapping[str, Collection[str]] = {
     "mixtral": ROTARY,
     "qwen3-moe": ROTARY,
     "gpt2": {"gelu", "biases"},
-    "gpt-neox": {"gelu", "biases", "rotary_base", "rotary_share"},
+    "gpt-neox": {"gelu", "biases", "rotary_base", "rotary_share", "parallel_residual"},
     "mamba2": {"head_ratio", "conv_bias"},
     "falcon-h1": {*ROTARY, "biases", "conv_bias", "state_norm", "fixed_multipliers"},
     "qwen3-next": {*ROTARY, "rotary_share", "attention_gate"},
@@ -269,7 +269,7 @@ def _gpt_neox(handed: Handed) -> dict[str, Any]:
         "num_attention_heads": handed["model"]["head_count"],
         "max_position_embeddings": handed["target"]["sequence_length"],
         "layer_norm_eps": handed["model"]["norm_eps"],
-        "use_parallel_residual": False,
+        "use_parallel_residual": handed["model"]["parallel_residual"],
         "hidden_act": _gelu(handed),
         "rope_parameters": _rope(handed),
     }

@@ -89,7 +89,7 @@ def torch_decay(handed: Handed) -> tuple[str, ...]:
 
 CONVENTIONS = (
     "head_ratio", "gelu", "norm_place", "rotary_base", "rotary_share", "attention_gate", "biases",
-    "conv_bias", "state_norm", "fixed_multipliers",
+    "conv_bias", "state_norm", "fixed_multipliers", "parallel_residual",
 )  # fmt: skip
 """Fields that some models of others have and some have not."""
 
@@ -109,6 +109,8 @@ def unlike(handed: Handed, taken: Collection[str]) -> tuple[str, ...]:
     """Options of the proxies that no framework's model here has, and conventions beyond those `taken`."""
     model, values = handed["model"], handed["hyperparameters"]
     lost = without(handed, taken)
+    if model["mlp"] == "geglu":
+        lost.append("a gate of GELU")
     if model["window"] is not None:
         lost.append(f"attention over a window of {model['window']}")
     if not model["causal"]:
