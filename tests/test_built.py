@@ -212,7 +212,13 @@ def test_its_code_and_its_roles_are_part_of_the_id() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"dropout": 0.1}, {"activation_checkpointing": True}, {"frozen_gains": "all"}]
+    "changes",
+    [
+        {"balance_loss": 0.01, "experts": 4},
+        {"dropout": 0.1},
+        {"activation_checkpointing": True},
+        {"frozen_gains": "all"},
+    ],
 )
 def test_what_has_no_place_in_it_is_refused_by_its_field(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(changes))}: "):

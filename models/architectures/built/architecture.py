@@ -94,6 +94,8 @@ class BuiltArchitecture:
             raise ValueError(f"dropout: {self.name} has no place for ours; give 0")
         if recipe.activation_checkpointing:
             raise ValueError(f"activation_checkpointing: cannot reach into {self.name}; give false")
+        if recipe.shape.experts > 1 and recipe.balance_loss:
+            raise ValueError(f"balance_loss: how {self.name} spreads its loads is not known; give 0")
         if recipe.frozen_gains != "none":
             raise ValueError(
                 f"frozen_gains: which parameters of {self.name} are gains is not known; give none"
