@@ -34,14 +34,10 @@ def training_flops(recipe: Recipe) -> float:
 def forward_flops_per_token(shape: Shape) -> float:
     """Matrix products only, two operations per multiply-add; causal attention counted at half, and of experts
     those that a token has."""
-    active = shape.chosen_experts / shape.expert_count
-    matrices = sum(
-        p.size * (active if p.role in EXPERT_ROLES else 1)
-        for p in parameters(shape)
-        if len(p.shape) == 2 and p.role is not Role.INPUT
-    )
+    matrices = sum(p.size for p in parameters(shape) if len(p.shape) == 2 and p.role is not Role.INPUT)
+    idle = (1 - _active(shape)) * _expert_numbers(shape)
     readout = shape.width * shape.vocab_size if shape.tied else 0
-    return 2 * (matrices + readout) + _mixing(shape).flops
+    return 2 * (matrices - idle + readout) + _mixing(shape).flops
 
 
 def cpu_seconds(recipe: Recipe) -> float:
@@ -60,7 +56,8 @@ def gpu_seconds(recipe: Recipe, trials: int) -> float:
     """Seconds of one trial's share in a group of `trials` on one GPU."""
     shape = recipe.shape
     launches = _mixing(shape).gpu_launches * GPU_LAUNCH_SECONDS
-    arithmetic = training_flops(recipe) + recipe.steps * optimizer_flops(recipe)
+    unchosen = 6 * (1 - _active(shape)) * _expert_numbers(shape) * tokens_of(recipe)  # computed there, too
+    arithmetic = training_flops(recipe) + unchosen + recipe.steps * optimizer_flops(recipe)
     return recipe.steps * launches / trials + arithmetic / GPU_FLOPS
 
 
@@ -91,6 +88,16 @@ def trial_bytes(recipe: Recipe) -> int:
         kept = shape.depth * shape.width + block + mixing.kept_at_once * shape.width
     per_token = 4 * (kept + 4 * shape.output_count)
     return weights + recipe.batch_size * shape.sequence_length * per_token
+
+
+def _active(shape: Shape) -> float:
+    """The share of experts that a token has."""
+    return shape.chosen_experts / shape.expert_count
+
+
+def _expert_numbers(shape: Shape) -> int:
+    """In all experts."""
+    return sum(p.size for p in parameters(shape) if p.role in EXPERT_ROLES)
 
 
 @lru_cache(maxsize=1024)

@@ -41,7 +41,7 @@ class BaseSpec(Section):
 
     width: int = Field(gt=0)
     depth: int = Field(gt=0)
-    experts: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
+    experts: int | None = Field(default=None, gt=1, le=LARGEST_INTEGER)
     granularity: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
     batch_size: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
     batch_tokens: int | None = Field(default=None, gt=0, le=LARGEST_INTEGER)
@@ -268,7 +268,7 @@ def _missing(spec: SweepSpec) -> list[Problem]:
         problems += [
             Problem(("base", name), f"is missing; {name} is an axis, and rules need the number they begin at")
             for name in EXPERTS
-            if len(spec.axes.get(name, ())) > 1 and getattr(spec.base, name) is None
+            if spec.program is None and len(spec.axes.get(name, ())) > 1 and getattr(spec.base, name) is None
         ]
     return problems
 

@@ -49,9 +49,14 @@ def counted(point: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         return known
     sizes = {name: value for name, value in known.items() if name in SHAPE_FIELDS}
     if prefix:
-        of_base = {name: point.get(prefix + name) for name in ("width", "depth", *EXPERTS)}
+        names = ("width", "depth", *(EXPERTS if point.get("experts", 1) > 1 else ()))
+        of_base = {name: point.get(prefix + name) for name in names}
         sizes |= {name: value for name, value in of_base.items() if value is not None}
-    tokens = given["tokens_per_parameter"] * parameter_count(Shape(**sizes))
+    try:
+        shape = Shape(**sizes)
+    except ValueError as error:
+        raise ValueError(f"{label}{error}") from None
+    tokens = given["tokens_per_parameter"] * parameter_count(shape)
     known[prefix + "steps"] = max(1, round(tokens / batch))
     return known
 

@@ -255,3 +255,30 @@ def test_impossible_options_are_usage_errors(words: tuple[str, str], mutransfer:
     refused = mutransfer("coordcheck", "quickstart", *words)
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
+
+
+MIXED = (
+    "architecture=transformer", "parametrization=mup", "base.experts=4", "base.granularity=1", "mlp_ratio=2",
+    "depth=2", "width=16", "experts=[1, 4, 8]", "granularity=[1, 2]",
+)  # fmt: skip
+
+
+def test_experts_and_granularity_are_axes_and_one_expert_is_none(sweep_path: Path) -> None:
+    sweep = load_sweep(str(sweep_path), [*MIXED, "optimizer=adamw"])
+    (ladder,) = ladders_of(sweep, None)
+    assert {axis: [*scales] for axis, scales in ladder.recipes.items()} == {
+        "experts": [4, 8], "granularity": [1, 2],
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parametrization", ["mup", "mup-plain"])
+def test_rows_of_experts_pass_and_by_the_book_fail_along_granularity(
+    parametrization: str, sweep_path: Path
+) -> None:
+    check = checked(
+        sweep_path, *MIXED, "optimizer=sgd", f"parametrization={parametrization}", "experts=[4, 16]",
+        "granularity=[1, 2, 4, 8]", "width=32", "base.width=32",
+    )  # fmt: skip
+    lost = {module for module, _ in failing(check)}
+    assert bool(lost & {"blocks.*.mlp.up", "blocks.*.mlp.down"}) == (parametrization == "mup-plain")

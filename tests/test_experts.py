@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import first_views, proxy_trial
+from test_choice import compared, rows
 from test_likes import close
 from torch import Tensor
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
@@ -28,7 +29,9 @@ from mutransfer.models.training.group import Group
 from mutransfer.models.training.loop import GroupTraining, train
 from mutransfer.models.training.state import GroupState
 from mutransfer.models.training.step import advance, gradients
-from mutransfer.sweeps.cost import forward_flops_per_token
+from mutransfer.orchestrator.handover.export import Target, export_object
+from mutransfer.orchestrator.handover.fault import ExportError
+from mutransfer.sweeps.cost import GPU_FLOPS, forward_flops_per_token, gpu_seconds
 
 CPU = torch.device("cpu")
 EXPERTS = {"experts": 4, "mlp_ratio": 2.0}
@@ -230,3 +233,40 @@ def test_what_does_not_fit_names_the_field(
 ) -> None:
     with pytest.raises(ValueError, match=told):
         recipe(**{**EXPERTS, **fields})
+
+
+def test_a_dense_trial_is_what_it_is_whatever_the_bases_experts(recipe: Callable[..., Recipe]) -> None:
+    plain, beside = recipe(), recipe(base_experts=8, base_granularity=4)
+    assert proxy_trial(plain).id == proxy_trial(beside).id
+    assert {n: (r.init_std, r.learning_rate) for n, r in rules_by_pattern(plain).items()} == {
+        n: (r.init_std, r.learning_rate) for n, r in rules_by_pattern(beside).items()
+    }
+    recipe(biases="all", base_experts=8)  # which experts would not have
+
+
+@pytest.mark.parametrize("base", [{}, {"base_experts": 4, "base_granularity": 1}])
+def test_an_export_to_more_experts_refers_to_the_proxies(
+    base: dict[str, Any], recipe: Callable[..., Recipe]
+) -> None:
+    frame = rows(recipe, [-5, -5, -5], **EXPERTS, **base)
+    (comparison,) = compared(frame)
+    handed = export_object(comparison, frame, Target(32, 2, experts=16, granularity=2))
+    assert handed["base"] == {"width": 8, "depth": 1, "experts": 4, "granularity": 1}
+    out, into = (handed["parameters"][f"blocks.*.mlp.{name}.weight"] for name in ("down", "up"))
+    assert out["learning_rate"] / into["learning_rate"] == pytest.approx(2)
+    with pytest.raises(ExportError, match="the proxies have no experts"):
+        dense = rows(recipe, [-5, -5, -5])
+        export_object(compared(dense)[0], dense, Target(32, 2, experts=8))
+
+
+def test_a_base_needs_a_router(recipe: Callable[..., Recipe]) -> None:
+    with pytest.raises(ValueError, match="base_experts: 1 is too small"):
+        recipe(**EXPERTS, base_experts=1)
+
+
+def test_a_gpu_computes_all_experts(recipe: Callable[..., Recipe]) -> None:
+    """Of the same active units."""
+    few, many = (recipe(mlp_ratio=4.0, experts=count, width=64, base_width=16) for count in (4, 32))
+    assert forward_flops_per_token(many.shape) < 1.1 * forward_flops_per_token(few.shape)
+    all_of_one = 6 * 2 * 2 * 64 * 256 * few.steps * few.batch_size * few.shape.sequence_length
+    assert gpu_seconds(many, 1) - gpu_seconds(few, 1) > 0.9 * 28 * all_of_one / GPU_FLOPS

@@ -16,6 +16,7 @@ from torch import nn
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.parametrization.experts import LIKE
 from mutransfer.models.parametrization.own import TableFaults, make_known, read_table
 from mutransfer.models.parametrization.power import Power, Ratios
 from mutransfer.models.parametrization.registry import BUILT_IN, OWN, PARAMETRIZATIONS
@@ -548,3 +549,32 @@ def test_the_betas_of_a_table_are_handed_over(recipe: Make) -> None:
     longer = Target(64, 2, batch=8, tokens=16 * 20 * 64, sequence_length=32)
     with pytest.raises(ExportError, match="--sequence-length 32"):
         export_object(comparison, frame, longer)
+
+
+@pytest.mark.parametrize("extends", ["mup", "mup-plain"])
+def test_experts_follow_a_row_that_is_given_as_in_the_table_that_is_extended(extends: str) -> None:
+    """Derived from it under muP, equal to it by the book."""
+    same = {"init": {"hidden": "m_W^-1/2"}, "updates": {"adamw": {"hidden": {"learning_rate": "m_W^-1"}}}}
+    before, after = BUILT_IN[extends], read_table({"extends": extends, **same})
+    for role in LIKE:
+        assert after.init[role] == before.init[role]
+        assert after.update("adamw")[role].learning_rate == before.update("adamw")[role].learning_rate
+    moved = read_table({"extends": extends, "updates": {"adamw": {"hidden": {"learning_rate": "m_W^-1/2"}}}})
+    rate = moved.update("adamw")[Role.EXPERT_OUT].learning_rate
+    assert str(rate) == ("m_W^-1/2 m_G" if extends == "mup" else "m_W^-1/2")
+
+
+def test_a_whole_table_that_says_nothing_of_experts_has_them_follow() -> None:
+    adamw = {
+        role.value: {
+            "learning_rate": str(row.learning_rate), "weight_decay": str(row.weight_decay),
+            "epsilon": str(row.epsilon),
+        }
+        for role, row in BUILT_IN["mup"].update("adamw").items() if role not in LIKE
+    }  # fmt: skip
+    init = {role.value: str(power) for role, power in BUILT_IN["mup"].init.items() if role not in LIKE}
+    multipliers = {site.value: str(power) for site, power in BUILT_IN["mup"].multiplier.items()}
+    held = read_table({"init": init, "multipliers": multipliers, "updates": {"adamw": adamw}})
+    assert held.init == BUILT_IN["mup"].init
+    for role in LIKE:
+        assert held.update("adamw")[role].epsilon == BUILT_IN["mup"].update("adamw")[role].epsilon

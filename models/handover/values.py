@@ -107,6 +107,10 @@ def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
     heads_said = "head_dim" in known or "heads" in known
     if not heads_said:
         known["head_dim"] = 1
+    if known.get("experts", 1) > 1:
+        # Of these no value of a role depends; a program's may be what our proxies cannot.
+        parts = known.get("granularity", 1) * (known.get("base_granularity") or 1)
+        known |= {"experts_per_token": 2, "mlp": "gelu", "mlp_ratio": float(parts), "biases": "none"}
     if OPTIMIZERS[known["optimizer"]].matrices:
         known.setdefault("adamw_lr_ratio", 1.0)
         known.setdefault("matrices", "hidden")
@@ -132,7 +136,7 @@ def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
             **{name: value for name, value in others.items() if name in known or name in of_parameters},
         },
         **values,
-        "target": {name: point[name] for name in ("width", "depth") if name in point},
+        "target": {name: point[name] for name in ("width", "depth", *EXPERTS) if name in point},
         "parameters": {},  # those of the program's own model are known by their roles
     }, ""
 

@@ -14,5 +14,5 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
-    """At least float32, for what autocast's short types would lose: small decays, close scores."""
+    """At least float32, for what autocast's short types would lose: small decays, sums of exponentials."""
     return x if x.dtype == torch.float64 else x.float()

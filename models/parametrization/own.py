@@ -122,8 +122,12 @@ class _Reading:
         plain = {name: role for name, role in roles.items() if role not in LIKE or name in given}
         found = self._part("init", plain, before or None)
         for role, like in LIKE.items():
-            if role not in found and like in found:
-                found[role] = before[role] if before and like.value not in given else expert_init(role, found)
+            if role in found or like not in found:
+                continue
+            if not before or before[role] == expert_init(role, before):
+                found[role] = expert_init(role, found)
+            else:
+                found[role] = found[like] if before[role] == before[like] else before[role]
         return found
 
     def _part(
@@ -167,9 +171,8 @@ class _Reading:
             if role not in wanted:
                 continue
             held = None if before is None else before.get(role)
-            like = LIKE.get(role)
-            if like in found and (before is None or like.value in given):
-                held = expert_row(role, optimizer, found)
+            if role in LIKE:
+                held = self._followed(role, optimizer, found, before)
             if role.value in given:
                 found[role] = self._row((*place, role.value), given[role.value], held, optimizer)
             elif held is not None:
@@ -178,6 +181,18 @@ class _Reading:
                 told = "has no row; give learning_rate and weight_decay, 1 for what stays"
                 self._faults.append(((*place, role.value), told))
         return found
+
+    def _followed(
+        self, role: Role, optimizer: str, found: UpdateTable, before: UpdateTable | None
+    ) -> Update | None:
+        """An expert's row that is not given: as it follows from another in the table that is extended; in one
+        that stands by itself, as in ours."""
+        like = LIKE[role]
+        if like not in found:
+            return None
+        if before is None or before[role] == expert_row(role, optimizer, before):
+            return expert_row(role, optimizer, found)
+        return found[like] if before[role] == before[like] else before[role]
 
     def _row(self, place: Place, row: object, before: Update | None, optimizer: str) -> Update:
         given = self._section(".".join(place), row)

@@ -26,7 +26,7 @@ from .fixed import unnamed
 from .inventory import plain_parameters
 from .placement import MATRIX_ROLES, unmatched
 from .role import Role
-from .shape import SHAPE_FIELDS, Shape
+from .shape import SHAPE_FIELDS, TWO_OR_MORE, Shape
 
 EXPERTS = ("experts", "granularity")
 EXPONENT = Bounds(lambda value: 0 <= value <= 4, "is outside [0, 4]", "in [0, 4]")
@@ -99,7 +99,7 @@ class Recipe:
         int | None,
         Setting(
             "experts of the base shape; none given: as many as of the shape",
-            COUNT,
+            TWO_OR_MORE,
             before=None,
             idle=of_its_own_experts("experts"),
             decided_by="base",
@@ -405,11 +405,13 @@ class Recipe:
         if self.base_width is None or self.base_depth is None:
             raise ValueError(f"base: parametrization {self.parametrization} needs base.width and base.depth")
         try:
+            shape = replace(self.shape, width=self.base_width, depth=self.base_depth)
+            if shape.experts == 1:
+                return shape
             return replace(
-                self.shape,
-                width=self.base_width,
-                depth=self.base_depth,
-                **{name: held for name in EXPERTS if (held := getattr(self, f"base_{name}")) is not None},
+                shape,
+                experts=self.base_experts or shape.experts,
+                granularity=self.base_granularity or shape.granularity,
             )
         except ValueError as error:
             raise ValueError(f"base.{error}") from None

@@ -150,6 +150,8 @@ def _at_target(measured: Recipe, target: Target) -> Recipe:
         )
     except ValueError as error:
         raise ExportError(f"the target does not fit: {error}") from None
+    if measured.shape.experts == 1 and (target.experts or target.granularity):
+        raise ExportError("--experts, --granularity: the proxies have no experts, and none was measured")
     batch = target.batch or measured.batch_size
     if target.batch_tokens is not None:
         if target.batch is not None:
@@ -165,7 +167,18 @@ def _at_target(measured: Recipe, target: Target) -> Recipe:
         steps = round(target.tokens / (batch * shape.sequence_length))
         if steps < 1:
             raise ExportError(f"the target does not fit: {target.tokens} tokens are less than one batch")
-    return replace(measured, shape=shape, batch_size=batch, steps=steps)
+    return replace(_with_base(measured), shape=shape, batch_size=batch, steps=steps)
+
+
+def _with_base(measured: Recipe) -> Recipe:
+    """With the experts of its base, where the sweep left out that they are the proxies'."""
+    if measured.shape.experts == 1:
+        return measured
+    return replace(
+        measured,
+        base_experts=measured.base_experts or measured.shape.experts,
+        base_granularity=measured.base_granularity or measured.shape.granularity,
+    )
 
 
 def must_be_of_rates(comparison: Comparison) -> None:

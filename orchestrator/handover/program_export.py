@@ -6,6 +6,7 @@ import pandas as pd
 
 from ...models.handover.handover import SCHEMA, WHERE
 from ...models.handover.values import handover_of
+from ...models.recipe.recipe import EXPERTS
 from ...results.questions.choice import tuned_log2
 from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
@@ -36,12 +37,13 @@ def program_export(comparison: Comparison, rows: pd.DataFrame, target: Target) -
     handed, why_not = handover_of({**point, **sizes, "learning_rate": 2.0**log2_rate})
     if handed is None:
         raise ExportError(f"no values by role: {why_not}; --target SCALE hands over the value alone")
+    held = {name: point[name] for name in EXPERTS if name in point}
     ends = [None if end is None else 2.0**end for end in interval]
     return {
         "schema": SCHEMA,
         **handed,
-        "base": {"width": point.get("base_width"), "depth": point.get("base_depth")},
-        "target": sizes,
+        "base": {name: point.get(f"base_{name}") for name in ("width", "depth", *held)},
+        "target": {**sizes, **held},
         "hyperparameters": {**handed["hyperparameters"], "learning_rate_interval": ends},
         "places": {site: WHERE[site] for site in handed["multipliers"]},
         "evidence": {"comparison": comparison_object(comparison)},

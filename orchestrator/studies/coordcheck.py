@@ -108,7 +108,11 @@ def check_families(
 
 
 def _along(axis: str, recipes: Sequence[Recipe], sweep: Sweep) -> dict[int, Recipe]:
-    """The recipe of each scale, at the smallest values of the other axes."""
+    """The recipe of each scale, at the smallest values of the others; one expert is on no axis of experts."""
+    if axis in EXPERTS:
+        recipes = [recipe for recipe in recipes if recipe.shape.experts > 1]
+    if not recipes:
+        return {}
     others = [other for other in AXES if other != axis]
     smallest = {other: min(getattr(recipe.shape, other) for recipe in recipes) for other in others}
     scales: dict[int, Recipe] = {}
