@@ -63,6 +63,22 @@ def test_tokens_sorted_by_expert_and_all_tokens_to_all_experts_are_one(
         close(sorted_, whole)
 
 
+def test_all_tokens_to_all_experts_in_bf16(
+    recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs that are in bf16 already, beside scores in float32; to that type's rounding."""
+    one = recipe(**EXPERTS, mlp="swiglu")
+    x_KBTD, held = block(one)
+    found = []
+    for way in (layer._own_tokens, layer._all_tokens):
+        monkeypatch.setattr(layer, "_own_tokens", way)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found.append(
+                layer.experts(x_KBTD.bfloat16(), held, "blocks.0.mlp", one.shape, untraced)[0].float()
+            )
+    assert float((found[0] - found[1]).detach().abs().max() / found[0].detach().abs().max()) < 0.02
+
+
 def test_what_loads_cost_is_what_transformers_says(recipe: Callable[..., Recipe]) -> None:
     """Theirs adds up the choices of a token, ours averages them."""
     one = recipe(**EXPERTS)

@@ -130,9 +130,9 @@ def _all_tokens(
     up_KRU = x_KRD @ parameters[f"{name}.up.weight"].transpose(1, 2)
     gate_KRU = x_KRD @ parameters[f"{name}.gate.weight"].transpose(1, 2) if shape.gated else None
     units_KRU = activated(up_KRU, gate_KRU, shape)
-    weights_KRE = x_KRD.new_zeros(k, b * t, count).scatter(
-        2, choice.experts_KBTC.flatten(1, 2), choice.weights_KBTC.flatten(1, 2)
-    )
+    weights_KRC = choice.weights_KBTC.flatten(1, 2)
+    none_KRE = weights_KRC.new_zeros(k, b * t, count)
+    weights_KRE = none_KRE.scatter(2, choice.experts_KBTC.flatten(1, 2), weights_KRC)
     units_KREU = units_KRU.unflatten(2, (count, -1)) * weights_KRE[..., None].to(units_KRU.dtype)
     down_KEDU = parameters[f"{name}.down.weight"].unflatten(1, (count, d))
     down_KUD = down_KEDU.transpose(2, 3).flatten(1, 2)
