@@ -16,8 +16,8 @@ import mutransfer as mt
 MEMBERS = {
     "charts": "(comparisons, target)",
     "expand": "(sweep)",
-    "export": "(directories, width, depth, batch, tokens, sequence_length, vocabulary, rules, extrapolate, "
-    "hyperparameter, family)",
+    "export": "(directories, width, depth, batch, tokens, sequence_length, vocabulary, experts, granularity, "
+    "rules, extrapolate, hyperparameter, family)",
     "judge": "(what, axis, hyperparameter, hold, pool, tolerance)",
     "load": "(spec, set)",
     "plan": "(sweep, backend, device, workers)",

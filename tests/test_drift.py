@@ -241,7 +241,8 @@ def test_the_json_contract() -> None:
     assert (entry["architecture"], entry["optimizer"], entry["axis"]) == (None, "muon-kimi", "width")
     assert [optimum["scale"] for optimum in entry["optima"]] == [128, 256, 512, 1024, 2048, 4096]
     assert set(entry["optima"][0]) == {
-        "scale", "status", "log2_optimum", "interval", "loss", "at_edge", "trials", "diverged", "accuracy"
+        "scale", "status", "log2_optimum", "interval", "loss", "at_edge", "trials", "diverged", "accuracy",
+        "busiest_expert",
     }  # fmt: skip
 
 
