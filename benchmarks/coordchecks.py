@@ -4,9 +4,8 @@
     python benchmarks/coordchecks.py mamba2      # the families whose title holds a word
 
 Widths 32 to 256 at depth 2 and depths 2 to 16 at width 32 (at both, 4 to 32 experts and granularities 1 to 8
-where there are any), 10 steps, 4 seeds (12 for the parallel hybrid
-and for experts in GDN under SGD), the standard library's text,
-momentum 0.9.
+where there are any), 10 steps, 4 seeds (12 for the parallel hybrid and for experts in GDN under SGD), the
+standard library's text, momentum 0.9.
 """
 
 import itertools

@@ -8,9 +8,8 @@ from ..models.optimizers.registry import BESIDE, OPTIMIZERS
 from ..models.parametrization.rules import optimizer_of
 from ..models.recipe.budget import tokens_of
 from ..models.recipe.inventory import parameters
-from ..models.recipe.placement import EXPERT_ROLES
 from ..models.recipe.recipe import Recipe
-from ..models.recipe.role import Role
+from ..models.recipe.role import EXPERT_ROLES, Role
 from ..models.recipe.shape import Shape
 
 # One of two busy CPU cores, float32, torch 2.13 (docs/performance.md): arithmetic of matrix products, and
@@ -35,9 +34,8 @@ def forward_flops_per_token(shape: Shape) -> float:
     """Matrix products only, two operations per multiply-add; causal attention counted at half, and of experts
     those that a token has."""
     matrices = sum(p.size for p in parameters(shape) if len(p.shape) == 2 and p.role is not Role.INPUT)
-    idle = (1 - _active(shape)) * _expert_numbers(shape)
     readout = shape.width * shape.vocab_size if shape.tied else 0
-    return 2 * (matrices - idle + readout) + _mixing(shape).flops
+    return 2 * (matrices - _unchosen(shape) + readout) + _mixing(shape).flops
 
 
 def cpu_seconds(recipe: Recipe) -> float:
@@ -56,7 +54,7 @@ def gpu_seconds(recipe: Recipe, trials: int) -> float:
     """Seconds of one trial's share in a group of `trials` on one GPU."""
     shape = recipe.shape
     launches = _mixing(shape).gpu_launches * GPU_LAUNCH_SECONDS
-    unchosen = 6 * (1 - _active(shape)) * _expert_numbers(shape) * tokens_of(recipe)  # computed there, too
+    unchosen = 6 * _unchosen(shape) * tokens_of(recipe)  # computed there, too
     arithmetic = training_flops(recipe) + unchosen + recipe.steps * optimizer_flops(recipe)
     return recipe.steps * launches / trials + arithmetic / GPU_FLOPS
 
@@ -90,14 +88,11 @@ def trial_bytes(recipe: Recipe) -> int:
     return weights + recipe.batch_size * shape.sequence_length * per_token
 
 
-def _active(shape: Shape) -> float:
-    """The share of experts that a token has."""
-    return shape.chosen_experts / shape.expert_count
-
-
-def _expert_numbers(shape: Shape) -> int:
-    """In all experts."""
-    return sum(p.size for p in parameters(shape) if p.role in EXPERT_ROLES)
+@lru_cache(maxsize=1024)
+def _unchosen(shape: Shape) -> float:
+    """Entries of the experts that a token does not have."""
+    share = 1 - shape.chosen_experts / shape.expert_count
+    return share * sum(p.size for p in parameters(shape) if p.role in EXPERT_ROLES)
 
 
 @lru_cache(maxsize=1024)

@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..recipe.placement import EXPERT_ROLES
-from ..recipe.role import Role, pattern_of
+from ..recipe.role import EXPERT_ROLES, Role, pattern_of
 from .values import Handed
 
 GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.initial import initial_draw
-from ..recipe.placement import EXPERT_ROLES
-from ..recipe.role import Role
+from ..recipe.role import EXPERT_ROLES, Role
 from .assignment import GAINS, Assigned, Roles, Stored, UnknownParameterError, assigned
 from .values import Handed, coupled_decay
 

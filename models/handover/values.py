@@ -11,9 +11,8 @@ from ..optimizers.registry import BESIDE, OPTIMIZERS, optimizer_reads
 from ..parametrization.registry import PARAMETRIZATIONS
 from ..parametrization.rules import GPT2_STD, ParameterRule, forward_multipliers, ratios, rules_by_pattern
 from ..recipe.budget import betas, budget_words, budgeted, follows_budget
-from ..recipe.placement import EXPERT_ROLES
 from ..recipe.recipe import EXPERTS, FIELDS, Recipe, recipe_from_point
-from ..recipe.role import Role, Site
+from ..recipe.role import EXPERT_ROLES, Role, Site
 from ..recipe.shape import Shape
 
 Handed = Mapping[str, Any]

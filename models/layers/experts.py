@@ -83,6 +83,7 @@ class Rows:
         self._order_R = expert_R.argsort(stable=True)
         self._place_R = self._order_R.argsort()
         self._counts: list[int] = torch.bincount(expert_R, minlength=k * experts).tolist()
+        self._weights_R1 = choice.weights_KBTC.flatten()[self._order_R][:, None]
         self._experts = experts
 
     def taken(self, x_KBTD: Tensor) -> Tensor:
@@ -99,27 +100,24 @@ class Rows:
         """The rows of every token added up, [K, B, T, D]."""
         return y_RD[self._place_R].view(*like_KBTD.shape[:3], self._count, -1).sum(3)
 
-    def weights(self, choice: Choice) -> Tensor:
-        """Of each row, [K R, 1]."""
-        return choice.weights_KBTC.flatten()[self._order_R][:, None]
+    def weighted(self, units_RU: Tensor) -> Tensor:
+        """Every row times the weight of its expert."""
+        return units_RU * self._weights_R1.to(units_RU.dtype)
 
 
 def _own_tokens(
     x_KBTD: Tensor, choice: Choice, parameters: Mapping[str, Tensor], name: str, shape: Shape
 ) -> Tensor:
     rows = Rows(choice, shape.expert_count)
-    units_RU = units(rows, rows.taken(x_KBTD), choice, parameters, name, shape)
+    units_RU = units(rows, rows.taken(x_KBTD), parameters, name, shape)
     return rows.summed(rows.mapped(units_RU, parameters[f"{name}.down.weight"]), x_KBTD)
 
 
-def units(
-    rows: Rows, x_RD: Tensor, choice: Choice, parameters: Mapping[str, Tensor], name: str, shape: Shape
-) -> Tensor:
+def units(rows: Rows, x_RD: Tensor, parameters: Mapping[str, Tensor], name: str, shape: Shape) -> Tensor:
     """Of each row's expert, times its weight, [K R, U]."""
     up_RU = rows.mapped(x_RD, parameters[f"{name}.up.weight"])
     gate_RU = rows.mapped(x_RD, parameters[f"{name}.gate.weight"]) if shape.gated else None
-    units_RU = activated(up_RU, gate_RU, shape)
-    return units_RU * rows.weights(choice).to(units_RU.dtype)
+    return rows.weighted(activated(up_RU, gate_RU, shape))
 
 
 def _all_tokens(

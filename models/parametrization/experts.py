@@ -86,12 +86,12 @@ def with_experts(tables: Mapping[str, UpdateTable]) -> dict[str, UpdateTable]:
     """The tables of all optimizers with these rows, in the order of roles."""
     found: dict[str, UpdateTable] = {}
     for optimizer, table in tables.items():
-        whole = {**table, **{role: expert_row(role, optimizer, table) for role in LIKE}}
+        whole = {**table, **{role: expert_row(optimizer, role, table) for role in LIKE}}
         found[optimizer] = {role: whole[role] for role in Role if role in whole}
     return found
 
 
-def expert_row(role: Role, optimizer: str, table: UpdateTable) -> Update:
+def expert_row(optimizer: str, role: Role, table: UpdateTable) -> Update:
     """What follows from the row that it begins with."""
     row, factor = table[LIKE[role]], FACTORS[optimizer][role]
     return Update(

@@ -15,9 +15,10 @@ betas: {beta1: m_B m_T^-1}    # of 1 - beta, for all roles
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.role import Role, Site
@@ -36,6 +37,7 @@ DIGITS = 8
 
 Place = tuple[str, ...]
 Fault = tuple[Place, str]
+Held = TypeVar("Held", Power, Update)
 
 
 class TableFaults(ValueError):
@@ -122,12 +124,8 @@ class _Reading:
         plain = {name: role for name, role in roles.items() if role not in LIKE or name in given}
         found = self._part("init", plain, before or None)
         for role, like in LIKE.items():
-            if role in found or like not in found:
-                continue
-            if not before or before[role] == expert_init(role, before):
-                found[role] = expert_init(role, found)
-            else:
-                found[role] = found[like] if before[role] == before[like] else before[role]
+            if role not in found and like in found:
+                found[role] = _followed(role, found, before or None, expert_init)
         return found
 
     def _part(
@@ -167,12 +165,13 @@ class _Reading:
         wanted = MATRICES["all"] if OPTIMIZERS[optimizer].matrices else _all_roles(optimizer)
         self._unknown(place, given, [role.value for role in Role if role in wanted])
         found: dict[Role, Update] = {}
+        follows = partial(expert_row, optimizer)
         for role in Role:
             if role not in wanted:
                 continue
             held = None if before is None else before.get(role)
-            if role in LIKE:
-                held = self._followed(role, optimizer, found, before)
+            if LIKE.get(role) in found:
+                held = _followed(role, found, before, follows)
             if role.value in given:
                 found[role] = self._row((*place, role.value), given[role.value], held, optimizer)
             elif held is not None:
@@ -181,18 +180,6 @@ class _Reading:
                 told = "has no row; give learning_rate and weight_decay, 1 for what stays"
                 self._faults.append(((*place, role.value), told))
         return found
-
-    def _followed(
-        self, role: Role, optimizer: str, found: UpdateTable, before: UpdateTable | None
-    ) -> Update | None:
-        """An expert's row that is not given: as it follows from another in the table that is extended; in one
-        that stands by itself, as in ours."""
-        like = LIKE[role]
-        if like not in found:
-            return None
-        if before is None or before[role] == expert_row(role, optimizer, before):
-            return expert_row(role, optimizer, found)
-        return found[like] if before[role] == before[like] else before[role]
 
     def _row(self, place: Place, row: object, before: Update | None, optimizer: str) -> Update:
         given = self._section(".".join(place), row)
@@ -238,6 +225,20 @@ class _Reading:
         self._faults += [
             ((*place, str(name)), f"is not one of {', '.join(names)}") for name in given if name not in names
         ]
+
+
+def _followed(
+    role: Role,
+    found: Mapping[Role, Held],
+    before: Mapping[Role, Held] | None,
+    follows: Callable[[Role, Mapping[Role, Held]], Held],
+) -> Held:
+    """What an expert has that is not given, from what it is like: as in the table that is extended; in one
+    that stands by itself, as in ours."""
+    if before is None or before[role] == follows(role, before):
+        return follows(role, found)
+    like = LIKE[role]
+    return found[like] if before[role] == before[like] else before[role]
 
 
 def _all_roles(optimizer: str) -> frozenset[Role]:

@@ -8,7 +8,7 @@ from ..architectures.registry import architecture_of
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.budget import budget_ratios, budgeted
 from ..recipe.inventory import parameters
-from ..recipe.placement import EXPERT_ROLES, MATRIX_ROLES
+from ..recipe.placement import MATRIX_ROLES
 from ..recipe.recipe import Recipe
 from ..recipe.role import Parameter, Role, Site
 from ..recipe.shape import Shape
@@ -16,10 +16,9 @@ from .power import Ratios
 from .registry import PARAMETRIZATIONS
 from .row import UpdateTable
 
-INSIDE = (Role.HIDDEN, Role.NARROW, Role.ROUTER, *EXPERT_ROLES)
 MATRICES = {
-    "hidden": frozenset({*INSIDE}),
-    "all": frozenset({Role.INPUT, Role.OUTPUT, *INSIDE}),
+    "hidden": frozenset(MATRIX_ROLES) - {Role.INPUT, Role.OUTPUT},
+    "all": frozenset(MATRIX_ROLES),
 }
 """The roles that a matrix optimizer acts on, by the recipe's `matrices`; AdamW takes the others."""
 

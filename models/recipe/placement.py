@@ -14,7 +14,7 @@ from typing import get_args
 
 from ..mixers.mixer import Kind
 from ..mixers.registry import MIXERS
-from .role import Parameter, Role
+from .role import EXPERT_ROLES, Parameter, Role
 
 Kinds = tuple[Kind, ...]
 Placement = tuple[tuple[str, Kinds], ...]
@@ -38,7 +38,6 @@ EVERYWHERE: Placement = (
     ("output", ("column",)),
 )
 MULTIPLIER_NAMES = tuple(f".{kind}" for kind in get_args(Kind))
-EXPERT_ROLES = (Role.EXPERT_IN, Role.EXPERT_OUT)
 MATRIX_ROLES = (Role.INPUT, Role.HIDDEN, Role.NARROW, Role.ROUTER, *EXPERT_ROLES, Role.OUTPUT)
 
 

@@ -26,7 +26,7 @@ from .fixed import unnamed
 from .inventory import plain_parameters
 from .placement import MATRIX_ROLES, unmatched
 from .role import Role
-from .shape import SHAPE_FIELDS, TWO_OR_MORE, Shape
+from .shape import SHAPE_FIELDS, TWO_OR_MORE, Shape, without_experts
 
 EXPERTS = ("experts", "granularity")
 EXPONENT = Bounds(lambda value: 0 <= value <= 4, "is outside [0, 4]", "in [0, 4]")
@@ -38,7 +38,7 @@ def without_base(point: Point) -> bool:
 
 def of_its_own_experts(name: str) -> Callable[[Point], bool]:
     """Whether the base's number is that of the shape."""
-    return lambda point: without_base(point) or point["experts"] == 1 or point[f"base_{name}"] == point[name]
+    return lambda point: without_base(point) or without_experts(point) or point[f"base_{name}"] == point[name]
 
 
 def unruled(point: Point) -> bool:
@@ -305,7 +305,7 @@ class Recipe:
             "reported",
             NON_NEGATIVE,
             before=Age.UNKNOWN,
-            idle=lambda point: point["experts"] == 1,
+            idle=without_experts,
         ),
     ] = 0.01
     z_loss: Annotated[

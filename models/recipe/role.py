@@ -22,6 +22,9 @@ class Role(StrEnum):
     MULTIPLIER = "learnable multiplier"  # a scalar, row or column multiplier of a matrix
 
 
+EXPERT_ROLES = (Role.EXPERT_IN, Role.EXPERT_OUT)
+
+
 class Site(StrEnum):
     """What scales in the forward pass without being a parameter."""
 

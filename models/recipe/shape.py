@@ -28,7 +28,7 @@ def _unbiased(point: Point) -> bool:
     return bool(point["biases"] == "qkv" or point["mlp"] == "none")
 
 
-def _without_experts(point: Point) -> bool:
+def without_experts(point: Point) -> bool:
     return bool(point["experts"] == 1)
 
 
@@ -111,7 +111,7 @@ class Shape:
         ),
     ] = 1
     experts_per_token: Annotated[
-        int, Setting("whose outputs are averaged by their scores", COUNT, before=2, idle=_without_experts)
+        int, Setting("whose outputs are averaged by their scores", COUNT, before=2, idle=without_experts)
     ] = 2
     granularity: Annotated[
         int,
@@ -120,7 +120,7 @@ class Shape:
             COUNT,
             scale=True,
             before=1,
-            idle=_without_experts,
+            idle=without_experts,
         ),
     ] = 1
     norm: Annotated[Norm, Setting("inside the blocks")] = "rmsnorm"

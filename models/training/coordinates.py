@@ -16,9 +16,8 @@ from ..layers.linear import linear
 from ..parametrization.expectation import Quantity
 from ..parametrization.rules import forward_multipliers
 from ..recipe.inventory import plain_parameters
-from ..recipe.placement import EXPERT_ROLES
 from ..recipe.recipe import Recipe
-from ..recipe.role import Parameter, Role, Site, pattern_of
+from ..recipe.role import EXPERT_ROLES, Parameter, Role, Site, pattern_of
 from ..recipe.shape import Shape
 from .loop import GroupTraining
 from .loss import loss
@@ -175,11 +174,10 @@ def _expert(
     module, role = parameter.name.removesuffix(".weight"), parameter.role
     name = module.rpartition(".")[0]
     x_KBTD, scores_KBTE = after[f"{name}.router"]
-    choice = Choice.of(scores_KBTE, shape.chosen_experts)
-    rows, trials = Rows(choice, shape.expert_count), len(x_KBTD)
+    rows = Rows(Choice.of(scores_KBTE, shape.chosen_experts), shape.expert_count)
     x_RD = rows.taken(x_KBTD)
     if role is Role.EXPERT_OUT:
-        units_RU = units(rows, x_RD, choice, ended, name, shape)
+        units_RU = units(rows, x_RD, ended, name, shape)
         found.add(module, role, "activation", after[module][1])
         found.add(module, role, "update", rows.summed(rows.mapped(units_RU, learned_KOI), x_KBTD))
         return
@@ -190,7 +188,7 @@ def _expert(
         "update": rows.mapped(x_RD, learned_KOI),
     }
     for quantity, made_RU in quantities.items():
-        found.add(module, role, quantity, made_RU.unflatten(0, (trials, -1)))
+        found.add(module, role, quantity, made_RU.unflatten(0, (len(x_KBTD), -1)))
 
 
 def _embedded(learned_KVD: Tensor, inputs: Tensor) -> Tensor:

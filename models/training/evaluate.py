@@ -28,10 +28,10 @@ def evaluate(group: Group, views: dict[str, Tensor], inputs: Tensor, labels_BT: 
         out_KBTV = group.logits(part.expand(trials, *part.shape), views, regime=regime)
         labels_KBT = part_labels_BT.expand(trials, -1, -1)
         both_2K = torch.stack([loss(out_KBTV, labels_KBT), accuracy(out_KBTV, labels_KBT)])
-        parts.append(both_2K * (len(part) / len(inputs)))
+        weight = len(part) / len(inputs)
+        parts.append(both_2K * weight)
         if regime.loads:
-            shares_KLE = torch.stack([load.share_KE for load in regime.loads], 1)
-            shares.append(shares_KLE * (len(part) / len(inputs)))
+            shares.append(torch.stack([load.share_KE for load in regime.loads], 1) * weight)
     both_2K = torch.stack(parts).sum(0)
     load_K = busiest(torch.stack(shares).sum(0)) if shares else torch.full_like(both_2K[0], torch.nan)
     return torch.cat([both_2K, load_K[None]])
