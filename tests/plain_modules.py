@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutransfer.models.data.batches import Batches
+from mutransfer.models.mixers.gates import chunk_size
 from mutransfer.models.mixers.gdn.delta_rule import chunked_delta_rule
 from mutransfer.models.parametrization.rules import forward_multipliers
 from mutransfer.models.recipe.recipe import Recipe
@@ -61,8 +62,9 @@ class Attention(nn.Module):
 def rotary(x_BHTE: Tensor) -> Tensor:
     """Rotation of pairs as multiplication of complex numbers."""
     time, half = x_BHTE.shape[2], x_BHTE.shape[3] // 2
-    frequency = torch.exp(-math.log(10_000) * torch.arange(half) / half)
-    turn = torch.polar(torch.ones(time, half), torch.arange(time)[:, None] * frequency)
+    positions, pairs = (torch.arange(size, device=x_BHTE.device) for size in (time, half))
+    angle = positions[:, None] * torch.exp(-math.log(10_000) * pairs / half)
+    turn = torch.polar(torch.ones_like(angle), angle)
     spun = torch.complex(x_BHTE[..., :half], x_BHTE[..., half:]) * turn
     return torch.cat((spun.real, spun.imag), dim=-1)
 
@@ -98,7 +100,7 @@ class GatedDeltaNet(nn.Module):
         beta = self.b(x_BTD).sigmoid()
         out = chunked_delta_rule(
             of_length_one(q) / math.sqrt(q.shape[-1]), of_length_one(k), v,
-            g.transpose(1, 2).flatten(0, 1), beta.transpose(1, 2).flatten(0, 1), 16,
+            g.transpose(1, 2).flatten(0, 1), beta.transpose(1, 2).flatten(0, 1), chunk_size(x_BTD.device),
         )  # fmt: skip
         out_BTD = self.norm(out.view(b, self.heads, t, -1).transpose(1, 2)).reshape(b, t, d)
         projected: Tensor = self.output(out_BTD * F.silu(self.gate(x_BTD)))
