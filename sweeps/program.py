@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 from ..models.data.batches import Source
+from ..models.training.execution import Execution
 from ..models.training.outcome import Outcome, Progress
 from ..models.training.pruning import Pruning
 
@@ -82,7 +83,8 @@ class Setup:
     """What a job is trained with. `data` finds the source of a digest; `report` is told after every step.
 
     The newest checkpoint in `checkpoints` is gone on from, and replaced every `checkpoint_seconds`.
-    `pruning` is by what rule trials are stopped early, if any. `ids` are those of the trials, `folder` is the
+    `pruning` is by what rule trials are stopped early, if any;
+    `execution` how a GPU runs steps. `ids` are those of the trials, `folder` is the
     job's own and `attempt` its number. `visible` are the GPUs that it may see, where nobody else has said so;
     `launcher` are words before those of a command, which start it as several tasks. `weights` is the file for
     those of the trained models, where they are kept.
@@ -101,6 +103,7 @@ class Setup:
     launcher: Sequence[str] = ()
     pruning: Pruning | None = None
     weights: Path | None = None
+    execution: Execution = "auto"
 
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")

@@ -98,7 +98,7 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
     recipes = [program.recipe for program in programs]
     batches = setup.data(recipes[0].data).batches(recipes[0].shape.sequence_length)
     device = torch.device(setup.device)
-    training = GroupTraining(recipes, batches, device, setup.micro_batches, setup.pruning)
+    training = GroupTraining(recipes, batches, device, setup.micro_batches, setup.pruning, setup.execution)
     outcomes = training.train(setup.report, Checkpoints(setup.checkpoints, setup.checkpoint_seconds))
     if setup.weights is not None:
         held = zip(setup.ids, training.weights(), strict=True)

@@ -79,7 +79,8 @@ def logits(
     inputs: Tensor,
     trace: Trace = untraced,
 ) -> Tensor:
-    return ARCHITECTURES[shape.architecture].forward()(shape, parameters, sites, inputs, trace, Regime())
+    forward = ARCHITECTURES[shape.architecture].forward()
+    return forward(shape, parameters, sites, inputs, trace, Regime()).logits()
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ class OutOfMemoryError(RuntimeError):
         (OSError(errno.ENOSPC, "No space left on device"), "disk-full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk-full"),
         (FileNotFoundError(errno.ENOENT, "No such file"), "error"),
-        (RuntimeError("CUDA error: an illegal memory access was encountered"), "error"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "device-error"),
+        (RuntimeError("CUDA error: out of memory"), "out-of-memory"),
         (ValueError("out of memory is only mentioned here"), "error"),
     ],
 )  # fmt: skip
@@ -47,6 +48,7 @@ def test_exceptions_have_their_class(error: Exception, kind: FailureKind) -> Non
         ("node-failure", 1, False, 4, True, "retry", 2),
         ("killed", MAX_FAILURES - 1, False, 4, True, "give up", MAX_FAILURES),
         ("hung", 0, False, 4, True, "retry", 1),
+        ("device-error", 0, False, 4, True, "retry", 1),
         ("out-of-memory", 0, False, 4, True, "split", 0),
         ("out-of-memory", 0, False, 1, True, "accumulate", 0),
         ("out-of-memory", 0, False, 1, False, "give up", 0),

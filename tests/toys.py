@@ -67,7 +67,9 @@ def _init(weight_KP: Tensor, h: Hyperparameters) -> State:
     return {"unused_KP": zeros(weight_KP)}
 
 
-def sign(state: State, gradient_KP: Tensor, weight_KP: Tensor, h: Hyperparameters, step: int) -> Tensor:
+def sign(
+    state: State, gradient_KP: Tensor, weight_KP: Tensor, h: Hyperparameters, step: int | Tensor
+) -> Tensor:
     return gradient_KP.sign()
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..layers.forward_multiplier import Factor
+    from ..layers.outputs import Outputs
     from ..layers.trace import Trace
     from ..recipe.recipe import Recipe
     from ..recipe.shape import Shape
@@ -30,9 +31,10 @@ class Forward(Protocol):
         trace: "Trace",
         regime: "Regime",
         /,
-    ) -> "Tensor":
-        """Logits [K, B, T, V] of tokens [K, B, T] or vectors [K, B, T, I]. `parameters` are [K, ...] by name,
-        `sites` the forward multipliers. `trace` is told what every module is given and makes."""
+    ) -> "Outputs":
+        """What makes logits [K, B, T, V] of tokens [K, B, T] or vectors [K, B, T, I]. `parameters` are
+        [K, ...] by name, `sites` the forward multipliers. `trace` is told what every module is given and
+        makes."""
         ...
 
 
@@ -57,6 +59,11 @@ class Architecture(Protocol):
     @property
     def sees_ahead(self) -> bool:
         """Whether it can read both ways."""
+        ...
+
+    @property
+    def repeats(self) -> bool:
+        """Whether every pass is the same operations, so that it can be recorded once."""
         ...
 
     @property

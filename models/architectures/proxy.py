@@ -18,7 +18,8 @@ from ..layers.learnable import merged
 from ..layers.linear import linear
 from ..layers.mlp import mlp
 from ..layers.norm import norm
-from ..layers.trace import Trace
+from ..layers.outputs import Outputs
+from ..layers.trace import Trace, untraced
 from ..mixers.mixer import Mixer
 from ..mixers.registry import MIXERS
 from ..recipe.role import Site
@@ -54,7 +55,7 @@ class _Model:
     regime: Regime
 
 
-def logits(
+def outputs(
     stack: Stack,
     shape: Shape,
     parameters: Mapping[str, Tensor],
@@ -62,8 +63,8 @@ def logits(
     inputs: Tensor,
     trace: Trace,
     regime: Regime,
-) -> Tensor:
-    """Logits [K, B, T, V] of tokens [K, B, T] or vectors [K, B, T, I]. `parameters` are [K, ...] by name,
+) -> Outputs:
+    """What makes logits of tokens [K, B, T] or vectors [K, B, T, I]. `parameters` are [K, ...] by name,
     `sites` the forward multipliers.
 
     `trace` is told what every module and every block of the stream is given and makes.
@@ -84,10 +85,10 @@ def logits(
     x_KBTD = norm(x_KBTD, model.parameters, "final_norm", shape.norm_eps)
     # The readout's multiplier goes onto the narrow side of the matrix product.
     x_KBTD = scaled(x_KBTD, sites[Site.READOUT])
-    readout = model.parameters["embedding.weight" if shape.tied else "readout.weight"]
-    logits_KBTV = linear(x_KBTD, readout)
-    trace("readout", x_KBTD, logits_KBTV)
-    return logits_KBTV
+    out = Outputs(x_KBTD, model.parameters["embedding.weight" if shape.tied else "readout.weight"])
+    if trace is not untraced:
+        trace("readout", x_KBTD, out.logits())
+    return out
 
 
 def _embedded(inputs: Tensor, model: _Model) -> Tensor:

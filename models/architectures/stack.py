@@ -46,6 +46,10 @@ class Stack:
         return all(mixer.sees_ahead for mixer in self._mixers())
 
     @property
+    def repeats(self) -> bool:
+        return True
+
+    @property
     def module_names(self) -> Mapping[str, str]:
         return {mixer: self.module_name(mixer) for mixer in self.mixers}
 
@@ -126,9 +130,9 @@ class Stack:
         )
 
     def forward(self) -> Forward:
-        from .proxy import logits
+        from .proxy import outputs
 
-        return partial(logits, self)
+        return partial(outputs, self)
 
     def _mixers(self) -> list[Mixer]:
         return [MIXERS[name] for name in self.mixers]

@@ -1,16 +1,31 @@
 """Autocast: matrix products in a short type, everything else as it is; and back from it."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    """Autocast to `dtype` inside; None: none, also inside of another one. A device that knows none (meta)
-    has none to switch off. Raises RuntimeError where there is none to switch on."""
-    if dtype is None and not torch.amp.is_autocast_available(device.type):
+    """Autocast to `dtype` inside; None: none, also inside of another one. Meta knows none, and has none to
+    switch off. Raises RuntimeError where there is none to switch on."""
+    if dtype is None and device.type == "meta":
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+@contextmanager
+def products(device: torch.device, rounded: bool) -> Iterator[None]:
+    """On a GPU, products of float32 are taken in TF32 inside (ten bits of mantissa, as fp16), or in full."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = rounded
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:

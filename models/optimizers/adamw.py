@@ -16,7 +16,7 @@ def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
 
 
 def update(
-    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
 ) -> "Tensor":
     """A = m_hat / (sqrt(v_hat) + eps), moments and epsilon per trial.
 

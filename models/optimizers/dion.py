@@ -37,7 +37,7 @@ def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
 
 
 def update(
-    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
 ) -> "Tensor":
     """A = sqrt(fan_out/fan_in) P Q^T. With B = m + g: P is an orthonormal basis of B Q, R = B^T P, Q its
     columns at norm 1, and m <- B - (1 - mu) P R^T, so that what the subspace missed stays in the momentum."""
@@ -67,6 +67,7 @@ def _flops(recipe: "Recipe", rows: int, columns: int) -> float:
 DION = Optimizer(
     reads=frozenset({"momentum", "rank_ratio"}),
     matrices=True,
+    repeats=False,
     init=init,
     update=update,
     convention="sqrt(fan_out/fan_in) * P Q^T",

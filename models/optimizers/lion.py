@@ -16,7 +16,7 @@ def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
 
 
 def update(
-    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
 ) -> "Tensor":
     """A = sign(beta1 m + (1 - beta1) g), then m <- beta2 m + (1 - beta2) g."""
     direction_KP = gradient_KP.lerp(state["momentum_KP"], h.beta1_K1).sign_()

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..recipe.recipe import Recipe
 
 
-def muon(state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int) -> "Tensor":
+def muon(
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
+) -> "Tensor":
     """A = sqrt(fan_out/fan_in) U V^T: an update of RMS operator norm 1 for any shape.
 
     `torch.optim.Muon` takes sqrt(max(1, fan_out/fan_in)), which is the same for square and tall matrices.
@@ -27,7 +29,7 @@ def muon(state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparam
 
 
 def muon_kimi(
-    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
 ) -> "Tensor":
     """A = 0.2 sqrt(max(fan_in, fan_out)) U V^T: entries as large as AdamW's.
 
@@ -55,7 +57,7 @@ def normuon_init(weight_KP: "Tensor", h: Hyperparameters) -> State:
 
 
 def normuon(
-    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
 ) -> "Tensor":
     """A = sqrt(fan_out/fan_in) O', where O' is O = U V^T with every neuron's weights divided by the root of
     the average of their squares over steps, and as long as O: no neuron learns faster than the others.

@@ -60,9 +60,15 @@ class Init(Protocol):
 
 class Update(Protocol):
     def __call__(
-        self, state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+        self,
+        state: State,
+        gradient_KP: "Tensor",
+        weight_KP: "Tensor",
+        h: Hyperparameters,
+        step: "int | Tensor",
     ) -> "Tensor":
-        """A, [K, P], to be read before the next call; advances the state by one step, counted from 0."""
+        """A, [K, P], to be read before the next call; advances the state by one step, counted from 0. The
+        number of the step is an int, or a tensor of one where the optimizer `repeats`."""
         ...
 
 
@@ -88,6 +94,8 @@ class Optimizer:
     `exported_as`: what frameworks call it, by theirs; one that is not there has no such optimizer. torch has
     the same update, but for SGD's decay.
 
+    `repeats`: a step is the same operations whatever its number, so that it can be recorded once.
+
     Its cost beyond the gradient: `batch_flops` of a step, given those of one pass over the batch, forward and
     backward; `matrix_flops` of the step of one matrix [rows, columns]; `matrix_numbers` that it remembers of
     one, beyond two moments.
@@ -97,6 +105,7 @@ class Optimizer:
     init: Init
     update: Update
     matrices: bool = False
+    repeats: bool = True
     observe: Observe | None = None
     convention: str | None = None
     defaults: Mapping[str, float] = field(default_factory=dict)

@@ -16,7 +16,7 @@ def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
 
 
 def update(
-    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
 ) -> "Tensor":
     """m <- mu m + g; A = g + mu m with Nesterov momentum, else A = m. Momentum per trial."""
     momentum_KP = state["momentum_KP"].mul_(h.momentum_K1).add_(gradient_KP)

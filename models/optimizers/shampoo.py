@@ -36,7 +36,7 @@ def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
 
 
 def update(
-    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
 ) -> "Tensor":
     """A = average of (L + eps)^-1/4 G (R + eps)^-1/4, L and R averages of G G^T and G^T G.
 
@@ -77,6 +77,7 @@ def _flops(recipe: "Recipe", rows: int, columns: int) -> float:
 SHAMPOO = Optimizer(
     reads=frozenset({"precondition_every"}),
     matrices=True,
+    repeats=False,
     init=init,
     update=update,
     convention="(L + eps)^(-1/4) G (R + eps)^(-1/4), statistics averaged with beta2, result with beta1",

@@ -37,7 +37,7 @@ def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
 
 
 def update(
-    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
 ) -> "Tensor":
     """A = Q_L (m' / (sqrt(v') + eps)) Q_R^T, m' and v' Adam's moments in the basis Q_L, Q_R.
 
@@ -71,7 +71,7 @@ def _begin(state: State) -> None:
     state["right_basis_KMII"].copy_(eigen(state["right_KMII"])[1].flip(-1))
 
 
-def _adam(state: State, g_KMOI: "Tensor", h: Hyperparameters, steps: int) -> "Tensor":
+def _adam(state: State, g_KMOI: "Tensor", h: Hyperparameters, steps: "int | Tensor") -> "Tensor":
     beta1, beta2 = column(h.beta1_K1), column(h.beta2_K1)
     left_KMOO, right_KMII = state["left_basis_KMOO"], state["right_basis_KMII"]
     rotated_KMOI = left_KMOO.mT @ g_KMOI @ right_KMII
@@ -105,6 +105,7 @@ def _flops(recipe: "Recipe", rows: int, columns: int) -> float:
 SOAP = Optimizer(
     reads=frozenset({"precondition_every"}),
     matrices=True,
+    repeats=False,
     init=init,
     update=update,
     convention="Adam in the eigenbasis of Shampoo's statistics",

@@ -23,7 +23,7 @@ def observe(state: State, curvature_KP: "Tensor", h: Hyperparameters) -> None:
 
 
 def update(
-    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
 ) -> "Tensor":
     """A = clip(m / max(gamma h, eps), 1): m the gradient's average, h that of the estimated curvature."""
     import torch
@@ -40,6 +40,7 @@ def _flops(recipe: "Recipe", one_pass: float) -> float:
 
 SOPHIA = Optimizer(
     reads=frozenset({"beta1", "beta2", "epsilon", "gamma", "curvature_every"}),
+    repeats=False,
     init=init,
     update=update,
     observe=observe,

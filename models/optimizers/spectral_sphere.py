@@ -27,7 +27,7 @@ def init(weight_KP: "Tensor", h: Hyperparameters) -> State:
 
 
 def update(
-    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: int
+    state: State, gradient_KP: "Tensor", weight_KP: "Tensor", h: Hyperparameters, step: "int | Tensor"
 ) -> "Tensor":
     """A = sqrt(fan_out/fan_in) msign(M + lambda u v^T), with lambda such that <u v^T, A> = 0.
 

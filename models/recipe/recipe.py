@@ -317,7 +317,8 @@ class Recipe:
         bool, Setting("blocks are computed again in the backward pass", shared=True, before=False)
     ] = False
     precision: Annotated[
-        Literal["float32", "bf16", "fp16"], Setting("autocast; fp16 scales each trial's loss", shared=True)
+        Literal["float32", "tf32", "bf16", "fp16"],
+        Setting("of products: tf32 rounds float32's on a GPU, the others are autocast", shared=True),
     ] = "float32"
     eval_sequences: Annotated[int, Setting("validation sequences", POSITIVE, shared=True)] = 128
     eval_every: Annotated[

@@ -9,10 +9,10 @@ from torch import Tensor
 from ..architectures.proxy import Regime
 from ..layers.experts import busiest
 from .group import Group
-from .loss import accuracy, loss
+from .readout_loss import measured
 
 EVAL_TOKENS = 65_536
-"""Tokens of all trials together in one validation batch: bounds the memory of the logits."""
+"""Tokens of all trials together in one validation batch: bounds the memory of the activations."""
 
 
 @torch.no_grad()
@@ -25,9 +25,8 @@ def evaluate(group: Group, views: dict[str, Tensor], inputs: Tensor, labels_BT: 
     parts, shares = [], []
     for part, part_labels_BT in zip(inputs.split(size), labels_BT.split(size), strict=True):
         regime = Regime()
-        out_KBTV = group.logits(part.expand(trials, *part.shape), views, regime=regime)
-        labels_KBT = part_labels_BT.expand(trials, -1, -1)
-        both_2K = torch.stack([loss(out_KBTV, labels_KBT), accuracy(out_KBTV, labels_KBT)])
+        out = group.outputs(part.expand(trials, *part.shape), views, regime=regime)
+        both_2K = torch.stack(measured(out, part_labels_BT.expand(trials, -1, -1), group.dtype))
         weight = len(part) / len(inputs)
         parts.append(both_2K * weight)
         if regime.loads:

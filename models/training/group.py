@@ -1,11 +1,12 @@
 """K trials of one shape as one tensor program: what does not change while they train.
 
-K trials, B batch, T time, V outputs.
+K trials, B batch, T time, V outputs, S steps.
 """
 
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Self
 
 import torch
@@ -15,7 +16,8 @@ from ..architectures.proxy import Regime
 from ..architectures.registry import architecture_of
 from ..layers.dropout import Dropout
 from ..layers.forward_multiplier import factor_of
-from ..layers.precision import autocast
+from ..layers.outputs import Outputs
+from ..layers.precision import autocast, products
 from ..layers.trace import Trace, untraced
 from ..optimizers.registry import OPTIMIZERS
 from ..parametrization.rules import forward_multipliers
@@ -48,12 +50,20 @@ class Group:
         self.balance_K = self.per_trial([recipe.balance_loss for recipe in recipes])
         self.penalised = any(recipe.z_loss for recipe in recipes)
         self.balanced = self.one.shape.experts > 1 and any(recipe.balance_loss for recipe in recipes)
+        self.dtype = AUTOCAST.get(self.one.precision)
         self.observes = OPTIMIZERS[self.one.optimizer].observe is not None
         self.scales_loss = self.one.precision == "fp16"
-        self._drops = any(recipe.dropout for recipe in recipes)
-        self._forward = architecture_of(self.one.shape).forward()
+        self.drops = any(recipe.dropout for recipe in recipes)
+        architecture = architecture_of(self.one.shape)
+        self.repeats, self._forward = architecture.repeats, architecture.forward()
+        self._schedule_SK = self._scheduled()
         sites = [forward_multipliers(recipe) for recipe in recipes]
         self._sites = {site: factor_of([trial[site] for trial in sites], device) for site in sites[0]}
+
+    def products(self) -> AbstractContextManager[None]:
+        """How products of float32 are taken: in full only where the precision is float32. Where others are
+        in short types, TF32 is finer than those."""
+        return products(self.device, self.one.precision != "float32")
 
     def only(self, places: Sequence[int]) -> Self:
         """The same program for the trials at these places."""
@@ -63,7 +73,7 @@ class Group:
         fewer.seeds = [recipe.seed for recipe in fewer.recipes]
         fewer.layout = self.layout.only(places)
         fewer.clip_K, fewer.z_K, fewer._drop_K = self.clip_K[index], self.z_K[index], self._drop_K[index]
-        fewer.balance_K = self.balance_K[index]
+        fewer.balance_K, fewer._schedule_SK = self.balance_K[index], self._schedule_SK[:, index]
         fewer._sites = {
             site: factor[index] if isinstance(factor, Tensor) else factor
             for site, factor in self._sites.items()
@@ -78,19 +88,42 @@ class Group:
         regime: Regime | None = None,
     ) -> Tensor:
         """The group's logits [K, B, T, V] with the given parameters."""
-        with autocast(self.device, AUTOCAST.get(self.one.precision)):
+        out = self.outputs(inputs, views, trace, regime)
+        with autocast(self.device, self.dtype):
+            return out.logits()
+
+    def outputs(
+        self,
+        inputs: Tensor,
+        views: Mapping[str, Tensor],
+        trace: Trace = untraced,
+        regime: Regime | None = None,
+    ) -> Outputs:
+        """What makes them."""
+        with autocast(self.device, self.dtype):
             return self._forward(self.one.shape, views, self._sites, inputs, trace, regime or Regime())
 
-    def regime(self, step: int, begin: int, sequences: int) -> Regime:
+    def regime(self, step: int | Tensor, begin: int, sequences: int) -> Regime:
         """Of the part of a batch of `sequences` that begins at the sequence `begin`."""
-        return Regime(
-            dropout=Dropout(self._drop_K, self.seeds, step, begin, sequences) if self._drops else None,
-            checkpointing=self.one.activation_checkpointing,
-        )
+        dropout = None
+        if self.drops:
+            assert isinstance(step, int), "a step that draws masks cannot be recorded"
+            dropout = Dropout(self._drop_K, self.seeds, step, begin, sequences)
+        return Regime(dropout=dropout, checkpointing=self.one.activation_checkpointing)
 
-    def schedule_K(self, step: int) -> Tensor:
-        """Each trial's learning rate at a step over its peak."""
-        return self.per_trial([schedule_factor(recipe, step) for recipe in self.recipes])
+    def schedule_K(self, step: int | Tensor) -> Tensor:
+        """Each trial's learning rate at a step over its peak; the number may be a tensor on the device."""
+        if isinstance(step, Tensor):
+            return self._schedule_SK.index_select(0, step.view(1))[0]
+        return self._schedule_SK[step]
+
+    def _scheduled(self) -> Tensor:
+        """All of it, on the device: no step has to wait for its numbers."""
+        factors = torch.tensor(
+            [[schedule_factor(recipe, step) for recipe in self.recipes] for step in range(self.one.steps)],
+            dtype=torch.float32,
+        )
+        return factors.to(self.device)
 
     def per_trial(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)

@@ -14,14 +14,15 @@ from torch import Tensor
 from ..data.batches import Batch, Batches
 from ..layers.trace import Trace, untraced
 from ..recipe.recipe import Recipe
-from . import overflow
 from .checkpoint import Keeper, NoKeeper, State
 from .evaluate import evaluate
+from .execution import Execution
 from .group import Group
 from .outcome import Outcome, Progress, outcomes
 from .pruning import Pruning
+from .recording import steps_of
 from .state import GroupState
-from .step import Placed, advance, scaled_gradients, unscaled
+from .step import Placed
 
 LOGGER = logging.getLogger(__name__)
 
@@ -40,15 +41,16 @@ def train(
     keeper: Keeper | None = None,
     micro_batches: int = 1,
     pruning: Pruning | None = None,
+    execution: Execution = "auto",
 ) -> list[Outcome]:
     """Trains the trials of one group and returns their outcomes in order.
 
     Raises ValueError for recipes that cannot be one group (`recipe.group`). With a `keeper` the training
     goes on from its last checkpoint. `micro_batches` parts of a batch follow each other where a whole
     one does not fit; it changes losses by rounding only. `pruning` stops trials early; the group goes on
-    without them.
+    without them. `execution` is how a GPU runs the steps (`execution`), which changes no result.
     """
-    training = GroupTraining(recipes, batches, device, micro_batches, pruning)
+    training = GroupTraining(recipes, batches, device, micro_batches, pruning, execution)
     return training.train(report, keeper or NoKeeper())
 
 
@@ -62,9 +64,12 @@ class GroupTraining:
         device: torch.device,
         micro_batches: int = 1,
         pruning: Pruning | None = None,
+        execution: Execution = "auto",
     ) -> None:
         self._group = Group(recipes, device, micro_batches)
         self._state = GroupState.first(self._group)
+        self._execution = execution
+        self._steps = steps_of(self._group, self._state, execution)
         self._recipes, self._batches, self._one = recipes, batches, recipes[0]
         self._pruning, self._looks = pruning, pruning.looks(self._one.steps) if pruning else frozenset()
         self._kept = list(range(len(recipes)))
@@ -115,7 +120,8 @@ class GroupTraining:
             report(Progress(step + 1, self._diverged_so_far()))
             if keeper.due():
                 keeper.save(step + 1, self.state(step + 1, time.perf_counter() - start))
-        return self._outcomes(time.perf_counter() - start)
+        broke = self._broke()  # read before the clock: a GPU may be behind
+        return self._outcomes(broke, time.perf_counter() - start)
 
     def state(self, step: int, seconds: float) -> State:
         """Everything that the steps from `step` on depend on; the data's position is the step itself."""
@@ -140,9 +146,8 @@ class GroupTraining:
 
     def step(self, step: int) -> tuple[Tensor, Tensor]:
         """One step of all trials; returns the loss before it and the gradient norm, each [K]."""
-        batch = self.placed(step)
-        take = _taken_until_finite if self._group.scales_loss else None
-        return advance(self._group, self._state, batch, step, take)
+        with self._group.products():
+            return self._steps(self.placed(step), step)
 
     def placed(self, step: int) -> Placed:
         """The batch of a step, on the device."""
@@ -153,13 +158,18 @@ class GroupTraining:
         return self._group.logits(inputs, views, trace)
 
     def _placed(self, batch: Batch) -> Placed:
-        inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
+        return Placed(*(self._on_device(torch.from_numpy(x)) for x in (batch.inputs, batch.labels)))
+
+    def _on_device(self, held: Tensor) -> Tensor:
+        """Copied from pinned memory, the host need not wait until a GPU has come so far; torch keeps that
+        memory until it has."""
         device = self._group.device
-        return Placed(inputs.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+        return (held.pin_memory() if device.type == "cuda" else held).to(device, non_blocking=True)
 
     def _evaluate(self) -> Tensor:
         held = self._placed(self._batches.validation(self._one.eval_sequences))
-        return self._spread(evaluate(self._group, self.views(), held.inputs, held.labels_KBT))
+        with self._group.products():
+            return self._spread(evaluate(self._group, self.views(), held.inputs, held.labels_KBT))
 
     def _prune(self, done: int) -> None:
         """Stops the hopeless trials after so many steps; those that broke leave with them."""
@@ -179,6 +189,7 @@ class GroupTraining:
         places = [at for at, trial in enumerate(self._kept) if trial not in pruned and trial not in broken]
         if places and len(places) < len(self._kept):  # where all broke, they stay as they are
             self._group, self._state = self._group.only(places), self._state.only(places)
+            self._steps = steps_of(self._group, self._state, self._execution)
             self._kept = [self._kept[at] for at in places]
 
     def _spread(self, values_K: Tensor) -> Tensor:
@@ -202,22 +213,12 @@ class GroupTraining:
             0 if self._group.device.type == "cuda" else len(self._broken) + int((~self._state.alive_K).sum())
         )
 
-    def _outcomes(self, seconds: float) -> list[Outcome]:
+    def _outcomes(self, broke: list[int], seconds: float) -> list[Outcome]:
         return outcomes(
             self._recipes,
-            self._broke(),
+            broke,
             self._pruned,
             {step: measured_3K.tolist() for step, measured_3K in self._evals.items()},
             [(step, loss_K.tolist(), norm_K.tolist()) for step, loss_K, norm_K in self._records],
             seconds,
         )
-
-
-def _taken_until_finite(
-    group: Group, state: GroupState, batch: Placed, step: int, penalised: bool
-) -> tuple[Tensor, list[Tensor]]:
-    """The gradients, taken again at a lower scale of the loss where they overflow."""
-    while True:
-        loss_K, scaled_KP = scaled_gradients(group, state, batch, step, penalised)
-        if not overflow.lowered(state, loss_K, scaled_KP):
-            return loss_K, unscaled(group, state, scaled_KP)

@@ -6,18 +6,22 @@ zero learning rate from then on: its slice is frozen, its neighbours never notic
 K trials, B batch, T time, V outputs, P parameters of one buffer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..architectures.proxy import Regime
 from ..layers.experts import imbalance
+from ..optimizers.optimizer import State as Memory
 from .curvature import own_labels
 from .group import Group
-from .loss import loss, z_penalty
+from .layout import Block
 from .overflow import finite, served
+from .readout_loss import losses
 from .state import GroupState
 
 
@@ -29,21 +33,82 @@ class Placed:
     labels_KBT: Tensor
 
 
+PartLosses = Callable[[Group, Sequence[Tensor], Tensor, Tensor, Regime, bool], tuple[Tensor, Tensor]]
+Updated = Callable[[Block, Tensor, Memory, Tensor, Tensor, Tensor, int | Tensor], None]
+
+
+def part_losses(
+    group: Group,
+    buffers_KP: Sequence[Tensor],
+    inputs: Tensor,
+    labels_KBT: Tensor,
+    regime: Regime,
+    penalised: bool,
+) -> tuple[Tensor, Tensor]:
+    """Mean loss of a part of a batch, and what is minimised of it, each [K]."""
+    out = group.outputs(inputs, group.layout.views(buffers_KP), regime=regime)
+    z_K = group.z_K if penalised and group.penalised else None
+    loss_K, minimised_K = losses(out, labels_KBT, z_K, group.dtype)
+    if penalised and group.balanced:
+        minimised_K = minimised_K + group.balance_K * imbalance(regime.loads)
+    return loss_K, minimised_K
+
+
+@torch.no_grad()
+def updated(
+    block: Block,
+    buffer_KP: Tensor,
+    memory: Memory,
+    gradient_KP: Tensor,
+    clip_K1: Tensor,
+    factor_K1: Tensor,
+    step: int | Tensor,
+) -> None:
+    """A step of one buffer, in place; the gradient is not to be read after it."""
+    clipped_KP = gradient_KP.mul_(clip_K1) if block.clipped else gradient_KP
+    direction_KP = block.optimizer.update(memory, clipped_KP, buffer_KP, block.hyperparameters, step)
+    block.step(buffer_KP, direction_KP, factor_K1)
+
+
 class Take(Protocol):
     """How gradients are taken: `gradients`, or that until nothing overflows."""
 
     def __call__(
-        self, group: Group, state: GroupState, batch: Placed, step: int, penalised: bool
+        self,
+        group: Group,
+        state: GroupState,
+        batch: Placed,
+        step: int | Tensor,
+        penalised: bool,
+        part_losses: PartLosses,
+        /,
     ) -> tuple[Tensor, list[Tensor]]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """What a step is made of. Compiled, its parts are fewer passes over the same numbers (`compiling`)."""
+
+    take: Take
+    part_losses: PartLosses = part_losses
+    updated: Updated = updated
+
+
 def advance(
-    group: Group, state: GroupState, batch: Placed, step: int, take: Take | None = None
+    group: Group,
+    state: GroupState,
+    batch: Placed,
+    step: int | Tensor,
+    operations: Operations | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One step of all trials; returns the loss before it and the gradient norm, each [K]."""
-    take = take or gradients
+    """One step of all trials; returns the loss before it and the gradient norm, each [K].
+
+    The step's number is a tensor where the step is recorded once for all of them (`recording`).
+    """
+    operations = operations or Operations(gradients)
+    take = partial(operations.take, group, state)
     blocks = group.layout.blocks
-    loss_K, gradients_KP = take(group, state, batch, step, True)
+    loss_K, gradients_KP = take(batch, step, True, operations.part_losses)
     if group.scales_loss:
         served(state)
     norms_K = [torch.linalg.vector_norm(g, dim=1) for g in gradients_KP]
@@ -53,26 +118,28 @@ def advance(
     state.broke_K.masked_fill_(broken_K, step)
     state.alive_K.logical_and_(~broken_K)
     gradients_KP = _of_the_living(gradients_KP, state)
-    if group.observes and step % group.one.curvature_every == 0:
-        _observe(group, state, batch, step, take)
+    if group.observes and isinstance(step, int) and step % group.one.curvature_every == 0:
+        _observe(group, state, batch, step, operations)
     clip_K = (group.clip_K / (norm_K + 1e-6)).clamp(max=1.0)
     clip_K1 = torch.where(state.alive_K, clip_K, 0.0)[:, None]  # a broken trial's norm may be NaN
     factor_K1 = (group.schedule_K(step) * state.alive_K)[:, None]
-    with torch.no_grad():
-        for block, buffer_KP, memory, g in zip(
-            blocks, state.buffers_KP, state.optimizers, gradients_KP, strict=True
-        ):
-            clipped_KP = g.mul_(clip_K1) if block.clipped else g
-            direction_KP = block.optimizer.update(memory, clipped_KP, buffer_KP, block.hyperparameters, step)
-            block.step(buffer_KP, direction_KP, factor_K1)
+    for block, buffer_KP, memory, g in zip(
+        blocks, state.buffers_KP, state.optimizers, gradients_KP, strict=True
+    ):
+        operations.updated(block, buffer_KP, memory, g, clip_K1, factor_K1, step)
     return loss_K, norm_K
 
 
 def gradients(
-    group: Group, state: GroupState, batch: Placed, step: int, penalised: bool
+    group: Group,
+    state: GroupState,
+    batch: Placed,
+    step: int | Tensor,
+    penalised: bool,
+    part_losses: PartLosses = part_losses,
 ) -> tuple[Tensor, list[Tensor]]:
     """Mean loss of the batch, [K], and the gradients of what is minimised, or of the loss alone."""
-    loss_K, scaled_KP = scaled_gradients(group, state, batch, step, penalised)
+    loss_K, scaled_KP = scaled_gradients(group, state, batch, step, penalised, part_losses)
     return loss_K, unscaled(group, state, scaled_KP)
 
 
@@ -81,7 +148,12 @@ def unscaled(group: Group, state: GroupState, scaled_KP: Sequence[Tensor]) -> li
 
 
 def scaled_gradients(
-    group: Group, state: GroupState, batch: Placed, step: int, penalised: bool
+    group: Group,
+    state: GroupState,
+    batch: Placed,
+    step: int | Tensor,
+    penalised: bool,
+    part_losses: PartLosses = part_losses,
 ) -> tuple[Tensor, list[Tensor]]:
     """Gradients times the scale of the loss, one micro-batch after the other."""
     inputs, labels_KBT = batch.inputs, batch.labels_KBT
@@ -91,18 +163,15 @@ def scaled_gradients(
         part, part_labels_KBT = inputs[:, begin : begin + size], labels_KBT[:, begin : begin + size]
         share = part.shape[1] / inputs.shape[1]
         regime = group.regime(step, begin, inputs.shape[1])
-        out_KBTV = group.logits(part, group.layout.views(state.buffers_KP), regime=regime)
-        part_K = loss(out_KBTV, part_labels_KBT) * share
-        minimised_K = part_K
-        if penalised and group.penalised:
-            minimised_K = minimised_K + group.z_K * z_penalty(out_KBTV, part_labels_KBT) * share
-        if penalised and group.balanced:
-            minimised_K = minimised_K + group.balance_K * imbalance(regime.loads) * share
+        part_K, minimised_K = part_losses(group, state.buffers_KP, part, part_labels_KBT, regime, penalised)
         # A parameter of somebody's module that is in no path to the loss has a gradient of zero.
         part_KP = torch.autograd.grad(
-            (minimised_K * state.scale_K).sum(), state.buffers_KP, allow_unused=True, materialize_grads=True
+            (minimised_K * (share * state.scale_K)).sum(),
+            state.buffers_KP,
+            allow_unused=True,
+            materialize_grads=True,
         )
-        loss_K += part_K.detach()
+        loss_K += part_K.detach() * share
         total_KP = part_KP if total_KP is None else torch._foreach_add(total_KP, part_KP)
     assert total_KP is not None
     return loss_K, list(total_KP)
@@ -113,7 +182,7 @@ def _of_the_living(gradients_KP: Sequence[Tensor], state: GroupState) -> list[Te
     return [g.masked_fill_(dead_K1, 0.0) for g in gradients_KP]
 
 
-def _observe(group: Group, state: GroupState, batch: Placed, step: int, take: Take) -> None:
+def _observe(group: Group, state: GroupState, batch: Placed, step: int, operations: Operations) -> None:
     """Hands Sophia the Gauss-Newton-Bartlett estimate, n g * g, with g the gradient on labels of the model's
     own.
 
@@ -125,7 +194,8 @@ def _observe(group: Group, state: GroupState, batch: Placed, step: int, take: Ta
         regime = group.regime(step, 0, inputs.shape[1])
         out_KBTV = group.logits(inputs, group.layout.views(state.buffers_KP), regime=regime)
     drawn_KBT = own_labels(out_KBTV, labels_KBT, group.seeds, step)
-    _, gradients_KP = take(group, state, Placed(inputs, drawn_KBT), step, False)
+    drawn = Placed(inputs, drawn_KBT)
+    _, gradients_KP = operations.take(group, state, drawn, step, False, operations.part_losses)
     labelled = (labels_KBT[0] >= 0).sum() if not labels_KBT.is_floating_point() else labels_KBT[0].numel()
     curvatures_KP = [g.square().mul_(labelled) for g in gradients_KP]
     dead_K1 = ~(state.alive_K & finite(curvatures_KP))[:, None]

@@ -35,8 +35,8 @@ class Trained(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [B, T, V] of tokens [B, T], or of vectors [B, T, I]."""
         stacked = {name: value[None] for name, value in self.named_parameters()}
-        logits_KBTV = self._forward(self.recipe.shape, stacked, self._sites, inputs[None], untraced, Regime())
-        return logits_KBTV[0]
+        out = self._forward(self.recipe.shape, stacked, self._sites, inputs[None], untraced, Regime())
+        return out.logits()[0]
 
 
 def load_weights(file: str, trial: str) -> dict[str, Tensor] | None:

@@ -69,6 +69,13 @@ class DeviceChoice(StrEnum):
     cuda = "cuda"
 
 
+class ExecutionChoice(StrEnum):
+    auto = "auto"
+    eager = "eager"
+    graph = "graph"
+    compiled = "compiled"
+
+
 class TableOrJson(StrEnum):
     table = "table"
     json = "json"

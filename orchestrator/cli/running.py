@@ -14,6 +14,7 @@ from .options import (
     DeviceChoice,
     DeviceOption,
     DirectoryArgument,
+    ExecutionChoice,
     SetOption,
     SpecArgument,
     TableOrJson,
@@ -108,6 +109,10 @@ def run(
     keep_weights: Annotated[
         bool, typer.Option("--keep-weights", help="Keep the trained models: mutransfer.trained loads them.")
     ] = False,
+    execution: Annotated[
+        ExecutionChoice,
+        typer.Option(help="How steps run; on a GPU graph records one and replays it, auto where it pays."),
+    ] = ExecutionChoice.auto,
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD=VALUE", help="Only trials with this value, and those of their jobs."),
@@ -132,6 +137,7 @@ def run(
         hang_seconds=hang_after,
         keep=keep,
         keep_weights=keep_weights,
+        execution=execution.value,
     )
     chosen = _chosen(sweep, pairs("--only", only, "FIELD")) if only else None
     if chosen is not None and (no_wait or dry_run):

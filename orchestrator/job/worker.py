@@ -16,10 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from ...models.training.execution import Execution
 from ...models.training.outcome import Outcome, Progress
 from ...models.training.pruning import Pruning
 from ...results.store.schema import rows_schema
 from ...results.store.store import diverged_trials, publish
+from ...sweeps.command.train import spoiled
 from ...sweeps.program import DeviceKind, ProgramFailed, Setup
 from ...sweeps.registry import PROGRAMS
 from ...sweeps.trial import Trial, trial_id
@@ -47,6 +49,7 @@ class Task:
     launcher: tuple[str, ...] = ()
     pruning: Pruning | None = None
     keep_weights: bool = False
+    execution: Execution = "auto"
 
     def text(self) -> str:
         return json.dumps(asdict(self))
@@ -95,6 +98,11 @@ def perform(
                 return end
 
 
+def unusable(end: End) -> bool:
+    """Whether the process can train nothing more after this end, and has to give way to another."""
+    return spoiled() or end.kind == "device-error"
+
+
 def _published(
     directory: SweepDirectory, task: Task, attempt: Attempt, report: Callable[[Progress], None]
 ) -> End:
@@ -115,6 +123,7 @@ def _published(
         visible=task.visible,
         launcher=task.launcher,
         weights=directory.weights(task.job) if task.keep_weights else None,
+        execution=task.execution,
     )
     _must_be_as_planned(trials)
     programs = [trial.program for trial in trials]

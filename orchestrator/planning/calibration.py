@@ -9,7 +9,7 @@ from ...sweeps.load import Sweep
 from ...sweeps.proxy import recipe_of
 from .plan import Device, Job, job_seconds, plan_jobs
 
-TIMED_STEPS = 3
+WARM_UP_STEPS, TIMED_STEPS = 4, 3
 
 Factors = dict[tuple[str, str], float]
 """Measured over estimated seconds of a step, by architecture and optimizer."""
@@ -29,9 +29,10 @@ def measure(sweep: Sweep, device: Device) -> Factors:
             recipes = [recipe_of(trial) for trial in job.trials]
             batches = source.batches(recipes[0].shape.sequence_length)
             training = GroupTraining(recipes, batches, torch.device(device.kind))
-            training.step(0)  # the first one allocates
+            for step in range(WARM_UP_STEPS):  # the first ones allocate, and record
+                training.step(step)
             begin = time.perf_counter()
-            for step in range(1, 1 + TIMED_STEPS):
+            for step in range(WARM_UP_STEPS, WARM_UP_STEPS + TIMED_STEPS):
                 loss_K, _ = training.step(step)
             loss_K.tolist()  # waits for the device
             seconds = (time.perf_counter() - begin) / TIMED_STEPS

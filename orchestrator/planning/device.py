@@ -2,10 +2,13 @@
 
 import glob
 import os
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...models.recipe.fault import PREFLIGHT, Fault
 from .plan import Device
+
+if TYPE_CHECKING:
+    from ...sweeps.load import Sweep
 
 Choice = Literal["auto", "cpu", "cuda"]
 
@@ -33,3 +36,13 @@ def find_device(choice: Choice) -> Device:
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def must_suit(sweep: "Sweep", device: Device) -> None:
+    """Raises PreflightError for trials that cannot be what they say on such a device."""
+    rounded = [t.id for t in sweep.expansion.trials if t.program.point().get("precision") == "tf32"]
+    if rounded and device.kind == "cpu":
+        raise PreflightError(
+            f"precision: {len(rounded)} trials are in tf32, which is how GPUs multiply; give float32, or run "
+            "it with --device cuda"
+        )

@@ -14,6 +14,7 @@ FailureKind = Literal[
     "time-out",  # the scheduler's limit: goes on from the checkpoint, with more time
     "pre-empted",  # the scheduler wanted the place: goes on, and costs no attempt
     "node-failure",  # the machine went away: goes on elsewhere
+    "device-error",  # the GPU or its driver failed: nothing more runs in that process, it may in another
     "killed",  # the process ended without a word
     "unbegun",  # the process was killed before it began: the machine's doing
     "hung",  # no step for too long
@@ -54,7 +55,7 @@ def decide(
             return Decision("retry" if unbegun < MAX_UNBEGUN else "give up", failures)
         case "pre-empted":
             return Decision("retry", failures)
-        case "time-out" | "node-failure" | "killed" | "hung" | "superseded":
+        case "time-out" | "node-failure" | "device-error" | "killed" | "hung" | "superseded":
             count = 1 if progressed else failures + 1
             return Decision("retry" if count < MAX_FAILURES else "give up", count)
         case "out-of-memory":
@@ -81,4 +82,6 @@ def failure_of(error: BaseException) -> FailureKind:
         return "out-of-memory"
     if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY):
         return "out-of-memory"
+    if type(error).__name__ == "AcceleratorError" or str(error).startswith("CUDA error"):
+        return "device-error"
     return "error"

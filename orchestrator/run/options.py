@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, get_args
 
+from ...models.training.execution import Execution
 from ..backends.registry import BACKENDS
 from ..planning.device import Choice
 from ..record.directory import DirectoryError
@@ -24,6 +25,7 @@ class RunOptions:
     hang_seconds: float = 1800.0
     keep: bool = False
     keep_weights: bool = False
+    execution: Execution = "auto"
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -36,6 +38,12 @@ class RunOptions:
         """
         known = {field.name for field in fields(cls)}
         options = cls(**{name: value for name, value in (record or {}).items() if name in known})
-        if options.backend not in tuple(BACKENDS) or options.device not in get_args(Choice):
-            raise DirectoryError("options.json: names no backend or device of this version; use run instead")
+        known_ways = get_args(Choice), get_args(Execution)
+        if options.backend not in tuple(BACKENDS) or any(
+            value not in ways
+            for value, ways in zip((options.device, options.execution), known_ways, strict=True)
+        ):
+            raise DirectoryError(
+                "options.json: names no backend, device or execution of this version; use run instead"
+            )
         return options

@@ -12,7 +12,7 @@ from ..backends.backend import BackendError, TaskOf
 from ..backends.kind import Opening, gpus_of
 from ..backends.registry import BACKENDS, end_left
 from ..job.worker import Task
-from ..planning.device import PreflightError
+from ..planning.device import PreflightError, must_suit
 from ..planning.plan import Device, Job
 from ..record.attempt import End, latest_attempt, read_end, record_lost
 from ..record.directory import SweepDirectory
@@ -71,6 +71,7 @@ def run_sweep(
         # A scheduler's jobs go on for the next driver, unless it was decided that they shall not.
         cancel, why = False, "the run stopped"
         try:
+            must_suit(sweep, stage.device)
             work, notes = prepare(sweep, directory, stage.device, stage.at_once)
             if only is not None:
                 work = work.only(only)
@@ -115,6 +116,7 @@ def _task_of(sweep: Sweep, directory: SweepDirectory, options: RunOptions, devic
             hang_seconds=options.hang_seconds,
             pruning=sweep.spec.pruning,
             keep_weights=options.keep_weights,
+            execution=options.execution,
         )
 
     return task_of

@@ -83,6 +83,10 @@ class BuiltArchitecture:
         return True  # `causal` is among what the builder is given
 
     @property
+    def repeats(self) -> bool:
+        return False
+
+    @property
     def module_names(self) -> Mapping[str, str]:
         return {}
 

@@ -18,6 +18,7 @@ from ...handover.sites import Factor as OnOutput
 from ...handover.sites import Taking, takings
 from ...layers.forward_multiplier import Factor
 from ...layers.learnable import merged
+from ...layers.outputs import Outputs
 from ...layers.trace import Trace
 from ...recipe.role import Site, plain_site
 from ...recipe.shape import Shape
@@ -59,8 +60,8 @@ class BuiltForward:
         inputs: Tensor,
         trace: Trace,
         regime: Regime,
-    ) -> Tensor:
-        """Logits [K, B, T, V]. Raises OwnCodeError for a module that cannot be trained as one of ours."""
+    ) -> Outputs:
+        """Logits. Raises OwnCodeError for a module that cannot be trained as one of ours."""
         whole = merged(parameters, shape.fixed_multipliers)
         with said(f"architecture {self._architecture.name}"):
             if self._held is None:
@@ -68,7 +69,7 @@ class BuiltForward:
                 fresh = _Held(self._architecture, shape, inputs.device)
                 with torch.autocast(inputs.device.type, enabled=False), torch.enable_grad():
                     self._held.try_out(fresh, {n: x.detach() for n, x in whole.items()}, sites, inputs)
-            return self._held.logits(whole, sites, inputs)
+            return Outputs(self._held.logits(whole, sites, inputs))
 
 
 class _Held:

@@ -17,8 +17,7 @@ from dataclasses import asdict
 from typing import IO
 
 from ....models.training.outcome import Progress
-from ....sweeps.command.train import spoiled
-from ...job.worker import perform
+from ...job.worker import perform, unusable
 
 REPORT_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -31,7 +30,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(commands,), daemon=True).start()
     while (task := commands.get()) is not None:
         end = perform(task, _reporter(events))
-        if spoiled():
+        if unusable(end):
             os._exit(1)  # the driver reads how the job ended, and starts another worker
         _send(events, end=asdict(end))
 

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray import exceptions
 
-from ...job.worker import perform
+from ...job.worker import perform, unusable
 from ...planning.plan import Job
 from ...record.attempt import End, latest_attempt, never_started, read_end, record_lost
 from ...record.directory import SweepDirectory
@@ -200,12 +200,11 @@ def _perform(text: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from ....sweeps.command.keeping import detach
-    from ....sweeps.command.train import spoiled
 
     # Ray's handler ends a function as if it had asked for that itself, and Ray kills a worker's children.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     detach()
     end = perform(text)
-    if spoiled():
+    if unusable(end):
         os._exit(1)  # the driver reads how the job ended, and Ray starts another worker
     return asdict(end)

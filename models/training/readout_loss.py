@@ -1,0 +1,121 @@
+"""The cross-entropy of a readout without all of its logits at once.
+
+Rows are read out part by part; each part's logits become its losses and then, in place, its gradient. So the
+largest tensor of a step is one part's, and it is passed over a few times while it is near.
+
+K trials, R rows (positions of the batch), C rows of a part, D width, V outputs.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..layers.outputs import Outputs
+from ..layers.precision import autocast, wide
+from .loss import accuracy, loss, z_penalty
+
+PART_BYTES: Mapping[str, int] = {"cpu": 1 << 22, "cuda": 1 << 29}
+"""Of the logits of one part in float32: what a core keeps near, and what fills a GPU."""
+
+ROWS_AT_LEAST = 16
+
+
+def losses(
+    out: Outputs, labels_KBT: Tensor, z_K: Tensor | None, dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor]:
+    """Mean loss of each trial (`loss.loss`), and what is minimised: that, plus `z_K` times the z-penalty,
+    each [K]. What is minimised has a gradient. Products are taken in `dtype`, None for that of the stream.
+    """
+    if out.readout_KVD is None or labels_KBT.is_floating_point():
+        with autocast(labels_KBT.device, dtype):
+            logits_KBTV = out.logits()
+        loss_K = loss(logits_KBTV, labels_KBT)
+        return loss_K, loss_K if z_K is None else loss_K + z_K * z_penalty(logits_KBTV, labels_KBT)
+    with autocast(labels_KBT.device, None):
+        x_KRD, w_KVD = (x.to(dtype or x.dtype) for x in (out.last.flatten(1, 2), out.readout_KVD))
+        loss_K, minimised_K = _ReadoutLoss.apply(  # type: ignore[no-untyped-call]
+            x_KRD, w_KVD, labels_KBT.flatten(1), z_K
+        )
+    return loss_K, minimised_K
+
+
+@torch.no_grad()
+def measured(out: Outputs, labels_KBT: Tensor, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
+    """Loss and accuracy of each trial (`loss`), each [K]."""
+    if out.readout_KVD is None or labels_KBT.is_floating_point():
+        with autocast(labels_KBT.device, dtype):
+            logits_KBTV = out.logits()
+        return loss(logits_KBTV, labels_KBT), accuracy(logits_KBTV, labels_KBT)
+    labels_KR, sums = labels_KBT.flatten(1), []
+    with autocast(labels_KBT.device, None):
+        x_KRD, w_KVD = (x.to(dtype or x.dtype) for x in (out.last.flatten(1, 2), out.readout_KVD))
+        for begin, end in _parts(x_KRD, w_KVD):
+            z_KCV, labels_KC = wide(x_KRD[:, begin:end] @ w_KVD.mT), labels_KR[:, begin:end]
+            losses_KC = z_KCV.logsumexp(-1) - _at(z_KCV, labels_KC)
+            right_KC = z_KCV.argmax(-1) == labels_KC
+            labelled_KC = labels_KC >= 0
+            sums.append(torch.stack([(x_KC * labelled_KC).sum(1) for x_KC in (losses_KC, right_KC)]))
+    both_2K = torch.stack(sums).sum(0) / (labels_KR >= 0).sum(1)
+    return both_2K[0], both_2K[1]
+
+
+class _ReadoutLoss(torch.autograd.Function):
+    """(loss_K, minimised_K) of x W^T; the gradient is formed beside them, but for the trials' factors."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's own
+        x_KRD: Tensor,
+        w_KVD: Tensor,
+        labels_KR: Tensor,
+        z_K: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        labelled_KR = labels_KR >= 0
+        d_x_KRD = torch.empty_like(x_KRD)
+        d_w_KVD = wide(torch.zeros_like(w_KVD))
+        losses, penalties = [], []
+        for begin, end in _parts(x_KRD, w_KVD):
+            x_KCD, labels_KC = x_KRD[:, begin:end], labels_KR[:, begin:end]
+            counts_KC = labelled_KR[:, begin:end]
+            z_KCV = wide(x_KCD @ w_KVD.mT)
+            normaliser_KC = z_KCV.logsumexp(-1)
+            losses.append(((normaliser_KC - _at(z_KCV, labels_KC)) * counts_KC).sum(1))
+            factor_KC = counts_KC.to(z_KCV.dtype)
+            ones_KC = -factor_KC
+            if z_K is not None:
+                penalties.append((normaliser_KC.square() * counts_KC).sum(1))
+                factor_KC = factor_KC * (1 + 2 * z_K[:, None] * normaliser_KC)
+            d_z_KCV = z_KCV.sub_(normaliser_KC[..., None]).exp_().mul_(factor_KC[..., None])
+            d_z_KCV.scatter_add_(2, labels_KC.clamp(min=0)[..., None], ones_KC[..., None])
+            d_z_KCV = d_z_KCV.to(w_KVD.dtype)
+            d_x_KRD[:, begin:end] = d_z_KCV @ w_KVD
+            d_w_KVD += d_z_KCV.mT @ x_KCD
+        ctx.count_K = labelled_KR.sum(1)
+        ctx.d_x_KRD, ctx.d_w_KVD, ctx.dtype = d_x_KRD, d_w_KVD, w_KVD.dtype
+        loss_K = torch.stack(losses).sum(0) / ctx.count_K
+        ctx.mark_non_differentiable(loss_K)
+        if z_K is None:
+            return loss_K, loss_K.clone()
+        return loss_K, loss_K + z_K * torch.stack(penalties).sum(0) / ctx.count_K
+
+    @staticmethod
+    def backward(ctx: Any, *upstream_K: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401
+        factor_K11 = (upstream_K[1] / ctx.count_K)[:, None, None]
+        d_w_KVD = ctx.d_w_KVD.mul_(factor_K11).to(ctx.dtype)
+        return ctx.d_x_KRD.mul_(factor_K11), d_w_KVD, None, None
+
+
+def _parts(x_KRD: Tensor, w_KVD: Tensor) -> Iterator[tuple[int, int]]:
+    """Where the parts of the rows begin and end."""
+    trials, outputs, _ = w_KVD.shape
+    most = PART_BYTES.get(x_KRD.device.type, PART_BYTES["cuda"])
+    size = max(ROWS_AT_LEAST, most // (4 * trials * outputs))
+    for begin in range(0, x_KRD.shape[1], size):
+        yield begin, min(begin + size, x_KRD.shape[1])
+
+
+def _at(z_KCV: Tensor, labels_KC: Tensor) -> Tensor:
+    """The logit of each label, of some where there is none."""
+    return z_KCV.gather(2, labels_KC.clamp(min=0)[..., None])[..., 0]

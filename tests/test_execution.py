@@ -1,0 +1,118 @@
+"""A step that is recorded once and replayed trains what one operation after the other does.
+
+Without a GPU a stand-in for the recording calls the recorded function again: that its program depends on the
+tensors that are filled before it, and on nothing else, is the same on every device.
+"""
+
+import logging
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mutransfer.models.architectures.registry import ARCHITECTURES
+from mutransfer.models.data.batches import Batches
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.training.group import Group
+from mutransfer.models.training.loop import GroupTraining, train
+from mutransfer.models.training.recording import EAGER_STEPS, Eager, Losses, Recorded, unrecordable
+from mutransfer.models.training.state import GroupState
+from mutransfer.models.training.step import Operations, gradients
+
+CPU = torch.device("cpu")
+Build = Callable[..., Recipe]
+REPEATING = [name for name, optimizer in OPTIMIZERS.items() if optimizer.repeats]
+
+
+def called_again(function: Callable[[], Losses]) -> tuple[Callable[[], None], Losses]:
+    """In place of a CUDA graph: the tensors of the recording are filled by each replay."""
+    held: Losses = torch.zeros(2), torch.zeros(2)
+
+    def replay() -> None:
+        for own, new in zip(held, function(), strict=True):
+            own.copy_(new.detach())
+
+    return replay, held
+
+
+def both(recipes: list[Recipe], batches: Batches, steps: int) -> list[list[torch.Tensor]]:
+    """Losses, gradient norms and weights of the same trainings, run either way."""
+    found = []
+    for recorded in (False, True):
+        training = GroupTraining(recipes, batches, CPU)
+        group = Group(recipes, CPU)
+        state = GroupState.first(group)
+        eager = Eager(group, state, Operations(gradients))
+        run = Recorded(eager, called_again, CPU, always=True) if recorded else eager
+        seen = [tensor for step in range(steps) for tensor in run(training.placed(step), step)]
+        found.append([*seen, *state.buffers_KP, state.broke_K])
+    return found
+
+
+@pytest.mark.parametrize("optimizer", REPEATING)
+def test_a_recorded_step_is_the_same_step(optimizer: str, recipe: Build, batches: Batches) -> None:
+    """Weight decay, a warm-up, a schedule and a trial that breaks: all that depends on a step's number."""
+    common = {
+        "optimizer": optimizer,
+        "adamw_lr_ratio": 0.5,
+        "weight_decay": 0.1,
+        "warmup": 0.3,
+        "z_loss": 1e-3,
+    }
+    rate = 0.003 if optimizer in ("lion", "spectral-sphere") else 0.01
+    recipes = [recipe(**common, learning_rate=rate), recipe(**common, learning_rate=1e30, grad_clip=0.0)]
+    for eager, recorded in zip(*both(recipes, batches, 8), strict=True):
+        # Powers of beta by a tensor's number round otherwise.
+        torch.testing.assert_close(recorded, eager, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_of_ours_can_be_recorded(
+    architecture: str, recipe: Build, batches: Batches
+) -> None:
+    depth = 2 if "hybrid" in architecture else 1
+    changes = {"architecture": architecture, "depth": depth, "base_depth": depth, "attention_every": 2}
+    recipes = [recipe(**changes, seed=seed) for seed in range(2)]
+    for eager, recorded in zip(*both(recipes, batches, 6), strict=True):
+        torch.testing.assert_close(recorded, eager, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"precision": "fp16"}, "fp16"), ({"dropout": 0.1}, "dropout"),
+     ({"optimizer": "soap", "adamw_lr_ratio": 1.0}, "soap"),
+     ({"optimizer": "sophia"}, "sophia")],
+)  # fmt: skip
+def test_what_cannot_be_recorded_says_why(changes: dict[str, object], words: str, recipe: Build) -> None:
+    assert words in (unrecordable(Group([recipe(**changes)], CPU)) or "")
+
+
+def test_what_turns_out_not_to_be_recordable_goes_on(
+    recipe: Build, batches: Batches, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(function: Callable[[], Losses]) -> tuple[Callable[[], None], Losses]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    training, group = GroupTraining([recipe()], batches, CPU), Group([recipe()], CPU)
+    run = Recorded(Eager(group, GroupState.first(group), Operations(gradients)), refuses, CPU, always=True)
+    with caplog.at_level(logging.WARNING):
+        losses = [run(training.placed(step), step)[0] for step in range(EAGER_STEPS + 3)]
+    assert len(losses) == EAGER_STEPS + 3
+    assert caplog.text.count("cannot be recorded (operation not permitted") == 1
+
+
+@pytest.mark.slow  # compiling takes long
+@pytest.mark.filterwarnings("ignore")  # what the compiler says of itself
+@pytest.mark.parametrize("architecture", ["transformer", "gdn", "mamba2"])
+def test_compiled_steps_are_the_same_steps(architecture: str, recipe: Build, batches: Batches) -> None:
+    common = {"architecture": architecture, "z_loss": 1e-3, "weight_decay": 0.1, "depth": 1, "steps": 8}
+    recipes = [recipe(**common), recipe(**common, learning_rate=1e30, grad_clip=0.0)]
+    (plain, broken), (compiled, other) = (
+        train(recipes, batches, CPU, execution=execution) for execution in ("eager", "compiled")
+    )
+    assert broken.diverged and other.diverged_step == broken.diverged_step
+    for ours, theirs in zip(compiled.curve, plain.curve, strict=True):
+        # Sums in another order: float32's rounding over eight steps.
+        assert ours.train_loss == pytest.approx(theirs.train_loss, abs=2e-5)
+        assert ours.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-3)
