@@ -16,6 +16,7 @@ from mutransfer.models.optimizers import spectral_sphere
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.recipe.recipe import FIELDS, Recipe
 from mutransfer.models.training.group import Group
+from mutransfer.models.training.recording import unrecordable
 from mutransfer.models.training.state import GroupState
 from mutransfer.models.training.step import Placed, advance
 
@@ -47,7 +48,10 @@ def steps(recipes: Sequence[Recipe], device: torch.device, micro_batches: int = 
     group = Group(recipes, device, micro_batches)
     state = GroupState.first(group)
     tokens = torch.zeros(len(recipes), 4, 16, dtype=torch.int64, device=device)
-    for step in range(STEPS):
+    numbers: list[int | torch.Tensor] = [*range(STEPS)]
+    if unrecordable(group) is None:  # then its number may be a tensor
+        numbers.append(torch.full((), STEPS, device=device))
+    for step in numbers:
         loss_K, norm_K = advance(group, state, Placed(tokens, tokens), step)
         assert loss_K.shape == norm_K.shape == (len(recipes),)
 

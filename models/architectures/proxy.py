@@ -3,10 +3,12 @@
 K trials, B batch, T time, D width, I input size, V outputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import cast
 
+import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -20,7 +22,6 @@ from ..layers.mlp import mlp
 from ..layers.norm import norm
 from ..layers.outputs import Outputs
 from ..layers.trace import Trace, untraced
-from ..mixers.mixer import Mixer
 from ..mixers.registry import MIXERS
 from ..recipe.role import Site
 from ..recipe.shape import Shape
@@ -33,26 +34,37 @@ Passed = tuple[Tensor, Load | None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regime:
     """What a training step does to the forward pass: it may drop numbers, and activations that the
-    backward pass computes again. `loads` are told by the pass: those of every block's experts."""
+    backward pass computes again, and have blocks compiled, all of a kind as one. `loads` are told by the
+    pass: those of every block's experts."""
 
     dropout: Dropout | None = None
     checkpointing: bool = False
+    compiled: bool = False
     loads: list[Load] = field(default_factory=list)
 
     def drop(self, x_KBTD: Tensor, site: int) -> Tensor:
         return x_KBTD if self.dropout is None else self.dropout(x_KBTD, site)
 
+    def within(self, block: int) -> "Drop | None":
+        """What drops numbers within a block, by a number within it."""
+        if self.dropout is None:
+            return None
+        return lambda x_KBTD, site: self.drop(x_KBTD, 2 * block + site)
+
+
+Drop = Callable[[Tensor, int], Tensor]
+BLOCK = "block"
+"""What a block is called to itself: nothing in its pass depends on which it is, so that blocks of a kind are
+one to a compiler."""
+
 
 @dataclass(frozen=True, slots=True)
-class _Model:
-    """What all blocks are given alike."""
+class _Kind:
+    """What blocks of a kind share. `mixers` with the names of their modules."""
 
-    stack: Stack
+    mixers: tuple[tuple[str, str], ...]
     shape: Shape
-    parameters: Mapping[str, Tensor]
     sites: Sites
-    trace: Trace
-    regime: Regime
 
 
 def outputs(
@@ -69,59 +81,92 @@ def outputs(
 
     `trace` is told what every module and every block of the stream is given and makes.
     """
-    model = _Model(stack, shape, merged(parameters, shape.fixed_multipliers), sites, trace, regime)
-    x_KBTD = _embedded(inputs, model)
+    parameters = merged(parameters, shape.fixed_multipliers)
+    x_KBTD = _embedded(inputs, parameters, shape, sites, trace, regime)
+    run = _compiled_block() if regime.compiled else _block
     for index in range(shape.depth):
-        if model.regime.checkpointing:
+        mixers = tuple((name, stack.module_name(name)) for name in stack.mixers_of(shape, index))
+        given = (
+            x_KBTD, _own(parameters, index), _Kind(mixers, shape, sites), _renamed(trace, index),
+            regime.within(index),
+        )  # fmt: skip
+        if regime.checkpointing:
             # Nothing is drawn from a generator inside, so there is none to put back.
-            x_KBTD, load = cast(
-                Passed,
-                checkpoint(_block, x_KBTD, index, model, use_reentrant=False, preserve_rng_state=False),
-            )
+            again = checkpoint(run, *given, use_reentrant=False, preserve_rng_state=False)
+            x_KBTD, load = cast(Passed, again)
         else:
-            x_KBTD, load = _block(x_KBTD, index, model)
+            x_KBTD, load = run(*given)
         if load is not None:
             regime.loads.append(load)
-    x_KBTD = norm(x_KBTD, model.parameters, "final_norm", shape.norm_eps)
+    x_KBTD = norm(x_KBTD, parameters, "final_norm", shape.norm_eps)
     # The readout's multiplier goes onto the narrow side of the matrix product.
     x_KBTD = scaled(x_KBTD, sites[Site.READOUT])
-    out = Outputs(x_KBTD, model.parameters["embedding.weight" if shape.tied else "readout.weight"])
+    out = Outputs(x_KBTD, parameters["embedding.weight" if shape.tied else "readout.weight"])
     if trace is not untraced:
         trace("readout", x_KBTD, out.logits())
     return out
 
 
-def _embedded(inputs: Tensor, model: _Model) -> Tensor:
-    table_KID = model.parameters["embedding.weight"]
-    x_KBTD = linear(inputs, table_KID.transpose(1, 2)) if model.shape.vectors else embed(inputs, table_KID)
-    if "positions.weight" in model.parameters:
-        x_KBTD = x_KBTD + model.parameters["positions.weight"][:, None, : inputs.shape[2]]
-    x_KBTD = scaled(x_KBTD, model.sites[Site.EMBEDDING])
-    model.trace("embedding", inputs, x_KBTD)
-    return model.regime.drop(x_KBTD, 0)
+def _embedded(
+    inputs: Tensor,
+    parameters: Mapping[str, Tensor],
+    shape: Shape,
+    sites: Sites,
+    trace: Trace,
+    regime: Regime,
+) -> Tensor:
+    table_KID = parameters["embedding.weight"]
+    x_KBTD = linear(inputs, table_KID.transpose(1, 2)) if shape.vectors else embed(inputs, table_KID)
+    if "positions.weight" in parameters:
+        x_KBTD = x_KBTD + parameters["positions.weight"][:, None, : inputs.shape[2]]
+    x_KBTD = scaled(x_KBTD, sites[Site.EMBEDDING])
+    trace("embedding", inputs, x_KBTD)
+    return regime.drop(x_KBTD, 0)
 
 
-def _block(given_KBTD: Tensor, index: int, model: _Model) -> Passed:
-    name, branch, eps = f"blocks.{index}", model.sites[Site.BRANCH], model.shape.norm_eps
-    normed_KBTD = norm(given_KBTD, model.parameters, f"{name}.mixer_norm", eps)
+def _own(parameters: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+    """Those of a block, by what they are called in it."""
+    prefix = f"blocks.{index}."
+    return {
+        f"{BLOCK}.{name.removeprefix(prefix)}": x for name, x in parameters.items() if name.startswith(prefix)
+    }
+
+
+def _renamed(trace: Trace, index: int) -> Trace:
+    if trace is untraced:
+        return trace
+    return lambda name, given, made: trace(f"blocks.{index}" + name.removeprefix(BLOCK), given, made)
+
+
+def _block(
+    given_KBTD: Tensor, parameters: Mapping[str, Tensor], kind: _Kind, trace: Trace, drop: Drop | None
+) -> Passed:
+    shape, branch, eps = kind.shape, kind.sites[Site.BRANCH], kind.shape.norm_eps
+
+    def on_branch(x_KBTD: Tensor, site: int) -> Tensor:
+        scaled_KBTD = scaled(x_KBTD, branch)
+        return scaled_KBTD if drop is None else drop(scaled_KBTD, site)
+
+    normed_KBTD = norm(given_KBTD, parameters, f"{BLOCK}.mixer_norm", eps)
     first, *others = (
-        _mixed(normed_KBTD, MIXERS[mixer], f"{name}.{model.stack.module_name(mixer)}", model)
-        for mixer in model.stack.mixers_of(model.shape, index)
+        MIXERS[name].forward()(
+            normed_KBTD, parameters, f"{BLOCK}.{module}", shape, kind.sites[MIXERS[name].site(shape)], trace
+        )
+        for name, module in kind.mixers
     )
-    mixed_KBTD = norm(sum(others, first), model.parameters, f"{name}.mixer_post_norm", eps)
-    x_KBTD = given_KBTD + model.regime.drop(scaled(mixed_KBTD, branch), 2 * index + 1)
-    load = None
-    if model.shape.mlp != "none":
-        seen_KBTD = given_KBTD if model.shape.parallel_residual else x_KBTD
-        normed_KBTD = norm(seen_KBTD, model.parameters, f"{name}.mlp_norm", eps)
-        given = normed_KBTD, model.parameters, f"{name}.mlp", model.shape, model.trace
-        grown_KBTD, load = experts(*given) if model.shape.experts > 1 else (mlp(*given), None)
-        grown_KBTD = norm(grown_KBTD, model.parameters, f"{name}.mlp_post_norm", eps)
-        x_KBTD = x_KBTD + model.regime.drop(scaled(grown_KBTD, branch), 2 * index + 2)
-    model.trace(name, given_KBTD, x_KBTD)
+    mixed_KBTD = norm(sum(others, first), parameters, f"{BLOCK}.mixer_post_norm", eps)
+    x_KBTD, load = given_KBTD + on_branch(mixed_KBTD, 1), None
+    if shape.mlp != "none":
+        seen_KBTD = given_KBTD if shape.parallel_residual else x_KBTD
+        normed_KBTD = norm(seen_KBTD, parameters, f"{BLOCK}.mlp_norm", eps)
+        given = normed_KBTD, parameters, f"{BLOCK}.mlp", shape, trace
+        grown_KBTD, load = experts(*given) if shape.experts > 1 else (mlp(*given), None)
+        grown_KBTD = norm(grown_KBTD, parameters, f"{BLOCK}.mlp_post_norm", eps)
+        x_KBTD = x_KBTD + on_branch(grown_KBTD, 2)
+    trace(BLOCK, given_KBTD, x_KBTD)
     return x_KBTD, load
 
 
-def _mixed(x_KBTD: Tensor, mixer: Mixer, name: str, model: _Model) -> Tensor:
-    site = model.sites[mixer.site(model.shape)]
-    return mixer.forward()(x_KBTD, model.parameters, name, model.shape, site, model.trace)
+@cache
+def _compiled_block() -> Callable[..., Passed]:
+    return torch.compile(_block, fullgraph=True, dynamic=False)

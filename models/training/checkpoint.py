@@ -46,6 +46,10 @@ class NoKeeper:
     def save(self, step: int, state: State) -> None: ...
 
 
+LONGEST_SHARE = 0.1
+"""Of a training's time that is spent on saving: a group that takes long to save is saved less often."""
+
+
 class Checkpoints:
     """The newest checkpoint in a folder, replaced at most every `seconds`."""
 
@@ -71,6 +75,7 @@ class Checkpoints:
 
     def save(self, step: int, state: State) -> None:
         """Writes beside, syncs, renames, and only then removes the older ones."""
+        begun = time.monotonic()
         with beside(self._folder / "checkpoint") as scratch:
             with open(scratch, "wb") as file:  # given a path, torch hides that a disk is full
                 torch.save(state, file)
@@ -82,6 +87,8 @@ class Checkpoints:
             if path != kept:
                 path.unlink(missing_ok=True)
         self._last = time.monotonic()
+        if self._seconds:  # else after every step
+            self._seconds = max(self._seconds, (self._last - begun) / LONGEST_SHARE)
 
 
 def _digest(path: Path) -> str:

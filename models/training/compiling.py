@@ -1,18 +1,20 @@
 """The parts of a step, compiled: the same operations, fused into fewer passes over memory.
 
-It takes from seconds (the update of one buffer) to minutes (forward and backward pass of a deep proxy) for
-each shape; torch keeps what it has compiled on disk, for other workers and later runs.
+A block is compiled once for all of its kind, and an update once for buffers of all sizes; both take seconds,
+and torch keeps them on disk for other workers and later runs.
 """
 
 import torch
 
-from .step import PartLosses, Updated, part_losses, updated
+from .group import Group
+from .step import Operations, Take, updated
 
 
-def compiled_parts() -> tuple[PartLosses, Updated]:
-    """`part_losses` and `updated`, for one group."""
+def compiled_operations(group: Group, take: Take) -> Operations:
+    """Those of one group. Raises ValueError for one that cannot be compiled."""
+    if group.drops:
+        raise ValueError("dropout draws its masks from generators")
+    if not group.repeats:
+        raise ValueError("a module of your own compiles itself, or not")
     torch.compiler.reset()  # torch keeps eight variants of a function, and gives up beyond them
-    return (
-        torch.compile(part_losses, fullgraph=True, dynamic=False),
-        torch.compile(updated, fullgraph=True, dynamic=True),
-    )
+    return Operations(take, compiled=True, updated=torch.compile(updated, fullgraph=True, dynamic=True))

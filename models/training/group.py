@@ -103,13 +103,13 @@ class Group:
         with autocast(self.device, self.dtype):
             return self._forward(self.one.shape, views, self._sites, inputs, trace, regime or Regime())
 
-    def regime(self, step: int | Tensor, begin: int, sequences: int) -> Regime:
+    def regime(self, step: int | Tensor, begin: int, sequences: int, compiled: bool = False) -> Regime:
         """Of the part of a batch of `sequences` that begins at the sequence `begin`."""
         dropout = None
         if self.drops:
             assert isinstance(step, int), "a step that draws masks cannot be recorded"
             dropout = Dropout(self._drop_K, self.seeds, step, begin, sequences)
-        return Regime(dropout=dropout, checkpointing=self.one.activation_checkpointing)
+        return Regime(dropout=dropout, checkpointing=self.one.activation_checkpointing, compiled=compiled)
 
     def schedule_K(self, step: int | Tensor) -> Tensor:
         """Each trial's learning rate at a step over its peak; the number may be a tensor on the device."""

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,20 +112,21 @@ class Layout:
         return fewer
 
     def _drawn(self, members: Sequence[Parameter]) -> Tensor:
-        draws: dict[tuple[int, str], np.ndarray] = {}
-        rows = []
+        """Each seed's draws go to the device once, and are scaled there for every trial."""
+        sizes = [member.size for member in members]
+        buffer_KP = torch.empty(len(self._recipes), sum(sizes), device=self._device)
         shape = self._recipes[0].shape
         architecture = architecture_of(shape)
-        for recipe, rules in zip(self._recipes, self._rules, strict=True):
-            parts = []
-            for member in members:
-                key = (recipe.seed, member.name)
-                if key not in draws:
-                    draws[key] = architecture.start(shape, member, recipe.seed)
-                std = rules[member.name].init_std
-                parts.append(draws[key] if std is None else draws[key] * np.float32(std))
-            rows.append(np.concatenate(parts))
-        return torch.from_numpy(np.stack(rows)).to(self._device)
+        by_seed: dict[int, list[int]] = {}
+        for trial, recipe in enumerate(self._recipes):
+            by_seed.setdefault(recipe.seed, []).append(trial)
+        for member, part_KP in zip(members, buffer_KP.split(sizes, dim=1), strict=True):
+            for seed, trials in by_seed.items():
+                drawn_P = torch.from_numpy(architecture.start(shape, member, seed)).to(self._device)
+                for trial in trials:
+                    std = self._rules[trial][member.name].init_std
+                    part_KP[trial] = drawn_P if std is None else drawn_P * std
+        return buffer_KP
 
     def _block(self, key: Key, members: Sequence[Parameter]) -> Block:
         first = [rules[members[0].name] for rules in self._rules]

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..layers.precision import wide
+
 
 def loss(out_KBTV: Tensor, labels_KBT: Tensor) -> Tensor:
     """Mean loss of each trial over the labelled positions, [K], in nats and in float32 at least.
@@ -15,18 +17,18 @@ def loss(out_KBTV: Tensor, labels_KBT: Tensor) -> Tensor:
     Of class labels the cross-entropy; of numbers half the squared error, which is the negative
     log-likelihood of a Gaussian of unit width, up to its constant.
     """
-    wide = out_KBTV if out_KBTV.dtype == torch.float64 else out_KBTV.float()
+    out_KBTV = wide(out_KBTV)
     if labels_KBT.is_floating_point():
-        return (wide[..., 0] - labels_KBT).square().div(2).flatten(1).mean(1)
+        return (out_KBTV[..., 0] - labels_KBT).square().div(2).flatten(1).mean(1)
     losses_N: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
-        wide.flatten(0, 2), labels_KBT.flatten().clamp(min=0)
+        out_KBTV.flatten(0, 2), labels_KBT.flatten().clamp(min=0)
     )
     return _over_labelled(losses_N.view_as(labels_KBT), labels_KBT)
 
 
 def z_penalty(out_KBTV: Tensor, labels_KBT: Tensor) -> Tensor:
     """Mean squared log of the softmax's normaliser over the labelled positions, [K] (arXiv:2204.02311)."""
-    return _over_labelled(torch.logsumexp(out_KBTV.float(), dim=-1).square(), labels_KBT)
+    return _over_labelled(torch.logsumexp(wide(out_KBTV), dim=-1).square(), labels_KBT)
 
 
 def accuracy(out_KBTV: Tensor, labels_KBT: Tensor) -> Tensor:

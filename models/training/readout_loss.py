@@ -52,8 +52,9 @@ def measured(out: Outputs, labels_KBT: Tensor, dtype: torch.dtype | None) -> tup
     with autocast(labels_KBT.device, None):
         x_KRD, w_KVD = (x.to(dtype or x.dtype) for x in (out.last.flatten(1, 2), out.readout_KVD))
         for begin, end in _parts(x_KRD, w_KVD):
-            z_KCV, labels_KC = wide(x_KRD[:, begin:end] @ w_KVD.mT), labels_KR[:, begin:end]
-            losses_KC = z_KCV.logsumexp(-1) - _at(z_KCV, labels_KC)
+            z_KCV, labels_KC = x_KRD[:, begin:end] @ w_KVD.mT, labels_KR[:, begin:end]
+            log_p_KCV = z_KCV.log_softmax(-1, dtype=_wide(z_KCV.dtype))
+            losses_KC = -log_p_KCV.gather(2, labels_KC.clamp(min=0)[..., None])[..., 0]
             right_KC = z_KCV.argmax(-1) == labels_KC
             labelled_KC = labels_KC >= 0
             sums.append(torch.stack([(x_KC * labelled_KC).sum(1) for x_KC in (losses_KC, right_KC)]))
@@ -77,19 +78,24 @@ class _ReadoutLoss(torch.autograd.Function):
         d_w_KVD = wide(torch.zeros_like(w_KVD))
         losses, penalties = [], []
         for begin, end in _parts(x_KRD, w_KVD):
-            x_KCD, labels_KC = x_KRD[:, begin:end], labels_KR[:, begin:end]
-            counts_KC = labelled_KR[:, begin:end]
-            z_KCV = wide(x_KCD @ w_KVD.mT)
-            normaliser_KC = z_KCV.logsumexp(-1)
-            losses.append(((normaliser_KC - _at(z_KCV, labels_KC)) * counts_KC).sum(1))
-            factor_KC = counts_KC.to(z_KCV.dtype)
-            ones_KC = -factor_KC
+            x_KCD, counts_KC = x_KRD[:, begin:end], labelled_KR[:, begin:end]
+            at_KC1 = labels_KR[:, begin:end].clamp(min=0)[..., None]
+            z_KCV = x_KCD @ w_KVD.mT
+            log_p_KCV = z_KCV.log_softmax(-1, dtype=_wide(z_KCV.dtype))
+            log_p_KC1 = log_p_KCV.gather(2, at_KC1)
+            losses.append(-(log_p_KC1[..., 0] * counts_KC).sum(1))
+            factor_KC1 = counts_KC[..., None].to(log_p_KCV.dtype)
+            d_label_KC1 = log_p_KC1.exp() - 1
             if z_K is not None:
-                penalties.append((normaliser_KC.square() * counts_KC).sum(1))
-                factor_KC = factor_KC * (1 + 2 * z_K[:, None] * normaliser_KC)
-            d_z_KCV = z_KCV.sub_(normaliser_KC[..., None]).exp_().mul_(factor_KC[..., None])
-            d_z_KCV.scatter_add_(2, labels_KC.clamp(min=0)[..., None], ones_KC[..., None])
-            d_z_KCV = d_z_KCV.to(w_KVD.dtype)
+                normaliser_KC1 = z_KCV.gather(2, at_KC1) - log_p_KC1
+                penalties.append((normaliser_KC1.square() * factor_KC1).sum((1, 2)))
+                pull_KC1 = 2 * z_K[:, None, None] * normaliser_KC1
+                d_label_KC1 = d_label_KC1 + pull_KC1 * log_p_KC1.exp()
+                factor_KC1 = factor_KC1 * (1 + pull_KC1)
+            # In the logits' own memory, which are read no more.
+            d_z_KCV = torch.exp(log_p_KCV, out=z_KCV).mul_(factor_KC1)
+            d_label_KC1 = torch.where(counts_KC[..., None], d_label_KC1, 0.0)
+            d_z_KCV.scatter_(2, at_KC1, d_label_KC1.to(d_z_KCV.dtype))
             d_x_KRD[:, begin:end] = d_z_KCV @ w_KVD
             d_w_KVD += d_z_KCV.mT @ x_KCD
         ctx.count_K = labelled_KR.sum(1)
@@ -110,12 +116,12 @@ class _ReadoutLoss(torch.autograd.Function):
 def _parts(x_KRD: Tensor, w_KVD: Tensor) -> Iterator[tuple[int, int]]:
     """Where the parts of the rows begin and end."""
     trials, outputs, _ = w_KVD.shape
-    most = PART_BYTES.get(x_KRD.device.type, PART_BYTES["cuda"])
-    size = max(ROWS_AT_LEAST, most // (4 * trials * outputs))
-    for begin in range(0, x_KRD.shape[1], size):
-        yield begin, min(begin + size, x_KRD.shape[1])
+    rows = x_KRD.shape[1]
+    most = PART_BYTES["cpu" if x_KRD.device.type == "cpu" else "cuda"]
+    parts = -(-rows // max(ROWS_AT_LEAST, most // (4 * trials * outputs)))
+    for part in range(parts):
+        yield rows * part // parts, rows * (part + 1) // parts
 
 
-def _at(z_KCV: Tensor, labels_KC: Tensor) -> Tensor:
-    """The logit of each label, of some where there is none."""
-    return z_KCV.gather(2, labels_KC.clamp(min=0)[..., None])[..., 0]
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype == torch.float64 else torch.float32

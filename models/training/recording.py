@@ -2,7 +2,7 @@
 
 A proxy's step is hundreds to thousands of small operations, and launching one takes longer than most of them
 need on a GPU. Recorded as a CUDA graph the whole step is one launch. The record reads its batch and the
-number of its step from tensors that are filled before each replay; all else it works on in place.
+number of its step from tensors that are filled before each replay; all else it changes in place.
 
 K trials, B batch, T time.
 """
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from . import overflow
-from .compiling import compiled_parts
+from .compiling import compiled_operations
 from .execution import Execution
 from .group import Group
 from .state import GroupState
-from .step import Operations, PartLosses, Placed, advance, gradients, scaled_gradients, unscaled
+from .step import Operations, Placed, advance, gradients, scaled_gradients, unscaled
 
 LOGGER = logging.getLogger(__name__)
 
@@ -52,8 +52,13 @@ def steps_of(group: Group, state: GroupState, execution: Execution) -> Steps:
     a large share of the step's time; `compiled` compiles first.
     """
     take = _taken_until_finite if group.scales_loss else gradients
-    compiled = execution == "compiled"
-    eager = Eager(group, state, Operations(take, *compiled_parts()) if compiled else Operations(take))
+    operations = Operations(take)
+    if execution == "compiled":
+        try:
+            operations = compiled_operations(group, take)
+        except ValueError as error:
+            LOGGER.warning("execution compiled: %s; not compiled", error)
+    eager = Eager(group, state, operations)
     if group.device.type != "cuda":
         return eager
     if execution != "eager":
@@ -106,20 +111,22 @@ class Recorded:
     def __init__(self, eager: Eager, recorder: Recorder, device: torch.device, always: bool) -> None:
         self._eager, self._recorder, self._device = eager, recorder, device
         self._always, self._worth, self._seen = always, False, 0
+        self._step = torch.zeros((), dtype=torch.int64, device=device)
 
     def __call__(self, batch: Placed, step: int) -> Losses:
+        self._step.fill_(step)
         self._seen += 1
         if self._seen == EAGER_STEPS:
-            return self._timed(batch, step)
+            return self._timed(batch)
         if self._seen == EAGER_STEPS + 1 and self._worth:
             self._worth = self._record(batch)
-        return self._replayed(batch, step) if self._worth else self._eager(batch, step)
+        return self._replayed(batch) if self._worth else self._eager(batch, self._step)
 
-    def _timed(self, batch: Placed, step: int) -> Losses:
+    def _timed(self, batch: Placed) -> Losses:
         """One eager step, which tells whether the host's part of it is worth saving."""
         _wait(self._device)
         start = time.perf_counter()
-        found = self._eager(batch, step)
+        found = self._eager(batch, self._step)
         launched = time.perf_counter() - start
         _wait(self._device)
         share = launched / (time.perf_counter() - start)
@@ -131,7 +138,6 @@ class Recorded:
     def _record(self, batch: Placed) -> bool:
         """Records a step, which does not run it. What cannot be recorded after all stays as it is."""
         self._batch = Placed(batch.inputs.clone(), batch.labels_KBT.clone())
-        self._step = torch.zeros((), dtype=torch.int64, device=self._device)
         try:
             self._replay, self._losses = self._recorder(lambda: self._eager(self._batch, self._step))
         except RuntimeError as error:
@@ -139,10 +145,9 @@ class Recorded:
             return False
         return True
 
-    def _replayed(self, batch: Placed, step: int) -> Losses:
+    def _replayed(self, batch: Placed) -> Losses:
         self._batch.inputs.copy_(batch.inputs, non_blocking=True)
         self._batch.labels_KBT.copy_(batch.labels_KBT, non_blocking=True)
-        self._step.fill_(step)
         self._replay()
         loss_K, norm_K = self._losses  # filled anew by the next replay
         return loss_K.clone(), norm_K.clone()
@@ -169,10 +174,10 @@ def _taken_until_finite(
     batch: Placed,
     step: int | Tensor,
     penalised: bool,
-    part_losses: PartLosses,
+    compiled: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """The gradients, taken again at a lower scale of the loss where they overflow."""
     while True:
-        loss_K, scaled_KP = scaled_gradients(group, state, batch, step, penalised, part_losses)
+        loss_K, scaled_KP = scaled_gradients(group, state, batch, step, penalised, compiled)
         if not overflow.lowered(state, loss_K, scaled_KP):
             return loss_K, unscaled(group, state, scaled_KP)

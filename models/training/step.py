@@ -14,7 +14,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..architectures.proxy import Regime
 from ..layers.experts import imbalance
 from ..optimizers.optimizer import State as Memory
 from .curvature import own_labels
@@ -33,25 +32,7 @@ class Placed:
     labels_KBT: Tensor
 
 
-PartLosses = Callable[[Group, Sequence[Tensor], Tensor, Tensor, Regime, bool], tuple[Tensor, Tensor]]
 Updated = Callable[[Block, Tensor, Memory, Tensor, Tensor, Tensor, int | Tensor], None]
-
-
-def part_losses(
-    group: Group,
-    buffers_KP: Sequence[Tensor],
-    inputs: Tensor,
-    labels_KBT: Tensor,
-    regime: Regime,
-    penalised: bool,
-) -> tuple[Tensor, Tensor]:
-    """Mean loss of a part of a batch, and what is minimised of it, each [K]."""
-    out = group.outputs(inputs, group.layout.views(buffers_KP), regime=regime)
-    z_K = group.z_K if penalised and group.penalised else None
-    loss_K, minimised_K = losses(out, labels_KBT, z_K, group.dtype)
-    if penalised and group.balanced:
-        minimised_K = minimised_K + group.balance_K * imbalance(regime.loads)
-    return loss_K, minimised_K
 
 
 @torch.no_grad()
@@ -80,17 +61,17 @@ class Take(Protocol):
         batch: Placed,
         step: int | Tensor,
         penalised: bool,
-        part_losses: PartLosses,
+        compiled: bool,
         /,
     ) -> tuple[Tensor, list[Tensor]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """What a step is made of. Compiled, its parts are fewer passes over the same numbers (`compiling`)."""
+    """What a step is made of: how gradients are taken, whether blocks are compiled, what updates a buffer."""
 
     take: Take
-    part_losses: PartLosses = part_losses
+    compiled: bool = False
     updated: Updated = updated
 
 
@@ -108,14 +89,14 @@ def advance(
     operations = operations or Operations(gradients)
     take = partial(operations.take, group, state)
     blocks = group.layout.blocks
-    loss_K, gradients_KP = take(batch, step, True, operations.part_losses)
+    loss_K, gradients_KP = take(batch, step, True, operations.compiled)
     if group.scales_loss:
         served(state)
     norms_K = [torch.linalg.vector_norm(g, dim=1) for g in gradients_KP]
     counted_K = [norm_K for norm_K, block in zip(norms_K, blocks, strict=True) if block.clipped]
     norm_K = torch.stack(counted_K).norm(dim=0)
     broken_K = state.alive_K & ~(loss_K.isfinite() & torch.stack(norms_K).isfinite().all(dim=0))
-    state.broke_K.masked_fill_(broken_K, step)
+    state.broke_K.copy_(torch.where(broken_K, step, state.broke_K))
     state.alive_K.logical_and_(~broken_K)
     gradients_KP = _of_the_living(gradients_KP, state)
     if group.observes and isinstance(step, int) and step % group.one.curvature_every == 0:
@@ -136,10 +117,10 @@ def gradients(
     batch: Placed,
     step: int | Tensor,
     penalised: bool,
-    part_losses: PartLosses = part_losses,
+    compiled: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
     """Mean loss of the batch, [K], and the gradients of what is minimised, or of the loss alone."""
-    loss_K, scaled_KP = scaled_gradients(group, state, batch, step, penalised, part_losses)
+    loss_K, scaled_KP = scaled_gradients(group, state, batch, step, penalised, compiled)
     return loss_K, unscaled(group, state, scaled_KP)
 
 
@@ -153,7 +134,7 @@ def scaled_gradients(
     batch: Placed,
     step: int | Tensor,
     penalised: bool,
-    part_losses: PartLosses = part_losses,
+    compiled: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
     """Gradients times the scale of the loss, one micro-batch after the other."""
     inputs, labels_KBT = batch.inputs, batch.labels_KBT
@@ -162,8 +143,12 @@ def scaled_gradients(
     for begin in range(0, inputs.shape[1], size):
         part, part_labels_KBT = inputs[:, begin : begin + size], labels_KBT[:, begin : begin + size]
         share = part.shape[1] / inputs.shape[1]
-        regime = group.regime(step, begin, inputs.shape[1])
-        part_K, minimised_K = part_losses(group, state.buffers_KP, part, part_labels_KBT, regime, penalised)
+        regime = group.regime(step, begin, inputs.shape[1], compiled)
+        out = group.outputs(part, group.layout.views(state.buffers_KP), regime=regime)
+        z_K = group.z_K if penalised and group.penalised else None
+        part_K, minimised_K = losses(out, part_labels_KBT, z_K, group.dtype)
+        if penalised and group.balanced:
+            minimised_K = minimised_K + group.balance_K * imbalance(regime.loads)
         # A parameter of somebody's module that is in no path to the loss has a gradient of zero.
         part_KP = torch.autograd.grad(
             (minimised_K * (share * state.scale_K)).sum(),
@@ -195,7 +180,7 @@ def _observe(group: Group, state: GroupState, batch: Placed, step: int, operatio
         out_KBTV = group.logits(inputs, group.layout.views(state.buffers_KP), regime=regime)
     drawn_KBT = own_labels(out_KBTV, labels_KBT, group.seeds, step)
     drawn = Placed(inputs, drawn_KBT)
-    _, gradients_KP = operations.take(group, state, drawn, step, False, operations.part_losses)
+    _, gradients_KP = operations.take(group, state, drawn, step, False, operations.compiled)
     labelled = (labels_KBT[0] >= 0).sum() if not labels_KBT.is_floating_point() else labels_KBT[0].numel()
     curvatures_KP = [g.square().mul_(labelled) for g in gradients_KP]
     dead_K1 = ~(state.alive_K & finite(curvatures_KP))[:, None]
