@@ -12,6 +12,7 @@ from ..models.data.batches import Source
 from ..models.training.execution import Execution
 from ..models.training.outcome import Outcome, Progress
 from ..models.training.pruning import Pruning
+from .card import Card
 
 Point = Mapping[str, Any]
 """Coordinates by name: texts, numbers, truths or None."""
@@ -69,12 +70,18 @@ class Program(Protocol):
 
     def cost(self) -> Cost: ...
 
-    def seconds(self, device: DeviceKind, together: int) -> float:
-        """An estimate of its share in a job of `together` trials on one core, or one GPU."""
+    def seconds(self, device: DeviceKind, together: int, card: Card | None = None) -> float:
+        """An estimate of its share in a job of `together` trials on one core, or one GPU: on a `card`, from
+        what the job would do there."""
         ...
 
-    def memory_bytes(self) -> int:
-        """An estimate of what it takes in a job."""
+    def bound(self, together: int, card: Card) -> str | None:
+        """What most of its job's time on a card is, where that is known: launches, traffic or arithmetic."""
+        ...
+
+    def memory_bytes(self, together: int = 1, counted: bool = False, parts: int = 1) -> int:
+        """An estimate of what so many take in a job, at their batches' first of `parts`; `counted`: of what
+        the job would hold on a GPU."""
         ...
 
 

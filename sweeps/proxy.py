@@ -15,7 +15,9 @@ from ..models.recipe.identity import canonical
 from ..models.recipe.inventory import parameter_count
 from ..models.recipe.recipe import Recipe, recipe_from_point
 from ..models.training.outcome import Outcome
+from .card import Card
 from .cost import cpu_seconds, gpu_seconds, training_flops, trial_bytes
+from .gpu import bound, group_bytes, trial_seconds
 from .problem import Problem, SpecError
 from .program import Cost, DeviceKind, Point, Setup, Train
 from .trial import Trial
@@ -77,11 +79,20 @@ class Proxy:
         recipe = self.recipe
         return Cost(parameter_count(recipe.shape), tokens_of(recipe), training_flops(recipe))
 
-    def seconds(self, device: DeviceKind, together: int) -> float:
-        return cpu_seconds(self.recipe) if device == "cpu" else gpu_seconds(self.recipe, together)
+    def seconds(self, device: DeviceKind, together: int, card: Card | None = None) -> float:
+        if device == "cpu":
+            return cpu_seconds(self.recipe)
+        return (
+            gpu_seconds(self.recipe, together) if card is None else trial_seconds(self.recipe, together, card)
+        )
 
-    def memory_bytes(self) -> int:
-        return trial_bytes(self.recipe)
+    def bound(self, together: int, card: Card) -> str | None:
+        return bound(self.recipe, together, card)
+
+    def memory_bytes(self, together: int = 1, counted: bool = False, parts: int = 1) -> int:
+        if counted:
+            return group_bytes(self.recipe, together, parts)
+        return together * trial_bytes(self.recipe)
 
 
 def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:

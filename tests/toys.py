@@ -20,6 +20,7 @@ from mutransfer.models.parametrization.power import ONE
 from mutransfer.models.recipe.role import Parameter, Site
 from mutransfer.models.recipe.shape import Shape
 from mutransfer.models.training.outcome import CurvePoint, Outcome, Progress
+from mutransfer.sweeps.card import Card
 from mutransfer.sweeps.program import Cost, ProgramKind, Setup
 
 # --- a mixer: every position sees the mean of those before it, itself included ---
@@ -132,11 +133,14 @@ class Bowl:
     def cost(self) -> Cost:
         return Cost(self.size, 10 * self.size, 60.0 * self.size)
 
-    def seconds(self, device: str, together: int) -> float:
+    def seconds(self, device: str, together: int, card: Card | None = None) -> float:
         return 0.1
 
-    def memory_bytes(self) -> int:
-        return 1000
+    def bound(self, together: int, card: Card) -> str | None:
+        return None
+
+    def memory_bytes(self, together: int = 1, counted: bool = False, parts: int = 1) -> int:
+        return 1000 * together
 
 
 def roll(programs: Sequence[Bowl], setup: Setup) -> tuple[list[Outcome], str]:

@@ -33,7 +33,9 @@ class Dropout:
 
     def _uniform(self, like_BTD: Tensor, seed: int, site: int) -> Tensor:
         words = hashlib.sha256(f"dropout {seed} {self.step} {site}".encode()).digest()
-        generator = torch.Generator(like_BTD.device).manual_seed(int.from_bytes(words[:7], "big"))
-        whole = self.sequences, *like_BTD.shape[1:]
-        uniform_BTD = torch.rand(whole, generator=generator, device=like_BTD.device)
+        whole, device = (self.sequences, *like_BTD.shape[1:]), like_BTD.device
+        generator = None
+        if device.type != "meta":  # which has no numbers
+            generator = torch.Generator(device).manual_seed(int.from_bytes(words[:7], "big"))
+        uniform_BTD = torch.rand(whole, generator=generator, device=device)
         return uniform_BTD[self.begin : self.begin + len(like_BTD)]

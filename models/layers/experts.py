@@ -16,6 +16,7 @@ from torch import Tensor
 from ..recipe.shape import Shape
 from .linear import projection
 from .mlp import activated
+from .on_meta import cast
 from .precision import wide
 from .trace import Trace
 
@@ -125,8 +126,10 @@ def _all_tokens(
 ) -> Tensor:
     k, b, t, d = x_KBTD.shape
     count, x_KRD = shape.expert_count, x_KBTD.flatten(1, 2)
-    up_KRU = x_KRD @ parameters[f"{name}.up.weight"].transpose(1, 2)
-    gate_KRU = x_KRD @ parameters[f"{name}.gate.weight"].transpose(1, 2) if shape.gated else None
+    x_KRD, up_KUD = cast(x_KRD), cast(parameters[f"{name}.up.weight"])
+    up_KRU, gate_KRU = x_KRD @ up_KUD.transpose(1, 2), None
+    if shape.gated:
+        gate_KRU = x_KRD @ cast(parameters[f"{name}.gate.weight"]).transpose(1, 2)
     units_KRU = activated(up_KRU, gate_KRU, shape)
     weights_KRC = choice.weights_KBTC.flatten(1, 2)
     none_KRE = weights_KRC.new_zeros(k, b * t, count)
@@ -134,5 +137,5 @@ def _all_tokens(
     units_KREU = units_KRU.unflatten(2, (count, -1)) * weights_KRE[..., None].to(units_KRU.dtype)
     down_KEDU = parameters[f"{name}.down.weight"].unflatten(1, (count, d))
     down_KUD = down_KEDU.transpose(2, 3).flatten(1, 2)
-    y_KRD: Tensor = units_KREU.flatten(2) @ down_KUD
+    y_KRD: Tensor = cast(units_KREU.flatten(2)) @ cast(down_KUD)
     return y_KRD.view(k, b, t, d)

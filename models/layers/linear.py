@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from .on_meta import cast
 from .trace import Trace
 
 
 def linear(x_KBTI: Tensor, w_KOI: Tensor) -> Tensor:
     """x W^T for every trial, [K, B, T, O]: one batched matrix product."""
     k, b, t, i = x_KBTI.shape
-    return (x_KBTI.reshape(k, b * t, i) @ w_KOI.transpose(1, 2)).view(k, b, t, -1)
+    return (cast(x_KBTI.reshape(k, b * t, i)) @ cast(w_KOI.transpose(1, 2))).view(k, b, t, -1)
 
 
 def projection(x_KBTI: Tensor, parameters: Mapping[str, Tensor], name: str, trace: Trace) -> Tensor:

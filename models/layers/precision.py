@@ -1,17 +1,33 @@
 """Autocast: matrix products in a short type, everything else as it is; and back from it."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
+_asked: list[torch.dtype | None] = []
+
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    """Autocast to `dtype` inside; None: none, also inside of another one. Meta knows none, and has none to
-    switch off. Raises RuntimeError where there is none to switch on."""
-    if dtype is None and device.type == "meta":
-        return nullcontext()
+    """Autocast to `dtype` inside; None: none, also inside of another one. Meta knows none: there it is noted
+    alone (`asked_on_meta`)."""
+    if device.type == "meta":
+        return _noted(dtype)
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+@contextmanager
+def _noted(dtype: torch.dtype | None) -> Iterator[None]:
+    _asked.append(dtype)
+    try:
+        yield
+    finally:
+        _asked.pop()
+
+
+def asked_on_meta() -> torch.dtype | None:
+    """What `autocast` asks for where this is called."""
+    return _asked[-1] if _asked else None
 
 
 @contextmanager

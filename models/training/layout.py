@@ -115,6 +115,8 @@ class Layout:
         """Each seed's draws go to the device once, and are scaled there for every trial."""
         sizes = [member.size for member in members]
         buffer_KP = torch.empty(len(self._recipes), sum(sizes), device=self._device)
+        if self._device.type == "meta":
+            return buffer_KP  # it holds no numbers
         shape = self._recipes[0].shape
         architecture = architecture_of(shape)
         by_seed: dict[int, list[int]] = {}

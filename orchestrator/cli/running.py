@@ -44,7 +44,7 @@ def plan(
 ) -> None:
     """Say what a sweep costs, without running anything."""
     from ...sweeps.load import load_sweep
-    from ..planning.device import find_device
+    from ..planning.device import find_device, must_suit
     from ..planning.estimate import estimate, estimate_object, print_estimate
     from ..planning.try_out import try_out
     from ..run.progress import warn
@@ -53,6 +53,7 @@ def plan(
     if len(sweep.expansion.trials) >= MANY_TRIALS:
         warn(f"planning {len(sweep.expansion.trials):,} trials")
     found = find_device(device.value)
+    must_suit(sweep, found)
     try_out(sweep)
     if sweep.spec.program is not None:
         _plan_program(sweep, Path("runs") / sweep.spec.name, workers or found.count, format_)

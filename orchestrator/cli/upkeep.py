@@ -29,6 +29,9 @@ def doctor(
     ray_address: Annotated[
         str | None, typer.Option(help="A Ray cluster to look at, HOST:PORT, or local.")
     ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure this GPU's rates; plans of this machine rest on them.")
+    ] = False,
     format_: Annotated[TableOrJson, typer.Option("-f", "--format")] = TableOrJson.table,
 ) -> None:
     """Look at Python, packages, devices, disk, clock, Ray and Slurm, and say what is missing."""
@@ -39,6 +42,8 @@ def doctor(
     if spec is not None and backend is None:
         raise Fault(f"{spec}: --backend says what its jobs would be submitted to")
     findings = list(examine(place, ray_address) if backend is None else _of(backend, spec, ray_address))
+    if measure:
+        findings.append(_measured())
     if format_ is TableOrJson.json:
         print(json.dumps({"schema": 1, "findings": [asdict(finding) for finding in findings]}, indent=1))
     else:
@@ -47,6 +52,23 @@ def doctor(
             print(f"{finding.status:5}  {finding.subject:16}  {finding.found}{remedy}")
     faulty = any(finding.status == "fault" for finding in findings)
     raise typer.Exit(PREFLIGHT if faulty else DONE)
+
+
+def _measured() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("rates", "fault", "torch sees no GPU to measure", "leave out --measure")
+    from ...sweeps.card import keep_card
+    from ..upkeep.card import measured_card
+
+    card = measured_card()
+    products = ", ".join(f"{name} {rate / 1e12:,.0f}" for name, rate in card.flops.items())
+    told = (
+        f"{card.name}: {1e6 * card.launch_seconds:.1f} us a recorded operation, "
+        f"{card.bytes_per_second / 1e12:.2f} TB/s, TFLOP/s {products}; kept in {keep_card(card)}"
+    )
+    return Finding("rates", "ok", told)
 
 
 def _of(backend: str, spec: str | None, ray_address: str | None) -> Iterator[Finding]:

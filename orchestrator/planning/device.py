@@ -9,6 +9,7 @@ from .plan import Device
 
 if TYPE_CHECKING:
     from ...sweeps.load import Sweep
+    from ...sweeps.trial import Trial
 
 Choice = Literal["auto", "cpu", "cuda"]
 
@@ -27,7 +28,8 @@ def find_device(choice: Choice) -> Device:
 
     count = torch.cuda.device_count()
     if count:
-        return Device("cuda", count, int(torch.cuda.get_device_properties(0).total_memory))
+        held = torch.cuda.get_device_properties(0)
+        return Device("cuda", count, int(held.total_memory), held.name)
     if choice == "cuda":
         raise PreflightError("--device cuda: torch sees no GPU here; check the driver, or use --device cpu")
     return Device("cpu", cores())
@@ -39,10 +41,30 @@ def cores() -> int:
 
 
 def must_suit(sweep: "Sweep", device: Device) -> None:
-    """Raises PreflightError for trials that cannot be what they say on such a device."""
+    """Raises PreflightError for trials that such a device cannot train as they say, or at all."""
     rounded = [t.id for t in sweep.expansion.trials if t.program.point().get("precision") == "tf32"]
     if rounded and device.kind == "cpu":
         raise PreflightError(
             f"precision: {len(rounded)} trials are in tf32, which is how GPUs multiply; give float32, or run "
             "it with --device cuda"
+        )
+    if device.kind == "cuda" and not device.assumed:
+        for trial in {trial.program.group_key(): trial for trial in sweep.expansion.trials}.values():
+            _must_hold(device, trial)
+
+
+def _must_hold(device: Device, trial: "Trial") -> None:
+    """Its parts, if need be."""
+    program, memory = trial.program, device.memory_bytes
+    if program.memory_bytes(1, counted=True) <= memory:
+        return
+    least = program.memory_bytes(1, counted=True, parts=program.most_parts)
+    if least > memory:
+        point = program.point()
+        told = ", ".join(
+            f"{name} {point[name]}" for name in ("architecture", "width", "depth") if name in point
+        )
+        raise PreflightError(
+            f"{told}: a trial needs {least / 2**30:.0f} GB with one sequence at a time, and the GPU has "
+            f"{memory / 2**30:.0f}; give activation_checkpointing: true, or smaller sizes"
         )

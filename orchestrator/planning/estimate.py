@@ -18,12 +18,14 @@ from .plan import Device, Job, makespan, plan_jobs
 ASSUMED_GPU_BYTES = 80 << 30
 
 BASIS = {"cpu": "rates measured on busy server cores", "cuda": "a roofline model, not measured"}
+COUNTED = "counted launches, bytes and operations, at the rates of {}"
 CALIBRATED = "calibrated by a few steps here, nothing else running"
 
 
 @dataclass(frozen=True, slots=True)
 class ShapeCost:
-    """The trials of one shape together."""
+    """The trials of one shape together. `bound` is what most of a GPU's time is, where it was counted:
+    launches, traffic or arithmetic."""
 
     architecture: str
     width: int
@@ -33,6 +35,7 @@ class ShapeCost:
     jobs: int
     tokens: int
     flops: float
+    bound: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def estimate(
 ) -> Estimate:
     """`measured`: factors of the device's kind, from `calibration`."""
     jobs = plan_jobs(sweep.expansion.trials, device, at_once)
-    shapes = _shape_costs(jobs)
+    shapes = _shape_costs(jobs, device)
     return Estimate(
         name=sweep.spec.name,
         trials=len(sweep.expansion.trials),
@@ -97,12 +100,15 @@ def print_estimate(summary: Estimate) -> None:
         f"{summary.tokens / 1e6:,.1f} M tokens, {summary.flops / 1e12:,.1f} TFLOPs"
     )
     table = Table(pad_edge=False)
-    for name in ("architecture", "width", "depth", "parameters", "trials", "jobs", "M tokens", "TFLOPs"):
+    names = ["architecture", "width", "depth", "parameters", "trials", "jobs", "M tokens", "TFLOPs"]
+    bounds = any(shape.bound for shape in summary.shapes)
+    for name in [*names, *(["bound"] if bounds else [])]:
         table.add_column(name, justify="left" if name == "architecture" else "right")
     for shape in summary.shapes:
         table.add_row(
             shape.architecture, str(shape.width), str(shape.depth), f"{shape.parameters:,}",
             str(shape.trials), str(shape.jobs), f"{shape.tokens / 1e6:,.1f}", f"{shape.flops / 1e12:,.2f}",
+            *([shape.bound or ""] if bounds else []),
         )  # fmt: skip
     console.print(table)
     for time in summary.times:
@@ -111,7 +117,8 @@ def print_estimate(summary: Estimate) -> None:
         )
 
 
-def _shape_costs(jobs: Sequence[Job]) -> list[ShapeCost]:
+def _shape_costs(jobs: Sequence[Job], device: Device) -> list[ShapeCost]:
+    card = device.card
     costs: dict[tuple[str, int, int, int], ShapeCost] = {}
     for job in jobs:
         point, kind = job.trials[0].program.point(), job.trials[0].program.kind
@@ -122,7 +129,8 @@ def _shape_costs(jobs: Sequence[Job]) -> list[ShapeCost]:
             point.get("depth", 0),
             trained[0].parameters,
         )
-        held = costs.get(key) or ShapeCost(*key, trials=0, jobs=0, tokens=0, flops=0.0)
+        bound = None if card is None else job.trials[0].program.bound(len(job.trials), card)
+        held = costs.get(key) or ShapeCost(*key, trials=0, jobs=0, tokens=0, flops=0.0, bound=bound)
         costs[key] = replace(
             held,
             trials=held.trials + len(job.trials),
@@ -137,7 +145,9 @@ def _times(
     sweep: Sweep, device: Device, at_once: int, measured: Factors | None, backend: str
 ) -> list[BackendTime]:
     """On the device planned for, and on the other kind beside it."""
-    other = Device("cuda", 1, ASSUMED_GPU_BYTES) if device.kind == "cpu" else Device("cpu", cores())
+    other = (
+        Device("cuda", 1, ASSUMED_GPU_BYTES, assumed=True) if device.kind == "cpu" else Device("cpu", cores())
+    )
     found = [
         _time(sweep, device, at_once, backend, measured),
         _time(sweep, other, other.count, "local", None),
@@ -149,4 +159,6 @@ def _time(sweep: Sweep, device: Device, at_once: int, backend: str, measured: Fa
     planned = plan_jobs(sweep.expansion.trials, device, at_once)
     seconds = calibrated_seconds(planned, device, measured or {})
     total = START_UP_SECONDS + makespan(seconds, at_once)
-    return BackendTime(backend, device.kind, at_once, total, CALIBRATED if measured else BASIS[device.kind])
+    card = device.card
+    basis = BASIS[device.kind] if card is None else COUNTED.format(card.told)
+    return BackendTime(backend, device.kind, at_once, total, CALIBRATED if measured else basis)

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
+from ...sweeps.card import Card, card_named
 from ...sweeps.program import DeviceKind, Program
 from ...sweeps.trial import Trial
 
@@ -12,7 +13,10 @@ CPU_GROUP = 8
 """Trials per CPU job: beyond this the activations leave the cache and batching stops paying."""
 
 GPU_GROUP = 64
-GPU_MEMORY_SHARE = 0.7
+GPU_MEMORY_SHARE = 0.85
+"""Of a GPU's memory that a job's tensors may take: beside them are the driver's own, and gaps."""
+ASSUMED_SHARE = 0.7
+"""The same where what a job takes is estimated by a formula."""
 
 SHORTEST_SECONDS = 20.0
 """Jobs shorter than this are not cut further: starting a process would take the gain."""
@@ -20,11 +24,25 @@ SHORTEST_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What jobs are planned for: its kind, how many there are, and the memory of one in bytes."""
+    """What jobs are planned for: its kind, how many there are, and the memory of one in bytes. `name` is a
+    GPU's; one that is `assumed` is not there, and what jobs take on it is told by formulas, which are quick.
+    """
 
     kind: DeviceKind
     count: int
     memory_bytes: int = 0
+    name: str = ""
+    assumed: bool = False
+
+    @property
+    def room(self) -> int:
+        """Bytes that a job may take."""
+        return int(self.memory_bytes * (ASSUMED_SHARE if self.assumed else GPU_MEMORY_SHARE))
+
+    @property
+    def card(self) -> Card | None:
+        """What it can do, where jobs are counted."""
+        return None if self.kind == "cpu" or self.assumed else card_named(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +96,20 @@ def group_size(program: Program, device: Device) -> int:
     """The most trials of this shape that one job takes."""
     if device.kind == "cpu":
         return CPU_GROUP
-    fitting = int(device.memory_bytes * GPU_MEMORY_SHARE) // program.memory_bytes()
-    return max(1, min(GPU_GROUP, fitting))
+    low, high = 1, GPU_GROUP + 1  # the largest that fits is at least low, and below high
+    trying = GPU_GROUP  # which most do
+    while high - low > 1:
+        if program.memory_bytes(trying, counted=not device.assumed) <= device.room:
+            low = trying
+        else:
+            high = trying
+        trying = (low + high) // 2
+    return low
 
 
 def job_seconds(trials: Sequence[Trial], device: Device) -> float:
-    return sum(trial.program.seconds(device.kind, len(trials)) for trial in trials)
+    card = device.card
+    return sum(trial.program.seconds(device.kind, len(trials), card) for trial in trials)
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:

@@ -9,6 +9,7 @@ from importlib.machinery import PathFinder
 from typing import Any, Self
 
 from ...models.recipe.recipe import FIELDS
+from ..card import Card
 from ..program import Cost, DeviceKind, Point
 from .fields import KEY
 from .words import filled
@@ -120,11 +121,14 @@ class Command:
             tokens = sizes[0] * sizes[1] * sizes[2]
         return Cost(parameters, int(tokens), float(self.values.get("flops") or 6.0 * parameters * tokens))
 
-    def seconds(self, device: DeviceKind, together: int) -> float:
+    def seconds(self, device: DeviceKind, together: int, card: Card | None = None) -> float:
         return UNKNOWN_SECONDS
 
-    def memory_bytes(self) -> int:
-        return MEMORY
+    def bound(self, together: int, card: Card) -> str | None:
+        return None
+
+    def memory_bytes(self, together: int = 1, counted: bool = False, parts: int = 1) -> int:
+        return together * MEMORY
 
 
 def read(point: Point, definition: Definition) -> Command:

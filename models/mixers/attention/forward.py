@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers import on_meta
 from ...layers.forward_multiplier import Factor, scaled
 from ...layers.linear import projection
 from ...layers.norm import norm
@@ -50,18 +51,23 @@ def attention(
         q_NHTE, k_NGTE = (rotate(x, shape.rotary_base, turned(shape)) for x in (q_NHTE, k_NGTE))
     k_NHTE, v_NHTE = _shared(k_NGTE, shape), _shared(v_NGTE, shape)
     seen_TT = None if shape.window is None else _seen(t, shape.window, shape.causal, x_KBTD.device)
-    o_NHTE = F.scaled_dot_product_attention(
-        q_NHTE,
-        k_NHTE,
-        v_NHTE,
-        attn_mask=seen_TT,
-        is_causal=shape.causal and seen_TT is None,
-        scale=1.0 if isinstance(scale, Tensor) else scale,
+    o_NHTE = _attended(
+        q_NHTE, k_NHTE, v_NHTE, seen_TT, shape.causal, 1.0 if isinstance(scale, Tensor) else scale
     )
     o_KBTC = o_NHTE.transpose(1, 2).reshape(k, b, t, -1)
     if shape.attention_gate:
         o_KBTC = o_KBTC * projection(x_KBTD, parameters, f"{name}.gate", trace).sigmoid()
     return projection(o_KBTC, parameters, f"{name}.output", trace)
+
+
+def _attended(
+    q_NHTE: Tensor, k_NHTE: Tensor, v_NHTE: Tensor, seen_TT: Tensor | None, causal: bool, scale: float
+) -> Tensor:
+    if q_NHTE.is_meta:
+        return on_meta.attention(q_NHTE, k_NHTE, v_NHTE, causal, scale)
+    return F.scaled_dot_product_attention(
+        q_NHTE, k_NHTE, v_NHTE, attn_mask=seen_TT, is_causal=causal and seen_TT is None, scale=scale
+    )
 
 
 @functools.lru_cache(maxsize=64)

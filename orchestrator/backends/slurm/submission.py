@@ -67,7 +67,7 @@ def resources_of(job: Job, gpus: float, longer: int, larger: int, exclude: str) 
     """
     needed = max(SHORTEST_MINUTES, ALLOWANCE * job.seconds / 60 + 10) * 2**longer
     minutes = SHORTEST_MINUTES * 2 ** math.ceil(math.log2(needed / SHORTEST_MINUTES))
-    held = job.trials[0].program.memory_bytes() * len(job.trials) / 2**30
+    held = job.trials[0].program.memory_bytes(len(job.trials)) / 2**30
     memory = GPU_HOST_GB if gpus else HOST_GB + ALLOWANCE * held
     return Resources(minutes, 2 ** (math.ceil(math.log2(memory)) + larger), math.ceil(gpus), exclude)
 
