@@ -14,13 +14,13 @@ from mutransfer.models.layers.dropout import Dropout
 from mutransfer.models.layers.linear import projection
 from mutransfer.models.layers.trace import untraced
 from mutransfer.models.mixers.gates import mixed
-from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.recipe.recipe import FIELDS, Recipe
 from mutransfer.models.training import overflow
 from mutransfer.models.training.group import Group
 from mutransfer.models.training.loop import GroupTraining, train
 from mutransfer.models.training.loss import z_penalty
 from mutransfer.models.training.outcome import Outcome
-from mutransfer.models.training.schedule import schedule_factor
+from mutransfer.models.training.schedule import SCHEDULED_BY, schedule_factor
 from mutransfer.models.training.state import FIRST_SCALE, GroupState
 
 CPU = torch.device("cpu")
@@ -192,3 +192,18 @@ def test_the_curvature_is_that_of_the_loss_alone(recipe: Build, batches: Batches
         states.append([memory["curvature_KP"] for memory in memories if "curvature_KP" in memory])
     assert len(states[0]) > 1
     torch.testing.assert_close(states[0], states[1])
+
+
+@pytest.mark.parametrize("schedule", FIELDS["schedule"].choices or ())
+def test_a_schedule_reads_what_it_says(schedule: str, recipe: Build) -> None:
+    """By these fields a group tells its trials' schedules apart."""
+    one, seen = recipe(schedule=schedule, warmup=0.2), set()
+
+    class Watched:
+        def __getattr__(self, name: str) -> object:
+            seen.add(name)
+            return getattr(one, name)
+
+    for step in range(one.steps):
+        schedule_factor(Watched(), step)  # type: ignore[arg-type]
+    assert seen <= {*SCHEDULED_BY}

@@ -1,6 +1,6 @@
 """K trials of one shape as one tensor program: what does not change while they train.
 
-K trials, B batch, T time, V outputs, S steps.
+K trials, B batch, T time, V outputs, S steps, U schedules.
 """
 
 import copy
@@ -25,7 +25,7 @@ from ..recipe.budget import budgeted
 from ..recipe.group import check_group
 from ..recipe.recipe import Recipe
 from .layout import Layout
-from .schedule import schedule_factor
+from .schedule import SCHEDULED_BY, schedule_factor
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -56,7 +56,7 @@ class Group:
         self.drops = any(recipe.dropout for recipe in recipes)
         architecture = architecture_of(self.one.shape)
         self.repeats, self._forward = architecture.repeats, architecture.forward()
-        self._schedule_SK = self._scheduled()
+        self._schedule_SU, self._schedule_of_K = self._scheduled()
         sites = [forward_multipliers(recipe) for recipe in recipes]
         self._sites = {site: factor_of([trial[site] for trial in sites], device) for site in sites[0]}
 
@@ -73,7 +73,7 @@ class Group:
         fewer.seeds = [recipe.seed for recipe in fewer.recipes]
         fewer.layout = self.layout.only(places)
         fewer.clip_K, fewer.z_K, fewer._drop_K = self.clip_K[index], self.z_K[index], self._drop_K[index]
-        fewer.balance_K, fewer._schedule_SK = self.balance_K[index], self._schedule_SK[:, index]
+        fewer.balance_K, fewer._schedule_of_K = self.balance_K[index], self._schedule_of_K[index]
         fewer._sites = {
             site: factor[index] if isinstance(factor, Tensor) else factor
             for site, factor in self._sites.items()
@@ -112,18 +112,28 @@ class Group:
         return Regime(dropout=dropout, checkpointing=self.one.activation_checkpointing, compiled=compiled)
 
     def schedule_K(self, step: int | Tensor) -> Tensor:
-        """Each trial's learning rate at a step over its peak; the number may be a tensor on the device."""
+        """Each trial's learning rate at a step over its peak, after the last one as at it. The number may be a
+        tensor on the device."""
+        last = len(self._schedule_SU) - 1
         if isinstance(step, Tensor):
-            return self._schedule_SK.index_select(0, step.view(1))[0]
-        return self._schedule_SK[step]
+            row_1U = self._schedule_SU.index_select(0, step.clamp(max=last).view(1))
+            return row_1U[0, self._schedule_of_K]
+        return self._schedule_SU[min(step, last), self._schedule_of_K]
 
-    def _scheduled(self) -> Tensor:
-        """All of it, on the device: no step has to wait for its numbers."""
-        factors = torch.tensor(
-            [[schedule_factor(recipe, step) for recipe in self.recipes] for step in range(self.one.steps)],
-            dtype=torch.float32,
-        )
-        return factors.to(self.device)
+    def _scheduled(self) -> tuple[Tensor, Tensor]:
+        """All of it, on the device, so that no step has to wait for its numbers: of the U schedules that the
+        trials have, and which each trial has."""
+        own = [tuple(getattr(recipe, name) for name in SCHEDULED_BY) for recipe in self.recipes]
+        first = dict(zip(own, self.recipes, strict=True))
+        places = {schedule: place for place, schedule in enumerate(first)}
+        shape = self.one.steps, len(first)
+        if self.device.type == "meta":
+            factors_SU = torch.empty(shape)
+        else:
+            rows = ([schedule_factor(recipe, step) for recipe in first.values()] for step in range(shape[0]))
+            factors_SU = torch.tensor([*rows], dtype=torch.float32)
+        of_K = torch.tensor([places[schedule] for schedule in own])
+        return factors_SU.to(self.device), of_K.to(self.device)
 
     def per_trial(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)

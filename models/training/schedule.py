@@ -4,6 +4,9 @@ import math
 
 from ..recipe.recipe import Recipe
 
+SCHEDULED_BY = ("steps", "warmup", "schedule", "cooldown", "final_lr")
+"""The fields that `schedule_factor` reads."""
+
 
 def schedule_factor(recipe: Recipe, step: int) -> float:
     """The learning rate of step 0, 1, ... over its peak: linear warm-up, then the recipe's decay.

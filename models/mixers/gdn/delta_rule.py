@@ -57,16 +57,75 @@ def chunked_delta_rule(
     query_NMCD = sum_NMC.exp()[..., None] * q
     key_NMCD = (sum_NMC[..., -1:] - sum_NMC).exp()[..., None] * k
     carry_NM = sum_NMC[..., -1].exp()
-    state_NDE = k.new_zeros(k.shape[0], k.shape[-1], v.shape[-1])
-    outputs = []
-    # Unbound once: the gradient of indexing one chunk would be a zero tensor of all of them.
-    by_chunk = (x.unbind(1) for x in (written_NMCE, erased_NMCD, query_NMCD, key_NMCD, within_NMCC, carry_NM))
-    for written_NCE, erased_NCD, query_NCD, key_NCD, within_NCC, carry_N in zip(*by_chunk, strict=True):
-        u_NCE = torch.baddbmm(written_NCE, erased_NCD, state_NDE, alpha=-1)
-        outputs.append(torch.baddbmm(query_NCD @ state_NDE, within_NCC, u_NCE))
-        kept_NDE = carry_N[:, None, None] * state_NDE
-        state_NDE = torch.baddbmm(kept_NDE, key_NCD.transpose(1, 2), u_NCE)
-    return torch.cat(outputs, dim=1)[:, :time]
+    out_NMCE: Tensor = _BetweenChunks.apply(  # type: ignore[no-untyped-call]
+        written_NMCE, erased_NMCD, query_NMCD, key_NMCD, within_NMCC, carry_NM
+    )
+    return out_NMCE.flatten(1, 2)[:, :time]
+
+
+class _BetweenChunks(torch.autograd.Function):
+    """What passes from chunk to chunk: with S_m the state [D, E] that chunk m starts from,
+
+        U = W - X S,    O = Q S + P U,    S_{m+1} = c S + K^T U = (c - K^T X) S_m + K^T W,
+
+    W what is written, X what is erased, Q and K with their decays, P what the chunk reads of itself and c the
+    decay of all of it. Only S follows from the chunk before, by one product a chunk; the rest is of all
+    chunks at once. So is the gradient, with D_m that of S_{m+1}.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's own
+        written_NMCE: Tensor,
+        erased_NMCD: Tensor,
+        query_NMCD: Tensor,
+        key_NMCD: Tensor,
+        within_NMCC: Tensor,
+        carry_NM: Tensor,
+    ) -> Tensor:
+        passed_NMDD = _passed(erased_NMCD, key_NMCD, carry_NM)
+        added_NMDE = key_NMCD.mT @ written_NMCE
+        state_NDE = torch.zeros_like(added_NMDE[:, 0])
+        states = [state_NDE]
+        for added_NDE, passed_NDD in zip(added_NMDE.unbind(1)[:-1], passed_NMDD.unbind(1)[:-1], strict=True):
+            state_NDE = torch.baddbmm(added_NDE, passed_NDD, state_NDE)
+            states.append(state_NDE)
+        state_NMDE = torch.stack(states, 1)
+        made_NMCE = written_NMCE - erased_NMCD @ state_NMDE
+        ctx.save_for_backward(erased_NMCD, query_NMCD, key_NMCD, within_NMCC, carry_NM, state_NMDE, made_NMCE)
+        return query_NMCD @ state_NMDE + within_NMCC @ made_NMCE
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - torch's own
+        erased_NMCD, query_NMCD, key_NMCD, within_NMCC, carry_NM, state_NMDE, made_NMCE = ctx.saved_tensors
+        (d_out_NMCE,) = upstream
+        d_made_NMCE = within_NMCC.mT @ d_out_NMCE
+        d_read_NMDE = query_NMCD.mT @ d_out_NMCE - erased_NMCD.mT @ d_made_NMCE
+        passed_NMDD = _passed(erased_NMCD, key_NMCD, carry_NM)
+        d_state_NDE = torch.zeros_like(d_read_NMDE[:, 0])
+        d_states = [d_state_NDE]
+        for d_read_NDE, passed_NDD in zip(
+            d_read_NMDE.unbind(1)[:0:-1], passed_NMDD.unbind(1)[:0:-1], strict=True
+        ):
+            d_state_NDE = torch.baddbmm(d_read_NDE, passed_NDD.mT, d_state_NDE)
+            d_states.append(d_state_NDE)
+        d_next_NMDE = torch.stack(d_states[::-1], 1)
+        d_written_NMCE = d_made_NMCE + key_NMCD @ d_next_NMDE
+        return (
+            d_written_NMCE,
+            -d_written_NMCE @ state_NMDE.mT,
+            d_out_NMCE @ state_NMDE.mT,
+            made_NMCE @ d_next_NMDE.mT,
+            d_out_NMCE @ made_NMCE.mT,
+            (d_next_NMDE * state_NMDE).sum((2, 3)),
+        )
+
+
+def _passed(erased_NMCD: Tensor, key_NMCD: Tensor, carry_NM: Tensor) -> Tensor:
+    """c - K^T X of every chunk."""
+    passed_NMDD = (-key_NMCD).mT @ erased_NMCD
+    passed_NMDD.diagonal(dim1=2, dim2=3).add_(carry_NM[..., None])
+    return passed_NMDD
 
 
 class _WithinChunks(torch.autograd.Function):
