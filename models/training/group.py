@@ -112,8 +112,8 @@ class Group:
         return Regime(dropout=dropout, checkpointing=self.one.activation_checkpointing, compiled=compiled)
 
     def schedule_K(self, step: int | Tensor) -> Tensor:
-        """Each trial's learning rate at a step over its peak, after the last one as at it. The number may be a
-        tensor on the device."""
+        """Each trial's learning rate at a step over its peak; after the last one, as at it. The number may be
+        a tensor on the device."""
         last = len(self._schedule_SU) - 1
         if isinstance(step, Tensor):
             row_1U = self._schedule_SU.index_select(0, step.clamp(max=last).view(1))
