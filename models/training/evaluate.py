@@ -22,15 +22,22 @@ def evaluate(group: Group, views: dict[str, Tensor], inputs: Tensor, labels_BT: 
     trials = len(group.recipes)
     tokens = EVAL_TOKENS // group.micro_batches
     size = max(1, tokens // (trials * group.one.shape.sequence_length))
-    parts, shares = [], []
+    count, parts, shares = len(inputs), [], []
+    together = count >= group.ranks.world > 1
+    if together:
+        first, last = group.ranks.span(count)
+        inputs, labels_BT = inputs[first:last], labels_BT[first:last]
     for part, part_labels_BT in zip(inputs.split(size), labels_BT.split(size), strict=True):
         regime = Regime()
         out = group.outputs(part.expand(trials, *part.shape), views, regime=regime)
         both_2K = torch.stack(measured(out, part_labels_BT.expand(trials, -1, -1), group.dtype))
-        weight = len(part) / len(inputs)
+        weight = len(part) / count
         parts.append(both_2K * weight)
         if regime.loads:
             shares.append(torch.stack([load.share_KE for load in regime.loads], 1) * weight)
     both_2K = torch.stack(parts).sum(0)
-    load_K = busiest(torch.stack(shares).sum(0)) if shares else torch.full_like(both_2K[0], torch.nan)
+    shares_KLE = torch.stack(shares).sum(0) if shares else None
+    if together:
+        group.ranks.summed([both_2K, *([] if shares_KLE is None else [shares_KLE])])
+    load_K = torch.full_like(both_2K[0], torch.nan) if shares_KLE is None else busiest(shares_KLE)
     return torch.cat([both_2K, load_K[None]])

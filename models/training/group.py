@@ -25,6 +25,7 @@ from ..recipe.budget import budgeted
 from ..recipe.group import check_group
 from ..recipe.recipe import Recipe
 from .layout import Layout
+from .ranks import ALONE, Ranks
 from .schedule import SCHEDULED_BY, schedule_factor
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,13 +35,24 @@ class Group:
     """The recipes of a group on a device. Raises ValueError, naming the field, for recipes that cannot be one
     group (`recipe.group`).
 
-    `micro_batches` parts of a batch follow each other where a whole one does not fit.
+    `micro_batches` parts of a batch follow each other where a whole one does not fit; of several `ranks` each
+    has its share of the batch.
     """
 
-    def __init__(self, recipes: Sequence[Recipe], device: torch.device, micro_batches: int = 1) -> None:
+    def __init__(
+        self,
+        recipes: Sequence[Recipe],
+        device: torch.device,
+        micro_batches: int = 1,
+        ranks: Ranks = ALONE,
+    ) -> None:
         check_group(recipes)
+        if recipes[0].batch_size < ranks.world:
+            raise ValueError(
+                f"batch_size: {recipes[0].batch_size} sequences are too few for {ranks.world} processes"
+            )
         recipes = [budgeted(recipe) for recipe in recipes]
-        self.recipes, self.device, self.micro_batches = recipes, device, micro_batches
+        self.recipes, self.device, self.micro_batches, self.ranks = recipes, device, micro_batches, ranks
         self.one = recipes[0]
         self.seeds = [recipe.seed for recipe in recipes]
         self.layout = Layout(recipes, device)

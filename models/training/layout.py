@@ -9,6 +9,7 @@ K trials, P parameters of one buffer, laid end to end.
 """
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from ..parametrization.rules import ParameterRule, is_frozen, is_norm_scaled, pa
 from ..recipe.budget import betas
 from ..recipe.recipe import Recipe
 from ..recipe.role import Parameter, Role
+from .ranks import Ranks, Span
 
 QKV = ("query", "key", "value")
 """What mixers call the modules that may be one matrix to an optimizer."""
@@ -61,6 +63,21 @@ class Block:
         parts = buffer_KP.split([member.size for member in self.members], dim=1)
         pairs = zip(self.members, parts, strict=True)
         return {member.name: part.view(-1, *member.shape) for member, part in pairs}
+
+    @property
+    def size(self) -> int:
+        """P."""
+        return sum(member.size for member in self.members)
+
+    @property
+    def unit(self) -> int:
+        """Parameters that an optimizer has to see together: those of a matrix."""
+        return math.prod(self.hyperparameters.matrix or (1,))
+
+    def part(self, ranks: Ranks) -> Span:
+        """What a rank updates, as columns of the buffer."""
+        begin, end = ranks.span(self.size // self.unit)
+        return begin * self.unit, end * self.unit
 
     def step(self, weight_KP: Tensor, direction_KP: Tensor, factor_K1: Tensor) -> None:
         """W <- (1 - shrink) W - lr A, in place, both times the factor."""

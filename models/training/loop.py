@@ -20,6 +20,7 @@ from .execution import Execution
 from .group import Group
 from .outcome import Outcome, Progress, outcomes
 from .pruning import Pruning
+from .ranks import ALONE, Ranks
 from .recording import steps_of
 from .state import GroupState
 from .step import Placed
@@ -65,8 +66,9 @@ class GroupTraining:
         micro_batches: int = 1,
         pruning: Pruning | None = None,
         execution: Execution = "auto",
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._group = Group(recipes, device, micro_batches)
+        self._group = Group(recipes, device, micro_batches, ranks)
         self._state = GroupState.first(self._group)
         self._execution = execution
         self._steps = steps_of(self._group, self._state, execution)
@@ -118,8 +120,10 @@ class GroupTraining:
             if step == steps - 1 or (every and (step + 1) % every == 0):
                 self._evals[step + 1] = self._evaluate()
             report(Progress(step + 1, self._diverged_so_far()))
-            if keeper.due():
-                keeper.save(step + 1, self.state(step + 1, time.perf_counter() - start))
+            if self._group.ranks.agreed(keeper.due()):
+                state = self.state(step + 1, time.perf_counter() - start)
+                if self._group.ranks.rank == 0:
+                    keeper.save(step + 1, state)
         broke = self._broke()  # read before the clock: a GPU may be behind
         return self._outcomes(broke, time.perf_counter() - start)
 
@@ -129,7 +133,7 @@ class GroupTraining:
             "format": STATE_FORMAT,
             "step": step,
             "seconds": seconds,
-            "group": self._state.held(),
+            "group": self._state.held(self._group),
             "records": [list(record) for record in self._records],
             "evals": self._evals,
             "pruned": self._pruned,
@@ -139,7 +143,7 @@ class GroupTraining:
     def restore(self, state: State) -> int:
         """Puts back what `state` took; returns the step to go on with."""
         self._leave(state.get("pruned", {}), state.get("broken", {}))  # older ones know nothing of it
-        self._state.put_back(state["group"])
+        self._state.put_back(state["group"], self._group)
         self._records = [(step, loss_K, norm_K) for step, loss_K, norm_K in state["records"]]
         self._evals = dict(state["evals"])
         return int(state["step"])

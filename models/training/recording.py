@@ -73,6 +73,8 @@ def unrecordable(group: Group) -> str | None:
     """Why the steps of a group are not the same operations over and over, or None."""
     if group.scales_loss:
         return "fp16 asks the device whether gradients overflowed"
+    if group.ranks.world > 1:
+        return "processes wait for each other within a step"
     if group.drops:
         return "dropout draws its masks anew at every step"
     if not all(block.optimizer.repeats for block in group.layout.blocks):

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ..optimizers.optimizer import State
 from .group import Group
+from .layout import Block
+from .ranks import Ranks
 
 FIRST_SCALE = 2.0**16
 """Of a loss in fp16; see `overflow`."""
@@ -44,7 +46,10 @@ class GroupState:
         return cls(
             buffers_KP,
             [
-                block.optimizer.init(buffer_KP, block.hyperparameters)
+                {
+                    name: _part(x, block, group.ranks)
+                    for name, x in block.optimizer.init(buffer_KP, block.hyperparameters).items()
+                }
                 for block, buffer_KP in zip(group.layout.blocks, buffers_KP, strict=True)
             ],
             torch.ones(trials, dtype=torch.bool, device=device),
@@ -53,15 +58,25 @@ class GroupState:
             torch.zeros(trials, device=device),
         )
 
-    def held(self) -> Tree:
-        """All of it, for a checkpoint."""
-        return {field.name: _detached(getattr(self, field.name)) for field in fields(self)}
+    def held(self, group: Group) -> Tree:
+        """All of it, for a checkpoint, whatever the number of ranks; all of them have to ask for it."""
+        found = {field.name: _detached(getattr(self, field.name)) for field in fields(self)}
+        if group.ranks.world > 1:
+            found["optimizers"] = [
+                {name: _whole(x, block, group.ranks) for name, x in memory.items()}
+                for block, memory in zip(group.layout.blocks, found["optimizers"], strict=True)
+            ]
+        return found
 
     @torch.no_grad()
-    def put_back(self, held: Tree) -> None:
+    def put_back(self, held: Tree, group: Group) -> None:
         """What `held` took. Raises KeyError or ValueError for the state of another group."""
+        own = [
+            {name: _part(x, block, group.ranks) for name, x in memory.items()}
+            for block, memory in zip(group.layout.blocks, held["optimizers"], strict=True)
+        ]
         for field in fields(self):
-            _copy(getattr(self, field.name), held[field.name])
+            _copy(getattr(self, field.name), own if field.name == "optimizers" else held[field.name])
 
     def only(self, places: Sequence[int]) -> Self:
         """The state of the trials at these places of the group."""
@@ -70,6 +85,25 @@ class GroupState:
         for buffer_KP in taken["buffers_KP"]:
             buffer_KP.requires_grad_()
         return type(self)(**taken)
+
+
+def _part(whole: Tensor, block: Block, ranks: Ranks) -> Tensor:
+    """What a rank remembers of a buffer: of its parameters [K, P, ...], or of its matrices [K, M, ...]."""
+    if ranks.world == 1:
+        return whole
+    begin, end = (bound * whole.shape[1] // block.size for bound in block.part(ranks))
+    return whole[:, begin:end].clone()
+
+
+def _whole(part: Tensor, block: Block, ranks: Ranks) -> Tensor:
+    """The same of all ranks."""
+    matrices = block.size // block.unit
+    begin, end = ranks.span(matrices)
+    times = 1 if part.dim() > 2 else block.unit  # of parameters, not of matrices
+    whole = part.new_zeros(len(part), matrices * times, *part.shape[2:])
+    whole[:, begin * times : end * times] = part
+    ranks.shared(whole.flatten(1), whole[0].numel() // matrices)
+    return whole
 
 
 def _taken(tree: Tree, index: Tensor) -> Tree:

@@ -107,7 +107,12 @@ def advance(
     for block, buffer_KP, memory, g in zip(
         blocks, state.buffers_KP, state.optimizers, gradients_KP, strict=True
     ):
-        operations.updated(block, buffer_KP, memory, g, clip_K1, factor_K1, step)
+        begin, end = block.part(group.ranks)
+        with torch.no_grad():
+            if end > begin:
+                own_KS, g_KS = (x[:, begin:end] for x in (buffer_KP, g))
+                operations.updated(block, own_KS, memory, g_KS, clip_K1, factor_K1, step)
+            group.ranks.shared(buffer_KP, block.unit)
     return loss_K, norm_K
 
 
@@ -139,9 +144,11 @@ def scaled_gradients(
     """Gradients times the scale of the loss, one micro-batch after the other."""
     inputs, labels_KBT = batch.inputs, batch.labels_KBT
     loss_K, total_KP = torch.zeros(len(group.recipes), device=group.device), None
-    size = -(-inputs.shape[1] // group.micro_batches)
-    for begin in range(0, inputs.shape[1], size):
-        part, part_labels_KBT = inputs[:, begin : begin + size], labels_KBT[:, begin : begin + size]
+    first, last = group.ranks.span(inputs.shape[1])
+    size = -(-(last - first) // group.micro_batches)
+    for begin in range(first, last, size):
+        end = min(begin + size, last)
+        part, part_labels_KBT = inputs[:, begin:end], labels_KBT[:, begin:end]
         share = part.shape[1] / inputs.shape[1]
         regime = group.regime(step, begin, inputs.shape[1], compiled)
         out = group.outputs(part, group.layout.views(state.buffers_KP), regime=regime)
@@ -159,6 +166,7 @@ def scaled_gradients(
         loss_K += part_K.detach() * share
         total_KP = part_KP if total_KP is None else torch._foreach_add(total_KP, part_KP)
     assert total_KP is not None
+    group.ranks.summed([loss_K, *total_KP])
     return loss_K, list(total_KP)
 
 
@@ -186,4 +194,6 @@ def _observe(group: Group, state: GroupState, batch: Placed, step: int, operatio
     dead_K1 = ~(state.alive_K & finite(curvatures_KP))[:, None]
     for block, memory, h in zip(group.layout.blocks, state.optimizers, curvatures_KP, strict=True):
         if block.optimizer.observe is not None:
-            block.optimizer.observe(memory, h.masked_fill_(dead_K1, 0.0), block.hyperparameters)
+            begin, end = block.part(group.ranks)
+            own_KS = h.masked_fill_(dead_K1, 0.0)[:, begin:end]
+            block.optimizer.observe(memory, own_KS, block.hyperparameters)
