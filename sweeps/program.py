@@ -90,11 +90,11 @@ class Setup:
     """What a job is trained with. `data` finds the source of a digest; `report` is told after every step.
 
     The newest checkpoint in `checkpoints` is gone on from, and replaced every `checkpoint_seconds`.
-    `pruning` is by what rule trials are stopped early, if any;
-    `execution` how a GPU runs steps. `ids` are those of the trials, `folder` is the
-    job's own and `attempt` its number. `visible` are the GPUs that it may see, where nobody else has said so;
-    `launcher` are words before those of a command, which start it as several tasks. `weights` is the file for
-    those of the trained models, where they are kept.
+    `pruning` is by what rule trials are stopped early, if any; `execution` how a GPU runs steps. `ids` are
+    those of the trials, `folder` is the job's own and `attempt` its number. It holds `gpus`; `visible` are
+    those that it may see, where nobody else has said so; `launcher` are words before those of a command,
+    which start it as several tasks. `weights` is the file for those of the trained models, where they are
+    kept.
     """
 
     data: Callable[[str], Source]
@@ -109,6 +109,7 @@ class Setup:
     visible: str | None = None
     launcher: Sequence[str] = ()
     pruning: Pruning | None = None
+    gpus: float = 0.0
     weights: Path | None = None
     execution: Execution = "auto"
 

@@ -4,7 +4,8 @@ import importlib
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 from ..models.architectures.built.architecture import BuiltArchitecture
 from ..models.architectures.registry import architecture_of, make_known_as_recorded
@@ -19,8 +20,11 @@ from .card import Card
 from .cost import cpu_seconds, gpu_seconds, training_flops, trial_bytes
 from .gpu import bound, group_bytes, trial_seconds
 from .problem import Problem, SpecError
-from .program import Cost, DeviceKind, Point, Setup, Train
+from .program import Cost, DeviceKind, Point, ProgramFailed, Setup, Train
 from .trial import Trial
+
+if TYPE_CHECKING:
+    from ..models.training.together import Trained
 
 NOTHING: Mapping[str, Any] = {}
 TRAINING = "MUTRANSFER_TRAINING"
@@ -97,10 +101,26 @@ class Proxy:
 
 def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
     """Trains them as one group. Loads torch."""
+    if setup.visible is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = setup.visible
     if TRAINING in os.environ:
         module, _, function = os.environ[TRAINING].partition(":")
         stand_in: Train = getattr(importlib.import_module(module), function)
         return stand_in(programs, setup)
+    import torch
+
+    trained = _trained_by_several if setup.gpus > 1 else _trained
+    outcomes, held = trained(programs, setup)
+    if setup.weights is not None:
+        kept = {trial: one for trial, one in zip(setup.ids, held, strict=True) if one is not None}
+        with beside(setup.weights) as scratch:
+            torch.save(kept, scratch)
+            sync_file(scratch)
+            os.replace(scratch, setup.weights)
+    return outcomes, torch.cuda.get_device_name() if setup.device == "cuda" else "cpu"
+
+
+def _trained(programs: Sequence[Proxy], setup: Setup) -> "Trained":
     import torch
 
     from ..models.training.checkpoint import Checkpoints
@@ -108,16 +128,37 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
 
     recipes = [program.recipe for program in programs]
     batches = setup.data(recipes[0].data).batches(recipes[0].shape.sequence_length)
-    device = torch.device(setup.device)
-    training = GroupTraining(recipes, batches, device, setup.micro_batches, setup.pruning, setup.execution)
+    training = GroupTraining(
+        recipes, batches, torch.device(setup.device), setup.micro_batches, setup.pruning, setup.execution
+    )
     outcomes = training.train(setup.report, Checkpoints(setup.checkpoints, setup.checkpoint_seconds))
-    if setup.weights is not None:
-        held = zip(setup.ids, training.weights(), strict=True)
-        with beside(setup.weights) as scratch:
-            torch.save({trial: weights for trial, weights in held if weights is not None}, scratch)
-            sync_file(scratch)
-            os.replace(scratch, setup.weights)
-    return outcomes, torch.cuda.get_device_name() if setup.device == "cuda" else "cpu"
+    return outcomes, training.weights() if setup.weights is not None else []
+
+
+def _trained_by_several(programs: Sequence[Proxy], setup: Setup) -> "Trained":
+    """Raises ProgramFailed where a process is lost: that is an attempt that failed, and says nothing of the
+    trials."""
+    from ..models.training.together import Order, RankLostError, train_together
+
+    order = Order(
+        recipes=partial(_read, [(dict(one.point()), dict(one.definition)) for one in programs]),
+        source=setup.data(programs[0].recipe.data),
+        device=setup.device,
+        checkpoints=setup.checkpoints,
+        checkpoint_seconds=setup.checkpoint_seconds,
+        micro_batches=setup.micro_batches,
+        pruning=setup.pruning,
+        execution=setup.execution,
+        weights=setup.weights is not None,
+    )
+    try:
+        return train_together(order, int(setup.gpus), setup.report)
+    except RankLostError as error:
+        raise ProgramFailed("killed", str(error)) from None
+
+
+def _read(programs: Sequence[tuple[Point, Mapping[str, Any]]]) -> list[Recipe]:
+    return [Proxy.read(point, definition).recipe for point, definition in programs]
 
 
 def recipe_of(trial: Trial) -> Recipe:

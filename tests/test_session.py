@@ -77,6 +77,26 @@ def test_several_jobs_share_a_gpu(sweep: Sweep, monkeypatch: pytest.MonkeyPatch)
     assert all(event["gpu_seconds"] == pytest.approx(event["seconds"] / 2, abs=2e-3) for event in ended)
 
 
+def test_a_job_has_several_gpus(sweep: Sweep) -> None:
+    sweep.plan(step_seconds=0.1)
+    run(sweep, gpus_per_job=2)
+    assert_complete(sweep, 16)
+    assert set(gpus_used(sweep)) == {"0,1"}
+    ended = sweep.events("ended")
+    assert all(event["gpu_seconds"] == pytest.approx(2 * event["seconds"], abs=2e-3) for event in ended)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"gpus_per_job": 3}, "--gpus-per-job 3: there are 2 GPUs"),
+     ({"gpus_per_job": 2, "jobs_per_gpu": 2}, "--jobs-per-gpu, --gpus-per-job")],
+)  # fmt: skip
+def test_gpus_that_are_not_there_are_refused(sweep: Sweep, options: dict[str, int], words: str) -> None:
+    sweep.plan()
+    with pytest.raises(PreflightError, match=words):
+        run(sweep, **options)
+
+
 def test_memory_is_planned_for_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "find_device", lambda choice: GPUS)
     assert local_device(RunOptions()).memory_bytes == 80 << 30

@@ -1,6 +1,8 @@
 """Several processes train what one does: on real gloo processes, from the losses to the checkpoint."""
 
+import multiprocessing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from mutransfer.models.training.checkpoint import Checkpoints
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome, Progress
 from mutransfer.models.training.together import Order, RankLostError, train_together
+from mutransfer.sweeps.program import Setup
+from mutransfer.sweeps.proxy import Proxy
+from mutransfer.sweeps.proxy import train as train_programs
 
 pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
@@ -20,8 +25,8 @@ Build = Callable[..., Recipe]
 
 def order(recipes: list[Recipe], tokens: TokenFile, folder: Path, seconds: float = 3600.0) -> Order:
     return Order(
-        recipes=tuple(recipes), source=tokens, device="cpu", checkpoints=folder, checkpoint_seconds=seconds,
-        micro_batches=1, pruning=None, execution="auto", weights=True,
+        recipes=partial(list, recipes), source=tokens, device="cpu", checkpoints=folder,
+        checkpoint_seconds=seconds, micro_batches=1, pruning=None, execution="auto", weights=True,
     )  # fmt: skip
 
 
@@ -84,8 +89,6 @@ def test_a_checkpoint_of_two_is_gone_on_from_by_one_and_by_four(
 
 
 def test_a_lost_process_ends_them_all(recipe: Build, tokens: TokenFile, tmp_path: Path) -> None:
-    import multiprocessing
-
     def kills(progress: Progress) -> None:
         if progress.step == 3:
             multiprocessing.active_children()[1].kill()
@@ -97,3 +100,18 @@ def test_a_lost_process_ends_them_all(recipe: Build, tokens: TokenFile, tmp_path
 def test_what_a_process_raises_is_told(recipe: Build, tokens: TokenFile, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batch_size: 4 sequences are too few for 5 processes"):
         train_together(order([recipe()], tokens, tmp_path / "c"), 5, lambda progress: None)
+
+
+def test_a_job_of_several_is_trained_so(recipe: Build, tokens: TokenFile, tmp_path: Path) -> None:
+    """What a worker does with a job that holds two GPUs, here two processes on a CPU."""
+    programs = [Proxy(recipe(seed=seed)) for seed in range(2)]
+    seen: list[Progress] = []
+    setup = Setup(
+        data=lambda digest: tokens, device="cpu", report=seen.append, checkpoints=tmp_path / "c",
+        checkpoint_seconds=3600.0, micro_batches=2, ids=["a", "b"], folder=tmp_path, attempt=1, gpus=2.0,
+        weights=tmp_path / "weights.pt",
+    )  # fmt: skip
+    outcomes, _ = train_programs(programs, setup)
+    alike(outcomes, train([one.recipe for one in programs], tokens.batches(16), CPU))
+    assert seen[-1].step == 20
+    assert {*torch.load(tmp_path / "weights.pt")} == {"a", "b"}

@@ -38,9 +38,10 @@ class RankLostError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the ranks train, as plain values that reach another process."""
+    """What the ranks train, as values that reach another process. There `recipes` are made, by a function
+    that makes known what they name."""
 
-    recipes: tuple[Recipe, ...]
+    recipes: Callable[[], Sequence[Recipe]]
     source: Source
     device: str
     checkpoints: Path
@@ -110,9 +111,10 @@ def _rank(rank: int, world: int, meeting: str, order: Order, told: Any) -> None:
         BACKEND[order.device], init_method=f"file://{meeting}", rank=rank, world_size=world
     )
     try:
-        batches = order.source.batches(order.recipes[0].shape.sequence_length)
+        recipes = order.recipes()
+        batches = order.source.batches(recipes[0].shape.sequence_length)
         training = GroupTraining(
-            order.recipes, batches, device, order.micro_batches, order.pruning, order.execution,
+            recipes, batches, device, order.micro_batches, order.pruning, order.execution,
             Ranks(rank, world),
         )  # fmt: skip
         outcomes = training.train(

@@ -69,13 +69,15 @@ class BackendKind:
 def jobs_at_once(options: "RunOptions", device: "Device") -> int:
     """As many as the user says, or as there are devices or shares of one."""
     shares = options.jobs_per_gpu if device.kind == "cuda" else 1
-    return options.max_concurrent or device.count * shares
+    return options.max_concurrent or max(1, device.count * shares // device.per_job)
 
 
 def gpus_of(trial: "Trial", device: "Device", options: "RunOptions") -> float:
     """GPUs, or the share of one, that a job of such trials holds."""
     if trial.program.gpus is not None:
         return trial.program.gpus
+    if device.per_job > 1:
+        return float(device.per_job)
     return 1 / options.jobs_per_gpu if device.kind == "cuda" else 0.0
 
 

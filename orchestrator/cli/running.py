@@ -86,6 +86,9 @@ def run(
         bool, typer.Option("--fail-fast/--keep-going", help="Whether the first failed job stops the rest.")
     ] = False,
     jobs_per_gpu: Annotated[int, typer.Option(min=1, max=64, help="Jobs that share a GPU (local, ray).")] = 1,
+    gpus_per_job: Annotated[
+        int, typer.Option(min=1, max=64, help="GPUs that a job's batch is split over.")
+    ] = 1,
     gpu_memory: Annotated[
         float | None,
         typer.Option(min=0.1, metavar="GB", help="Memory of a GPU. Default: asked of it, or 80."),
@@ -131,6 +134,7 @@ def run(
         device=device.value,
         max_concurrent=workers,
         jobs_per_gpu=jobs_per_gpu,
+        gpus_per_job=gpus_per_job,
         gpu_memory_gb=gpu_memory,
         ray_address=ray_address,
         fail_fast=fail_fast,
@@ -145,6 +149,10 @@ def run(
         raise Fault("--only: is for a run that is waited for; leave out --no-wait and --dry-run")
     if keep_weights and sweep.spec.program is not None:
         raise Fault("--keep-weights: a program keeps its own, in its folder {files}; leave it out")
+    if gpus_per_job > 1 and sweep.spec.program is not None:
+        raise Fault(
+            "--gpus-per-job: a program asks for its own, program.gpus in the sweep file; leave it out"
+        )
     if dry_run:
         from ..planning.estimate import estimate, print_estimate
 

@@ -122,6 +122,7 @@ def _published(
         attempt=attempt.number,
         visible=task.visible,
         launcher=task.launcher,
+        gpus=task.gpus,
         weights=directory.weights(task.job) if task.keep_weights else None,
         execution=task.execution,
     )

@@ -2,6 +2,7 @@
 
 import glob
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from ...models.recipe.fault import PREFLIGHT, Fault
@@ -50,7 +51,26 @@ def must_suit(sweep: "Sweep", device: Device) -> None:
         )
     if device.kind == "cuda" and not device.assumed:
         for trial in {trial.program.group_key(): trial for trial in sweep.expansion.trials}.values():
+            _must_split(device, trial)
             _must_hold(device, trial)
+
+
+def split_over(device: Device, gpus: int) -> Device:
+    """The device whose jobs take so many GPUs. Raises PreflightError where there are not as many."""
+    if gpus == 1:
+        return device
+    if device.kind == "cpu" or device.count < gpus:
+        there = device.count if device.kind == "cuda" else 0
+        raise PreflightError(f"--gpus-per-job {gpus}: there are {there} GPUs; give fewer")
+    return replace(device, per_job=gpus)
+
+
+def _must_split(device: Device, trial: "Trial") -> None:
+    if device.per_job > trial.program.most_parts:
+        raise PreflightError(
+            f"--gpus-per-job {device.per_job}: batch_size {trial.program.most_parts} are too few sequences; "
+            "give fewer GPUs"
+        )
 
 
 def _must_hold(device: Device, trial: "Trial") -> None:

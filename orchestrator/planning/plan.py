@@ -26,6 +26,7 @@ SHORTEST_SECONDS = 20.0
 class Device:
     """What jobs are planned for: its kind, how many there are, and the memory of one in bytes. `name` is a
     GPU's; one that is `assumed` is not there, and what jobs take on it is told by formulas, which are quick.
+    A job is split over `per_job` of them.
     """
 
     kind: DeviceKind
@@ -33,6 +34,7 @@ class Device:
     memory_bytes: int = 0
     name: str = ""
     assumed: bool = False
+    per_job: int = 1
 
     @property
     def room(self) -> int:
@@ -99,7 +101,7 @@ def group_size(program: Program, device: Device) -> int:
     low, high = 1, GPU_GROUP + 1  # the largest that fits is at least low, and below high
     trying = GPU_GROUP  # which most do
     while high - low > 1:
-        if program.memory_bytes(trying, counted=not device.assumed) <= device.room:
+        if program.memory_bytes(trying, counted=not device.assumed, parts=device.per_job) <= device.room:
             low = trying
         else:
             high = trying
@@ -109,7 +111,8 @@ def group_size(program: Program, device: Device) -> int:
 
 def job_seconds(trials: Sequence[Trial], device: Device) -> float:
     card = device.card
-    return sum(trial.program.seconds(device.kind, len(trials), card) for trial in trials)
+    whole = sum(trial.program.seconds(device.kind, len(trials), card) for trial in trials)
+    return whole / device.per_job
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:

@@ -18,6 +18,7 @@ class RunOptions:
     device: Choice = "auto"
     max_concurrent: int | None = None
     jobs_per_gpu: int = 1
+    gpus_per_job: int = 1
     gpu_memory_gb: float | None = None
     ray_address: str = "local"
     fail_fast: bool = False

@@ -49,6 +49,10 @@ def run_sweep(
     """
     directory.check(sweep.spec.name)
     kind = BACKENDS[options.backend]
+    if options.jobs_per_gpu > 1 and options.gpus_per_job > 1:
+        raise PreflightError(
+            "--jobs-per-gpu, --gpus-per-job: a job has a share of one GPU, or several; give one"
+        )
     if options.jobs_per_gpu > 1 and not kind.shares_gpus:
         others = " or ".join(name for name, other in BACKENDS.items() if other.shares_gpus)
         raise PreflightError(f"--jobs-per-gpu: {kind.told} gives whole GPUs to jobs; use it with {others}")

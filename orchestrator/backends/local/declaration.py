@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 def local_device(options: "RunOptions") -> "Device":
     """This machine's device, its memory shared among the jobs of one GPU."""
-    from ...planning.device import find_device
+    from ...planning.device import find_device, split_over
 
     device = find_device(options.device)
+    device = split_over(device, options.gpus_per_job)
     if device.kind == "cpu":
         return device
     memory = options.gpu_memory_gb * 2**30 if options.gpu_memory_gb else device.memory_bytes

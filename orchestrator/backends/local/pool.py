@@ -74,7 +74,7 @@ class LocalBackend:
         taken = []
         for job in jobs[: self.room()]:
             task = self._task_of(job)
-            if job.trials[0].program.gpus:
+            if task.gpus > 1 or job.trials[0].program.gpus:
                 visible = self._gpus.take(job.id, task.gpus)
                 if visible is None:
                     break  # until others end

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def ray_device(options: "RunOptions", cpus: int, gpus: int) -> "Device":
-    from ...planning.device import PreflightError
+    from ...planning.device import PreflightError, split_over
     from ...planning.plan import Device
 
     if options.device == "cuda" and not gpus:
         raise PreflightError("--device cuda: the Ray cluster has no GPUs; add GPU nodes, or use --device cpu")
     if options.device == "cpu" or not gpus:
-        return Device("cpu", max(1, cpus))
-    return Device("cuda", gpus, cluster_memory(options))
+        return split_over(Device("cpu", max(1, cpus)), options.gpus_per_job)
+    return split_over(Device("cuda", gpus, cluster_memory(options)), options.gpus_per_job)
 
 
-def _must_fit(sweep: "Sweep", most: float) -> None:
+def _must_fit(sweep: "Sweep", most: float, per_job: int) -> None:
     """Raises PreflightError for a trial that no node could ever take."""
     from ...planning.device import PreflightError
 
@@ -32,6 +32,8 @@ def _must_fit(sweep: "Sweep", most: float) -> None:
     if asked > most:
         told = f"a trial asks for {asked:g}, and the largest node of the Ray cluster has {most:g}"
         raise PreflightError(f"program.gpus: {told}")
+    if per_job > most:
+        raise PreflightError(f"--gpus-per-job {per_job}: the largest node of the Ray cluster has {most:g}")
 
 
 def _open(opening: Opening) -> Stage:
@@ -40,7 +42,7 @@ def _open(opening: Opening) -> Stage:
     options = opening.options
     cluster = Cluster(options.ray_address)
     device = ray_device(options, *cluster.devices())
-    _must_fit(opening.sweep, cluster.most_gpus())
+    _must_fit(opening.sweep, cluster.most_gpus(), device.per_job)
     task_of = opening.task_of(device)
     share = min(gpus_of(trial, device, options) for trial in opening.sweep.expansion.trials)
     backend = RayBackend(cluster, opening.directory, opening.journal, task_of, options.max_concurrent, share)
@@ -52,7 +54,7 @@ def _planned_for(sweep: "Sweep", options: "RunOptions") -> "tuple[Device, int]":
 
     cluster = Cluster(options.ray_address)
     device = ray_device(options, *cluster.devices())
-    _must_fit(sweep, cluster.most_gpus())
+    _must_fit(sweep, cluster.most_gpus(), device.per_job)
     shut_down()
     return device, jobs_at_once(options, device)
 

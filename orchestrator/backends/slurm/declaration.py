@@ -19,11 +19,13 @@ CLUSTER_JOBS = 64
 def slurm_device(options: "RunOptions", asked: Mapping[str, object]) -> "Device":
     """GPUs where the sweep file's `slurm:` asks for some, or the user does."""
     from ....sweeps.slurm import asks_gpus
+    from ...planning.device import split_over
     from ...planning.plan import Device
 
     kind = options.device if options.device != "auto" else ("cuda" if asks_gpus(asked) else "cpu")
     count = options.max_concurrent or CLUSTER_JOBS
-    return Device("cuda", count, cluster_memory(options)) if kind == "cuda" else Device("cpu", count)
+    device = Device("cuda", count, cluster_memory(options)) if kind == "cuda" else Device("cpu", count)
+    return split_over(device, options.gpus_per_job)
 
 
 def _asked(sweep: "Sweep") -> dict[str, object]:

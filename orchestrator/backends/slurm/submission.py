@@ -77,7 +77,7 @@ def parameters_of(name: str, resources: Resources, options: Mapping[str, Any], m
     named = {*named_options(options)}
     asked: dict[str, Any] = {
         "time": resources.minutes,
-        "cpus_per_task": 1,
+        "cpus_per_task": max(1, resources.gpus),  # a process each
         "array_parallelism": most,
         "wckey": None,  # which submitit would make one of its own
         **options,
