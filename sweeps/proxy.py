@@ -111,6 +111,8 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
 
     trained = _trained_by_several if setup.gpus > 1 else _trained
     outcomes, held = trained(programs, setup)
+    if setup.device == "cuda":
+        torch.cuda.empty_cache()  # a worker lives on, and another job may share the GPU
     if setup.weights is not None:
         kept = {trial: one for trial, one in zip(setup.ids, held, strict=True) if one is not None}
         with beside(setup.weights) as scratch:

@@ -4,9 +4,11 @@ The process that asks for it trains nothing itself: it starts the ranks, hears f
 all where one is lost.
 """
 
+import ctypes
 import multiprocessing
 import os
 import queue
+import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from .pruning import Pruning
 from .ranks import Ranks
 
 BACKEND = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SILENCE_SECONDS = 1.0
 """After so long without a word the ranks are looked after."""
 
@@ -103,6 +106,7 @@ def _must_be_there(ranks: Sequence[SpawnProcess], but: int | None = None) -> Non
 
 
 def _rank(rank: int, world: int, meeting: str, order: Order, told: Any) -> None:  # noqa: ANN401
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # where its parent is killed, it goes too
     torch.set_num_threads(1)
     device = torch.device(order.device)
     if device.type == "cuda":
