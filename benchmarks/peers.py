@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
 from mutransfer.sweeps.load import load_sweep
+
+TESTS = str(Path(__file__).parents[1] / "tests")
 
 WORKERS, REPETITIONS = 2, 3
 SWEEP, CHANGES = "quickstart", ["width=[16,32]", "steps=60"]
@@ -59,22 +59,24 @@ def tuned(held: Held) -> None:
     import ray
     from ray import tune
 
-    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
     shared = ray.put(held)
 
     def function(config: dict[str, int]) -> None:
         tune.report({"loss": plain(ray.get(shared), config["trial"])})
 
-    tune.Tuner(
+    results = tune.Tuner(
         tune.with_resources(function, {"cpu": 1}),
         param_space={"trial": tune.grid_search([*range(len(held["points"]))])},
         run_config=tune.RunConfig(storage_path=tempfile.mkdtemp(), verbose=0),
     ).fit()
+    assert not results.num_errors, results.errors
 
 
 def started(*words: str) -> None:
     """A process of its own, as a user would start it."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
+    found = os.pathsep.join(filter(None, (TESTS, os.environ.get("PYTHONPATH"))))  # Ray's workers, too
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_AIR_NEW_OUTPUT": "0", "PYTHONPATH": found}
     subprocess.run([sys.executable, *words], check=True, capture_output=True, env=environment)
 
 

@@ -25,6 +25,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..models.recipe.fault import Fault
+from ..models.training.execution import Execution
 from ..results.questions.choice import choose
 from ..results.questions.comparison import Comparison, rows_behind
 from ..results.questions.view import View
@@ -241,6 +242,10 @@ def _options(**told: Any) -> RunOptions:  # noqa: ANN401 - fields
         raise Fault(
             f"backend {told['backend']!r}, device {told['device']!r}: give one of {', '.join(BACKENDS)}, and "
             f"one of {', '.join(get_args(Choice))}"
+        )
+    if told.get("execution", "auto") not in get_args(Execution) or told.get("gpus_per_job", 1) < 1:
+        raise Fault(
+            f"execution is one of {', '.join(get_args(Execution))}, and gpus_per_job a whole number from 1 on"
         )
     return RunOptions(**told)
 

@@ -23,7 +23,7 @@ REACHED = 0.8
 UNRECORDED_SECONDS = 20e-6
 """That the host takes to launch one operation, where a step cannot be recorded."""
 
-_counted: "dict[tuple[object, int, int], Counts]" = {}
+_counted: "dict[object, Counts]" = {}
 
 
 def group_bytes(recipe: Recipe, trials: int, micro_batches: int = 1) -> int:
@@ -75,7 +75,8 @@ def _of_step(recipe: Recipe, trials: int) -> "Counts":
 def _counts(recipe: Recipe, trials: int, micro_batches: int) -> "Counts":
     from ..models.training.counted import counted
 
-    key = group_key(recipe), trials, micro_batches
+    # What is not of the key may differ within a group, and is then counted as its first trial has it.
+    key = (group_key(recipe), bool(recipe.dropout), bool(recipe.z_loss), trials, micro_batches)
     if key not in _counted:
         _counted[key] = counted([recipe] * trials, micro_batches)
     return _counted[key]

@@ -2,9 +2,10 @@
 
 import importlib
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..models.architectures.built.architecture import BuiltArchitecture
@@ -24,7 +25,9 @@ from .program import Cost, DeviceKind, Point, ProgramFailed, Setup, Train
 from .trial import Trial
 
 if TYPE_CHECKING:
-    from ..models.training.together import Trained
+    from torch import Tensor
+
+    Keep = Callable[[list[dict[str, Tensor] | None]], None]
 
 NOTHING: Mapping[str, Any] = {}
 TRAINING = "MUTRANSFER_TRAINING"
@@ -109,20 +112,15 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
         return stand_in(programs, setup)
     import torch
 
-    trained = _trained_by_several if setup.gpus > 1 else _trained
-    outcomes, held = trained(programs, setup)
-    if setup.device == "cuda":
-        torch.cuda.empty_cache()  # a worker lives on, and another job may share the GPU
-    if setup.weights is not None:
-        kept = {trial: one for trial, one in zip(setup.ids, held, strict=True) if one is not None}
-        with beside(setup.weights) as scratch:
-            torch.save(kept, scratch)
-            sync_file(scratch)
-            os.replace(scratch, setup.weights)
-    return outcomes, torch.cuda.get_device_name() if setup.device == "cuda" else "cpu"
+    keep = None if setup.weights is None else partial(_keep, setup.weights, setup.ids)
+    outcomes = (_trained_by_several if setup.gpus > 1 else _trained)(programs, setup, keep)
+    if setup.device != "cuda":
+        return outcomes, "cpu"
+    torch.cuda.empty_cache()  # a worker lives on, and another job may share the GPU
+    return outcomes, torch.cuda.get_device_name()
 
 
-def _trained(programs: Sequence[Proxy], setup: Setup) -> "Trained":
+def _trained(programs: Sequence[Proxy], setup: Setup, keep: "Keep | None") -> list[Outcome]:
     import torch
 
     from ..models.training.checkpoint import Checkpoints
@@ -134,10 +132,12 @@ def _trained(programs: Sequence[Proxy], setup: Setup) -> "Trained":
         recipes, batches, torch.device(setup.device), setup.micro_batches, setup.pruning, setup.execution
     )
     outcomes = training.train(setup.report, Checkpoints(setup.checkpoints, setup.checkpoint_seconds))
-    return outcomes, training.weights() if setup.weights is not None else []
+    if keep is not None:
+        keep(training.weights())
+    return outcomes
 
 
-def _trained_by_several(programs: Sequence[Proxy], setup: Setup) -> "Trained":
+def _trained_by_several(programs: Sequence[Proxy], setup: Setup, keep: "Keep | None") -> list[Outcome]:
     """Raises ProgramFailed where a process is lost: that is an attempt that failed, and says nothing of the
     trials."""
     from ..models.training.together import Order, RankLostError, train_together
@@ -151,12 +151,22 @@ def _trained_by_several(programs: Sequence[Proxy], setup: Setup) -> "Trained":
         micro_batches=setup.micro_batches,
         pruning=setup.pruning,
         execution=setup.execution,
-        weights=setup.weights is not None,
+        keep=keep,
     )
     try:
         return train_together(order, int(setup.gpus), setup.report)
     except RankLostError as error:
         raise ProgramFailed("killed", str(error)) from None
+
+
+def _keep(file: Path, ids: Sequence[str], held: "list[dict[str, Tensor] | None]") -> None:
+    """The weights of those that were trained to the end, by trial."""
+    import torch
+
+    with beside(file) as scratch:
+        torch.save({trial: one for trial, one in zip(ids, held, strict=True) if one is not None}, scratch)
+        sync_file(scratch)
+        os.replace(scratch, file)
 
 
 def _read(programs: Sequence[tuple[Point, Mapping[str, Any]]]) -> list[Recipe]:

@@ -111,6 +111,7 @@ def test_everything_of_ours_can_be_counted(
     depth = 2 if "hybrid" in architecture else 1
     common = {"architecture": architecture, "depth": depth, "base_depth": depth, "attention_every": 2}
     options: list[dict[str, object]] = [{"dropout": 0.1}, {"activation_checkpointing": True}, {"window": 4}]
+    options += [{"activation_checkpointing": True, "precision": name} for name in ("bf16", "fp16")]
     options += [{"optimizer": name, "adamw_lr_ratio": 0.5} for name in OPTIMIZERS]
     options += [{"precision": name} for name in FIELDS["precision"].choices or ()]
     for changes in options:

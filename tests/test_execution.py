@@ -14,8 +14,11 @@ from mutransfer.models.architectures.registry import ARCHITECTURES
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.training import loop
+from mutransfer.models.training.checkpoint import NoKeeper
 from mutransfer.models.training.group import Group
 from mutransfer.models.training.loop import GroupTraining, train
+from mutransfer.models.training.pruning import Pruning
 from mutransfer.models.training.recording import EAGER_STEPS, Eager, Losses, Recorded, unrecordable
 from mutransfer.models.training.state import GroupState
 from mutransfer.models.training.step import Operations, gradients
@@ -27,11 +30,11 @@ REPEATING = [name for name, optimizer in OPTIMIZERS.items() if optimizer.repeats
 
 def called_again(function: Callable[[], Losses]) -> tuple[Callable[[], None], Losses]:
     """In place of a CUDA graph: the tensors of the recording are filled by each replay."""
-    held: Losses = torch.zeros(2), torch.zeros(2)
+    held: Losses = torch.empty(0), torch.empty(0)
 
     def replay() -> None:
         for own, new in zip(held, function(), strict=True):
-            own.copy_(new.detach())
+            own.resize_(new.shape).copy_(new.detach())
 
     return replay, held
 
@@ -116,3 +119,33 @@ def test_compiled_steps_are_the_same_steps(architecture: str, recipe: Build, bat
         # Sums in another order: float32's rounding over eight steps.
         assert ours.train_loss == pytest.approx(theirs.train_loss, abs=2e-5)
         assert ours.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-3)
+
+
+def test_a_group_that_loses_trials_and_is_evaluated_is_recorded_again(
+    recipe: Build, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One trial breaks under replay, then those that are left are another group; each evaluation gives the
+    record's memory back."""
+    recordings = []
+
+    def recorder(function: Callable[[], Losses]) -> tuple[Callable[[], None], Losses]:
+        recordings.append(function)
+        return called_again(function)
+
+    def recorded(group: Group, state: GroupState, execution: str) -> Recorded:
+        return Recorded(Eager(group, state, Operations(gradients)), recorder, CPU, always=True)
+
+    common = {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "warmup": 0.0, "steps": 40}
+    rates = [1e-6, 0.03, 0.1, 0.3, 0.6]
+    recipes = [recipe(**common, eval_every=10, learning_rate=rate) for rate in rates]
+    # Its weights grow several times a step, until they are no numbers any more.
+    recipes.append(recipe(**common, eval_every=10, learning_rate=0.1, grad_clip=0.0, weight_decay=40.0))
+    pruning = Pruning(along=("learning_rate",), after=0.3, progress=0.5)
+    plain = GroupTraining(recipes, batches, CPU, pruning=pruning).train(lambda progress: None, NoKeeper())
+    monkeypatch.setattr(loop, "steps_of", recorded)
+    again = GroupTraining(recipes, batches, CPU, pruning=pruning).train(lambda progress: None, NoKeeper())
+    assert plain[0].pruned_step and (plain[5].diverged_step or 0) > EAGER_STEPS
+    for ours, theirs in zip(again, plain, strict=True):
+        assert (ours.pruned_step, ours.diverged_step) == (theirs.pruned_step, theirs.diverged_step)
+        assert ours.loss == (theirs.loss and pytest.approx(theirs.loss, abs=1e-5))
+    assert len(recordings) >= 4

@@ -98,7 +98,7 @@ def test_every_execution_trains_alike(
     batches: Batches,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """With a trial that breaks after steps have been recorded, and one that is stopped early."""
+    """With a trial that breaks."""
     if execution == "compiled" and kind.get("architecture") != "transformer":
         pytest.skip("compiling takes long; the CPU's tests compile the others")
     recipes = [

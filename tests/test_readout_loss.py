@@ -70,6 +70,17 @@ def test_sharp_predictions_keep_their_gradient_in_short_types() -> None:
     assert (ours - theirs).norm() < 0.02 * theirs.norm()
 
 
+def test_a_frequent_label_does_not_overflow_fp16() -> None:
+    """The sum over its rows is larger than fp16 goes, the mean is not."""
+    rows = 70_000
+    x_KBTD = torch.full((1, 1, rows, 1), 2.0, requires_grad=True)
+    w_KVD = torch.zeros(1, 2, 1, requires_grad=True)
+    labels_KBT, scale_K = torch.zeros(1, 1, rows, dtype=torch.int64), torch.tensor([2.0**8])
+    _, minimised_K = losses(Outputs(x_KBTD, w_KVD), labels_KBT, None, torch.float16, scale_K)
+    (d_w_KVD,) = torch.autograd.grad((minimised_K * scale_K).sum(), [w_KVD])
+    torch.testing.assert_close(d_w_KVD.float(), torch.tensor([[[-256.0], [256.0]]]), rtol=1e-2, atol=0)
+
+
 class Largest(TorchDispatchMode):
     """The most numbers that one tensor in float32 has."""
 

@@ -26,7 +26,7 @@ Build = Callable[..., Recipe]
 def order(recipes: list[Recipe], tokens: TokenFile, folder: Path, seconds: float = 3600.0) -> Order:
     return Order(
         recipes=partial(list, recipes), source=tokens, device="cpu", checkpoints=folder,
-        checkpoint_seconds=seconds, micro_batches=1, pruning=None, execution="auto", weights=True,
+        checkpoint_seconds=seconds, micro_batches=1, pruning=None, execution="auto",
     )  # fmt: skip
 
 
@@ -57,10 +57,9 @@ def test_several_processes_train_what_one_does(
     """Twenty steps with clipping, beside a trial that breaks: the sums' order is all that differs."""
     recipes = [recipe(**kind), recipe(**{**kind, "learning_rate": 1e30}, grad_clip=0.0, seed=1)]
     seen: list[Progress] = []
-    outcomes, weights = train_together(order(recipes, tokens, tmp_path / "c"), world, seen.append)
+    outcomes = train_together(order(recipes, tokens, tmp_path / "c"), world, seen.append)
     alike(outcomes, train(recipes, tokens.batches(16), CPU))
     assert [progress.step for progress in seen] == [*range(1, 21)]
-    assert weights[0] is not None and weights[1] is None
 
 
 def test_a_checkpoint_of_two_is_gone_on_from_by_one_and_by_four(
@@ -85,7 +84,7 @@ def test_a_checkpoint_of_two_is_gone_on_from_by_one_and_by_four(
     other.mkdir()
     (other / kept.name).write_bytes(kept.read_bytes())
     alike(train(recipes, tokens.batches(16), CPU, keeper=Checkpoints(folder, 3600.0)), whole)
-    alike(train_together(order(recipes, tokens, other), 4, lambda progress: None)[0], whole)
+    alike(train_together(order(recipes, tokens, other), 4, lambda progress: None), whole)
 
 
 def test_a_lost_process_ends_them_all(recipe: Build, tokens: TokenFile, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
     python benchmarks/gpu/measure.py PART [--toy]
 
 `grouped`: K trials as one program against one at a time. `large`: tokens a second of single large proxies,
-and the share of the rate of a large bf16 matrix product. `memory`: peaks against the planner's estimate.
+and the share of the rate of a large bf16 matrix product. `memory`: peaks against what the planner counts.
 `--toy` is the same on a CPU at sizes that take seconds: it shows that the script runs, and nothing else.
 
 K trials, B batch, T time.
@@ -29,9 +29,8 @@ from mutransfer.models.data.token_file import TokenFile, TokenType
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.training.execution import Execution
 from mutransfer.models.training.loop import GroupTraining
-from mutransfer.sweeps.cost import forward_flops_per_token, trial_bytes
-
-Seconds = Callable[[Callable[[int], object], int], float]
+from mutransfer.sweeps.cost import forward_flops_per_token
+from mutransfer.sweeps.gpu import group_bytes
 
 
 class Bench:
@@ -163,8 +162,8 @@ def large(bench: Bench) -> Iterator[str]:
 
 def memory(bench: Bench) -> Iterator[str]:
     yield (
-        "| architecture | width | depth | K | vocabulary | precision | peak, GiB | estimate, GiB "
-        "| estimate / peak |"
+        "| architecture | width | depth | K | vocabulary | precision | peak, GiB | counted, GiB "
+        "| counted / peak |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
     shapes = [(8, 1, 2, 64, "float32")] if bench.toy else [
@@ -186,7 +185,7 @@ def memory(bench: Bench) -> Iterator[str]:
             for step in range(3):
                 training.step(step)
             bench.wait()
-            peak, estimate = bench.peak_gib(), trial_bytes(recipes[0]) * k / 2**30
+            peak, estimate = bench.peak_gib(), group_bytes(recipes[0], k) / 2**30
             yield (
                 f"| {architecture} | {width} | {depth} | {k} | {vocabulary} | {precision} | {peak:.2f} "
                 f"| {estimate:.2f} | {estimate / peak:.2f} |"

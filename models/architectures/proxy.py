@@ -21,6 +21,7 @@ from ..layers.linear import linear
 from ..layers.mlp import mlp
 from ..layers.norm import norm
 from ..layers.outputs import Outputs
+from ..layers.precision import noted_again
 from ..layers.trace import Trace, untraced
 from ..mixers.registry import MIXERS
 from ..recipe.role import Site
@@ -92,7 +93,7 @@ def outputs(
         )  # fmt: skip
         if regime.checkpointing:
             # Nothing is drawn from a generator inside, so there is none to put back.
-            again = checkpoint(run, *given, use_reentrant=False, preserve_rng_state=False)
+            again = checkpoint(noted_again(run), *given, use_reentrant=False, preserve_rng_state=False)
             x_KBTD, load = cast(Passed, again)
         else:
             x_KBTD, load = run(*given)

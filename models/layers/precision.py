@@ -1,10 +1,12 @@
 """Autocast: matrix products in a short type, everything else as it is; and back from it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 import torch
 
+R = TypeVar("R")
 _asked: list[torch.dtype | None] = []
 
 
@@ -28,6 +30,20 @@ def _noted(dtype: torch.dtype | None) -> Iterator[None]:
 def asked_on_meta() -> torch.dtype | None:
     """What `autocast` asks for where this is called."""
     return _asked[-1] if _asked else None
+
+
+def noted_again(function: Callable[..., R]) -> Callable[..., R]:
+    """Called later, it finds noted what is noted now: torch puts back autocast alone where it computes
+    again."""
+    if not _asked:
+        return function
+    dtype = _asked[-1]
+
+    def called(*args: object) -> R:
+        with _noted(dtype):
+            return function(*args)
+
+    return called
 
 
 @contextmanager

@@ -14,6 +14,8 @@ def compiled_operations(group: Group, take: Take) -> Operations:
     """Those of one group. Raises ValueError for one that cannot be compiled."""
     if group.drops:
         raise ValueError("dropout draws its masks from generators")
+    if group.one.shape.experts > 1 and group.device.type == "cpu":
+        raise ValueError("on a CPU experts are given their own tokens, whose number is not known before")
     if not group.repeats:
         raise ValueError("a module of your own compiles itself, or not")
     torch.compiler.reset()  # torch keeps eight variants of a function, and gives up beyond them

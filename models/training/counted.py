@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..recipe.recipe import Recipe
-from .evaluate import evaluate
+from .evaluate import evaluate, sequences_at_once
 from .group import Group
 from .recording import unrecordable
 from .state import GroupState
@@ -48,7 +48,8 @@ def counted(recipes: Sequence[Recipe], micro_batches: int = 1) -> Counts:
         group = Group(recipes, META, micro_batches)
         state = GroupState.first(group)
         inputs, labels_KBT = _batch(group, len(recipes), one.batch_size)
-        held, held_labels_BT = (x[0] for x in _batch(group, 1, one.eval_sequences))
+        sequences = min(one.eval_sequences, sequences_at_once(group))
+        held, held_labels_BT = (x[0] for x in _batch(group, 1, sequences))
         evaluate(group, group.layout.views(state.buffers_KP), held, held_labels_BT)
         for step in range(2):  # the first one makes what lasts
             watch.begin()

@@ -19,9 +19,7 @@ EVAL_TOKENS = 65_536
 def evaluate(group: Group, views: dict[str, Tensor], inputs: Tensor, labels_BT: Tensor) -> Tensor:
     """Validation loss, accuracy and load of the busiest expert of each trial, [3, K]; NaN where none is.
     The sequences are the same for all trials."""
-    trials = len(group.recipes)
-    tokens = EVAL_TOKENS // group.micro_batches
-    size = max(1, tokens // (trials * group.one.shape.sequence_length))
+    trials, size = len(group.recipes), sequences_at_once(group)
     count, parts, shares = len(inputs), [], []
     together = count >= group.ranks.world > 1
     if together:
@@ -41,3 +39,9 @@ def evaluate(group: Group, views: dict[str, Tensor], inputs: Tensor, labels_BT: 
         group.ranks.summed([both_2K, *([] if shares_KLE is None else [shares_KLE])])
     load_K = torch.full_like(both_2K[0], torch.nan) if shares_KLE is None else busiest(shares_KLE)
     return torch.cat([both_2K, load_K[None]])
+
+
+def sequences_at_once(group: Group) -> int:
+    """Of one validation batch."""
+    tokens = EVAL_TOKENS // group.micro_batches
+    return max(1, tokens // (len(group.recipes) * group.one.shape.sequence_length))

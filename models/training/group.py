@@ -63,6 +63,8 @@ class Group:
         self.penalised = any(recipe.z_loss for recipe in recipes)
         self.balanced = self.one.shape.experts > 1 and any(recipe.balance_loss for recipe in recipes)
         self.dtype = AUTOCAST.get(self.one.precision)
+        if self.balanced and ranks.world > 1:
+            raise ValueError("balance_loss: is of the whole batch, which several processes share; give 0")
         self.observes = OPTIMIZERS[self.one.optimizer].observe is not None
         self.scales_loss = self.one.precision == "fp16"
         self.drops = any(recipe.dropout for recipe in recipes)

@@ -48,8 +48,9 @@ def train(
 
     Raises ValueError for recipes that cannot be one group (`recipe.group`). With a `keeper` the training
     goes on from its last checkpoint. `micro_batches` parts of a batch follow each other where a whole
-    one does not fit; it changes losses by rounding only. `pruning` stops trials early; the group goes on
-    without them. `execution` is how a GPU runs the steps (`execution`), which changes no result.
+    one does not fit; but for `balance_loss`, which is each part's, that changes losses by rounding only.
+    `pruning` stops trials early; the group goes on without them. `execution` is how a GPU runs the steps
+    (`execution`), which changes no result.
     """
     training = GroupTraining(recipes, batches, device, micro_batches, pruning, execution)
     return training.train(report, keeper or NoKeeper())
@@ -103,6 +104,8 @@ class GroupTraining:
                 "the checkpoint is of format %s, not %s; from the start", state.get("format"), STATE_FORMAT
             )
             state = None
+        found = 0 if state is None else int(state["step"])
+        self._group.ranks.must_agree(found, "the step that is gone on from")
         if state is None:
             begin = 0
             self._evals[0] = self._evaluate()
@@ -171,6 +174,7 @@ class GroupTraining:
         return (held.pin_memory() if device.type == "cuda" else held).to(device, non_blocking=True)
 
     def _evaluate(self) -> Tensor:
+        self._steps.release()
         held = self._placed(self._batches.validation(self._one.eval_sequences))
         with self._group.products():
             return self._spread(evaluate(self._group, self.views(), held.inputs, held.labels_KBT))

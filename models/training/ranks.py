@@ -50,6 +50,14 @@ class Ranks:
         for (begin, end), part_KS in zip(spans, parts, strict=True):
             buffer_KP[:, begin:end] = part_KS[:, : end - begin]
 
+    def must_agree(self, number: int, what: str) -> None:
+        """Raises RuntimeError where it is not the same for all."""
+        if self.world > 1:
+            found = [torch.tensor([number]) for _ in range(self.world)]
+            dist.all_gather(found, torch.tensor([number]))
+            if len({int(each) for each in found}) > 1:
+                raise RuntimeError(f"{what} is not the same for all processes: {[int(x) for x in found]}")
+
     def agreed(self, yes: bool) -> bool:
         """What the first rank says, for all: they have to do alike."""
         if self.world == 1:

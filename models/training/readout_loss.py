@@ -23,10 +23,16 @@ ROWS_AT_LEAST = 16
 
 
 def losses(
-    out: Outputs, labels_KBT: Tensor, z_K: Tensor | None, dtype: torch.dtype | None
+    out: Outputs,
+    labels_KBT: Tensor,
+    z_K: Tensor | None,
+    dtype: torch.dtype | None,
+    scale_K: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mean loss of each trial (`loss.loss`), and what is minimised: that, plus `z_K` times the z-penalty,
     each [K]. What is minimised has a gradient. Products are taken in `dtype`, None for that of the stream.
+    `scale_K` is what the gradient is going to be multiplied by, 1 where it is not said: it is formed at that
+    size, in which a short type neither overflows nor loses it.
     """
     if out.readout_KVD is None or labels_KBT.is_floating_point():
         with autocast(labels_KBT.device, dtype):
@@ -36,7 +42,7 @@ def losses(
     with autocast(labels_KBT.device, None):
         x_KRD, w_KVD = (x.to(dtype or x.dtype) for x in (out.last.flatten(1, 2), out.readout_KVD))
         loss_K, minimised_K = _ReadoutLoss.apply(  # type: ignore[no-untyped-call]
-            x_KRD, w_KVD, labels_KBT.flatten(1), z_K
+            x_KRD, w_KVD, labels_KBT.flatten(1), z_K, scale_K
         )
     return loss_K, minimised_K
 
@@ -63,7 +69,7 @@ def measured(out: Outputs, labels_KBT: Tensor, dtype: torch.dtype | None) -> tup
 
 
 class _ReadoutLoss(torch.autograd.Function):
-    """(loss_K, minimised_K) of x W^T; the gradient is formed beside them, but for the trials' factors."""
+    """(loss_K, minimised_K) of x W^T, with the gradient, at the size that it is going to have."""
 
     @staticmethod
     def forward(
@@ -72,8 +78,12 @@ class _ReadoutLoss(torch.autograd.Function):
         w_KVD: Tensor,
         labels_KR: Tensor,
         z_K: Tensor | None,
+        scale_K: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         labelled_KR = labels_KR >= 0
+        count_K = labelled_KR.sum(1)
+        scale_K = torch.ones_like(count_K, dtype=_wide(x_KRD.dtype)) if scale_K is None else scale_K
+        share_K11 = (scale_K / count_K)[:, None, None]
         d_x_KRD = torch.empty_like(x_KRD)
         d_w_KVD = wide(torch.zeros_like(w_KVD))
         losses, penalties = [], []
@@ -84,33 +94,32 @@ class _ReadoutLoss(torch.autograd.Function):
             log_p_KCV = z_KCV.log_softmax(-1, dtype=_wide(z_KCV.dtype))
             log_p_KC1 = log_p_KCV.gather(2, at_KC1)
             losses.append(-(log_p_KC1[..., 0] * counts_KC).sum(1))
-            factor_KC1 = counts_KC[..., None].to(log_p_KCV.dtype)
+            factor_KC1 = counts_KC[..., None] * share_K11.to(log_p_KCV.dtype)
             d_label_KC1 = log_p_KC1.exp() - 1
             if z_K is not None:
                 normaliser_KC1 = z_KCV.gather(2, at_KC1) - log_p_KC1
-                penalties.append((normaliser_KC1.square() * factor_KC1).sum((1, 2)))
+                penalties.append((normaliser_KC1.square() * counts_KC[..., None]).sum((1, 2)))
                 pull_KC1 = 2 * z_K[:, None, None] * normaliser_KC1
                 d_label_KC1 = d_label_KC1 + pull_KC1 * log_p_KC1.exp()
                 factor_KC1 = factor_KC1 * (1 + pull_KC1)
             # In the logits' own memory, which are read no more.
             d_z_KCV = torch.exp(log_p_KCV, out=z_KCV).mul_(factor_KC1)
-            d_label_KC1 = torch.where(counts_KC[..., None], d_label_KC1, 0.0)
+            d_label_KC1 = torch.where(counts_KC[..., None], d_label_KC1 * share_K11, 0.0)
             d_z_KCV.scatter_(2, at_KC1, d_label_KC1.to(d_z_KCV.dtype))
             d_x_KRD[:, begin:end] = d_z_KCV @ w_KVD
             d_w_KVD += d_z_KCV.mT @ x_KCD
-        ctx.count_K = labelled_KR.sum(1)
-        ctx.d_x_KRD, ctx.d_w_KVD, ctx.dtype = d_x_KRD, d_w_KVD, w_KVD.dtype
-        loss_K = torch.stack(losses).sum(0) / ctx.count_K
+        ctx.d_x_KRD, ctx.d_w_KVD, ctx.dtype, ctx.scale_K = d_x_KRD, d_w_KVD, w_KVD.dtype, scale_K
+        loss_K = torch.stack(losses).sum(0) / count_K
         ctx.mark_non_differentiable(loss_K)
         if z_K is None:
             return loss_K, loss_K.clone()
-        return loss_K, loss_K + z_K * torch.stack(penalties).sum(0) / ctx.count_K
+        return loss_K, loss_K + z_K * torch.stack(penalties).sum(0) / count_K
 
     @staticmethod
-    def backward(ctx: Any, *upstream_K: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401
-        factor_K11 = (upstream_K[1] / ctx.count_K)[:, None, None]
+    def backward(ctx: Any, *upstream_K: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401
+        factor_K11 = (upstream_K[1] / ctx.scale_K)[:, None, None]
         d_w_KVD = ctx.d_w_KVD.mul_(factor_K11).to(ctx.dtype)
-        return ctx.d_x_KRD.mul_(factor_K11), d_w_KVD, None, None
+        return ctx.d_x_KRD.mul_(factor_K11), d_w_KVD, None, None, None
 
 
 def _parts(x_KRD: Tensor, w_KVD: Tensor) -> Iterator[tuple[int, int]]:

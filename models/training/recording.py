@@ -36,9 +36,11 @@ Losses = tuple[Tensor, Tensor]
 
 
 class Steps(Protocol):
-    """Advances a group by the step with this number."""
+    """Advances a group by the step with this number. `release` gives back memory that only steps use."""
 
     def __call__(self, batch: Placed, step: int) -> Losses: ...
+
+    def release(self) -> None: ...
 
 
 Recorder = Callable[[Callable[[], Losses]], tuple[Callable[[], None], Losses]]
@@ -91,6 +93,9 @@ class Eager:
     def __call__(self, batch: Placed, step: int | Tensor) -> Losses:
         return advance(self._group, self._state, batch, step, self._operations)
 
+    def release(self) -> None:
+        pass
+
 
 class Paced:
     """Lets the host be a few steps ahead of the GPU, and no more."""
@@ -106,6 +111,9 @@ class Paced:
             self._ends.pop(0).synchronize()
         return found
 
+    def release(self) -> None:
+        self._steps.release()
+
 
 class Recorded:
     """The first steps one operation after the other; from then on one of them, recorded, over and over."""
@@ -114,15 +122,22 @@ class Recorded:
         self._eager, self._recorder, self._device = eager, recorder, device
         self._always, self._worth, self._seen = always, False, 0
         self._step = torch.zeros((), dtype=torch.int64, device=device)
+        self._replay: Callable[[], None] | None = None
+        self._losses: Losses | None = None
 
     def __call__(self, batch: Placed, step: int) -> Losses:
         self._step.fill_(step)
         self._seen += 1
         if self._seen == EAGER_STEPS:
             return self._timed(batch)
-        if self._seen == EAGER_STEPS + 1 and self._worth:
+        if self._seen > EAGER_STEPS and self._worth and self._replay is None:
             self._worth = self._record(batch)
-        return self._replayed(batch) if self._worth else self._eager(batch, self._step)
+        return self._eager(batch, self._step) if self._replay is None else self._replayed(batch)
+
+    def release(self) -> None:
+        """The recorded step has its activations' memory to itself as long as there is a record; the next step
+        is recorded again."""
+        self._replay = self._losses = None
 
     def _timed(self, batch: Placed) -> Losses:
         """One eager step, which tells whether the host's part of it is worth saving."""
@@ -150,6 +165,7 @@ class Recorded:
     def _replayed(self, batch: Placed) -> Losses:
         self._batch.inputs.copy_(batch.inputs, non_blocking=True)
         self._batch.labels_KBT.copy_(batch.labels_KBT, non_blocking=True)
+        assert self._replay is not None and self._losses is not None
         self._replay()
         loss_K, norm_K = self._losses  # filled anew by the next replay
         return loss_K.clone(), norm_K.clone()
@@ -159,9 +175,12 @@ def cuda_graph(function: Callable[[], Losses]) -> tuple[Callable[[], None], Loss
     """A CUDA graph. Its tensors have memory of their own, so what eager steps held is given back first."""
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        found = function()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph):
+            found = function()
+    finally:
+        torch.cuda.set_stream(stream)  # a recording that fails leaves its own
     return graph.replay, found
 
 

@@ -153,12 +153,13 @@ def scaled_gradients(
         regime = group.regime(step, begin, inputs.shape[1], compiled)
         out = group.outputs(part, group.layout.views(state.buffers_KP), regime=regime)
         z_K = group.z_K if penalised and group.penalised else None
-        part_K, minimised_K = losses(out, part_labels_KBT, z_K, group.dtype)
+        scale_K = share * state.scale_K
+        part_K, minimised_K = losses(out, part_labels_KBT, z_K, group.dtype, scale_K)
         if penalised and group.balanced:
             minimised_K = minimised_K + group.balance_K * imbalance(regime.loads)
         # A parameter of somebody's module that is in no path to the loss has a gradient of zero.
         part_KP = torch.autograd.grad(
-            (minimised_K * (share * state.scale_K)).sum(),
+            (minimised_K * scale_K).sum(),
             state.buffers_KP,
             allow_unused=True,
             materialize_grads=True,

@@ -53,7 +53,8 @@ def plan(
     if len(sweep.expansion.trials) >= MANY_TRIALS:
         warn(f"planning {len(sweep.expansion.trials):,} trials")
     found = find_device(device.value)
-    must_suit(sweep, found)
+    if found.kind == "cuda":
+        must_suit(sweep, found)
     try_out(sweep)
     if sweep.spec.program is not None:
         _plan_program(sweep, Path("runs") / sweep.spec.name, workers or found.count, format_)
@@ -97,7 +98,12 @@ def run(
         str, typer.Option(help="The Ray cluster, HOST:PORT; local starts one for this run.")
     ] = "local",
     checkpoint_every: Annotated[
-        float, typer.Option(min=0.0, metavar="SECONDS", help="The most work that a pre-emption may cost.")
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="The most work that a pre-emption may cost, or ten times what saving takes.",
+        ),
     ] = 60.0,
     log: Annotated[
         list[str] | None,
@@ -149,17 +155,21 @@ def run(
         raise Fault("--only: is for a run that is waited for; leave out --no-wait and --dry-run")
     if keep_weights and sweep.spec.program is not None:
         raise Fault("--keep-weights: a program keeps its own, in its folder {files}; leave it out")
+    if gpus_per_job > 1 and jobs_per_gpu > 1:
+        raise Fault("--jobs-per-gpu, --gpus-per-job: a job has a share of one GPU, or several; give one")
     if gpus_per_job > 1 and sweep.spec.program is not None:
         raise Fault(
             "--gpus-per-job: a program asks for its own, program.gpus in the sweep file; leave it out"
         )
     if dry_run:
+        from ..planning.device import must_suit
         from ..planning.estimate import estimate, print_estimate
 
         planned = BACKENDS[backend].planned_for(sweep, options)
         if sweep.spec.program is not None:
             _plan_program(sweep, path, planned[1], TableOrJson.table)
             return
+        must_suit(sweep, planned[0])
         print_estimate(estimate(sweep, *planned, backend=backend))
         _tell_rounds(sweep)
         _tell_new(sweep, path)

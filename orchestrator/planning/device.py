@@ -43,6 +43,8 @@ def cores() -> int:
 
 def must_suit(sweep: "Sweep", device: Device) -> None:
     """Raises PreflightError for trials that such a device cannot train as they say, or at all."""
+    if sweep.spec.program is not None:
+        return  # it asks for what it needs, and says itself what it cannot do
     rounded = [t.id for t in sweep.expansion.trials if t.program.point().get("precision") == "tf32"]
     if rounded and device.kind == "cpu":
         raise PreflightError(
@@ -66,6 +68,11 @@ def split_over(device: Device, gpus: int) -> Device:
 
 
 def _must_split(device: Device, trial: "Trial") -> None:
+    point = trial.program.point()
+    if device.per_job > 1 and point["experts"] > 1 and point["balance_loss"]:
+        raise PreflightError(
+            f"--gpus-per-job {device.per_job}: balance_loss is of the whole batch; give 0, or one GPU a job"
+        )
     if device.per_job > trial.program.most_parts:
         raise PreflightError(
             f"--gpus-per-job {device.per_job}: batch_size {trial.program.most_parts} are too few sequences; "

@@ -82,6 +82,6 @@ def failure_of(error: BaseException) -> FailureKind:
         return "out-of-memory"
     if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY):
         return "out-of-memory"
-    if type(error).__name__ == "AcceleratorError" or str(error).startswith("CUDA error"):
+    if type(error).__name__ == "AcceleratorError" or str(error).startswith(("CUDA error", "NCCL error")):
         return "device-error"
     return "error"

@@ -22,7 +22,8 @@ def local_device(options: "RunOptions") -> "Device":
     if device.kind == "cpu":
         return device
     memory = options.gpu_memory_gb * 2**30 if options.gpu_memory_gb else device.memory_bytes
-    sharing = max(options.jobs_per_gpu, -(-(options.max_concurrent or 1) // device.count))
+    places = device.count // device.per_job
+    sharing = max(options.jobs_per_gpu, -(-(options.max_concurrent or 1) // places))
     return replace(device, memory_bytes=int(memory / sharing))
 
 

@@ -32,7 +32,7 @@ def _must_fit(sweep: "Sweep", most: float, per_job: int) -> None:
     if asked > most:
         told = f"a trial asks for {asked:g}, and the largest node of the Ray cluster has {most:g}"
         raise PreflightError(f"program.gpus: {told}")
-    if per_job > most:
+    if per_job > max(1, most):
         raise PreflightError(f"--gpus-per-job {per_job}: the largest node of the Ray cluster has {most:g}")
 
 

@@ -128,9 +128,8 @@ class RayBackend:
     def submit(self, jobs: Sequence[Job]) -> list[str]:
         for job in jobs:
             task = self._task_of(job)
-            remote = self._remote.options(
-                num_cpus=max(1, int(task.gpus)), num_gpus=task.gpus, name=f"mutransfer {job.id}"
-            )
+            cpus = max(1, int(task.gpus)) if job.trials[0].program.gpus is None else 1
+            remote = self._remote.options(num_cpus=cpus, num_gpus=task.gpus, name=f"mutransfer {job.id}")
             earlier = latest_attempt(self._directory, job.id)
             self._before[job.id] = earlier.number if earlier else 0
             self._refs[remote.remote(task.text())] = job.id

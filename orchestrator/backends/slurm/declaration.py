@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..kind import BackendKind, Opening, Stage, cluster_memory, gpus_of
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from ...run.options import RunOptions
     from ...upkeep.finding import Finding
 
+GPU_NAMES = ("gpus_per_node", "gpus_per_task", "gres", "additional_parameters")
+"""Where `slurm:` may ask for GPUs."""
 CLUSTER_JOBS = 64
 """Jobs that it is taken to run at once, where nobody said: for estimates and the cut of the plan."""
 
@@ -19,13 +22,22 @@ CLUSTER_JOBS = 64
 def slurm_device(options: "RunOptions", asked: Mapping[str, object]) -> "Device":
     """GPUs where the sweep file's `slurm:` asks for some, or the user does."""
     from ....sweeps.slurm import asks_gpus
-    from ...planning.device import split_over
+    from ...planning.device import PreflightError
     from ...planning.plan import Device
 
     kind = options.device if options.device != "auto" else ("cuda" if asks_gpus(asked) else "cpu")
     count = options.max_concurrent or CLUSTER_JOBS
     device = Device("cuda", count, cluster_memory(options)) if kind == "cuda" else Device("cpu", count)
-    return split_over(device, options.gpus_per_job)
+    if options.gpus_per_job == 1:
+        return device
+    named = {name: asked[name] for name in (*GPU_NAMES, "nodes") if name in asked}
+    if device.kind == "cpu" or named not in ({}, {"gpus_per_node": options.gpus_per_job}):
+        told = ", ".join(f"{name}: {value}" for name, value in named.items()) or "no GPUs"
+        raise PreflightError(
+            f"--gpus-per-job {options.gpus_per_job}: slurm: asks for {told}; give --device cuda and leave "
+            f"that out, or gpus_per_node: {options.gpus_per_job} alone"
+        )
+    return replace(device, per_job=options.gpus_per_job)  # of a queue nobody knows how many there are
 
 
 def _asked(sweep: "Sweep") -> dict[str, object]:

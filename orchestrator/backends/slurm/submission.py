@@ -58,6 +58,7 @@ class Resources:
     memory_gb: int
     gpus: int
     exclude: str = ""
+    cpus: int = 1
 
 
 def resources_of(job: Job, gpus: float, longer: int, larger: int, exclude: str) -> Resources:
@@ -68,8 +69,10 @@ def resources_of(job: Job, gpus: float, longer: int, larger: int, exclude: str) 
     needed = max(SHORTEST_MINUTES, ALLOWANCE * job.seconds / 60 + 10) * 2**longer
     minutes = SHORTEST_MINUTES * 2 ** math.ceil(math.log2(needed / SHORTEST_MINUTES))
     held = job.trials[0].program.memory_bytes(len(job.trials)) / 2**30
-    memory = GPU_HOST_GB if gpus else HOST_GB + ALLOWANCE * held
-    return Resources(minutes, 2 ** (math.ceil(math.log2(memory)) + larger), math.ceil(gpus), exclude)
+    # A program says itself what it needs beside its GPUs; of ours there is a process for each.
+    cpus = max(1, math.ceil(gpus)) if job.trials[0].program.gpus is None else 1
+    memory = GPU_HOST_GB * cpus if gpus else HOST_GB + ALLOWANCE * held
+    return Resources(minutes, 2 ** (math.ceil(math.log2(memory)) + larger), math.ceil(gpus), exclude, cpus)
 
 
 def parameters_of(name: str, resources: Resources, options: Mapping[str, Any], most: int) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def parameters_of(name: str, resources: Resources, options: Mapping[str, Any], m
     named = {*named_options(options)}
     asked: dict[str, Any] = {
         "time": resources.minutes,
-        "cpus_per_task": max(1, resources.gpus),  # a process each
+        "cpus_per_task": resources.cpus,
         "array_parallelism": most,
         "wckey": None,  # which submitit would make one of its own
         **options,
