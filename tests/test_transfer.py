@@ -46,7 +46,7 @@ def test_a_plain_loop_with_the_plan_is_the_sweeps_own_trial(
     """Groups, start and multipliers from the handover, everything else torch's own: the same loss curve.
 
     Epsilon is 1e-3: at 1e-8 Adam turns the rounding of a vanishing gradient into a step of full size, and
-    GDN's curves part by 2e-4 within 12 steps, whoever trains them.
+    GDN's curves part by 2e-4 within 12 steps, whoever trains them; at 1e-3 by up to 2e-5.
     """
     changes = {"architecture": architecture, "weight_decay": 0.1, "steps": 12, "seed": 3, "epsilon": 1e-3}
     handover = plan_of(recipe, Target(48, 3), **changes)
@@ -60,7 +60,7 @@ def test_a_plain_loop_with_the_plan_is_the_sweeps_own_trial(
     initialize_(model, handover, seed=3, roles=roles)
     optimizer = torch.optim.AdamW(param_groups(model, handover, roles))
     losses = plain_losses(model, optimizer, large, batches)
-    assert losses == pytest.approx([point.train_loss for point in outcome.curve], abs=1e-5)
+    assert losses == pytest.approx([point.train_loss for point in outcome.curve], abs=5e-5)
 
 
 class Named(nn.Module):
