@@ -14,6 +14,7 @@ import multipliers
 import mutations
 import operator_norms
 import orchestration
+import peers
 import pruning
 import pytest
 import refinement
@@ -100,6 +101,22 @@ def test_operator_norms(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> No
 def test_orchestration(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orchestration, "GROUP", 2)
     assert printed(orchestration.main, "--trials", "20").startswith("| trials a job |")
+
+
+def test_peers(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = [
+        "width=16",
+        "steps=5",
+        "architecture=transformer",
+        "parametrization=mup",
+        "learning_rate=[0.01, 0.02]",
+    ]
+    monkeypatch.setattr(peers, "CHANGES", small)
+    monkeypatch.setattr(peers, "REPETITIONS", 1)
+    lines = printed(peers.main)
+    assert lines.startswith("2 trials") and lines.count(" to ") == 4
+    for way in ("ours", "Ray Tune", "a process a trial", "plain PyTorch, one process"):
+        assert f"| {way} |" in lines
 
 
 def test_refinement(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
