@@ -21,7 +21,7 @@ from mutransfer.models.training.loop import GroupTraining, train
 from mutransfer.models.training.pruning import Pruning
 from mutransfer.models.training.recording import EAGER_STEPS, Eager, Losses, Recorded, unrecordable
 from mutransfer.models.training.state import GroupState
-from mutransfer.models.training.step import Operations, gradients
+from mutransfer.models.training.step import Operations
 
 CPU = torch.device("cpu")
 Build = Callable[..., Recipe]
@@ -46,7 +46,7 @@ def both(recipes: list[Recipe], batches: Batches, steps: int) -> list[list[torch
         training = GroupTraining(recipes, batches, CPU)
         group = Group(recipes, CPU)
         state = GroupState.first(group)
-        eager = Eager(group, state, Operations(gradients))
+        eager = Eager(group, state, Operations())
         run = Recorded(eager, called_again, CPU, always=True) if recorded else eager
         seen = [tensor for step in range(steps) for tensor in run(training.placed(step), step)]
         found.append([*seen, *state.buffers_KP, state.broke_K])
@@ -98,7 +98,7 @@ def test_what_turns_out_not_to_be_recordable_goes_on(
         raise RuntimeError("operation not permitted when stream is capturing")
 
     training, group = GroupTraining([recipe()], batches, CPU), Group([recipe()], CPU)
-    run = Recorded(Eager(group, GroupState.first(group), Operations(gradients)), refuses, CPU, always=True)
+    run = Recorded(Eager(group, GroupState.first(group), Operations()), refuses, CPU, always=True)
     with caplog.at_level(logging.WARNING):
         losses = [run(training.placed(step), step)[0] for step in range(EAGER_STEPS + 3)]
     assert len(losses) == EAGER_STEPS + 3
@@ -133,7 +133,7 @@ def test_a_group_that_loses_trials_and_is_evaluated_is_recorded_again(
         return called_again(function)
 
     def recorded(group: Group, state: GroupState, execution: str) -> Recorded:
-        return Recorded(Eager(group, state, Operations(gradients)), recorder, CPU, always=True)
+        return Recorded(Eager(group, state, Operations()), recorder, CPU, always=True)
 
     common = {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "warmup": 0.0, "steps": 40}
     rates = [1e-6, 0.03, 0.1, 0.3, 0.6]

@@ -17,12 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import first_views
-from plain_modules import Plain
+from batching import PlainTraining
 
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.data.token_file import TokenFile, TokenType
@@ -87,26 +85,6 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
 
 
-def plain(bench: Bench, one: Recipe) -> float:
-    """One trial as anybody would write it: a module, autograd, torch's fused AdamW."""
-    model = Plain(one)
-    model.load(first_views([one]), 0)
-    model.to(bench.device)
-    on_gpu = bench.device.type == "cuda"
-    optimizer = torch.optim.AdamW(model.parameters(), lr=one.learning_rate, fused=on_gpu)
-    batch = bench.batches(one).training([0], 0, one.batch_size)
-    tokens_BT, labels_BT = (torch.from_numpy(x[0]).to(bench.device) for x in (batch.inputs, batch.labels))
-
-    def step(index: int) -> None:
-        loss = F.cross_entropy(model(tokens_BT).flatten(0, 1), labels_BT.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), one.grad_clip)
-        optimizer.step()
-
-    return bench.milliseconds(step)
-
-
 def grouped(bench: Bench) -> Iterator[str]:
     yield (
         "| architecture | width | precision | K | execution | ms a step | ms a trial-step "
@@ -117,7 +95,9 @@ def grouped(bench: Bench) -> Iterator[str]:
     executions: tuple[Execution, ...] = ("eager", "graph")
     for width in widths:
         for architecture in ("transformer", "gdn"):
-            alone, other = 0.0, plain(bench, bench.recipe(architecture, width))
+            one = bench.recipe(architecture, width)
+            plain = PlainTraining(one, bench.batches(one), bench.device)
+            alone, other = 0.0, bench.milliseconds(plain.step)
             for precision in ("float32",) if bench.toy else ("float32", "tf32"):
                 for k in sizes if precision == "float32" else sizes[-1:]:
                     for execution in executions:

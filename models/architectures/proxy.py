@@ -85,11 +85,10 @@ def outputs(
     parameters = merged(parameters, shape.fixed_multipliers)
     x_KBTD = _embedded(inputs, parameters, shape, sites, trace, regime)
     run = _compiled_block() if regime.compiled else _block
-    for index in range(shape.depth):
+    for index, own in enumerate(_by_block(parameters, shape.depth)):
         mixers = tuple((name, stack.module_name(name)) for name in stack.mixers_of(shape, index))
         given = (
-            x_KBTD, _own(parameters, index), _Kind(mixers, shape, sites), _renamed(trace, index),
-            regime.within(index),
+            x_KBTD, own, _Kind(mixers, shape, sites), _renamed(trace, index), regime.within(index),
         )  # fmt: skip
         if regime.checkpointing:
             # Nothing is drawn from a generator inside, so there is none to put back.
@@ -125,12 +124,14 @@ def _embedded(
     return regime.drop(x_KBTD, 0)
 
 
-def _own(parameters: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-    """Those of a block, by what they are called in it."""
-    prefix = f"blocks.{index}."
-    return {
-        f"{BLOCK}.{name.removeprefix(prefix)}": x for name, x in parameters.items() if name.startswith(prefix)
-    }
+def _by_block(parameters: Mapping[str, Tensor], depth: int) -> list[dict[str, Tensor]]:
+    """Those of each block, by what they are called in it."""
+    found: list[dict[str, Tensor]] = [{} for _ in range(depth)]
+    for name, x in parameters.items():
+        if name.startswith("blocks."):
+            _, index, own = name.split(".", 2)
+            found[int(index)][f"{BLOCK}.{own}"] = x
+    return found
 
 
 def _renamed(trace: Trace, index: int) -> Trace:

@@ -5,7 +5,6 @@ K trials, D features.
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,14 +17,5 @@ def norm(x: Tensor, parameters: Mapping[str, Tensor], name: str, eps: float) -> 
         return x
     features, beside = (x.shape[-1],), (len(x), *(1,) * (x.dim() - 2), -1)
     if bias_KD is None:
-        return rms_norm(x, eps) * gain_KD.view(beside)
+        return F.rms_norm(x, features, eps=eps) * gain_KD.view(beside)
     return F.layer_norm(x, features, eps=eps) * gain_KD.view(beside) + bias_KD.view(beside)
-
-
-def rms_norm(x: Tensor, eps: float) -> Tensor:
-    """Over the last dimension, without a gain. Meta would take it apart, which a GPU does not."""
-    features = (x.shape[-1],)
-    if x.is_meta:
-        normed: Tensor = torch.ops.aten._fused_rms_norm(x, features, None, eps)[0]
-        return normed
-    return F.rms_norm(x, features, eps=eps)

@@ -4,14 +4,16 @@ A block is compiled once for all of its kind, and an update once for buffers of 
 and torch keeps them on disk for other workers and later runs.
 """
 
+from dataclasses import replace
+
 import torch
 
 from .group import Group
-from .step import Operations, Take, updated
+from .step import Operations
 
 
-def compiled_operations(group: Group, take: Take) -> Operations:
-    """Those of one group. Raises ValueError for one that cannot be compiled."""
+def compiled(operations: Operations, group: Group) -> Operations:
+    """Those of one group, compiled. Raises ValueError for one that cannot be."""
     if group.drops:
         raise ValueError("dropout draws its masks from generators")
     if group.one.shape.experts > 1 and group.device.type == "cpu":
@@ -19,4 +21,5 @@ def compiled_operations(group: Group, take: Take) -> Operations:
     if not group.repeats:
         raise ValueError("a module of your own compiles itself, or not")
     torch.compiler.reset()  # torch keeps eight variants of a function, and gives up beyond them
-    return Operations(take, compiled=True, updated=torch.compile(updated, fullgraph=True, dynamic=True))
+    update = torch.compile(operations.updated, fullgraph=True, dynamic=True)
+    return replace(operations, compiled=True, updated=update)

@@ -1,7 +1,7 @@
 """What a GPU would do in a training, counted without one: memory at its peak, launches, bytes, operations.
 
 The group's own step and evaluation run on the meta device, where tensors have shapes and no numbers, and
-every operation is watched. Where meta would do otherwise than a GPU (autocast, attention, norms) the layers
+every operation is watched. Where meta would do otherwise than a GPU (autocast, attention) the layers
 see to it (`layers/on_meta.py`).
 
 K trials.

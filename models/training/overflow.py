@@ -7,12 +7,15 @@ stands outside the step.
 K trials, P parameters of one buffer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from .state import GroupState
+
+Gradients = tuple[Tensor, list[Tensor]]
+"""The mean loss, [K], and the gradient of every buffer, [K, P]."""
 
 LOWEST_SCALE = 2.0**-4
 GROWTH_STEPS = 2000
@@ -26,6 +29,14 @@ def lowered(state: GroupState, loss_K: Tensor, gradients_KP: Sequence[Tensor]) -
     state.scale_K.copy_(torch.where(again_K, state.scale_K / 2, state.scale_K))
     state.served_K.masked_fill_(again_K, 0.0)
     return bool(again_K.any())
+
+
+def until_finite(take: Callable[[], Gradients], state: GroupState) -> Gradients:
+    """The losses and gradients, taken again at a lower scale of the loss where they overflow."""
+    while True:
+        loss_K, gradients_KP = take()
+        if not lowered(state, loss_K, gradients_KP):
+            return loss_K, gradients_KP
 
 
 def served(state: GroupState) -> None:

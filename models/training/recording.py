@@ -15,12 +15,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from . import overflow
-from .compiling import compiled_operations
+from .compiling import compiled
 from .execution import Execution
 from .group import Group
+from .overflow import until_finite
 from .state import GroupState
-from .step import Operations, Placed, advance, gradients, scaled_gradients, unscaled
+from .step import PLAIN, Operations, Placed, advance
 
 LOGGER = logging.getLogger(__name__)
 
@@ -53,11 +53,10 @@ def steps_of(group: Group, state: GroupState, execution: Execution) -> Steps:
     `graph` records what can be recorded, and says in the log what cannot; `auto` does so where launching is
     a large share of the step's time; `compiled` compiles first.
     """
-    take = _taken_until_finite if group.scales_loss else gradients
-    operations = Operations(take)
+    operations = Operations(until_finite) if group.scales_loss else PLAIN
     if execution == "compiled":
         try:
-            operations = compiled_operations(group, take)
+            operations = compiled(operations, group)
         except ValueError as error:
             LOGGER.warning("execution compiled: %s; not compiled", error)
     eager = Eager(group, state, operations)
@@ -187,18 +186,3 @@ def cuda_graph(function: Callable[[], Losses]) -> tuple[Callable[[], None], Loss
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _taken_until_finite(
-    group: Group,
-    state: GroupState,
-    batch: Placed,
-    step: int | Tensor,
-    penalised: bool,
-    compiled: bool,
-) -> tuple[Tensor, list[Tensor]]:
-    """The gradients, taken again at a lower scale of the loss where they overflow."""
-    while True:
-        loss_K, scaled_KP = scaled_gradients(group, state, batch, step, penalised, compiled)
-        if not overflow.lowered(state, loss_K, scaled_KP):
-            return loss_K, unscaled(group, state, scaled_KP)

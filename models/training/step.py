@@ -8,8 +8,6 @@ K trials, B batch, T time, V outputs, P parameters of one buffer.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +17,7 @@ from ..optimizers.optimizer import State as Memory
 from .curvature import own_labels
 from .group import Group
 from .layout import Block
-from .overflow import finite, served
+from .overflow import Gradients, finite, served
 from .readout_loss import losses
 from .state import GroupState
 
@@ -51,28 +49,21 @@ def updated(
     block.step(buffer_KP, direction_KP, factor_K1)
 
 
-class Take(Protocol):
-    """How gradients are taken: `gradients`, or that until nothing overflows."""
-
-    def __call__(
-        self,
-        group: Group,
-        state: GroupState,
-        batch: Placed,
-        step: int | Tensor,
-        penalised: bool,
-        compiled: bool,
-        /,
-    ) -> tuple[Tensor, list[Tensor]]: ...
+def once(take: Callable[[], Gradients], state: GroupState) -> Gradients:
+    return take()
 
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """What a step is made of: how gradients are taken, whether blocks are compiled, what updates a buffer."""
+    """What a step is made of: whether gradients are taken `once` or until they do not overflow, whether
+    blocks are compiled, what updates a buffer."""
 
-    take: Take
+    taken: Callable[[Callable[[], Gradients], GroupState], Gradients] = once
     compiled: bool = False
     updated: Updated = updated
+
+
+PLAIN = Operations()
 
 
 def advance(
@@ -80,16 +71,14 @@ def advance(
     state: GroupState,
     batch: Placed,
     step: int | Tensor,
-    operations: Operations | None = None,
+    operations: Operations = PLAIN,
 ) -> tuple[Tensor, Tensor]:
     """One step of all trials; returns the loss before it and the gradient norm, each [K].
 
     The step's number is a tensor where the step is recorded once for all of them (`recording`).
     """
-    operations = operations or Operations(gradients)
-    take = partial(operations.take, group, state)
     blocks = group.layout.blocks
-    loss_K, gradients_KP = take(batch, step, True, operations.compiled)
+    loss_K, gradients_KP = gradients(group, state, batch, step, True, operations)
     if group.scales_loss:
         served(state)
     norms_K = [torch.linalg.vector_norm(g, dim=1) for g in gradients_KP]
@@ -122,25 +111,22 @@ def gradients(
     batch: Placed,
     step: int | Tensor,
     penalised: bool,
-    compiled: bool = False,
-) -> tuple[Tensor, list[Tensor]]:
+    operations: Operations = PLAIN,
+) -> Gradients:
     """Mean loss of the batch, [K], and the gradients of what is minimised, or of the loss alone."""
-    loss_K, scaled_KP = scaled_gradients(group, state, batch, step, penalised, compiled)
-    return loss_K, unscaled(group, state, scaled_KP)
+
+    def take() -> Gradients:
+        return _scaled_gradients(group, state, batch, step, penalised, operations.compiled)
+
+    loss_K, scaled_KP = operations.taken(take, state)
+    if group.scales_loss:
+        scaled_KP = [g / state.scale_K[:, None] for g in scaled_KP]
+    return loss_K, scaled_KP
 
 
-def unscaled(group: Group, state: GroupState, scaled_KP: Sequence[Tensor]) -> list[Tensor]:
-    return [g / state.scale_K[:, None] for g in scaled_KP] if group.scales_loss else list(scaled_KP)
-
-
-def scaled_gradients(
-    group: Group,
-    state: GroupState,
-    batch: Placed,
-    step: int | Tensor,
-    penalised: bool,
-    compiled: bool = False,
-) -> tuple[Tensor, list[Tensor]]:
+def _scaled_gradients(
+    group: Group, state: GroupState, batch: Placed, step: int | Tensor, penalised: bool, compiled: bool
+) -> Gradients:
     """Gradients times the scale of the loss, one micro-batch after the other."""
     inputs, labels_KBT = batch.inputs, batch.labels_KBT
     loss_K, total_KP = torch.zeros(len(group.recipes), device=group.device), None
@@ -189,7 +175,7 @@ def _observe(group: Group, state: GroupState, batch: Placed, step: int, operatio
         out_KBTV = group.logits(inputs, group.layout.views(state.buffers_KP), regime=regime)
     drawn_KBT = own_labels(out_KBTV, labels_KBT, group.seeds, step)
     drawn = Placed(inputs, drawn_KBT)
-    _, gradients_KP = operations.take(group, state, drawn, step, False, operations.compiled)
+    _, gradients_KP = gradients(group, state, drawn, step, False, operations)
     labelled = (labels_KBT[0] >= 0).sum() if not labels_KBT.is_floating_point() else labels_KBT[0].numel()
     curvatures_KP = [g.square().mul_(labelled) for g in gradients_KP]
     dead_K1 = ~(state.alive_K & finite(curvatures_KP))[:, None]

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...layers.forward_multiplier import Factor, scaled
 from ...layers.linear import projection
-from ...layers.norm import rms_norm
 from ...layers.precision import autocast, wide
 from ...layers.trace import Trace
 from ...recipe.shape import Shape
@@ -67,7 +66,7 @@ def gated_deltanet(
         o_NTE = chunked_delta_rule(q_NTE, k_NTE, v_NTE, g_NT, beta_NT, chunk_size(x_KBTD.device))
     o_KBTHE = scaled(o_NTE.view(k, b, h, t, -1).transpose(2, 3), state)
     trace(f"{name}.state", v_NTE, o_KBTHE)
-    o_KBTHE = rms_norm(o_KBTHE, shape.norm_eps)
+    o_KBTHE = F.rms_norm(o_KBTHE, o_KBTHE.shape[-1:], eps=shape.norm_eps)
     o_KBTC = (o_KBTHE * parameters[f"{name}.norm.gain"][:, None, None, None]).flatten(3)
     if shape.output_gate:
         o_KBTC = o_KBTC * F.silu(projection(x_KBTD, parameters, f"{name}.gate", trace))

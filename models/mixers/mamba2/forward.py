@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...layers.forward_multiplier import Factor, scaled
 from ...layers.linear import projection
-from ...layers.norm import rms_norm
 from ...layers.precision import autocast, wide
 from ...layers.trace import Trace
 from ...recipe.shape import Shape
@@ -60,6 +59,6 @@ def mamba2(
     gated_KBTC = o_KBTHP.flatten(3) * F.silu(projection(x_KBTD, parameters, f"{name}.z", trace))
     if (gain_KC := parameters.get(f"{name}.norm.gain")) is not None:
         grouped_KBTGC = gated_KBTC.unflatten(3, (groups, -1))
-        normed_KBTGC = rms_norm(grouped_KBTGC, shape.norm_eps)
+        normed_KBTGC = F.rms_norm(grouped_KBTGC, grouped_KBTGC.shape[-1:], eps=shape.norm_eps)
         gated_KBTC = normed_KBTGC.flatten(3) * gain_KC[:, None, None]
     return projection(gated_KBTC, parameters, f"{name}.output", trace)
