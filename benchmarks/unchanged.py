@@ -44,7 +44,7 @@ fixed: {width: 32, depth: 2, head_dim: 8, attention_every: 2, mlp_ratio: 2, step
         sequence_length: 32, eval_sequences: 16, eval_every: 7, adamw_lr_ratio: 0.5, weight_decay: 0.1}
 axes:
   architecture: [transformer, gdn, mamba2, gdn-hybrid, mamba2-hybrid, parallel-hybrid]
-  optimizer: [adamw, sgd, lion, sophia, muon, muon-kimi, shampoo, soap, spectral-sphere]
+  optimizer: [adamw, sgd, lion, sophia, muon, muon-kimi, normuon, dion, shampoo, soap, spectral-sphere]
   parametrization: [sp, mup, depth-mup]
 data: {corpus: python-stdlib}
 """

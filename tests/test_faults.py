@@ -166,7 +166,7 @@ def test_a_damaged_result_is_named_and_run_again(tmp_path: Path, damage: Callabl
     last_run(sweep)
     victim = sorted((sweep.directory / "results").iterdir())[2]
     victim.write_bytes(damage(victim.read_bytes()))
-    report = sweep.ask("report")
+    report = sweep.ask("report", "-f", "json")
     assert f"{victim}: unreadable, left out" in report.stderr
     assert "Traceback" not in report.stderr
     done = last_run(sweep)

@@ -20,7 +20,8 @@ from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.schedule import schedule_factor
 from mutransfer.orchestrator.handover.export import Target, export_object
 from mutransfer.orchestrator.handover.fault import ExportError
-from mutransfer.orchestrator.handover.formats.registry import FORMATS, export_text
+from mutransfer.orchestrator.handover.formats.registry import FORMATS
+from mutransfer.orchestrator.handover.formats.text import export_text
 
 Build = Callable[..., Recipe]
 LLAMA: dict[str, Any] = {

@@ -49,7 +49,7 @@ from mutransfer.models.recipe.likes import LIKES
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.layout import Layout
 from mutransfer.orchestrator.handover.export import Target, export_object
-from mutransfer.orchestrator.handover.formats.registry import export_text
+from mutransfer.orchestrator.handover.formats.text import export_text
 
 VOCABULARY, WIDTH, DEPTH, TIME, HEAD = 64, 64, 4, 16, 8
 TOLERANCE = 1e-6

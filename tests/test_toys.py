@@ -12,7 +12,7 @@ from mutransfer.models.parametrization import depth_mup, mup
 from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
 from mutransfer.orchestrator.evidence.gather import gather
 from mutransfer.orchestrator.handover.export import Target, export_object
-from mutransfer.orchestrator.handover.formats.registry import export_text
+from mutransfer.orchestrator.handover.formats.text import export_text
 from mutransfer.orchestrator.job.worker import Task, perform
 from mutransfer.orchestrator.planning.estimate import estimate
 from mutransfer.orchestrator.planning.plan import Device, plan_jobs

@@ -20,7 +20,7 @@ from mutransfer.models.parametrization.rules import forward_multipliers, paramet
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.training.loop import train
 from mutransfer.orchestrator.handover.export import Target, export_object
-from mutransfer.orchestrator.handover.formats.registry import export_text
+from mutransfer.orchestrator.handover.formats.text import export_text
 
 GAINS = {"*mixer_norm.weight": "blocks.*.mixer_norm.gain", "*mlp_norm.weight": "blocks.*.mlp_norm.gain",
          "final_norm.weight": "final_norm.gain"}  # fmt: skip

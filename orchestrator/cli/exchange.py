@@ -1,6 +1,5 @@
 """`import`, `trials` and `export`: losses from elsewhere, and what goes to the large run."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from ...models.recipe.budget import BUDGET_RULES
 from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
+from ..handover.formats.registry import FORMATS
 from .options import (
     AxisOption,
     DirectoriesArgument,
@@ -19,14 +19,10 @@ from .options import (
 )
 
 
-class ExportFormat(StrEnum):
-    yaml = "yaml"
-    json = "json"
-    pytorch = "pytorch"
-    huggingface = "huggingface"
-    nanogpt = "nanogpt"
-    torchtitan = "torchtitan"
-    megatron = "megatron"
+def known_format(format_: str) -> str:
+    if format_ not in FORMATS:
+        raise typer.BadParameter(f"{format_!r} is not one of {', '.join(map(repr, FORMATS))}.")
+    return format_
 
 
 def import_(
@@ -142,7 +138,9 @@ def export(
     architecture: Annotated[str | None, typer.Option()] = None,
     optimizer: Annotated[str | None, typer.Option()] = None,
     parametrization: Annotated[str | None, typer.Option()] = None,
-    format_: Annotated[ExportFormat, typer.Option("-f", "--format")] = ExportFormat.yaml,
+    format_: Annotated[
+        str, typer.Option("-f", "--format", metavar=f"<{'|'.join(FORMATS)}>", callback=known_format)
+    ] = "yaml",
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave out what the framework cannot be told, and say so.")
     ] = False,
@@ -158,7 +156,7 @@ def export(
     from ...results.questions.view import View
     from ..evidence.gather import asked_field, gather
     from ..handover.export import Leave, Target, export_object
-    from ..handover.formats.registry import WHOLE, export_text
+    from ..handover.formats.text import export_text
     from ..handover.own_models import make_models_known
     from ..handover.program_export import is_of_programs, program_export
     from ..handover.value import value_object
@@ -169,7 +167,7 @@ def export(
              "--vocabulary": vocabulary, "--experts": experts, "--granularity": granularity,
              "--rule": rule, "--extrapolate": extrapolate or None}  # fmt: skip
     given = [name for name, value in shape.items() if value is not None]
-    if target is not None and (given or format_ not in WHOLE):
+    if target is not None and (given or not FORMATS[format_].whole):
         out_of_place = ", ".join(given or ["-f"])
         raise Fault(f"--target: hands over a value alone, as yaml or json; leave out {out_of_place}")
     check_target(target)
@@ -192,7 +190,7 @@ def export(
             width, depth, batch, tokens, sequence_length, batch_tokens, vocabulary, experts, granularity
         )
         if is_of_programs(chosen, evidence.rows):
-            if format_ not in WHOLE:
+            if not FORMATS[format_].whole:
                 raise Fault(
                     "-f: of a program's own model the roles are known, not the names; use yaml or json"
                 )
@@ -216,7 +214,7 @@ def export(
         warn(f"wrote {ladder}; next: mutransfer run {ladder}")
     for one in handed["warnings"]:
         warn(f"{one['severity']}: {one['text']}")
-    text = export_text(handed, format_.value, partial)
+    text = export_text(handed, format_, partial)
     if out is None:
         print(text, end="")
     else:

@@ -48,7 +48,7 @@ def choose(
         raise ChoiceError(f"{problem}; choose one of\n{choices}")
     tuned = [c for c in fitting if usable_optima(c)]
     if not tuned:
-        reasons = "; ".join(reason for c in fitting for reason in c.drift.reasons)
+        reasons = "; ".join(dict.fromkeys(reason for c in fitting for reason in c.drift.reasons))
         raise NothingTunedError(f"no scale has an interior optimum to hand over: {reasons}")
     return min(tuned, key=lambda c: (usable_optima(c)[-1].loss, -len(usable_optima(c))))
 
