@@ -36,6 +36,7 @@ class Bench:
 
     def __init__(self, toy: bool) -> None:
         self.toy, self.device = toy, torch.device("cpu" if toy else "cuda")
+        self.architectures = ("transformer",) if toy else ("transformer", "gdn")
 
     def recipe(self, architecture: str, width: int, trial: int = 0, **changes: object) -> Recipe:
         head = min(width, 32)
@@ -94,7 +95,7 @@ def grouped(bench: Bench) -> Iterator[str]:
     widths, sizes = ((8,), (1, 2)) if bench.toy else ((128, 512, 64, 256), (1, 4, 16, 64))
     executions: tuple[Execution, ...] = ("eager", "graph")
     for width in widths:
-        for architecture in ("transformer", "gdn"):
+        for architecture in bench.architectures:
             one = bench.recipe(architecture, width)
             plain = PlainTraining(one, bench.batches(one), bench.device)
             alone, other = 0.0, bench.milliseconds(plain.step)
@@ -125,7 +126,7 @@ def large(bench: Bench) -> Iterator[str]:
     sizes = [(8, 1)] if bench.toy else [(2048, 6), (1024, 6), (4096, 2)]
     executions: tuple[Execution, ...] = ("eager", "compiled")
     for width, depth in sizes:
-        for architecture in ("transformer", "gdn"):
+        for architecture in bench.architectures:
             changes = {**common, "depth": depth, "base_depth": depth}
             one = bench.recipe(architecture, width, 0, **changes)
             for execution in executions:
@@ -151,7 +152,7 @@ def memory(bench: Bench) -> Iterator[str]:
         (256, 4, 4, 50_304, "bf16"), (1024, 4, 1, 50_304, "bf16"),
     ]  # fmt: skip
     for width, depth, k, vocabulary, precision in shapes:
-        for architecture in ("transformer", "gdn"):
+        for architecture in bench.architectures:
             recipes = [
                 bench.recipe(
                     architecture, width, t, depth=depth, vocab_size=vocabulary, precision=precision,

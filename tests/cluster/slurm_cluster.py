@@ -4,7 +4,7 @@
     python tests/cluster/slurm_cluster.py down [FOLDER]   stops what was started, by pid
 
 Needs root and Debian. Everything lies in FOLDER (default /tmp/mutransfer-slurm); clients need SLURM_CONF,
-which `up` prints. Limits are small, so that they are met: arrays of 31, 25 jobs a user in QOS `few`.
+which `up` prints. Limits are small, so that they are met: arrays of 31, 10 jobs a user in QOS `few`.
 """
 
 import contextlib
@@ -108,7 +108,7 @@ StorageLoc=slurm_acct
 
 ACCOUNTS = (
     "add cluster test",
-    "add qos few set MaxSubmitJobsPerUser=25",
+    "add qos few set MaxSubmitJobsPerUser=10",
     "modify user root set qos+=few",
 )
 

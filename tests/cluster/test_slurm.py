@@ -112,14 +112,14 @@ def test_a_hundred_programs_in_arrays_of_thirty(cluster: SlurmCluster, tmp_path:
 
 
 def test_three_times_as_many_jobs_as_a_submit_limit(cluster: SlurmCluster, tmp_path: Path) -> None:
-    """The QOS takes 25 jobs of a user at a time; they are fed as others leave."""
-    slurm = OnSlurm(cluster, many(tmp_path, range(1, 81), rates=1), qos="few")
+    """The QOS takes 10 jobs of a user at a time; they are fed as others leave."""
+    slurm = OnSlurm(cluster, many(tmp_path, range(1, 33), rates=1), qos="few")
     done = slurm.run()
     assert done.returncode == 0, done.stderr
-    assert_complete(slurm.sweep, 80)
-    assert max(len(event["jobs"]) for event in slurm.sweep.events("submitted")) <= 25
-    assert slurm.count("sbatch") <= 50
-    assert len([line for line in noop.lines(slurm.sweep.noop) if line.startswith("begin")]) == 80
+    assert_complete(slurm.sweep, 32)
+    assert max(len(event["jobs"]) for event in slurm.sweep.events("submitted")) <= 10
+    assert slurm.count("sbatch") <= 20
+    assert len([line for line in noop.lines(slurm.sweep.noop) if line.startswith("begin")]) == 32
     assert "sbatch: error" not in done.stderr
 
 
@@ -337,7 +337,7 @@ def test_doctor_knows_the_limits(cluster: SlurmCluster, tmp_path: Path) -> None:
     done = sweep.call(arguments("doctor"), 120, SLURM_CONF=str(cluster.conf))
     assert done.returncode == 0
     assert "arrays of 31, 1000 jobs in all" in done.stdout
-    assert "few: at most 25 submitted" in done.stdout
+    assert "few: at most 10 submitted" in done.stdout
     cluster.stop_controller()
     done = sweep.call(arguments("doctor"), 120, SLURM_CONF=str(cluster.conf))
     assert done.returncode == 6
