@@ -55,6 +55,14 @@ def test_reading_leaves_no_thread_behind(tmp_path: Path) -> None:
     assert done.stdout.split() == ["1", "0"]
 
 
+def test_many_files_are_read_as_one_piece(tmp_path: Path) -> None:
+    """A chunk a file would make every operation on ten thousand programs' results minutes long."""
+    for number in range(5):
+        publish(tmp_path, f"job{number}", [row(f"{number}")], [])
+    table, _ = read_rows(tmp_path)
+    assert {table.column(name).num_chunks for name in table.column_names} <= {0, 1}
+
+
 def test_the_first_attempt_wins(tmp_path: Path) -> None:
     assert publish(tmp_path, "job", [row("a", 1.0)], [])
     assert not publish(tmp_path, "job", [row("a", 9.0)], [])

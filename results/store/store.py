@@ -185,9 +185,12 @@ def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
 
 
 def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
-    """One table of all; a column that holds texts in some and numbers in others becomes one of texts."""
+    """One table of all; a column that holds texts in some and numbers in others becomes one of texts.
+
+    Each column is one chunk: ten thousand files would be as many, and every later operation goes through all.
+    """
     try:
-        return pa.concat_tables(tables, promote_options="permissive")
+        return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     except pa.ArrowTypeError:
         pass
     kinds: dict[str, set[pa.DataType]] = {}
@@ -195,7 +198,8 @@ def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
         for entry in table.schema:
             kinds.setdefault(entry.name, set()).add(entry.type)
     mixed = {name for name, types in kinds.items() if len({_family(one) for one in types} - {None}) > 1}
-    return pa.concat_tables([_as_text(table, mixed) for table in tables], promote_options="permissive")
+    texts = [_as_text(table, mixed) for table in tables]
+    return pa.concat_tables(texts, promote_options="permissive").combine_chunks()
 
 
 def _family(kind: pa.DataType) -> str | None:
