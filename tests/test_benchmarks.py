@@ -1,5 +1,6 @@
 """Every benchmark still runs, each with a tiny size: that none breaks by accident, not what they measure."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import batching
 import coordchecks
+import downstream
 import handover
 import multipliers
 import mutations
@@ -83,6 +85,33 @@ def test_handover(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: P
         for who in handover.WHO[1:]:
             loss = handover.train(file, str(tmp_path / "data"), handover.Task(model, who, 32, -5.0, 0))
             assert 4 < loss < 8
+
+
+def test_downstream(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """But for lm-eval itself, in whose place a script answers."""
+    small = downstream.SWEEP.replace("steps: 400", "steps: 2").replace("[32, 64, 128, 256]", "[32, 64]")
+    monkeypatch.setattr(downstream, "SWEEP", small.replace("{log2: [-9, -4], step: 1}", "[0.01]"))
+    answer = {"held_out_bits": {"bits_per_byte,none": 2.5}, "held_out_choice": {"acc,none": 0.5}}
+    script = tmp_path / "answers.py"
+    script.write_text(
+        "import json, pathlib, sys\n"
+        "out = pathlib.Path(sys.argv[sys.argv.index('--output_path') + 1]) / 'model'\n"
+        "out.mkdir(parents=True)\n"
+        f"(out / 'results_now.json').write_text(json.dumps({{'results': {answer!r}}}))\n"
+    )
+    lines = printed(
+        downstream.main, str(tmp_path / "out"), "--lm-eval", f"{sys.executable} {script}"
+    ).splitlines()
+    assert [line.split(" | ")[0:2] for line in lines[2:]] == [
+        [f"| {name}", f"{width}"] for name in ("mup", "sp") for width in (32, 64)
+    ]
+    assert all(line.endswith("| 2.500 | 0.500 |") for line in lines[2:])
+    (question, *_) = (tmp_path / "out" / "tasks" / "held_out_choice.jsonl").read_text().splitlines()
+    held = json.loads(question)
+    assert (
+        held["context"] + held["choices"][held["right"]]
+        in downstream.held_out(tmp_path / "out" / "runs").decode()
+    )
 
 
 def test_multipliers(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from ... import __version__
 from ...models.recipe.fault import USAGE, Fault
-from . import again, checking, exchange, files, laws, probing, reporting, running, upkeep, watching
+from . import again, checking, exchange, files, laws, probing, reporting, running, upkeep, watching, weights
 
 app = typer.Typer(
     name="mutransfer",
@@ -47,6 +47,7 @@ app.add_typer(probing.app, name="probe")
 app.command("import")(exchange.import_)
 app.command("trials")(exchange.trials)
 app.command("export")(exchange.export)
+app.command("weights")(weights.weights)
 app.command("doctor")(upkeep.doctor)
 app.command("gc")(upkeep.gc)
 

@@ -9,10 +9,10 @@ from ..record.directory import SweepDirectory
 from .found import Found
 
 if TYPE_CHECKING:
-    from torch import nn
+    from ...models.training.trained import Trained
 
 
-def trained_model(directory: SweepDirectory, found: Found) -> "nn.Module":
+def trained_model(directory: SweepDirectory, found: Found) -> "Trained":
     """Raises Fault where they were not kept: the trial has not ended, diverged, or was stopped; and where its
     recipe trains another model by now."""
     from ...models.training.trained import Trained, load_weights

@@ -118,7 +118,7 @@ def test_three_times_as_many_jobs_as_a_submit_limit(cluster: SlurmCluster, tmp_p
     assert done.returncode == 0, done.stderr
     assert_complete(slurm.sweep, 32)
     assert max(len(event["jobs"]) for event in slurm.sweep.events("submitted")) <= 10
-    assert slurm.count("sbatch") <= 20
+    assert slurm.count("sbatch") < 32  # what fits goes together
     assert len([line for line in noop.lines(slurm.sweep.noop) if line.startswith("begin")]) == 32
     assert "sbatch: error" not in done.stderr
 

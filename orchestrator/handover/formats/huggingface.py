@@ -75,23 +75,26 @@ def arguments(**others: object) -> TrainingArguments:
 
 def as_hugging_face(handed: Handed) -> Formatted:
     """Raises ExportError for an architecture or an optimizer that transformers and torch do not have."""
-    name, ready = _map_of(handed, "transformers")
-    _must_take(handed, name, ready)
+    name, model, configuration = described(handed)
+    if name in ("mamba2", "falcon-h1") and handed["optimizer"] != "adamw":
+        raise ExportError(
+            f"huggingface: its {name} fuses matrices that have rates of their own here; export json, which "
+            "holds every value"
+        )
     optimizer = torch_optimizer(handed)
     if optimizer is None:
         raise ExportError(
             f"huggingface: torch's {handed['optimizer']} is not ours (known: {', '.join(known('torch'))}); "
             "export json and give param_groups to an optimizer of yours"
         )
-    model = ready.of.removeprefix("transformers.")
     text = TEXT.format(
         heading=heading(handed),
         module="handover",
-        config=model.removesuffix("ForCausalLM").removesuffix("LMHeadModel") + "Config",
+        config=configuration_class(model),
         model=model,
         handover=embedded(handed),
         name=name,
-        configuration=_literal(CONFIGURATIONS[name](handed)),
+        configuration=_literal(configuration),
         arguments=_literal(_arguments(handed)),
         optimizer=optimizer,
         batch_size=handed["target"]["batch_size"],
@@ -101,6 +104,18 @@ def as_hugging_face(handed: Handed) -> Formatted:
     ends = values["schedule"] == "linear" and values["final_lr"]
     lost = (f"a linear schedule that ends at {values['final_lr']:g} of the peak",) if ends else ()
     return Formatted(text, (*unlike(handed, CONVENTIONS), *torch_decay(handed), *lost))
+
+
+def described(handed: Handed) -> tuple[str, str, dict[str, Any]]:
+    """The model that is like the proxies: the name of its map, its class in transformers, and what its
+    configuration says. Raises ExportError where there is none."""
+    name, ready = _map_of(handed, "transformers")
+    _must_take(handed, name, ready)
+    return name, ready.of.removeprefix("transformers."), CONFIGURATIONS[name](handed)
+
+
+def configuration_class(model: str) -> str:
+    return model.removesuffix("ForCausalLM").removesuffix("LMHeadModel") + "Config"
 
 
 ROTARY = {"head_ratio", "rotary_base"}
@@ -136,8 +151,6 @@ def _must_take(handed: Handed, name: str, ready: ModelMap) -> None:
         why = f"has no biases: {model['biases']}"
     elif name == "qwen3-next" and handed["hyperparameters"]["init"] == "gpt2" and not model["attention_gate"]:
         why = "fuses the gate of its attention with the queries, which init: gpt2 says nothing of"
-    elif name in ("mamba2", "falcon-h1") and handed["optimizer"] != "adamw":
-        why = "fuses matrices that have rates of their own here"
     if why is not None:
         raise ExportError(f"huggingface: its {name} {why}; export json, which holds every value")
 

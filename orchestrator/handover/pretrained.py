@@ -1,0 +1,129 @@
+"""A trained proxy as a checkpoint of transformers: its weights in the model that it is like.
+
+B batch, T time, V outputs.
+"""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...models.handover.values import handover_at
+from ...models.recipe.fault import Fault
+from ...models.recipe.recipe import Recipe
+from ...sweeps.data import SOURCES, DataSpec
+from ..record.directory import SweepDirectory
+from ..upkeep.found import Found
+from ..upkeep.weights import trained_model
+from .fault import ExportError
+from .formats.huggingface import configuration_class, described
+from .formats.shared import CONVENTIONS, unlike
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from ...models.training.trained import Trained
+
+ANOTHER_ORDER = ("gpt-neox", "mixtral", "qwen3-moe", "qwen3-next")
+"""Models that keep the rows of fused matrices in another order than one below the other."""
+GAP = 1e-4
+"""Logits of the two in float32, as a share of the largest."""
+
+
+def write_pretrained(directory: SweepDirectory, found: Found, out: Path) -> str:
+    """Writes the trial's model to a folder that `from_pretrained` reads, with a tokenizer where its data were
+    bytes of text; returns what was written, in words.
+
+    Raises Fault where no weights were kept or the folder is there, ExportError for a model that transformers
+    does not have.
+    """
+    if out.exists():
+        raise Fault(f"--out {out}: is there already; give another folder")
+    try:
+        transformers = importlib.import_module("transformers")
+    except ImportError:
+        raise Fault("weights: needs the package transformers; install it beside mutransfer") from None
+    ours = trained_model(directory, found)
+    model, name = as_pretrained(ours, transformers)
+    model.save_pretrained(out)
+    if not of_bytes(found.sweep.spec.data):
+        return f"{name} to {out}; its tokenizer is the data's, put it there, too"
+    byte_tokenizer(transformers).save_pretrained(out)
+    return f"{name} to {out}, with a tokenizer of bytes"
+
+
+def as_pretrained(ours: "Trained", transformers: Any) -> tuple["PreTrainedModel", str]:  # noqa: ANN401 - a module
+    """The model of transformers that computes what a trained proxy does, and the name of its class.
+
+    Raises ExportError.
+    """
+    import torch
+
+    from ...models.handover.assignment import assigned
+    from ...models.handover.folded import folded
+    from ...models.handover.maps.registry import MAPS
+
+    try:
+        weights, recipe = folded({name: x.detach() for name, x in ours.named_parameters()}, ours.recipe)
+    except ValueError as error:
+        raise ExportError(f"transformers has no place for it: {error}") from None
+    handed = _handed(recipe)
+    map_, name, configuration = described(handed)
+    if lost := unlike(handed, CONVENTIONS):
+        raise ExportError(f"transformers' {name} has no {', no '.join(lost)}")
+    if map_ in ANOTHER_ORDER:
+        raise ExportError(
+            f"{name} keeps rows of fused matrices in another order, which is not written yet; a proxy like "
+            "llama, qwen3, gpt2, mamba2 or falcon-h1 is"
+        )
+    config = getattr(transformers, configuration_class(name))(**configuration)
+    model: PreTrainedModel = getattr(transformers, name)(config).eval()
+    with torch.no_grad():
+        for each in assigned(model, handed, MAPS[map_].roles):
+            own = torch.cat([weights[part] for _, part in each.parts])
+            own = (own.T if each.stored.transposed else own).reshape(each.tensor.shape)
+            each.tensor.copy_(own - 1 if each.stored.zero_centred else own)
+        _must_agree(ours, model)
+    return model, name
+
+
+def _handed(recipe: Recipe) -> dict[str, Any]:
+    """What is said of the model: its multipliers are in its weights; how it was trained does not matter."""
+    handed = handover_at(recipe)
+    target = {**handed["target"], "sequence_length": recipe.shape.sequence_length}
+    return {**handed, "target": target, "multipliers": {}, "hyperparameters": {"init": "fan-in"}}
+
+
+def _must_agree(ours: "Trained", model: "PreTrainedModel") -> None:
+    """Raises AssertionError where the two compute different logits: a fault of ours."""
+    import torch
+
+    shape = ours.recipe.shape
+    drawn = torch.Generator().manual_seed(0)
+    tokens_BT = torch.randint(shape.vocab_size, (2, shape.sequence_length), generator=drawn)
+    expected_BTV: Tensor = ours(tokens_BT)
+    found_BTV: Tensor = model(tokens_BT).logits
+    gap = float((found_BTV - expected_BTV).abs().max() / expected_BTV.abs().max())
+    assert gap < GAP, f"the logits of {type(model).__name__} are {gap:.1e} off"
+
+
+def of_bytes(data: DataSpec) -> bool:
+    """Whether tokens are bytes of text, each its own number."""
+    of_text = any(getattr(data, name) is not None for name in SOURCES if name != "tokens")
+    return of_text and data.tokenizer is None and data.task == "next-token"
+
+
+def byte_tokenizer(transformers: Any) -> Any:  # noqa: ANN401 - of transformers
+    """Bytes of UTF-8 as they are, by GPT-2's characters for them; nothing is put before or behind a text."""
+    from tokenizers import Tokenizer
+    from tokenizers.decoders import ByteLevel as Decoder
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    tokenizer = Tokenizer(BPE({letter: byte for byte, letter in bytes_to_unicode().items()}, []))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = Decoder()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False
+    )
