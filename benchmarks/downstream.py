@@ -114,8 +114,9 @@ def evaluated(lm_eval: Sequence[str], model: Path, tasks: Path) -> dict[str, flo
     if not out.exists():
         arguments = f"pretrained={model},prefix_token_id=10"  # a line's end goes before a text
         subprocess.run(
-            [*lm_eval, "--model", "hf", "--model_args", arguments, "--tasks", ",".join(TASKS), "--include_path",
-             str(tasks), "--device", "cpu", "--batch_size", "16", "--output_path", str(out)],
+            [*lm_eval, "--model", "hf", "--model_args", arguments, "--tasks", ",".join(TASKS),
+             "--include_path", str(tasks), "--device", "cpu", "--batch_size", "16",
+             "--output_path", str(out)],
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
     (found,) = out.rglob("results*.json")
