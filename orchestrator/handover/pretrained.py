@@ -3,7 +3,7 @@
 B batch, T time, V outputs.
 """
 
-import importlib
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from .formats.shared import CONVENTIONS, unlike
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from ...models.training.trained import Trained
 
@@ -39,25 +39,21 @@ def write_pretrained(directory: SweepDirectory, found: Found, out: Path) -> str:
     """
     if out.exists():
         raise Fault(f"--out {out}: is there already; give another folder")
-    try:
-        transformers = importlib.import_module("transformers")
-    except ImportError:
-        raise Fault("weights: needs the package transformers; install it beside mutransfer") from None
-    ours = trained_model(directory, found)
-    model, name = as_pretrained(ours, transformers)
+    if importlib.util.find_spec("transformers") is None:
+        raise Fault("weights: needs the package transformers; install it beside mutransfer")
+    model = as_pretrained(trained_model(directory, found))
     model.save_pretrained(out)
-    if not of_bytes(found.sweep.spec.data):
-        return f"{name} to {out}; its tokenizer is the data's, put it there, too"
-    byte_tokenizer(transformers).save_pretrained(out)
-    return f"{name} to {out}, with a tokenizer of bytes"
+    told = f"{type(model).__name__} to {out}"
+    if not _of_bytes(found.sweep.spec.data):
+        return f"{told}; its tokenizer is the data's, put it there, too"
+    _byte_tokenizer().save_pretrained(out)
+    return f"{told}, with a tokenizer of bytes"
 
 
-def as_pretrained(ours: "Trained", transformers: Any) -> tuple["PreTrainedModel", str]:  # noqa: ANN401 - a module
-    """The model of transformers that computes what a trained proxy does, and the name of its class.
-
-    Raises ExportError.
-    """
+def as_pretrained(ours: "Trained") -> "PreTrainedModel":
+    """The model of transformers that computes what a trained proxy does. Raises ExportError."""
     import torch
+    import transformers
 
     from ...models.handover.assignment import assigned
     from ...models.handover.folded import folded
@@ -84,7 +80,7 @@ def as_pretrained(ours: "Trained", transformers: Any) -> tuple["PreTrainedModel"
             own = (own.T if each.stored.transposed else own).reshape(each.tensor.shape)
             each.tensor.copy_(own - 1 if each.stored.zero_centred else own)
         _must_agree(ours, model)
-    return model, name
+    return model
 
 
 def _handed(recipe: Recipe) -> dict[str, Any]:
@@ -95,7 +91,7 @@ def _handed(recipe: Recipe) -> dict[str, Any]:
 
 
 def _must_agree(ours: "Trained", model: "PreTrainedModel") -> None:
-    """Raises AssertionError where the two compute different logits: a fault of ours."""
+    """Raises ExportError where the two compute different logits, which would be a fault of ours."""
     import torch
 
     shape = ours.recipe.shape
@@ -104,26 +100,29 @@ def _must_agree(ours: "Trained", model: "PreTrainedModel") -> None:
     expected_BTV: Tensor = ours(tokens_BT)
     found_BTV: Tensor = model(tokens_BT).logits
     gap = float((found_BTV - expected_BTV).abs().max() / expected_BTV.abs().max())
-    assert gap < GAP, f"the logits of {type(model).__name__} are {gap:.1e} off"
+    if not gap < GAP:
+        raise ExportError(
+            f"the logits of {type(model).__name__} are {gap:.1e} off, so nothing is written: a fault of "
+            "mutransfer"
+        )
 
 
-def of_bytes(data: DataSpec) -> bool:
+def _of_bytes(data: DataSpec) -> bool:
     """Whether tokens are bytes of text, each its own number."""
     of_text = any(getattr(data, name) is not None for name in SOURCES if name != "tokens")
     return of_text and data.tokenizer is None and data.task == "next-token"
 
 
-def byte_tokenizer(transformers: Any) -> Any:  # noqa: ANN401 - of transformers
+def _byte_tokenizer() -> "PreTrainedTokenizerFast":
     """Bytes of UTF-8 as they are, by GPT-2's characters for them; nothing is put before or behind a text."""
     from tokenizers import Tokenizer
     from tokenizers.decoders import ByteLevel as Decoder
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import PreTrainedTokenizerFast
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     tokenizer = Tokenizer(BPE({letter: byte for byte, letter in bytes_to_unicode().items()}, []))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = Decoder()
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False)
