@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-com
 # The tests run side by side, on small matrices: NumPy's own threads would only stand in each other's way.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: quickstart test test-all everything test-slurm test-waiting test-others check
+.PHONY: quickstart test test-all everything test-slurm test-others check
 
 quickstart: $(VENV)/installed
 	$(BIN)/mutransfer run quickstart
@@ -19,26 +19,21 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --ignore tests/cluster -m "not slow"
 
-# Tests on Slurm and of faults mostly wait, so they run beside the others; each part's output comes when it is
-# done. Ray's nodes give up starting on a machine that is full, so they come before what fills it.
+# Tests on Slurm mostly wait, so they run beside the others; each part's output comes when it is done. Ray's
+# nodes give up starting on a machine that is full, so they come before what fills it.
 test-all: $(VENV)/installed-test
-	$(MAKE) --jobs 3 --output-sync=target test-slurm test-others test-waiting
+	$(MAKE) --jobs 2 --output-sync=target test-slurm test-others
 
-# What .ci/run calls. The check has the place of the tests that wait until it is done: three at a time.
+# What .ci/run calls. The check takes one core while the tests on Ray mostly wait, too.
 everything: $(VENV)/installed-test
-	$(MAKE) --jobs 3 --output-sync=target test-slurm test-others check test-waiting
-
-WAITING := tests/test_faults.py tests/test_lease.py
+	$(MAKE) --jobs 3 --output-sync=target test-slurm check test-others
 
 test-slurm:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_slurm.py
 
-test-waiting:
-	$(BIN)/python -m pytest -n 0 $(WAITING)
-
 test-others:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_ray.py
-	$(BIN)/python -m pytest --ignore tests/cluster $(WAITING:%=--ignore %)
+	$(BIN)/python -m pytest --ignore tests/cluster
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -27,15 +27,15 @@ from mutransfer.results.store.store import read_rows
 SWEEP = """\
 name: downstream
 base: {width: 32, depth: 2}
-fixed: {like: llama, optimizer: adamw, depth: 2, head_dim: 8, steps: 400, batch_size: 16,
-        sequence_length: 128, eval_sequences: 128}
+fixed: {like: llama, optimizer: adamw, depth: 2, head_dim: 8, steps: 200, batch_size: 16,
+        sequence_length: 64, eval_sequences: 256}
 axes:
   parametrization: [sp, mup]
-  width: [32, 64, 128, 256]
+  width: [32, 64, 128]
   learning_rate: {log2: [-9, -4], step: 1}
 data: {corpus: python-stdlib}
 """
-CONTEXT, CONTINUATION, CHOICES = 96, 24, 4
+CONTEXT, CONTINUATION, CHOICES = 48, 16, 4
 """Bytes before what is to be chosen, bytes of each choice, and how many there are: one is right."""
 DOCUMENTS, QUESTIONS = 200, 400
 TASKS = {
@@ -87,7 +87,7 @@ def write_tasks(text: bytes, folder: Path) -> None:
         choices.insert(right, _told(text, own + CONTEXT, CONTINUATION))
         questions.append({"context": _told(text, own, CONTEXT), "choices": choices, "right": right})
     documents = [
-        {"text": _told(text, start, 127)} for start in generator.integers(len(text) - 127, size=DOCUMENTS)
+        {"text": _told(text, start, size)} for start in generator.integers(len(text) - size, size=DOCUMENTS)
     ]
     for name, lines in (("held_out_bits", documents), ("held_out_choice", questions)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
