@@ -111,7 +111,7 @@ def transferred(rows: pd.DataFrame) -> pd.DataFrame:
 def evaluated(lm_eval: Sequence[str], model: Path, tasks: Path) -> dict[str, float]:
     """What lm-eval says of a checkpoint: bits a byte, and the share of right choices."""
     out = model / "lm-eval"
-    if not out.exists():
+    if not any(out.rglob("results*.json")):
         arguments = f"pretrained={model},prefix_token_id=10"  # a line's end goes before a text
         subprocess.run(
             [*lm_eval, "--model", "hf", "--model_args", arguments, "--tasks", ",".join(TASKS),
