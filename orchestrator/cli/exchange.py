@@ -15,14 +15,9 @@ from .options import (
     HyperparameterOption,
     PoolOption,
     check_target,
+    one_of,
     pairs,
 )
-
-
-def known_format(format_: str) -> str:
-    if format_ not in FORMATS:
-        raise typer.BadParameter(f"{format_!r} is not one of {', '.join(map(repr, FORMATS))}.")
-    return format_
 
 
 def import_(
@@ -139,7 +134,7 @@ def export(
     optimizer: Annotated[str | None, typer.Option()] = None,
     parametrization: Annotated[str | None, typer.Option()] = None,
     format_: Annotated[
-        str, typer.Option("-f", "--format", metavar=f"<{'|'.join(FORMATS)}>", callback=known_format)
+        str, typer.Option("-f", "--format", metavar=f"<{'|'.join(FORMATS)}>", callback=one_of(FORMATS))
     ] = "yaml",
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave out what the framework cannot be told, and say so.")

@@ -1,6 +1,7 @@
 """Arguments and options that several commands take."""
 
 import math
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -86,12 +87,17 @@ DeviceOption = Annotated[
 ]
 
 
-def known_backend(backend: str | None) -> str | None:
-    if backend is not None and backend not in BACKENDS:
-        raise typer.BadParameter(f"{backend!r} is not one of {', '.join(map(repr, BACKENDS))}.")
-    return backend
+def one_of(names: Collection[str]) -> Callable[[str | None], str | None]:
+    """Lets through what a registry has."""
+
+    def known(name: str | None) -> str | None:
+        if name is not None and name not in names:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, names))}.")
+        return name
+
+    return known
 
 
 BackendOption = Annotated[
-    str, typer.Option(metavar=f"<{'|'.join(BACKENDS)}>", callback=known_backend, help="Who runs the jobs.")
+    str, typer.Option(metavar=f"<{'|'.join(BACKENDS)}>", callback=one_of(BACKENDS), help="Who runs the jobs.")
 ]

@@ -10,7 +10,7 @@ import typer
 from ...models.recipe.fault import DONE, PREFLIGHT, Fault
 from ..backends.registry import BACKENDS
 from ..upkeep.finding import Finding
-from .options import DirectoryArgument, TableOrJson, known_backend
+from .options import DirectoryArgument, TableOrJson, one_of
 
 
 def doctor(
@@ -21,7 +21,7 @@ def doctor(
         str | None,
         typer.Option(
             metavar=f"<{'|'.join(BACKENDS)}>",
-            callback=known_backend,
+            callback=one_of(BACKENDS),
             help="Look at this one alone, and print what a job would be submitted with.",
         ),
     ] = None,
