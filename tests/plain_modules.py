@@ -92,17 +92,16 @@ class GatedDeltaNet(nn.Module):
 
         def mixed(linear: nn.Linear, conv: nn.Conv1d) -> Tensor:
             y = F.silu(conv(linear(x_BTD).transpose(1, 2))[..., :t])
-            return y.view(b, self.heads, -1, t).transpose(2, 3).flatten(0, 1)
+            return y.view(b, self.heads, -1, t).permute(0, 3, 1, 2)
 
         q, k = mixed(self.query, self.query_conv), mixed(self.key, self.key_conv)
         v = mixed(self.value, self.value_conv)
         g = -self.a_log.exp() * F.softplus(self.a(x_BTD) + self.dt_bias)
         beta = self.b(x_BTD).sigmoid()
         out = chunked_delta_rule(
-            of_length_one(q) / math.sqrt(q.shape[-1]), of_length_one(k), v,
-            g.transpose(1, 2).flatten(0, 1), beta.transpose(1, 2).flatten(0, 1), chunk_size(x_BTD.device),
+            of_length_one(q) / math.sqrt(q.shape[-1]), of_length_one(k), v, g, beta, chunk_size(x_BTD.device),
         )  # fmt: skip
-        out_BTD = self.norm(out.view(b, self.heads, t, -1).transpose(1, 2)).reshape(b, t, d)
+        out_BTD = self.norm(out).reshape(b, t, d)
         projected: Tensor = self.output(out_BTD * F.silu(self.gate(x_BTD)))
         return projected
 

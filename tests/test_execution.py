@@ -107,18 +107,33 @@ def test_what_turns_out_not_to_be_recordable_goes_on(
 
 @pytest.mark.slow  # compiling takes long
 @pytest.mark.filterwarnings("ignore")  # what the compiler says of itself
-@pytest.mark.parametrize("architecture", ["transformer", "gdn", "mamba2"])
-def test_compiled_steps_are_the_same_steps(architecture: str, recipe: Build, batches: Batches) -> None:
-    common = {"architecture": architecture, "z_loss": 1e-3, "weight_decay": 0.1, "depth": 1, "steps": 8}
+@pytest.mark.parametrize(
+    ("architecture", "precision", "rounding"),
+    # Sums in another order: float32's rounding over eight steps; in bf16 what is fused is rounded less often.
+    [
+        ("transformer", "float32", 1e-5), ("gdn", "float32", 1e-5), ("mamba2", "float32", 1e-5),
+        ("gdn", "bf16", 1e-2),
+    ],
+)  # fmt: skip
+def test_compiled_steps_are_the_same_steps(
+    architecture: str, precision: str, rounding: float, recipe: Build, batches: Batches
+) -> None:
+    common = {
+        "architecture": architecture,
+        "precision": precision,
+        "z_loss": 1e-3,
+        "weight_decay": 0.1,
+        "depth": 1,
+        "steps": 8,
+    }
     recipes = [recipe(**common), recipe(**common, learning_rate=1e30, grad_clip=0.0)]
     (plain, broken), (compiled, other) = (
         train(recipes, batches, CPU, execution=execution) for execution in ("eager", "compiled")
     )
     assert broken.diverged and other.diverged_step == broken.diverged_step
     for ours, theirs in zip(compiled.curve, plain.curve, strict=True):
-        # Sums in another order: float32's rounding over eight steps.
-        assert ours.train_loss == pytest.approx(theirs.train_loss, abs=2e-5)
-        assert ours.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-3)
+        assert ours.train_loss == pytest.approx(theirs.train_loss, abs=2 * rounding)
+        assert ours.gradient_norm == pytest.approx(theirs.gradient_norm, rel=max(1e-3, 2 * rounding))
 
 
 def test_a_group_that_loses_trials_and_is_evaluated_is_recorded_again(

@@ -7,6 +7,7 @@ and torch keeps them on disk for other workers and later runs.
 from dataclasses import replace
 
 import torch
+from torch._functorch import config as backward
 
 from .group import Group
 from .step import Operations
@@ -20,6 +21,8 @@ def compiled(operations: Operations, group: Group) -> Operations:
         raise ValueError("on a CPU experts are given their own tokens, whose number is not known before")
     if not group.repeats:
         raise ValueError("a module of your own compiles itself, or not")
+    # Gradients are taken outside of autocast; compiled, too, those of what stays in float32 stay in it.
+    backward.backward_pass_autocast = "off"
     torch.compiler.reset()  # torch keeps eight variants of a function, and gives up beyond them
     update = torch.compile(operations.updated, fullgraph=True, dynamic=True)
     return replace(operations, compiled=True, updated=update)

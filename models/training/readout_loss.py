@@ -6,7 +6,8 @@ largest tensor of a step is one part's, and it is passed over a few times while 
 K trials, R rows (positions of the batch), C rows of a part, D width, V outputs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -28,11 +29,12 @@ def losses(
     z_K: Tensor | None,
     dtype: torch.dtype | None,
     scale_K: Tensor | None = None,
+    compiled: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Mean loss of each trial (`loss.loss`), and what is minimised: that, plus `z_K` times the z-penalty,
     each [K]. What is minimised has a gradient. Products are taken in `dtype`, None for that of the stream.
     `scale_K` is what the gradient is going to be multiplied by, 1 where it is not said: it is formed at that
-    size, in which a short type neither overflows nor loses it.
+    size, in which a short type neither overflows nor loses it. `compiled`: with fewer passes over the logits.
     """
     if out.readout_KVD is None or labels_KBT.is_floating_point():
         with autocast(labels_KBT.device, dtype):
@@ -42,7 +44,7 @@ def losses(
     with autocast(labels_KBT.device, None):
         x_KRD, w_KVD = (x.to(dtype or x.dtype) for x in (out.last.flatten(1, 2), out.readout_KVD))
         loss_K, minimised_K = _ReadoutLoss.apply(  # type: ignore[no-untyped-call]
-            x_KRD, w_KVD, labels_KBT.flatten(1), z_K, scale_K
+            x_KRD, w_KVD, labels_KBT.flatten(1), z_K, scale_K, compiled
         )
     return loss_K, minimised_K
 
@@ -79,7 +81,9 @@ class _ReadoutLoss(torch.autograd.Function):
         labels_KR: Tensor,
         z_K: Tensor | None,
         scale_K: Tensor | None,
+        compiled: bool,
     ) -> tuple[Tensor, Tensor]:
+        part = _compiled_part() if compiled else _part
         labelled_KR = labels_KR >= 0
         count_K = labelled_KR.sum(1)
         scale_K = torch.ones_like(count_K, dtype=_wide(x_KRD.dtype)) if scale_K is None else scale_K
@@ -89,23 +93,10 @@ class _ReadoutLoss(torch.autograd.Function):
         losses, penalties = [], []
         for begin, end in _parts(x_KRD, w_KVD):
             x_KCD, counts_KC = x_KRD[:, begin:end], labelled_KR[:, begin:end]
-            at_KC1 = labels_KR[:, begin:end].clamp(min=0)[..., None]
-            z_KCV = x_KCD @ w_KVD.mT
-            log_p_KCV = z_KCV.log_softmax(-1, dtype=_wide(z_KCV.dtype))
-            log_p_KC1 = log_p_KCV.gather(2, at_KC1)
-            losses.append(-(log_p_KC1[..., 0] * counts_KC).sum(1))
-            factor_KC1 = counts_KC[..., None] * share_K11.to(log_p_KCV.dtype)
-            d_label_KC1 = log_p_KC1.exp() - 1
-            if z_K is not None:
-                normaliser_KC1 = z_KCV.gather(2, at_KC1) - log_p_KC1
-                penalties.append((normaliser_KC1.square() * counts_KC[..., None]).sum((1, 2)))
-                pull_KC1 = 2 * z_K[:, None, None] * normaliser_KC1
-                d_label_KC1 = d_label_KC1 + pull_KC1 * log_p_KC1.exp()
-                factor_KC1 = factor_KC1 * (1 + pull_KC1)
-            # In the logits' own memory, which are read no more.
-            d_z_KCV = torch.exp(log_p_KCV, out=z_KCV).mul_(factor_KC1)
-            d_label_KC1 = torch.where(counts_KC[..., None], d_label_KC1 * share_K11, 0.0)
-            d_z_KCV.scatter_(2, at_KC1, d_label_KC1.to(d_z_KCV.dtype))
+            d_z_KCV = x_KCD @ w_KVD.mT
+            loss_K, penalty_K = part(d_z_KCV, labels_KR[:, begin:end], counts_KC, share_K11, z_K)
+            losses.append(loss_K)
+            penalties.append(penalty_K)
             d_x_KRD[:, begin:end] = d_z_KCV @ w_KVD
             d_w_KVD += d_z_KCV.mT @ x_KCD
         ctx.d_x_KRD, ctx.d_w_KVD, ctx.dtype, ctx.scale_K = d_x_KRD, d_w_KVD, w_KVD.dtype, scale_K
@@ -116,10 +107,38 @@ class _ReadoutLoss(torch.autograd.Function):
         return loss_K, loss_K + z_K * torch.stack(penalties).sum(0) / count_K
 
     @staticmethod
-    def backward(ctx: Any, *upstream_K: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *upstream_K: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         factor_K11 = (upstream_K[1] / ctx.scale_K)[:, None, None]
         d_w_KVD = ctx.d_w_KVD.mul_(factor_K11).to(ctx.dtype)
-        return ctx.d_x_KRD.mul_(factor_K11), d_w_KVD, None, None, None
+        return ctx.d_x_KRD.mul_(factor_K11), d_w_KVD, None, None, None, None
+
+
+def _part(
+    z_KCV: Tensor, labels_KC: Tensor, counts_KC: Tensor, share_K11: Tensor, z_K: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Sums of the losses and of the z-penalties over the rows that count, each [K]; the logits become their
+    gradient, in place."""
+    at_KC1 = labels_KC.clamp(min=0)[..., None]
+    log_p_KCV = z_KCV.log_softmax(-1, dtype=_wide(z_KCV.dtype))
+    log_p_KC1 = log_p_KCV.gather(2, at_KC1)
+    loss_K = penalty_K = -(log_p_KC1[..., 0] * counts_KC).sum(1)
+    factor_KC1 = counts_KC[..., None] * share_K11.to(log_p_KCV.dtype)
+    d_label_KC1 = log_p_KC1.exp() - 1
+    if z_K is not None:
+        normaliser_KC1 = z_KCV.gather(2, at_KC1) - log_p_KC1
+        penalty_K = (normaliser_KC1.square() * counts_KC[..., None]).sum((1, 2))
+        pull_KC1 = 2 * z_K[:, None, None] * normaliser_KC1
+        d_label_KC1 = d_label_KC1 + pull_KC1 * log_p_KC1.exp()
+        factor_KC1 = factor_KC1 * (1 + pull_KC1)
+    d_z_KCV = torch.exp(log_p_KCV, out=z_KCV).mul_(factor_KC1)
+    d_label_KC1 = torch.where(counts_KC[..., None], d_label_KC1 * share_K11, 0.0)
+    d_z_KCV.scatter_(2, at_KC1, d_label_KC1.to(d_z_KCV.dtype))
+    return loss_K, penalty_K
+
+
+@cache
+def _compiled_part() -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(_part, fullgraph=True)
 
 
 def _parts(x_KRD: Tensor, w_KVD: Tensor) -> Iterator[tuple[int, int]]:

@@ -140,7 +140,7 @@ def _scaled_gradients(
         out = group.outputs(part, group.layout.views(state.buffers_KP), regime=regime)
         z_K = group.z_K if penalised and group.penalised else None
         scale_K = share * state.scale_K
-        part_K, minimised_K = losses(out, part_labels_KBT, z_K, group.dtype, scale_K)
+        part_K, minimised_K = losses(out, part_labels_KBT, z_K, group.dtype, scale_K, compiled)
         if penalised and group.balanced:
             minimised_K = minimised_K + group.balance_K * imbalance(regime.loads)
         # A parameter of somebody's module that is in no path to the loss has a gradient of zero.

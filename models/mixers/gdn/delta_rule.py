@@ -2,8 +2,9 @@
 
     S_t = exp(g_t) S_{t-1} (I - beta_t k_t k_t^T) + beta_t v_t k_t^T,    o_t = S_t q_t
 
-N any batch (trials, sequences and heads together), T time, D key size, E value size,
-M chunks, C positions in a chunk, Z = N * M, F = E + D.
+N any batch (trials and sequences together), T time, H heads, D key size, E value size,
+M chunks, C positions in a chunk, R = N * H rows, Z = M * R: the first chunk of every row, then the
+second; Y = Z + R.
 """
 
 from typing import Any
@@ -14,128 +15,59 @@ from torch import Tensor
 
 
 def recurrent_delta_rule(
-    q_NTD: Tensor, k_NTD: Tensor, v_NTE: Tensor, g_NT: Tensor, beta_NT: Tensor
+    q_NTHD: Tensor, k_NTHD: Tensor, v_NTHE: Tensor, g_NTH: Tensor, beta_NTH: Tensor
 ) -> Tensor:
-    """o [N, T, E], one step after the other: the reference, far too slow to train with."""
-    n, time, key_size = k_NTD.shape
-    state_NED = q_NTD.new_zeros(n, v_NTE.shape[-1], key_size)
+    """o [N, T, H, E], one step after the other: the reference, far too slow to train with."""
+    n, time, heads, key_size = k_NTHD.shape
+    state_NHED = q_NTHD.new_zeros(n, heads, v_NTHE.shape[-1], key_size)
     outputs = []
     for t in range(time):
-        k_ND, beta_N1 = k_NTD[:, t], beta_NT[:, t, None]
-        state_NED = state_NED * g_NT[:, t].exp()[:, None, None]
-        recalled_NE = torch.einsum("ned,nd->ne", state_NED, k_ND)
-        write_NE = beta_N1 * (v_NTE[:, t] - recalled_NE)
-        state_NED = state_NED + torch.einsum("ne,nd->ned", write_NE, k_ND)
-        outputs.append(torch.einsum("ned,nd->ne", state_NED, q_NTD[:, t]))
+        k_NHD, beta_NH1 = k_NTHD[:, t], beta_NTH[:, t, :, None]
+        state_NHED = state_NHED * g_NTH[:, t].exp()[..., None, None]
+        recalled_NHE = torch.einsum("nhed,nhd->nhe", state_NHED, k_NHD)
+        write_NHE = beta_NH1 * (v_NTHE[:, t] - recalled_NHE)
+        state_NHED = state_NHED + torch.einsum("nhe,nhd->nhed", write_NHE, k_NHD)
+        outputs.append(torch.einsum("nhed,nhd->nhe", state_NHED, q_NTHD[:, t]))
     return torch.stack(outputs, dim=1)
 
 
 def chunked_delta_rule(
-    q_NTD: Tensor, k_NTD: Tensor, v_NTE: Tensor, g_NT: Tensor, beta_NT: Tensor, chunk: int
+    q_NTHD: Tensor, k_NTHD: Tensor, v_NTHE: Tensor, g_NTH: Tensor, beta_NTH: Tensor, chunk: int
 ) -> Tensor:
-    """o [N, T, E]: parallel inside chunks of `chunk` positions, sequential only from chunk to chunk.
+    """o [N, T, H, E]: parallel inside chunks of `chunk` positions, sequential only from chunk to chunk.
 
     Inside a chunk that starts from state S, with G the running sum of g, the values actually written
     are u_i = beta_i (v_i - exp(g_i) S_{i-1} k_i) and S_i = exp(G_i) S + sum_{j<=i} exp(G_i - G_j) u_j k_j^T,
     so they solve the unit lower-triangular system (the WY form)
-        (I + A) U = beta (V - exp(G) K S^T),    A_ij = beta_i exp(G_i - G_j) k_i . k_j  for j < i.
-    It is solved for all chunks at once; only S is carried along.
+        (I + beta A) U = beta (V - exp(G) K S^T),    A_ij = exp(G_i - G_j) k_i . k_j  for j < i.
+    Its inverse is taken for all chunks at once; only S is carried along.
     """
-    time = k_NTD.shape[1]
+    n, time, heads, _ = k_NTHD.shape
     pad = -time % chunk  # padding with k = v = beta = g = 0 leaves the state as it is
-    q, k, v = (F.pad(x, (0, 0, 0, pad)).unflatten(1, (-1, chunk)) for x in (q_NTD, k_NTD, v_NTE))
-    g_NMC, beta_NMC = (F.pad(x, (0, pad)).unflatten(1, (-1, chunk)) for x in (g_NT, beta_NT))
 
-    sum_NMC = g_NMC.cumsum(-1)
-    written_k = beta_NMC[..., None] * k
-    right = torch.cat((beta_NMC[..., None] * v, sum_NMC.exp()[..., None] * written_k), dim=-1)
-    parts = (x.flatten(0, 1) for x in (q, k, written_k, sum_NMC, right))
-    solved, within = _WithinChunks.apply(*parts)  # type: ignore[no-untyped-call]
-    solved, within_NMCC = solved.view_as(right), within.view(*k.shape[:3], chunk)
-    written_NMCE, erased_NMCD = solved.split((v.shape[-1], k.shape[-1]), dim=-1)
+    def by_chunk(x_NTH: Tensor) -> Tensor:
+        """[Z, C, ...] of [N, T, H, ...]."""
+        if pad:
+            x_NTH = F.pad(x_NTH, (*(0, 0) * (x_NTH.dim() - 2), 0, pad))
+        x_MNHC: Tensor = x_NTH.unflatten(1, (-1, chunk)).movedim((1, 3), (0, 2))
+        return x_MNHC.flatten(0, 2)
 
-    query_NMCD = sum_NMC.exp()[..., None] * q
-    key_NMCD = (sum_NMC[..., -1:] - sum_NMC).exp()[..., None] * k
-    carry_NM = sum_NMC[..., -1].exp()
-    out_NMCE: Tensor = _BetweenChunks.apply(  # type: ignore[no-untyped-call]
-        written_NMCE, erased_NMCD, query_NMCD, key_NMCD, within_NMCC, carry_NM
-    )
-    return out_NMCE.flatten(1, 2)[:, :time]
+    given = (by_chunk(x) for x in (q_NTHD, k_NTHD, v_NTHE))
+    sum_ZC = by_chunk(g_NTH).cumsum(-1)
+    out_ZCE: Tensor = _Chunked.apply(*given, sum_ZC, by_chunk(beta_NTH), n * heads)  # type: ignore[no-untyped-call]
+    out_NMCHE: Tensor = out_ZCE.unflatten(0, (-1, n, heads)).movedim((0, 2), (1, 3))
+    return out_NMCHE.flatten(1, 2)[:, :time]
 
 
-class _BetweenChunks(torch.autograd.Function):
-    """What passes from chunk to chunk: with S_m the state [D, E] that chunk m starts from,
+class _Chunked(torch.autograd.Function):
+    """o [Z, C, E] of chunks, with the gradient written out. With S the state [D, E] that a chunk starts from,
 
-        U = W - X S,    O = Q S + P U,    S_{m+1} = c S + K^T U = (c - K^T X) S_m + K^T W,
+        A = k k^T * decay below the diagonal,   P = q k^T * decay up to it,   decay_ij = exp(G_i - G_j),
+        T = (I + beta A)^-1,   X = T beta exp(G) k,   U = T beta v - X S,   O = exp(G) q S + P U,
+        S' = c S + K^T U = (c - K^T X) S + K^T T beta v,   K = exp(G_C - G) k,   c = exp(G_C).
 
-    W what is written, X what is erased, Q and K with their decays, P what the chunk reads of itself and c the
-    decay of all of it. Only S follows from the chunk before, by one product a chunk; the rest is of all
-    chunks at once. So is the gradient, with D_m that of S_{m+1}.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401 - torch's own
-        written_NMCE: Tensor,
-        erased_NMCD: Tensor,
-        query_NMCD: Tensor,
-        key_NMCD: Tensor,
-        within_NMCC: Tensor,
-        carry_NM: Tensor,
-    ) -> Tensor:
-        passed_NMDD = _passed(erased_NMCD, key_NMCD, carry_NM)
-        added_NMDE = key_NMCD.mT @ written_NMCE
-        state_NDE = torch.zeros_like(added_NMDE[:, 0])
-        states = [state_NDE]
-        for added_NDE, passed_NDD in zip(added_NMDE.unbind(1)[:-1], passed_NMDD.unbind(1)[:-1], strict=True):
-            state_NDE = torch.baddbmm(added_NDE, passed_NDD, state_NDE)
-            states.append(state_NDE)
-        state_NMDE = torch.stack(states, 1)
-        made_NMCE = written_NMCE - erased_NMCD @ state_NMDE
-        ctx.save_for_backward(erased_NMCD, query_NMCD, key_NMCD, within_NMCC, carry_NM, state_NMDE, made_NMCE)
-        return query_NMCD @ state_NMDE + within_NMCC @ made_NMCE
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - torch's own
-        erased_NMCD, query_NMCD, key_NMCD, within_NMCC, carry_NM, state_NMDE, made_NMCE = ctx.saved_tensors
-        (d_out_NMCE,) = upstream
-        d_made_NMCE = within_NMCC.mT @ d_out_NMCE
-        d_read_NMDE = query_NMCD.mT @ d_out_NMCE - erased_NMCD.mT @ d_made_NMCE
-        passed_NMDD = _passed(erased_NMCD, key_NMCD, carry_NM)
-        d_state_NDE = torch.zeros_like(d_read_NMDE[:, 0])
-        d_states = [d_state_NDE]
-        for d_read_NDE, passed_NDD in zip(
-            d_read_NMDE.unbind(1)[:0:-1], passed_NMDD.unbind(1)[:0:-1], strict=True
-        ):
-            d_state_NDE = torch.baddbmm(d_read_NDE, passed_NDD.mT, d_state_NDE)
-            d_states.append(d_state_NDE)
-        d_next_NMDE = torch.stack(d_states[::-1], 1)
-        d_written_NMCE = d_made_NMCE + key_NMCD @ d_next_NMDE
-        return (
-            d_written_NMCE,
-            -d_written_NMCE @ state_NMDE.mT,
-            d_out_NMCE @ state_NMDE.mT,
-            made_NMCE @ d_next_NMDE.mT,
-            d_out_NMCE @ made_NMCE.mT,
-            (d_next_NMDE * state_NMDE).sum((2, 3)),
-        )
-
-
-def _passed(erased_NMCD: Tensor, key_NMCD: Tensor, carry_NM: Tensor) -> Tensor:
-    """c - K^T X of every chunk."""
-    passed_NMDD = (-key_NMCD).mT @ erased_NMCD
-    passed_NMDD.diagonal(dim1=2, dim2=3).add_(carry_NM[..., None])
-    return passed_NMDD
-
-
-class _WithinChunks(torch.autograd.Function):
-    """What happens inside the chunks: X = (I + A)^-1 R and P, the attention-like part of the output.
-
-        A = (beta k) k^T * decay below the diagonal,   P = q k^T * decay up to it,
-        decay_ij = exp(G_i - G_j)
-
-    The C x C matrices are the largest tensors of the mixer. Written out, each is passed over a few times
-    in place; left to autograd, it would be some forty times. R is [Z, C, F], Z all chunks together.
+    Only S follows from the chunk before, by one product a chunk. Left to autograd, every tensor would be
+    passed over some five times as often.
     """
 
     @staticmethod
@@ -143,37 +75,146 @@ class _WithinChunks(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401 - torch's own
         q_ZCD: Tensor,
         k_ZCD: Tensor,
-        written_ZCD: Tensor,
+        v_ZCE: Tensor,
         sum_ZC: Tensor,
-        right_ZCF: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        chunk = sum_ZC.shape[1]
-        above = torch.full((chunk, chunk), -torch.inf, dtype=sum_ZC.dtype, device=sum_ZC.device).triu(1)
-        # Masked before exp: above the diagonal the exponent is positive and may overflow.
-        decay_ZCC = (sum_ZC[:, :, None] - sum_ZC[:, None, :]).add_(above).exp_()
-        system_ZCC = (written_ZCD @ k_ZCD.transpose(1, 2)).mul_(decay_ZCC)
+        beta_ZC: Tensor,
+        rows: int,
+    ) -> Tensor:
+        decay_ZCC, start_ZC1, end_ZC1 = _decays(sum_ZC)
+        system_ZCC = (k_ZCD @ k_ZCD.mT).mul_(decay_ZCC)
         system_ZCC.diagonal(dim1=1, dim2=2).zero_()
-        within_ZCC = (q_ZCD @ k_ZCD.transpose(1, 2)).mul_(decay_ZCC)
-        # `unitriangular` takes the diagonal as one: I + A without adding I.
-        solved_ZCF = torch.linalg.solve_triangular(system_ZCC, right_ZCF, upper=False, unitriangular=True)
-        ctx.save_for_backward(q_ZCD, k_ZCD, written_ZCD, decay_ZCC, system_ZCC, within_ZCC, solved_ZCF)
-        return solved_ZCF, within_ZCC
+        within_ZCC = (q_ZCD @ k_ZCD.mT).mul_(decay_ZCC)
+        # `unitriangular` takes the diagonal as one: I + beta A without adding I.
+        inverse_ZCC = torch.linalg.solve_triangular(
+            beta_ZC[..., None] * system_ZCC,
+            torch.eye(sum_ZC.shape[1], dtype=sum_ZC.dtype, device=sum_ZC.device),
+            upper=False,
+            unitriangular=True,
+        )
+        writing_ZCC = inverse_ZCC * beta_ZC[:, None]
+        erased_ZCD = writing_ZCC @ (start_ZC1 * k_ZCD)
+        made_ZCE = writing_ZCC @ v_ZCE
+        states = _states_whole if torch.compiler.is_compiling() else _states
+        state_YDE = states(end_ZC1 * k_ZCD, erased_ZCD, made_ZCE, sum_ZC, rows)
+        before_ZDE = state_YDE[:-rows]
+        made_ZCE.baddbmm_(erased_ZCD, before_ZDE, alpha=-1)
+        out_ZCE: Tensor = (within_ZCC @ made_ZCE).baddbmm_(start_ZC1 * q_ZCD, before_ZDE)
+        ctx.rows = rows
+        of_chunks = system_ZCC, within_ZCC, inverse_ZCC
+        ctx.save_for_backward(q_ZCD, k_ZCD, sum_ZC, beta_ZC, *of_chunks, erased_ZCD, made_ZCE, state_YDE)
+        return out_ZCE
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - torch's own
-        q_ZCD, k_ZCD, written_ZCD, decay_ZCC, system_ZCC, within_ZCC, solved_ZCF = ctx.saved_tensors
-        d_solved_ZCF, d_within_ZCC = upstream
-        d_right_ZCF = torch.linalg.solve_triangular(
-            system_ZCC.transpose(1, 2), d_solved_ZCF, upper=True, unitriangular=True
-        )
-        d_system_ZCC = (-d_right_ZCF) @ solved_ZCF.transpose(1, 2)
-        d_product_ZCC = d_system_ZCC * decay_ZCC
-        d_product_ZCC.diagonal(dim1=1, dim2=2).zero_()
-        d_scores_ZCC = d_within_ZCC * decay_ZCC
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's own
+        q_ZCD, k_ZCD, sum_ZC, beta_ZC, *of_chunks, erased_ZCD, made_ZCE, state_YDE = ctx.saved_tensors
+        system_ZCC, within_ZCC, inverse_ZCC = of_chunks
+        (d_out_ZCE,), rows = upstream, ctx.rows
+        decay_ZCC, start_ZC1, end_ZC1 = _decays(sum_ZC)
+        key_ZCD, before_ZDE = end_ZC1 * k_ZCD, state_YDE[:-rows]
+
+        d_read_ZCE = start_ZC1 * d_out_ZCE
+        d_made_ZCE = within_ZCC.mT @ d_out_ZCE
+        d_states = _d_states_whole if torch.compiler.is_compiling() else _d_states
+        d_state_YDE = d_states(key_ZCD, erased_ZCD, q_ZCD, d_read_ZCE, d_made_ZCE, sum_ZC, rows)
+        d_after_ZDE = d_state_YDE[rows:]
+        d_made_ZCE.baddbmm_(key_ZCD, d_after_ZDE)
+        d_right_ZCE = inverse_ZCC.mT @ d_made_ZCE
+        d_v_ZCE = beta_ZC[..., None] * d_right_ZCE
+        # What is written is beta times something, so that is what the gradient of beta has beside it.
+        smallest = torch.finfo(beta_ZC.dtype).tiny
+        d_beta_ZC = (d_right_ZCE * made_ZCE).sum(-1) / beta_ZC.clamp(min=smallest)
+
+        d_q_ZCD = d_read_ZCE @ before_ZDE.mT
+        d_k_ZCD = (-start_ZC1 * d_v_ZCE) @ before_ZDE.mT
+        d_key_ZCD = (made_ZCE @ d_after_ZDE.mT).mul_(end_ZC1)
+        d_end_ZC = (d_key_ZCD * k_ZCD).sum(-1)
+        d_sum_ZC = (d_q_ZCD * q_ZCD).sum(-1) + (d_k_ZCD * k_ZCD).sum(-1) - d_end_ZC
+        d_carry_Z = (d_after_ZDE * before_ZDE).sum((1, 2))
+        d_sum_ZC[:, -1] += d_end_ZC.sum(1) + sum_ZC[:, -1].exp() * d_carry_Z
+
+        d_within_ZCC = d_out_ZCE @ made_ZCE.mT
+        d_system_ZCC = (-d_v_ZCE) @ made_ZCE.mT
         # d decay_ij / d G_i = decay_ij = -d decay_ij / d G_j
-        d_exponent_ZCC = d_system_ZCC.mul_(system_ZCC).addcmul_(d_within_ZCC, within_ZCC)
-        d_sum_ZC = d_exponent_ZCC.sum(2) - d_exponent_ZCC.sum(1)
-        d_k_ZCD = torch.baddbmm(
-            d_product_ZCC.transpose(1, 2) @ written_ZCD, d_scores_ZCC.transpose(1, 2), q_ZCD
-        )
-        return d_scores_ZCC @ k_ZCD, d_k_ZCD, d_product_ZCC @ k_ZCD, d_sum_ZC, d_right_ZCF
+        d_exponent_ZCC = (d_system_ZCC * system_ZCC).addcmul_(d_within_ZCC, within_ZCC)
+        d_sum_ZC += d_exponent_ZCC.sum(2) - d_exponent_ZCC.sum(1)
+        d_scores_ZCC = d_within_ZCC.mul_(decay_ZCC)
+        d_products_ZCC = d_system_ZCC.mul_(decay_ZCC)
+        d_products_ZCC.diagonal(dim1=1, dim2=2).zero_()
+        d_q_ZCD.baddbmm_(d_scores_ZCC, k_ZCD)
+        d_k_ZCD.add_(d_key_ZCD).baddbmm_(d_scores_ZCC.mT, q_ZCD)
+        d_k_ZCD.baddbmm_(d_products_ZCC + d_products_ZCC.mT, k_ZCD)
+        return d_q_ZCD, d_k_ZCD, d_v_ZCE, d_sum_ZC, d_beta_ZC, None
+
+
+def _decays(sum_ZC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """From each position to later ones, from the chunk's start to each, and from each to its end."""
+    chunk = sum_ZC.shape[1]
+    above = torch.full((chunk, chunk), -torch.inf, dtype=sum_ZC.dtype, device=sum_ZC.device).triu(1)
+    # Masked before exp: above the diagonal the exponent is positive and may overflow.
+    decay_ZCC = (sum_ZC[:, :, None] - sum_ZC[:, None, :]).add_(above).exp_()
+    return decay_ZCC, sum_ZC.exp()[..., None], (sum_ZC[:, -1:] - sum_ZC).exp()[..., None]
+
+
+def _states(key_ZCD: Tensor, erased_ZCD: Tensor, made_ZCE: Tensor, sum_ZC: Tensor, rows: int) -> Tensor:
+    """The state that each chunk starts from, and those that the last ones leave, [Y, D, E]."""
+    state_YDE = key_ZCD.new_empty(len(key_ZCD) + rows, key_ZCD.shape[2], made_ZCE.shape[2])
+    state_YDE[:rows] = 0.0
+    torch.bmm(key_ZCD.mT, made_ZCE, out=state_YDE[rows:])
+    parts = state_YDE.split(rows)
+    for m, forgotten_RDD in enumerate(_forgotten(key_ZCD, erased_ZCD, sum_ZC).split(rows)):
+        if m:
+            parts[m + 1].baddbmm_(forgotten_RDD, parts[m], alpha=-1)
+    return state_YDE
+
+
+def _d_states(
+    key_ZCD: Tensor,
+    erased_ZCD: Tensor,
+    q_ZCD: Tensor,
+    d_read_ZCE: Tensor,
+    d_made_ZCE: Tensor,
+    sum_ZC: Tensor,
+    rows: int,
+) -> Tensor:
+    """Their gradients, the last ones zero; the first ones, which nothing asks for, are not carried to."""
+    d_state_YDE = key_ZCD.new_empty(len(key_ZCD) + rows, key_ZCD.shape[2], d_read_ZCE.shape[2])
+    d_state_YDE[-rows:] = 0.0
+    own_ZDE = d_state_YDE[:-rows]
+    torch.bmm(q_ZCD.mT, d_read_ZCE, out=own_ZDE)
+    own_ZDE.baddbmm_(erased_ZCD.mT, d_made_ZCE, alpha=-1)
+    parts, forgotten = d_state_YDE.split(rows), _forgotten(key_ZCD, erased_ZCD, sum_ZC).split(rows)
+    for m in range(len(forgotten) - 2, 0, -1):
+        parts[m].baddbmm_(forgotten[m].mT, parts[m + 1], alpha=-1)
+    return d_state_YDE
+
+
+def _forgotten(key_ZCD: Tensor, erased_ZCD: Tensor, sum_ZC: Tensor) -> Tensor:
+    """K^T X - c: what a chunk takes away from the state that it starts from."""
+    forgotten_ZDD = key_ZCD.new_empty(len(key_ZCD), key_ZCD.shape[2], key_ZCD.shape[2])
+    torch.bmm(key_ZCD.mT, erased_ZCD, out=forgotten_ZDD)
+    forgotten_ZDD.diagonal(dim1=1, dim2=2).sub_(sum_ZC[:, -1:].exp())
+    return forgotten_ZDD
+
+
+# Operations of their own to the compiler, which would unroll the chunks. Autocast changes nothing in them:
+# all products are given what they write to.
+_states_whole = torch.library.custom_op("mutransfer::delta_states", _states, mutates_args=())
+_d_states_whole = torch.library.custom_op("mutransfer::delta_d_states", _d_states, mutates_args=())
+
+
+@_states_whole.register_fake
+def _(key_ZCD: Tensor, erased_ZCD: Tensor, made_ZCE: Tensor, sum_ZC: Tensor, rows: int) -> Tensor:
+    return key_ZCD.new_empty(len(key_ZCD) + rows, key_ZCD.shape[2], made_ZCE.shape[2])
+
+
+@_d_states_whole.register_fake
+def _(
+    key_ZCD: Tensor,
+    erased_ZCD: Tensor,
+    q_ZCD: Tensor,
+    d_read_ZCE: Tensor,
+    d_made_ZCE: Tensor,
+    sum_ZC: Tensor,
+    rows: int,
+) -> Tensor:
+    return key_ZCD.new_empty(len(key_ZCD) + rows, key_ZCD.shape[2], d_read_ZCE.shape[2])

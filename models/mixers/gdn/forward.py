@@ -1,6 +1,6 @@
 """Gated DeltaNet's mixer (arXiv:2412.06464) with a leading trial axis.
 
-K trials, B batch, T time, H heads, E head size, D width, C channels, N = K * B * H.
+K trials, B batch, T time, H heads, E head size, D width, C channels, N = K * B.
 """
 
 import math
@@ -38,34 +38,32 @@ def gated_deltanet(
     o passes a per-head RMSNorm and the SiLU gate of W_g x. The delta rule runs in float32 at least,
     whatever the autocast.
     """
-    k, b, t, _ = x_KBTD.shape
-    h = shape.state_head_count
-    heads_of = {"query": key_head_count(shape), "key": key_head_count(shape), "value": h}
+    k, b, _, _ = x_KBTD.shape
+    keys, values = key_head_count(shape), shape.state_head_count
+    heads_of = {"query": keys, "key": keys, "value": values}
 
     def heads(which: str) -> Tensor:
-        """One row per trial, sequence and value head, [N, T, E]."""
+        """[N, T, H, E]."""
         y_KBTC = mixed(x_KBTD, parameters, f"{name}.{which}", trace)
-        y_KBHTE = wide(y_KBTC.unflatten(3, (-1, y_KBTC.shape[3] // heads_of[which])).transpose(2, 3))
+        y_NTHE = wide(y_KBTC.unflatten(3, (heads_of[which], -1)).flatten(0, 1))
         if which == "value":
-            return y_KBHTE.flatten(0, 2)
-        scale_KBHT1 = (y_KBHTE.square().sum(-1, keepdim=True) + LENGTH_EPS).rsqrt()
+            return y_NTHE
+        scale_NTH1 = (y_NTHE.square().sum(-1, keepdim=True) + LENGTH_EPS).rsqrt()
         if which == "query":
-            scale_KBHT1 = scale_KBHT1 / math.sqrt(y_KBHTE.shape[-1])
-        y_KBHTE = y_KBHTE * scale_KBHT1
-        if shape.values_per_key > 1:
-            y_KBHTE = y_KBHTE.repeat_interleave(shape.values_per_key, dim=2)
-        return y_KBHTE.flatten(0, 2)
+            scale_NTH1 = scale_NTH1 / math.sqrt(y_NTHE.shape[-1])
+        y_NTHE = y_NTHE * scale_NTH1
+        return y_NTHE.repeat_interleave(shape.values_per_key, dim=2) if shape.values_per_key > 1 else y_NTHE
 
-    q_NTE, k_NTE, v_NTE = heads("query"), heads("key"), heads("value")
+    q_NTHE, k_NTHE, v_NTHE = heads("query"), heads("key"), heads("value")
     g_KBTH, _ = log_decay(x_KBTD, parameters, name, "a", trace)
     beta_KBTH = wide(projection(x_KBTD, parameters, f"{name}.b", trace)).sigmoid()
     if shape.negative_eigenvalues:
         beta_KBTH = 2 * beta_KBTH
-    g_NT, beta_NT = (x_KBTH.transpose(2, 3).flatten(0, 2) for x_KBTH in (g_KBTH, beta_KBTH))
+    g_NTH, beta_NTH = g_KBTH.flatten(0, 1), beta_KBTH.flatten(0, 1)
     with autocast(x_KBTD.device, None):
-        o_NTE = chunked_delta_rule(q_NTE, k_NTE, v_NTE, g_NT, beta_NT, chunk_size(x_KBTD.device))
-    o_KBTHE = scaled(o_NTE.view(k, b, h, t, -1).transpose(2, 3), state)
-    trace(f"{name}.state", v_NTE, o_KBTHE)
+        o_NTHE = chunked_delta_rule(q_NTHE, k_NTHE, v_NTHE, g_NTH, beta_NTH, chunk_size(x_KBTD.device))
+    o_KBTHE = scaled(o_NTHE.unflatten(0, (k, b)), state)
+    trace(f"{name}.state", v_NTHE, o_KBTHE)
     o_KBTHE = F.rms_norm(o_KBTHE, o_KBTHE.shape[-1:], eps=shape.norm_eps)
     o_KBTC = (o_KBTHE * parameters[f"{name}.norm.gain"][:, None, None, None]).flatten(3)
     if shape.output_gate:
