@@ -25,7 +25,7 @@ from mutransfer.sweeps.load import load_sweep
 TESTS = str(Path(__file__).parents[1] / "tests")
 
 WORKERS, REPETITIONS = 2, 3
-SWEEP, CHANGES = "quickstart", ["width=[16,32]", "steps=60"]
+SWEEP, CHANGES = "quickstart", ["width=[16,32]", "steps=60", "seed=[0]"]
 """64 trials: two architectures, two parametrizations, two widths, eight rates."""
 
 Held = dict[str, Any]

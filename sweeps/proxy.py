@@ -1,6 +1,7 @@
 """Our proxies as programs: a recipe, with what it costs and how a group of them is trained."""
 
 import importlib
+import logging
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Keep = Callable[[list[dict[str, Tensor] | None]], None]
+
+LOGGER = logging.getLogger(__name__)
 
 NOTHING: Mapping[str, Any] = {}
 TRAINING = "MUTRANSFER_TRAINING"
@@ -112,6 +115,9 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
         return stand_in(programs, setup)
     import torch
 
+    if setup.device == "cuda":
+        allocator = os.environ.get("PYTORCH_ALLOC_CONF", "as torch has it")
+        LOGGER.info("%s, CUDA %s, allocator %s", torch.cuda.get_device_name(), torch.version.cuda, allocator)
     keep = None if setup.weights is None else partial(_keep, setup.weights, setup.ids)
     outcomes = (_trained_by_several if setup.gpus > 1 else _trained)(programs, setup, keep)
     if setup.device != "cuda":
