@@ -12,6 +12,7 @@ import batching
 import coordchecks
 import downstream
 import handover
+import learned_scales
 import multipliers
 import mutations
 import operator_norms
@@ -110,6 +111,16 @@ def test_downstream(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path:
         held["context"] + held["choices"][held["right"]]
         in downstream.held_out(tmp_path / "out" / "runs").decode()
     )
+
+
+def test_learned_scales(printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {"SEEDS": 1, "STEPS": 2, "DEPTH": 2, "PICTURE": tmp_path / "scales.png"}.items():
+        monkeypatch.setattr(learned_scales, name, value)
+    lines = printed(learned_scales.main).splitlines()
+    for optimizer in ("adamw", "muon"):
+        assert sum(line.startswith(f"| {optimizer} | mlp.") for line in lines) == 2
+        assert sum(line.startswith(f"| {optimizer} | embedding |") for line in lines) == 1
+    assert (tmp_path / "scales.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_multipliers(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:

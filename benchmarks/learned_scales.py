@@ -1,0 +1,99 @@
+"""What learnable multipliers make of each matrix's norm, by depth, where weight decay holds the matrix itself.
+
+    python benchmarks/learned_scales.py > benchmarks/results/learned-scales.md
+
+Also draws docs/pictures/learned-scales.png. A scale is the Frobenius norm of a weight with its multipliers over
+that without them, 1 at the start; the norm is that of the matrix alone over its own at the start.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import altair as alt
+import pandas as pd
+import torch
+
+from mutransfer.models.layers.learnable import merged
+from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
+from mutransfer.models.training.checkpoint import NoKeeper
+from mutransfer.models.training.execution import Execution
+from mutransfer.models.training.loop import GroupTraining
+from mutransfer.results.report.drawing import PANEL_HEIGHT, PANEL_WIDTH, configured, drawn
+from mutransfer.sweeps.load import load_sweep
+
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "learned-scales.png"
+SEEDS, STEPS, DEPTH = 2, 800, 8
+RATES = {"adamw": 2**-6, "muon": 2**-5}
+EXECUTION: Execution = "eager"
+
+
+def recipes(optimizer: str, data: str) -> list[Recipe]:
+    point = {
+        "architecture": "transformer", "parametrization": "mup", "width": 64, "depth": DEPTH, "head_dim": 8,
+        "mlp_ratio": 2, "sequence_length": 64, "vocab_size": 256, "base_width": 64, "base_depth": DEPTH,
+        "optimizer": optimizer, "adamw_lr_ratio": 1.0, "learning_rate": RATES[optimizer], "weight_decay": 0.3,
+        "learnable_multipliers": "everywhere", "steps": STEPS, "batch_size": 16, "data": data,
+    }  # fmt: skip
+    return [recipe_from_point({**point, "seed": seed}) for seed in range(SEEDS)]
+
+
+def scales(optimizer: str) -> Iterator[dict[str, object]]:
+    """Of every matrix: where it is, its scale and its norm, means over the seeds."""
+    sweep = load_sweep("smoke")
+    with tempfile.TemporaryDirectory() as scratch:
+        source = sweep.materialised(Path(scratch))
+        group = recipes(optimizer, source.digest)
+        training = GroupTraining(
+            group, source.batches(group[0].shape.sequence_length), torch.device("cpu"), execution=EXECUTION
+        )
+        before = {name: x.norm(dim=(1, 2)) for name, x in training.views().items() if x.dim() == 3}
+        training.train(lambda progress: None, NoKeeper())
+    own = training.views()
+    for name, effective_KOI in merged(own, "none").items():
+        if effective_KOI.dim() == 3:
+            norm_K = own[name].norm(dim=(1, 2))
+            block, _, module = name.removesuffix(".weight").removeprefix("blocks.").partition(".")
+            yield {
+                "optimizer": optimizer,
+                "block": int(block) if module else None,
+                "module": module or block,
+                "scale": float((effective_KOI.norm(dim=(1, 2)) / norm_K).mean()),
+                "norm": float((norm_K / before[name]).mean()),
+            }
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    rows = pd.DataFrame(row for optimizer in RATES for row in scales(optimizer))
+    title, _, rest = (__doc__ or "").partition("\n\n    python")
+    print(f"# Learned scales\n\n{title}\n{rest.partition(chr(10))[2]}")
+    print(
+        f"A transformer of width 64 and depth {DEPTH} under muP, {STEPS} steps, decay 0.3, {SEEDS} seeds; rates "
+        f"{', '.join(f'{rate:g} ({optimizer})' for optimizer, rate in RATES.items())}.\n"
+    )
+    blocks = [f"block {index}" for index in range(DEPTH)]
+    print(f"| optimizer | module | {' | '.join(blocks)} | norm |\n|---|---|{'---|' * DEPTH}---|")
+    for (optimizer, module), found in rows.groupby(["optimizer", "module"], sort=False):
+        told = [f"{scale:.2f}" for scale in found["scale"]]
+        cells = told if len(told) == DEPTH else [*told, *[""] * (DEPTH - 1)]
+        print(f"| {optimizer} | {module} | {' | '.join(cells)} | {found['norm'].mean():.2f} |")
+    inside = rows[rows["block"].notna()]
+    chart = (
+        alt.Chart(inside)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("block:O", title="block"),
+            y=alt.Y(
+                "scale:Q", title="learned scale", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")
+            ),
+            color=alt.Color("module:N", title=None),
+            column=alt.Column("optimizer:N", title=None),
+        )
+        .properties(width=PANEL_WIDTH * 0.8, height=PANEL_HEIGHT)
+    )
+    PICTURE.write_bytes(drawn(configured(chart))[1])
+
+
+if __name__ == "__main__":
+    main()
