@@ -1,9 +1,9 @@
-"""What learnable multipliers make of each matrix's norm, by depth, where weight decay holds the matrix itself.
+"""What learnable multipliers make of each matrix's norm by depth, where weight decay holds the matrix itself.
 
     python benchmarks/learned_scales.py > benchmarks/results/learned-scales.md
 
-Also draws docs/pictures/learned-scales.png. A scale is the Frobenius norm of a weight with its multipliers over
-that without them, 1 at the start; the norm is that of the matrix alone over its own at the start.
+Also draws docs/pictures/learned-scales.png. A scale is the Frobenius norm of a weight with its multipliers
+over that without them, 1 at the start; the norm is that of the matrix alone over its own at the start.
 """
 
 import tempfile
@@ -47,9 +47,9 @@ def scales(optimizer: str) -> Iterator[dict[str, object]]:
         training = GroupTraining(
             group, source.batches(group[0].shape.sequence_length), torch.device("cpu"), execution=EXECUTION
         )
-        before = {name: x.norm(dim=(1, 2)) for name, x in training.views().items() if x.dim() == 3}
+        before = {name: x.detach().norm(dim=(1, 2)) for name, x in training.views().items() if x.dim() == 3}
         training.train(lambda progress: None, NoKeeper())
-    own = training.views()
+    own = {name: x.detach() for name, x in training.views().items()}
     for name, effective_KOI in merged(own, "none").items():
         if effective_KOI.dim() == 3:
             norm_K = own[name].norm(dim=(1, 2))
@@ -68,10 +68,9 @@ def main() -> None:
     rows = pd.DataFrame(row for optimizer in RATES for row in scales(optimizer))
     title, _, rest = (__doc__ or "").partition("\n\n    python")
     print(f"# Learned scales\n\n{title}\n{rest.partition(chr(10))[2]}")
-    print(
-        f"A transformer of width 64 and depth {DEPTH} under muP, {STEPS} steps, decay 0.3, {SEEDS} seeds; rates "
-        f"{', '.join(f'{rate:g} ({optimizer})' for optimizer, rate in RATES.items())}.\n"
-    )
+    rates = ", ".join(f"{rate:g} ({optimizer})" for optimizer, rate in RATES.items())
+    print(f"A transformer of width 64 and depth {DEPTH}, muP, {STEPS} steps, decay 0.3, {SEEDS} seeds.")
+    print(f"Rates: {rates}.\n")
     blocks = [f"block {index}" for index in range(DEPTH)]
     print(f"| optimizer | module | {' | '.join(blocks)} | norm |\n|---|---|{'---|' * DEPTH}---|")
     for (optimizer, module), found in rows.groupby(["optimizer", "module"], sort=False):
