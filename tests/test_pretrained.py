@@ -66,20 +66,32 @@ def test_what_a_llama_has_no_place_for_is_in_its_weights(
     assert not any(module._forward_hooks for module in theirs.modules())
 
 
-def test_what_it_is_without_multipliers_is_the_same_function(recipe: Build, batches: Batches) -> None:
-    """Whatever transformers has: norms behind the branches, positions that are learned."""
-    for place in ("pre", "post", "sandwich"):
-        one = recipe(
-            **SIZES, **LOUD, norm_place=place, positions="learned", learnable_multipliers="everywhere"
-        )
-        ours = moved(one, batches)
-        weights, plain = folded(dict(ours.named_parameters()), one)
-        ones = {"base_width": None, "base_depth": None, "parametrization": "sp"}
-        neutral = recipe(**{**plain.point(), **ones, **dict.fromkeys(LOUD, 1.0)})
-        tokens_BT = torch.arange(32).view(2, 16)
-        expected_BTV = ours(tokens_BT).detach()
-        found_BTV = Trained(neutral, {n: x.detach() for n, x in weights.items()})(tokens_BT).detach()
-        assert torch.allclose(found_BTV, expected_BTV, atol=GAP * float(expected_BTV.abs().max()))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm_place": "pre"},
+        {"norm_place": "post"},
+        {"norm_place": "sandwich"},
+        {"architecture": "gdn-hybrid", "attention_every": 2, "base_depth": 2},
+        {"architecture": "gdn-hybrid", "attention_every": 2, "base_depth": 2, "qk_norm": True},
+    ],
+    ids=str,
+)
+def test_what_it_is_without_multipliers_is_the_same_function(
+    changes: dict[str, object], recipe: Build, batches: Batches
+) -> None:
+    """Whatever transformers has: norms behind the branches, positions that are learned, other queries than
+    attention's."""
+    sizes = {**SIZES, **changes, "positions": "learned"}
+    one = recipe(**sizes, **LOUD, learnable_multipliers="everywhere")
+    ours = moved(one, batches)
+    weights, plain = folded(dict(ours.named_parameters()), one)
+    ones = {"base_width": None, "base_depth": None, "parametrization": "sp"}
+    neutral = recipe(**{**plain.point(), **ones, **dict.fromkeys(LOUD, 1.0)})
+    tokens_BT = torch.arange(32).view(2, 16)
+    expected_BTV = ours(tokens_BT).detach()
+    found_BTV = Trained(neutral, {n: x.detach() for n, x in weights.items()})(tokens_BT).detach()
+    assert torch.allclose(found_BTV, expected_BTV, atol=GAP * float(expected_BTV.abs().max()))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from ..architectures.registry import architecture_of
 from ..layers.learnable import merged
 from ..parametrization.rules import forward_multipliers
 from ..recipe.inventory import plain_parameters
@@ -39,7 +40,8 @@ def folded(weights: Mapping[str, Tensor], recipe: Recipe) -> tuple[dict[str, Ten
     ends = {p.name.removesuffix(".weight") for p in plain_parameters(plain) if p.ends_branch}
     if shape.norm_place != "pre":  # the norm behind a branch would undo it
         ends = {name.removesuffix(".gain") for name in found if name.endswith("_post_norm.gain")}
-    queries = "query_norm" if shape.qk_norm else "query"
+    attention = architecture_of(shape).module_names.get("attention")
+    queries = attention and f".{attention}.{'query_norm' if shape.qk_norm else 'query'}"
 
     def factor(name: str) -> float:
         module = name.rpartition(".")[0]
@@ -49,6 +51,6 @@ def folded(weights: Mapping[str, Tensor], recipe: Recipe) -> tuple[dict[str, Ten
             return sites[Site.READOUT]
         if module in ends:
             return sites[Site.BRANCH]
-        return scale if module.rpartition(".")[2] == queries else 1.0
+        return scale if queries and module.endswith(queries) else 1.0
 
     return {name: x * factor(name) for name, x in found.items()}, replace(recipe, shape=plain)
