@@ -50,7 +50,7 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
     try:
         faults: list[Problem] = []
         whole = with_tables(plain({"name": Path(path).stem, **raw}), _folder(path), faults)
-        spec, problems = check_spec(whole, {str(where[-1]) for where in overridden})
+        spec, problems = check_spec(whole)
         if spec is None or faults:
             raise ProblemsFound([*faults, *problems])
         if spec.program is not None:

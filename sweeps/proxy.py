@@ -116,7 +116,8 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
     import torch
 
     if setup.device == "cuda":
-        allocator = os.environ.get("PYTORCH_ALLOC_CONF", "as torch has it")
+        names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+        allocator = next(filter(None, map(os.environ.get, names)), "as torch has it")
         LOGGER.info("%s, CUDA %s, allocator %s", torch.cuda.get_device_name(), torch.version.cuda, allocator)
     keep = None if setup.weights is None else partial(_keep, setup.weights, setup.ids)
     outcomes = (_trained_by_several if setup.gpus > 1 else _trained)(programs, setup, keep)

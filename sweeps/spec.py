@@ -1,7 +1,7 @@
 """A sweep as the user states it, checked field by field against what a recipe accepts."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -101,11 +101,8 @@ class SweepSpec(Section):
         return Pruning(tuple(dict.fromkeys(along)), **dict(self.prune))
 
 
-def check_spec(
-    raw: Mapping[str, Any], replaced: Collection[str] = ()
-) -> tuple[SweepSpec | None, list[Problem]]:
-    """The spec, or None and everything that is wrong with it. The fields in `replaced` have other values than
-    in the file: what it leaves out is left out where it still occurs."""
+def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]:
+    """The spec, or None and everything that is wrong with it."""
     problems = [
         Problem((name,), "is empty; write {} for its defaults, or take it out")
         for name in ("refine", "prune", "tolerance", "program", "model")
@@ -124,7 +121,6 @@ def check_spec(
     except ValidationError as error:
         problems += [Problem(tuple(fault["loc"]), _reason(fault)) for fault in error.errors()]
         return None, problems
-    spec = spec.model_copy(update={"exclude": _still_excluded(spec, replaced)})
     problems += [*_missing(spec), *_zip_problems(spec), *_exclude_problems(spec)]
     if spec.program is None:
         problems += data_problems(spec.data)
@@ -361,18 +357,6 @@ def _zip_problems(spec: SweepSpec) -> list[Problem]:
         problems += [Problem(where, f"{name} is zipped twice") for name in names if name in seen]
         seen |= {*names}
     return problems
-
-
-def _still_excluded(spec: SweepSpec, replaced: Collection[str]) -> list[dict[str, Any]]:
-    """Without what names replaced values that are gone, or the one that all points have now."""
-    possible = {**{name: [value] for name, value in spec.fixed.items()}, **spec.axes}
-    found = []
-    for fields_equal in spec.exclude:
-        own = {name: value for name, value in fields_equal.items() if name in replaced and name in possible}
-        if all(value in possible[name] for name, value in own.items()):
-            everywhere = {*own} - {*spec.axes}
-            found.append({name: value for name, value in fields_equal.items() if name not in everywhere})
-    return found
 
 
 def _exclude_problems(spec: SweepSpec) -> list[Problem]:

@@ -43,7 +43,7 @@ SMALL = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("architecture", "gib"), [("transformer", 18.5), ("gdn", 30.2)])
+@pytest.mark.parametrize(("architecture", "gib"), [("transformer", 17.9), ("gdn", 30.2)])
 def test_the_peak_is_what_a_gpu_held(architecture: str, gib: float) -> None:
     """torch.cuda.max_memory_allocated on an H200, benchmarks/results/gpu-h200.md."""
     one = recipe_from_point({**LARGE, "architecture": architecture})
@@ -58,8 +58,8 @@ def test_the_peak_is_what_a_gpu_held(architecture: str, gib: float) -> None:
         ({"architecture": "transformer"}, 16, 5.56),
         ({"architecture": "transformer", "precision": "tf32"}, 64, 12.66),
         ({"architecture": "gdn"}, 1, 2.33),
-        ({"architecture": "gdn"}, 16, 11.29),
-        ({"architecture": "gdn", "precision": "tf32"}, 64, 30.92),
+        ({"architecture": "gdn"}, 16, 11.25),
+        ({"architecture": "gdn", "precision": "tf32"}, 64, 31.01),
     ],
 )
 def test_a_step_takes_what_it_took_on_a_gpu(

@@ -53,10 +53,39 @@ def test_the_recurrence_is_the_papers_equation() -> None:
     torch.testing.assert_close(recurrent_delta_rule(q, k, v, g, beta)[0, 4, 0], expected)
 
 
-def test_strong_decay_neither_overflows_nor_breaks_gradients() -> None:
-    values = inputs(64, hard=False)
-    with torch.no_grad():
-        values[3].fill_(-60.0)
-    out = chunked_delta_rule(*values, chunk=16)
-    out.sum().backward()
-    assert all(value.grad is not None and value.grad.isfinite().all() for value in values)
+@pytest.mark.parametrize(("decay", "beta"), [(-60.0, None), (-1000.0, None), (None, 1.99), (None, 1e-6)])
+def test_it_holds_at_the_ends(decay: float | None, beta: float | None) -> None:
+    """Strong decay neither overflows nor breaks gradients; eigenvalues near -1; hardly anything written."""
+    reference, chunked = inputs(64, hard=False), inputs(64, hard=False)
+    for values in (reference, chunked):
+        with torch.no_grad():
+            if decay is not None:
+                values[3].fill_(decay)
+            if beta is not None:
+                values[4].fill_(beta)
+    expected, found = recurrent_delta_rule(*reference), chunked_delta_rule(*chunked, chunk=16)
+    torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=0)
+    expected.square().sum().backward()
+    found.square().sum().backward()
+    for one, other in zip(chunked, reference, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=TOLERANCE, rtol=1e-9)
+
+
+def test_only_what_asks_for_a_gradient_has_one() -> None:
+    values, whole = inputs(32, hard=False), inputs(32, hard=False)
+    chunked_delta_rule(*whole, chunk=16).square().sum().backward()
+    values[0].requires_grad_(False)
+    values[3].requires_grad_(False)
+    chunked_delta_rule(*values, chunk=16).square().sum().backward()
+    assert values[0].grad is None and values[3].grad is None
+    for place in (1, 2, 4):
+        torch.testing.assert_close(values[place].grad, whole[place].grad)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    values = inputs(32, hard=False)
+    (gradient,) = torch.autograd.grad(
+        chunked_delta_rule(*values, chunk=16).sum(), values[4], create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        gradient.sum().backward()

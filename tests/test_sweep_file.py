@@ -1,6 +1,5 @@
 """Sweep files: what they say, what is refused, and that every fault names file, line and field."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -130,29 +129,6 @@ def test_exclude_leaves_points_out(sweep_file: Path) -> None:
     trials = load_sweep(path).expansion.trials
     assert len(trials) == 9
     assert not any((recipe_of(t).shape.width, recipe_of(t).parametrization) == (8, "sp") for t in trials)
-
-
-@pytest.mark.parametrize(
-    ("change", "trials"),
-    [
-        ("width=[8, 16]", 9),
-        ("width=[16, 32]", 12),
-        ("width=16", 6),
-        ("width=8", 3),
-        ("parametrization=mup", 6),
-    ],
-)
-def test_what_is_excluded_follows_what_is_set(change: str, trials: int, sweep_file: Path) -> None:
-    """A file that leaves points out can be run in part."""
-    path = with_changes(sweep_file, ("data:", "exclude: [{width: 8, parametrization: sp}]\ndata:"))
-    sweep = load_sweep(path, [change])
-    assert len(sweep.expansion.trials) == trials
-    assert not any(
-        (recipe_of(t).shape.width, recipe_of(t).parametrization) == (8, "sp") for t in sweep.expansion.trials
-    )
-    stored = sweep_file.with_name("stored.yaml")  # as a sweep directory keeps it
-    stored.write_text(json.dumps(resolved(sweep.spec)))
-    assert load_sweep(str(stored)).expansion.trials == sweep.expansion.trials
 
 
 def test_equal_points_collapse(sweep_file: Path) -> None:

@@ -1,7 +1,7 @@
 """The parts of a step, compiled: the same operations, fused into fewer passes over memory.
 
-A block is compiled once for all of its kind, and an update once for buffers of all sizes; both take seconds,
-and torch keeps them on disk for other workers and later runs.
+A block is compiled once for all of its kind, the loss of a part of the rows once, and an update once for
+buffers of all sizes; they take seconds, and torch keeps them on disk for other workers and later runs.
 """
 
 from dataclasses import replace
@@ -13,6 +13,16 @@ from .group import Group
 from .step import Operations
 
 
+def gradients_outside_autocast() -> bool:
+    """Has torch's compiler take gradients as torch does without it, outside of autocast: those of what stays
+    in float32 stay in it. Of the whole process, so that a module that compiles itself does not depend on
+    what was trained before it. False where this torch cannot be told."""
+    if not hasattr(backward, "backward_pass_autocast"):
+        return False
+    backward.backward_pass_autocast = "off"
+    return True
+
+
 def compiled(operations: Operations, group: Group) -> Operations:
     """Those of one group, compiled. Raises ValueError for one that cannot be."""
     if group.drops:
@@ -21,8 +31,8 @@ def compiled(operations: Operations, group: Group) -> Operations:
         raise ValueError("on a CPU experts are given their own tokens, whose number is not known before")
     if not group.repeats:
         raise ValueError("a module of your own compiles itself, or not")
-    # Gradients are taken outside of autocast; compiled, too, those of what stays in float32 stay in it.
-    backward.backward_pass_autocast = "off"
+    if not gradients_outside_autocast():
+        raise ValueError("before torch 2.9 gradients would be taken in autocast's short type")
     torch.compiler.reset()  # torch keeps eight variants of a function, and gives up beyond them
     update = torch.compile(operations.updated, fullgraph=True, dynamic=True)
     return replace(operations, compiled=True, updated=update)

@@ -90,21 +90,19 @@ class _ReadoutLoss(torch.autograd.Function):
         share_K11 = (scale_K / count_K)[:, None, None]
         d_x_KRD = torch.empty_like(x_KRD)
         d_w_KVD = wide(torch.zeros_like(w_KVD))
-        losses, penalties = [], []
+        sums_2K = []
         for begin, end in _parts(x_KRD, w_KVD):
             x_KCD, counts_KC = x_KRD[:, begin:end], labelled_KR[:, begin:end]
             d_z_KCV = x_KCD @ w_KVD.mT
-            loss_K, penalty_K = part(d_z_KCV, labels_KR[:, begin:end], counts_KC, share_K11, z_K)
-            losses.append(loss_K)
-            penalties.append(penalty_K)
+            sums_2K.append(part(d_z_KCV, labels_KR[:, begin:end], counts_KC, share_K11, z_K))
             d_x_KRD[:, begin:end] = d_z_KCV @ w_KVD
             d_w_KVD += d_z_KCV.mT @ x_KCD
         ctx.d_x_KRD, ctx.d_w_KVD, ctx.dtype, ctx.scale_K = d_x_KRD, d_w_KVD, w_KVD.dtype, scale_K
-        loss_K = torch.stack(losses).sum(0) / count_K
+        loss_K, penalty_K = torch.stack(sums_2K).sum(0) / count_K
         ctx.mark_non_differentiable(loss_K)
         if z_K is None:
             return loss_K, loss_K.clone()
-        return loss_K, loss_K + z_K * torch.stack(penalties).sum(0) / count_K
+        return loss_K, loss_K + z_K * penalty_K
 
     @staticmethod
     def backward(ctx: Any, *upstream_K: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
@@ -115,13 +113,14 @@ class _ReadoutLoss(torch.autograd.Function):
 
 def _part(
     z_KCV: Tensor, labels_KC: Tensor, counts_KC: Tensor, share_K11: Tensor, z_K: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Sums of the losses and of the z-penalties over the rows that count, each [K]; the logits become their
-    gradient, in place."""
+) -> Tensor:
+    """Sums of the losses and, where they are asked for, of the z-penalties over the rows that count, [2, K];
+    the logits become their gradient, in place."""
     at_KC1 = labels_KC.clamp(min=0)[..., None]
     log_p_KCV = z_KCV.log_softmax(-1, dtype=_wide(z_KCV.dtype))
     log_p_KC1 = log_p_KCV.gather(2, at_KC1)
-    loss_K = penalty_K = -(log_p_KC1[..., 0] * counts_KC).sum(1)
+    loss_K = -(log_p_KC1[..., 0] * counts_KC).sum(1)
+    penalty_K = torch.zeros_like(loss_K)
     factor_KC1 = counts_KC[..., None] * share_K11.to(log_p_KCV.dtype)
     d_label_KC1 = log_p_KC1.exp() - 1
     if z_K is not None:
@@ -133,11 +132,11 @@ def _part(
     d_z_KCV = torch.exp(log_p_KCV, out=z_KCV).mul_(factor_KC1)
     d_label_KC1 = torch.where(counts_KC[..., None], d_label_KC1 * share_K11, 0.0)
     d_z_KCV.scatter_(2, at_KC1, d_label_KC1.to(d_z_KCV.dtype))
-    return loss_K, penalty_K
+    return torch.stack((loss_K, penalty_K))
 
 
 @cache
-def _compiled_part() -> Callable[..., tuple[Tensor, Tensor]]:
+def _compiled_part() -> Callable[..., Tensor]:
     return torch.compile(_part, fullgraph=True)
 
 

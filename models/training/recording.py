@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .compiling import compiled
+from .compiling import compiled, gradients_outside_autocast
 from .execution import Execution
 from .group import Group
 from .overflow import until_finite
@@ -54,6 +54,7 @@ def steps_of(group: Group, state: GroupState, execution: Execution) -> Steps:
     a large share of the step's time; `compiled` compiles first.
     """
     operations = Operations(until_finite) if group.scales_loss else PLAIN
+    gradients_outside_autocast()
     if execution == "compiled":
         try:
             operations = compiled(operations, group)

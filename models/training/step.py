@@ -56,7 +56,7 @@ def once(take: Callable[[], Gradients], state: GroupState) -> Gradients:
 @dataclass(frozen=True, slots=True)
 class Operations:
     """What a step is made of: whether gradients are taken `once` or until they do not overflow, whether
-    blocks are compiled, what updates a buffer."""
+    blocks and the loss are compiled, what updates a buffer."""
 
     taken: Callable[[Callable[[], Gradients], GroupState], Gradients] = once
     compiled: bool = False

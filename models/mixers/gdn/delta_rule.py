@@ -4,7 +4,7 @@
 
 N any batch (trials and sequences together), T time, H heads, D key size, E value size,
 M chunks, C positions in a chunk, R = N * H rows, Z = M * R: the first chunk of every row, then the
-second; Y = Z + R.
+second, and so on.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def recurrent_delta_rule(
@@ -35,6 +36,7 @@ def chunked_delta_rule(
     q_NTHD: Tensor, k_NTHD: Tensor, v_NTHE: Tensor, g_NTH: Tensor, beta_NTH: Tensor, chunk: int
 ) -> Tensor:
     """o [N, T, H, E]: parallel inside chunks of `chunk` positions, sequential only from chunk to chunk.
+    Beta is above 0, as a sigmoid is: at 0 its gradient would not be the recurrence's.
 
     Inside a chunk that starts from state S, with G the running sum of g, the values actually written
     are u_i = beta_i (v_i - exp(g_i) S_{i-1} k_i) and S_i = exp(G_i) S + sum_{j<=i} exp(G_i - G_j) u_j k_j^T,
@@ -94,29 +96,28 @@ class _Chunked(torch.autograd.Function):
         writing_ZCC = inverse_ZCC * beta_ZC[:, None]
         erased_ZCD = writing_ZCC @ (start_ZC1 * k_ZCD)
         made_ZCE = writing_ZCC @ v_ZCE
-        states = _states_whole if torch.compiler.is_compiling() else _states
-        state_YDE = states(end_ZC1 * k_ZCD, erased_ZCD, made_ZCE, sum_ZC, rows)
-        before_ZDE = state_YDE[:-rows]
+        starts = _starts_whole if torch.compiler.is_compiling() else _starts
+        before_ZDE = starts(end_ZC1 * k_ZCD, erased_ZCD, made_ZCE, sum_ZC, rows)
         made_ZCE.baddbmm_(erased_ZCD, before_ZDE, alpha=-1)
         out_ZCE: Tensor = (within_ZCC @ made_ZCE).baddbmm_(start_ZC1 * q_ZCD, before_ZDE)
         ctx.rows = rows
         of_chunks = system_ZCC, within_ZCC, inverse_ZCC
-        ctx.save_for_backward(q_ZCD, k_ZCD, sum_ZC, beta_ZC, *of_chunks, erased_ZCD, made_ZCE, state_YDE)
+        ctx.save_for_backward(q_ZCD, k_ZCD, sum_ZC, beta_ZC, *of_chunks, erased_ZCD, made_ZCE, before_ZDE)
         return out_ZCE
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's own
-        q_ZCD, k_ZCD, sum_ZC, beta_ZC, *of_chunks, erased_ZCD, made_ZCE, state_YDE = ctx.saved_tensors
+        q_ZCD, k_ZCD, sum_ZC, beta_ZC, *of_chunks, erased_ZCD, made_ZCE, before_ZDE = ctx.saved_tensors
         system_ZCC, within_ZCC, inverse_ZCC = of_chunks
         (d_out_ZCE,), rows = upstream, ctx.rows
         decay_ZCC, start_ZC1, end_ZC1 = _decays(sum_ZC)
-        key_ZCD, before_ZDE = end_ZC1 * k_ZCD, state_YDE[:-rows]
+        key_ZCD = end_ZC1 * k_ZCD
 
         d_read_ZCE = start_ZC1 * d_out_ZCE
         d_made_ZCE = within_ZCC.mT @ d_out_ZCE
-        d_states = _d_states_whole if torch.compiler.is_compiling() else _d_states
-        d_state_YDE = d_states(key_ZCD, erased_ZCD, q_ZCD, d_read_ZCE, d_made_ZCE, sum_ZC, rows)
-        d_after_ZDE = d_state_YDE[rows:]
+        d_ends = _d_ends_whole if torch.compiler.is_compiling() else _d_ends
+        d_after_ZDE = d_ends(key_ZCD, erased_ZCD, q_ZCD, d_read_ZCE, d_made_ZCE, sum_ZC, rows)
         d_made_ZCE.baddbmm_(key_ZCD, d_after_ZDE)
         d_right_ZCE = inverse_ZCC.mT @ d_made_ZCE
         d_v_ZCE = beta_ZC[..., None] * d_right_ZCE
@@ -155,19 +156,18 @@ def _decays(sum_ZC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return decay_ZCC, sum_ZC.exp()[..., None], (sum_ZC[:, -1:] - sum_ZC).exp()[..., None]
 
 
-def _states(key_ZCD: Tensor, erased_ZCD: Tensor, made_ZCE: Tensor, sum_ZC: Tensor, rows: int) -> Tensor:
-    """The state that each chunk starts from, and those that the last ones leave, [Y, D, E]."""
-    state_YDE = key_ZCD.new_empty(len(key_ZCD) + rows, key_ZCD.shape[2], made_ZCE.shape[2])
-    state_YDE[:rows] = 0.0
-    torch.bmm(key_ZCD.mT, made_ZCE, out=state_YDE[rows:])
-    parts = state_YDE.split(rows)
-    for m, forgotten_RDD in enumerate(_forgotten(key_ZCD, erased_ZCD, sum_ZC).split(rows)):
-        if m:
-            parts[m + 1].baddbmm_(forgotten_RDD, parts[m], alpha=-1)
-    return state_YDE
+def _starts(key_ZCD: Tensor, erased_ZCD: Tensor, made_ZCE: Tensor, sum_ZC: Tensor, rows: int) -> Tensor:
+    """The state that each chunk starts from, [Z, D, E]."""
+    before_ZDE = _room(key_ZCD, made_ZCE)
+    before_ZDE[:rows] = 0.0
+    torch.bmm(key_ZCD[:-rows].mT, made_ZCE[:-rows], out=before_ZDE[rows:])
+    parts, forgotten = before_ZDE.split(rows), _forgotten(key_ZCD, erased_ZCD, sum_ZC, rows)
+    for m in range(1, len(parts) - 1):
+        parts[m + 1].baddbmm_(forgotten[m - 1], parts[m], alpha=-1)
+    return before_ZDE
 
 
-def _d_states(
+def _d_ends(
     key_ZCD: Tensor,
     erased_ZCD: Tensor,
     q_ZCD: Tensor,
@@ -176,45 +176,39 @@ def _d_states(
     sum_ZC: Tensor,
     rows: int,
 ) -> Tensor:
-    """Their gradients, the last ones zero; the first ones, which nothing asks for, are not carried to."""
-    d_state_YDE = key_ZCD.new_empty(len(key_ZCD) + rows, key_ZCD.shape[2], d_read_ZCE.shape[2])
-    d_state_YDE[-rows:] = 0.0
-    own_ZDE = d_state_YDE[:-rows]
-    torch.bmm(q_ZCD.mT, d_read_ZCE, out=own_ZDE)
-    own_ZDE.baddbmm_(erased_ZCD.mT, d_made_ZCE, alpha=-1)
-    parts, forgotten = d_state_YDE.split(rows), _forgotten(key_ZCD, erased_ZCD, sum_ZC).split(rows)
-    for m in range(len(forgotten) - 2, 0, -1):
+    """The gradient of the state that each chunk leaves, [Z, D, E]; nothing reads the last one's."""
+    d_after_ZDE = _room(key_ZCD, d_read_ZCE)
+    d_after_ZDE[-rows:] = 0.0
+    read_ZDE = d_after_ZDE[:-rows]
+    torch.bmm(q_ZCD[rows:].mT, d_read_ZCE[rows:], out=read_ZDE)
+    read_ZDE.baddbmm_(erased_ZCD[rows:].mT, d_made_ZCE[rows:], alpha=-1)
+    parts, forgotten = d_after_ZDE.split(rows), _forgotten(key_ZCD, erased_ZCD, sum_ZC, rows)
+    for m in range(len(parts) - 3, -1, -1):
         parts[m].baddbmm_(forgotten[m].mT, parts[m + 1], alpha=-1)
-    return d_state_YDE
+    return d_after_ZDE
 
 
-def _forgotten(key_ZCD: Tensor, erased_ZCD: Tensor, sum_ZC: Tensor) -> Tensor:
-    """K^T X - c: what a chunk takes away from the state that it starts from."""
-    forgotten_ZDD = key_ZCD.new_empty(len(key_ZCD), key_ZCD.shape[2], key_ZCD.shape[2])
-    torch.bmm(key_ZCD.mT, erased_ZCD, out=forgotten_ZDD)
-    forgotten_ZDD.diagonal(dim1=1, dim2=2).sub_(sum_ZC[:, -1:].exp())
-    return forgotten_ZDD
+def _room(x_ZCD: Tensor, y_ZCE: Tensor) -> Tensor:
+    """For a matrix [D, E] of every chunk."""
+    return x_ZCD.new_empty(len(x_ZCD), x_ZCD.shape[2], y_ZCE.shape[2])
+
+
+def _forgotten(key_ZCD: Tensor, erased_ZCD: Tensor, sum_ZC: Tensor, rows: int) -> tuple[Tensor, ...]:
+    """K^T X - c: what a chunk takes away from the state that it starts from. Of all chunks but the first,
+    which starts from nothing, and the last, [R, D, D] each."""
+    inner = slice(rows, -rows)
+    forgotten_ZDD = _room(key_ZCD[inner], key_ZCD)
+    torch.bmm(key_ZCD[inner].mT, erased_ZCD[inner], out=forgotten_ZDD)
+    forgotten_ZDD.diagonal(dim1=1, dim2=2).sub_(sum_ZC[inner, -1:].exp())
+    parts: tuple[Tensor, ...] = forgotten_ZDD.split(rows)
+    return parts
 
 
 # Operations of their own to the compiler, which would unroll the chunks. Autocast changes nothing in them:
 # all products are given what they write to.
-_states_whole = torch.library.custom_op("mutransfer::delta_states", _states, mutates_args=())
-_d_states_whole = torch.library.custom_op("mutransfer::delta_d_states", _d_states, mutates_args=())
-
-
-@_states_whole.register_fake
-def _(key_ZCD: Tensor, erased_ZCD: Tensor, made_ZCE: Tensor, sum_ZC: Tensor, rows: int) -> Tensor:
-    return key_ZCD.new_empty(len(key_ZCD) + rows, key_ZCD.shape[2], made_ZCE.shape[2])
-
-
-@_d_states_whole.register_fake
-def _(
-    key_ZCD: Tensor,
-    erased_ZCD: Tensor,
-    q_ZCD: Tensor,
-    d_read_ZCE: Tensor,
-    d_made_ZCE: Tensor,
-    sum_ZC: Tensor,
-    rows: int,
-) -> Tensor:
-    return key_ZCD.new_empty(len(key_ZCD) + rows, key_ZCD.shape[2], d_read_ZCE.shape[2])
+_starts_whole = torch.library.custom_op("mutransfer::delta_starts", _starts, mutates_args=())
+_d_ends_whole = torch.library.custom_op("mutransfer::delta_d_ends", _d_ends, mutates_args=())
+_starts_whole.register_fake(lambda key_ZCD, erased_ZCD, made_ZCE, *others: _room(key_ZCD, made_ZCE))
+_d_ends_whole.register_fake(
+    lambda key_ZCD, erased_ZCD, q_ZCD, d_read_ZCE, *others: _room(key_ZCD, d_read_ZCE)
+)
