@@ -19,7 +19,7 @@ from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.training.checkpoint import NoKeeper
 from mutransfer.models.training.execution import Execution
 from mutransfer.models.training.loop import GroupTraining
-from mutransfer.results.report.drawing import PANEL_HEIGHT, PANEL_WIDTH, configured, drawn
+from mutransfer.results.report.drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, configured, drawn
 from mutransfer.sweeps.load import load_sweep
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "learned-scales.png"
@@ -77,21 +77,19 @@ def main() -> None:
         told = [f"{scale:.2f}" for scale in found["scale"]]
         cells = told if len(told) == DEPTH else [*told, *[""] * (DEPTH - 1)]
         print(f"| {optimizer} | {module} | {' | '.join(cells)} | {found['norm'].mean():.2f} |")
-    inside = rows[rows["block"].notna()]
-    chart = (
-        alt.Chart(inside)
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("block:O", title="block"),
-            y=alt.Y(
-                "scale:Q", title="learned scale", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")
-            ),
-            color=alt.Color("module:N", title=None),
-            column=alt.Column("optimizer:N", title=None),
-        )
-        .properties(width=PANEL_WIDTH * 0.8, height=PANEL_HEIGHT)
-    )
-    PICTURE.write_bytes(drawn(configured(chart))[1])
+    PICTURE.write_bytes(drawn(configured(chart(rows[rows["block"].notna()])))[1])
+
+
+def chart(rows: pd.DataFrame) -> alt.Chart:
+    scale = alt.Scale(type="log", base=2, nice=False, padding=8)
+    lines: alt.Chart = alt.Chart(rows).mark_line(point=True)
+    encoded: alt.Chart = lines.encode(
+        x=alt.X("block:O", title="block", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("scale:Q", title="learned scale", scale=scale, axis=alt.Axis(format="~g")),
+        color=alt.Color("module:N", title=None),
+        column=alt.Column("optimizer:N", title=None, header=alt.Header(labelColor=INK)),
+    ).properties(width=PANEL_WIDTH * 0.8, height=PANEL_HEIGHT)
+    return encoded
 
 
 if __name__ == "__main__":
