@@ -148,6 +148,7 @@ def test_orchestration(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_peers(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     small = [
         "width=16",
+        "seed=[0]",
         "steps=5",
         "architecture=transformer",
         "parametrization=mup",
