@@ -26,7 +26,7 @@ TESTS = str(Path(__file__).parents[1] / "tests")
 
 WORKERS, REPETITIONS = 2, 3
 SWEEP, CHANGES = "quickstart", ["width=[16,32]", "steps=60", "seed=[0]"]
-"""64 trials: two architectures, two parametrizations, two widths, eight rates."""
+"""56 trials: two architectures, two parametrizations, two widths, seven rates."""
 
 Held = dict[str, Any]
 """What a process is given: the trials' points, and their data."""
