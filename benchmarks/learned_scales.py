@@ -14,10 +14,10 @@ import altair as alt
 import pandas as pd
 import torch
 
+from mutransfer.models.data.batches import Batches
 from mutransfer.models.layers.learnable import merged
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.training.checkpoint import NoKeeper
-from mutransfer.models.training.execution import Execution
 from mutransfer.models.training.loop import GroupTraining
 from mutransfer.results.report.drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, configured, drawn
 from mutransfer.sweeps.load import load_sweep
@@ -25,7 +25,6 @@ from mutransfer.sweeps.load import load_sweep
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "learned-scales.png"
 SEEDS, STEPS, DEPTH = 2, 800, 8
 RATES = {"adamw": 2**-6, "muon": 2**-5}
-EXECUTION: Execution = "eager"
 
 
 def recipes(optimizer: str, data: str) -> list[Recipe]:
@@ -38,24 +37,18 @@ def recipes(optimizer: str, data: str) -> list[Recipe]:
     return [recipe_from_point({**point, "seed": seed}) for seed in range(SEEDS)]
 
 
-def scales(optimizer: str) -> Iterator[dict[str, object]]:
+def scales(group: list[Recipe], batches: Batches) -> Iterator[dict[str, object]]:
     """Of every matrix: where it is, its scale and its norm, means over the seeds."""
-    sweep = load_sweep("smoke")
-    with tempfile.TemporaryDirectory() as scratch:
-        source = sweep.materialised(Path(scratch))
-        group = recipes(optimizer, source.digest)
-        training = GroupTraining(
-            group, source.batches(group[0].shape.sequence_length), torch.device("cpu"), execution=EXECUTION
-        )
-        before = {name: x.detach().norm(dim=(1, 2)) for name, x in training.views().items() if x.dim() == 3}
-        training.train(lambda progress: None, NoKeeper())
+    training = GroupTraining(group, batches, torch.device("cpu"))
+    before = {name: x.detach().norm(dim=(1, 2)) for name, x in training.views().items() if x.dim() == 3}
+    training.train(lambda progress: None, NoKeeper())
     own = {name: x.detach() for name, x in training.views().items()}
     for name, effective_KOI in merged(own, "none").items():
         if effective_KOI.dim() == 3:
             norm_K = own[name].norm(dim=(1, 2))
             block, _, module = name.removesuffix(".weight").removeprefix("blocks.").partition(".")
             yield {
-                "optimizer": optimizer,
+                "optimizer": group[0].optimizer,
                 "block": int(block) if module else None,
                 "module": module or block,
                 "scale": float((effective_KOI.norm(dim=(1, 2)) / norm_K).mean()),
@@ -65,7 +58,11 @@ def scales(optimizer: str) -> Iterator[dict[str, object]]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    rows = pd.DataFrame(row for optimizer in RATES for row in scales(optimizer))
+    with tempfile.TemporaryDirectory() as scratch:
+        source = load_sweep("smoke").materialised(Path(scratch))
+        groups = [recipes(optimizer, source.digest) for optimizer in RATES]
+        batches = source.batches(groups[0][0].shape.sequence_length)
+        rows = pd.DataFrame(row for group in groups for row in scales(group, batches))
     title, _, rest = (__doc__ or "").partition("\n\n    python")
     print(f"# Learned scales\n\n{title}\n{rest.partition(chr(10))[2]}")
     rates = ", ".join(f"{rate:g} ({optimizer})" for optimizer, rate in RATES.items())

@@ -206,8 +206,8 @@ def _forgotten(key_ZCD: Tensor, erased_ZCD: Tensor, sum_ZC: Tensor, rows: int) -
 
 # Operations of their own to the compiler, which would unroll the chunks. Autocast changes nothing in them:
 # all products are given what they write to.
-_starts_whole = torch.library.custom_op("mutransfer::delta_starts", _starts, mutates_args=())
-_d_ends_whole = torch.library.custom_op("mutransfer::delta_d_ends", _d_ends, mutates_args=())
+_starts_whole = torch.library.custom_op("mutransfer::starts_of_chunks", _starts, mutates_args=())
+_d_ends_whole = torch.library.custom_op("mutransfer::gradients_of_ends", _d_ends, mutates_args=())
 _starts_whole.register_fake(lambda key_ZCD, erased_ZCD, made_ZCE, *others: _room(key_ZCD, made_ZCE))
 _d_ends_whole.register_fake(
     lambda key_ZCD, erased_ZCD, q_ZCD, d_read_ZCE, *others: _room(key_ZCD, d_read_ZCE)
