@@ -8,8 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-com
 
 # The tests run side by side, on small matrices: NumPy's own threads would only stand in each other's way.
 export OPENBLAS_NUM_THREADS := 1
+# What is imported is compiled once, not by each of a thousand processes.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test test-all everything test-slurm test-others check
+.PHONY: quickstart test test-all everything test-slurm test-faults test-others check
 
 quickstart: $(VENV)/installed
 	$(BIN)/mutransfer run quickstart
@@ -19,21 +21,24 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --ignore tests/cluster -m "not slow"
 
-# Tests on Slurm mostly wait, so they run beside the others; each part's output comes when it is done. Ray's
-# nodes give up starting on a machine that is full, so they come before what fills it.
+# Tests on Slurm and of faults mostly wait, so they run beside the others; each part's output comes when it is
+# done. Ray's nodes give up starting on a machine that is full, so they come before what fills it.
 test-all: $(VENV)/installed-test
-	$(MAKE) --jobs 2 --output-sync=target test-slurm test-others
+	$(MAKE) --jobs 3 --output-sync=target test-slurm test-faults test-others
 
 # What .ci/run calls. The check takes one core while the tests on Ray mostly wait, too.
 everything: $(VENV)/installed-test
-	$(MAKE) --jobs 3 --output-sync=target test-slurm check test-others
+	$(MAKE) --jobs 4 --output-sync=target test-slurm test-faults check test-others
 
 test-slurm:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_slurm.py
 
+test-faults:
+	nice $(BIN)/python -m pytest -n 0 tests/test_faults.py
+
 test-others:
 	$(BIN)/python -m pytest -n 0 tests/cluster/test_ray.py
-	$(BIN)/python -m pytest --ignore tests/cluster
+	$(BIN)/python -m pytest --ignore tests/cluster --ignore tests/test_faults.py
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -20,24 +20,39 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One cluster for all tests, with a home of its own (Ray writes a token there). What its workers have in
+    their environment stays as it was at the start, so the place of a test's ledger is a link."""
+    from ray.cluster_utils import Cluster
+
+    home = tmp_path_factory.mktemp("ray")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HOME", str(home))
+        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        environment.setenv("MUTRANSFER_TRAINING", "noop:train")
+        environment.setenv("NOOP", str(home / "noop"))
+        environment.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0})
+        yield made
+        made.shutdown()
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own (Ray writes a token there), and what the nodes' workers need in their environment."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("MUTRANSFER_TRAINING", "noop:train")
-    monkeypatch.setenv("NOOP", str(tmp_path / "sweep" / "noop"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
+def place(head: Any, tmp_path: Path) -> Path:  # noqa: ANN401
+    link = Path(os.environ["NOOP"])
+    link.unlink(missing_ok=True)
+    link.symlink_to(tmp_path / "sweep" / "noop")
     return tmp_path / "sweep"
 
 
 @pytest.fixture
-def cluster(place: Path) -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0})
-    yield made
-    made.shutdown()
+def cluster(head: Any) -> Iterator[Any]:  # noqa: ANN401
+    """The head alone; what a test adds goes with it."""
+    yield head
+    for node in [*head.worker_nodes]:
+        head.remove_node(node)
+    head.wait_for_nodes()
 
 
 def start(sweep: Sweep, cluster: Any, *words: str) -> "subprocess.Popen[str]":  # noqa: ANN401

@@ -5,6 +5,7 @@ then, and stdin that closes without a `stop` says so too (what it has published 
 """
 
 import ctypes
+import gc
 import json
 import os
 import queue
@@ -33,6 +34,7 @@ def main() -> None:
         if unusable(end):
             os._exit(1)  # the driver reads how the job ended, and starts another worker
         _send(events, end=asdict(end))
+    gc.freeze()  # or the exit looks for rubbish in all of torch, as long as a third of importing it takes
 
 
 def _listen(commands: "queue.Queue[str | None]") -> None:
