@@ -4,7 +4,7 @@ import io
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mutransfer.models.data.batches import Batches
 from mutransfer.models.data.token_file import TokenFile
 from mutransfer.models.layers.forward_multiplier import Factor
 from mutransfer.models.layers.trace import Trace, untraced
+from mutransfer.models.parametrization.registry import OWN
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
 from mutransfer.models.recipe.role import Site
 from mutransfer.models.recipe.shape import Shape
@@ -64,6 +65,13 @@ def recipe() -> Callable[..., Recipe]:
 
 def proxy_trial(recipe: Recipe) -> Trial:
     return trial_of(Proxy(recipe))
+
+
+@pytest.fixture
+def only_built_in() -> Iterator[None]:
+    """Parametrizations from files that a test has made known are not known to the next."""
+    yield
+    OWN.clear()
 
 
 def first_views(recipes: Sequence[Recipe]) -> dict[str, Tensor]:
