@@ -50,6 +50,15 @@ def test_a_default_is_allowed_by_its_own_declaration(name: str) -> None:
     assert not (field.setting.tuned and field.setting.searched), "tuned ones are searched anyway"
 
 
+@pytest.mark.parametrize(
+    ("field", "own"), [("architecture", "package.module:build"), ("parametrization", "mine@0123abcd")]
+)
+def test_a_name_of_a_registry_or_of_the_users_own(field: str, own: str) -> None:
+    registries = [name for name, declared in FIELDS.items() if declared.setting.choices is not None]
+    assert [name for name in registries if FIELDS[name].chosen(own)] == [field]
+    assert "is not one of" in (FIELDS[field].fault("package.module") or "")
+
+
 def test_columns_are_added_and_never_renamed() -> None:
     """Mend it, where one was added, with: python tests/test_declarations.py."""
     assert columns() == COLUMNS.read_text()
