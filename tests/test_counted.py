@@ -21,11 +21,12 @@ from mutransfer.models.training.group import Group
 from mutransfer.models.training.state import GroupState
 from mutransfer.models.training.step import Placed, advance
 from mutransfer.orchestrator.planning import device as devices
-from mutransfer.orchestrator.planning.device import PreflightError, must_suit
+from mutransfer.orchestrator.planning.device import PreflightError, cores, find_device, must_suit
 from mutransfer.orchestrator.planning.plan import Device, group_size
 from mutransfer.sweeps import gpu
 from mutransfer.sweeps.card import H200, Card, card_named, keep_card
 from mutransfer.sweeps.load import load_sweep
+from mutransfer.sweeps.program import DeviceKind
 from mutransfer.sweeps.proxy import Proxy
 
 CPU = torch.device("cpu")
@@ -137,11 +138,36 @@ def test_a_group_is_as_large_as_fits(recipe: Build) -> None:
     assert group_size(one, Device("cuda", 1, memory - 2)) == 10
 
 
-def test_what_no_gpu_holds_is_refused(sweep_file: Path) -> None:
+@pytest.mark.parametrize(("kind", "holder"), [("cuda", "the GPU"), ("cpu", "this machine")])
+def test_what_no_device_holds_is_refused(kind: DeviceKind, holder: str, sweep_file: Path) -> None:
     sweep = load_sweep(str(sweep_file))
-    must_suit(sweep, Device("cuda", 1, 80 << 30))
-    with pytest.raises(PreflightError, match="architecture transformer, width 8, depth 1: a trial needs"):
-        must_suit(sweep, Device("cuda", 1, 10_000))
+    must_suit(sweep, Device(kind, 1, 80 << 30))
+    told = f"architecture transformer, width 8, depth 1: a trial needs .*, and {holder} has 0; give"
+    with pytest.raises(PreflightError, match=told):
+        must_suit(sweep, Device(kind, 1, 10_000))
+
+
+def test_a_plan_for_this_machine_says_what_it_cannot_hold(sweep_file: Path, mutransfer: Command) -> None:
+    """Without a GPU, `auto` may be a plan for one elsewhere."""
+    huge = ("plan", str(sweep_file), "--set", "width=[8, 1048576]", "--set", "parametrization=mup")
+    assert mutransfer(*huge).returncode == 0
+    refused = mutransfer(*huge, "--device", "cpu")
+    assert refused.returncode == 6
+    assert refused.stderr.count("\n") == 1
+    assert "width 1048576, depth 1: a trial needs" in refused.stderr
+
+
+def test_a_machine_has_what_its_container_may_take(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = find_device("cpu").memory_bytes
+    assert whole > 100 << 20
+    (tmp_path / "limit").write_text("1048576\n")
+    (tmp_path / "none").write_text("max\n")
+    limits = [str(tmp_path / name) for name in ("none", "limit", "missing")]
+    monkeypatch.setattr(devices, "CONTAINER_LIMITS", limits)
+    assert find_device("cpu") == Device("cpu", cores(), 1 << 20)
+
+
+def test_tf32_needs_a_gpu(sweep_file: Path) -> None:
     tf32 = load_sweep(str(sweep_file), ["precision=tf32"])
     must_suit(tf32, Device("cuda", 1, 80 << 30))
     with pytest.raises(PreflightError, match="tf32"):

@@ -53,7 +53,9 @@ def plan(
     if len(sweep.expansion.trials) >= MANY_TRIALS:
         warn(f"planning {len(sweep.expansion.trials):,} trials")
     found = find_device(device.value)
-    if found.kind == "cuda":
+    if (
+        found.kind == "cuda" or device is DeviceChoice.cpu
+    ):  # without a GPU here, auto may plan for one elsewhere
         must_suit(sweep, found)
     try_out(sweep)
     if sweep.spec.program is not None:

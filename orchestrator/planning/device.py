@@ -2,7 +2,9 @@
 
 import glob
 import os
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ...models.recipe.fault import PREFLIGHT, Fault
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from ...sweeps.trial import Trial
 
 Choice = Literal["auto", "cpu", "cuda"]
+CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Files with the bytes that a container may take: of control groups version 2 and 1."""
 
 
 class PreflightError(Fault):
@@ -24,7 +28,7 @@ class PreflightError(Fault):
 def find_device(choice: Choice) -> Device:
     """The device to plan for. Importing torch takes seconds, so without a GPU's files it is not asked."""
     if choice == "cpu" or (choice == "auto" and not glob.glob("/dev/nvidia*")):
-        return Device("cpu", cores())
+        return _processor()
     import torch
 
     count = torch.cuda.device_count()
@@ -33,7 +37,15 @@ def find_device(choice: Choice) -> Device:
         return Device("cuda", count, int(held.total_memory), held.name)
     if choice == "cuda":
         raise PreflightError("--device cuda: torch sees no GPU here; check the driver, or use --device cpu")
-    return Device("cpu", cores())
+    return _processor()
+
+
+def _processor() -> Device:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):  # not there, or `max`
+            memory = min(memory, int(Path(limit).read_text()))
+    return Device("cpu", cores(), memory)
 
 
 def cores() -> int:
@@ -51,7 +63,7 @@ def must_suit(sweep: "Sweep", device: Device) -> None:
             f"precision: {len(rounded)} trials are in tf32, which is how GPUs multiply; give float32, or run "
             "it with --device cuda"
         )
-    if device.kind == "cuda" and not device.assumed:
+    if device.memory_bytes and not device.assumed:
         for trial in {trial.program.group_key(): trial for trial in sweep.expansion.trials}.values():
             _must_split(device, trial)
             _must_hold(device, trial)
@@ -83,6 +95,8 @@ def _must_split(device: Device, trial: "Trial") -> None:
 def _must_hold(device: Device, trial: "Trial") -> None:
     """Its parts, if need be."""
     program, memory = trial.program, device.memory_bytes
+    if device.kind == "cpu" and program.memory_bytes() <= memory:
+        return  # by the formula, which is quick and seldom too low
     if program.memory_bytes(1, counted=True) <= memory:
         return
     least = program.memory_bytes(1, counted=True, parts=program.most_parts)
@@ -91,7 +105,8 @@ def _must_hold(device: Device, trial: "Trial") -> None:
         told = ", ".join(
             f"{name} {point[name]}" for name in ("architecture", "width", "depth") if name in point
         )
+        holder = "the GPU" if device.kind == "cuda" else "this machine"
         raise PreflightError(
-            f"{told}: a trial needs {least / 2**30:.0f} GB with one sequence at a time, and the GPU has "
+            f"{told}: a trial needs {least / 2**30:.0f} GB with one sequence at a time, and {holder} has "
             f"{memory / 2**30:.0f}; give activation_checkpointing: true, or smaller sizes"
         )
