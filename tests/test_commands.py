@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Command, trial_ids
 from ruamel.yaml import YAML
+
+from mutransfer.orchestrator.studies import coordcheck
 
 
 def test_dry_run_and_plan_make_nothing(sweep_file: Path, tmp_path: Path, mutransfer: Command) -> None:
@@ -32,6 +35,16 @@ def test_a_calibrated_plan_says_so(sweep_file: Path, mutransfer: Command) -> Non
     assert plan["times"][0]["basis"].startswith("calibrated by a few steps here")
     assert plan["times"][1]["basis"] == "a roofline model, not measured"
     assert plan["times"][0]["seconds"] > 0
+
+
+def test_want_of_memory_is_one_line(
+    sweep_file: Path, mutransfer: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordcheck, "check_families", lambda *_: torch.empty(1 << 60))
+    refused = mutransfer("coordcheck", str(sweep_file), "--device", "cpu")
+    assert refused.returncode == 6
+    told = "coordcheck: too little memory here, or on the GPU; give smaller sizes, fewer trials or --seeds\n"
+    assert refused.stderr == told
 
 
 def test_doctor_looks_at_everything(tmp_path: Path, mutransfer: Command) -> None:

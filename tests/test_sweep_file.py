@@ -370,6 +370,10 @@ def test_a_model_that_is_not_known_is_named_alone(sweep_file: Path) -> None:
         ("fixed_multipliers='mlp.gate=0'", "fixed_multipliers: 'mlp.gate=0' is not MODULE=NUMBER"),
         ("fixed_multipliers='mlp.up=2, mlp.up=3'", "fixed_multipliers: mlp.up is named twice"),
         ("fixed_multipliers='mlp.gate=2'", "fixed_multipliers: mlp.gate is the end of no module's name"),
+        (
+            "learnable_multipliers='heads=row'",
+            "learnable_multipliers: heads=row fits no matrix of a transformer",
+        ),
     ],
 )
 def test_conventions_that_do_not_fit(sweep_file: Path, override: str, message: str) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from ...models.recipe.fault import USAGE, Fault
+from ...models.recipe.fault import PREFLIGHT, USAGE, Fault
 from . import again, checking, exchange, files, laws, probing, reporting, running, upkeep, watching, weights
 
 app = typer.Typer(
@@ -100,6 +100,14 @@ def main() -> None:
     except Fault as fault:
         print(fault, file=sys.stderr)
         sys.exit(fault.exit_code)
+    except (MemoryError, RuntimeError) as error:  # torch's are of the second kind
+        from ..record.failures import failure_of
+
+        if failure_of(error) != "out-of-memory":
+            raise
+        reason = "too little memory here, or on the GPU; give smaller sizes, fewer trials or --seeds"
+        print(f"{sys.argv[1]}: {reason}", file=sys.stderr)
+        sys.exit(PREFLIGHT)
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
