@@ -357,6 +357,13 @@ def test_a_trial_without_gradients_leaves_its_neighbours_alone(name: str) -> Non
     torch.testing.assert_close(together[:1], alone, atol=1e-9, rtol=1e-9)
 
 
+def test_steps_that_are_not_all_alike_are_not_recorded() -> None:
+    """A decomposition waits for the host (cuSOLVER), and what is done every few steps is not in each."""
+    decomposed, every_few = {"dion", "shampoo", "soap"}, {"shampoo", "soap", "sophia"}
+    alike = {name for name, optimizer in OPTIMIZERS.items() if optimizer.repeats}
+    assert {*OPTIMIZERS} - alike == decomposed | every_few
+
+
 def test_decay_shrinks_without_a_gradient() -> None:
     weight = torch.ones(1, 3)
     step(weight, torch.zeros(1, 3), columns([0.1], torch.float32), columns([0.05], torch.float32))
