@@ -22,7 +22,8 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --ignore tests/cluster -m "not slow"
 
 # Tests on Slurm and of faults mostly wait, so they run beside the others; each part's output comes when it is
-# done. Ray's nodes give up starting on a machine that is full, so they come before what fills it.
+# done. Ray's nodes give up starting on a machine that is full, so they come before what fills it, and what runs
+# beside them is nice.
 test-all: $(VENV)/installed-test
 	$(MAKE) --jobs 3 --output-sync=target test-slurm test-faults test-others
 

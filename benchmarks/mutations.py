@@ -31,7 +31,7 @@ FILES = (
 TESTS = (
     "test_declarations.py", "test_rules.py", "test_trial.py", "test_toys.py", "test_floors.py",
     "test_proxy.py", "test_optimizers.py", "test_sweep_file.py", "test_session.py", "test_group_contract.py",
-    "test_backends.py", "test_slurm_submission.py", "test_program_checks.py",
+    "test_backends.py", "test_slurm_submission.py", "test_program_checks.py", "test_own_tables.py",
 )  # fmt: skip
 
 

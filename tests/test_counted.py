@@ -147,8 +147,11 @@ def test_what_no_device_holds_is_refused(kind: DeviceKind, holder: str, sweep_fi
         must_suit(sweep, Device(kind, 1, 10_000))
 
 
-def test_a_plan_for_this_machine_says_what_it_cannot_hold(sweep_file: Path, mutransfer: Command) -> None:
+def test_a_plan_for_this_machine_says_what_it_cannot_hold(
+    sweep_file: Path, mutransfer: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a GPU, `auto` may be a plan for one elsewhere."""
+    monkeypatch.setattr(devices, "find_device", lambda choice: Device("cpu", 2, 80 << 30))
     huge = ("plan", str(sweep_file), "--set", "width=[8, 1048576]", "--set", "parametrization=mup")
     assert mutransfer(*huge).returncode == 0
     refused = mutransfer(*huge, "--device", "cpu")

@@ -395,6 +395,15 @@ def test_gamma_grows_as_gradients_fall(recipe: Callable[..., Recipe]) -> None:
     assert {rule.gamma for rule in by_pattern(recipe(**{**changes, "optimizer": "adamw"})).values()} == {None}
 
 
+def test_vectors_of_growing_heads_are_vectors(recipe: Callable[..., Recipe]) -> None:
+    growing = {**SCALED, "architecture": "gdn", "head_dim": None, "heads": 2, "parametrization": "mup"}
+    plain, moved = (by_pattern(recipe(**growing, vector_lr=ratio)) for ratio in (1.0, 0.25))
+    narrow = [pattern for pattern, rule in plain.items() if rule.parameter.role == Role.NARROW_VECTOR]
+    assert narrow
+    for pattern in narrow:
+        assert moved[pattern].learning_rate == pytest.approx(0.25 * plain[pattern].learning_rate)
+
+
 def test_the_docs_page_is_the_tables() -> None:
     """Mend it with: mutransfer rules -f markdown, below the page's own words."""
     page = (Path(__file__).parent.parent / "docs/rules.md").read_text()

@@ -112,6 +112,9 @@ def test_a_clusters_device() -> None:
         "cuda", 7, 40 << 30
     )
     assert slurm_device(RunOptions(device="cpu"), {"gpus_per_node": 1}).kind == "cpu"
+    assert slurm_device(RunOptions(gpus_per_job=2), {"gpus_per_node": 2}).per_job == 2
+    with pytest.raises(PreflightError, match="slurm: asks for gpus_per_node: 3"):
+        slurm_device(RunOptions(gpus_per_job=2), {"gpus_per_node": 3})
     assert ray_device(RunOptions(), 16, 0) == Device("cpu", 16)
     assert ray_device(RunOptions(jobs_per_gpu=2), 16, 4) == Device("cuda", 4, 40 << 30)
     with pytest.raises(PreflightError, match="the Ray cluster has no GPUs"):
