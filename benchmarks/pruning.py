@@ -27,8 +27,6 @@ from mutransfer.sweeps.adaptive import PruneSpec
 FOLDER = Path(__file__).parent / "pruning"
 LOSSES = "train_losses"
 """Column of all training losses of a trial, step after step."""
-CURVE = ("parametrization", "width", "depth", "seed")
-"""Trials that agree in these are one curve of these sweeps."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Replay:
 def replay(path: Path, rule: Pruning) -> Replay:
     """Every curve is gone through as its training would have gone."""
     rows = pd.read_parquet(path)
-    after = {trial: step for _, curve in rows.groupby(list(CURVE)) for trial, step in _stopped(curve, rule)}
+    after = {trial: step for _, curve in _curves(rows) for trial, step in _stopped(curve, rule)}
     stopped = rows["trial_id"].isin(after)
     saved = (rows["steps"] - rows["trial_id"].map(after))[stopped].sum() / rows["steps"].sum()
     heights, off = _apart(rows, stopped)
@@ -57,6 +55,12 @@ def replay(path: Path, rule: Pruning) -> Replay:
         path.stem, len(rows), len(after), saved, min(heights, default=np.inf), min(off, default=0),
         compare(rows, ROWS.names), compare(changed, ROWS.names),
     )  # fmt: skip
+
+
+def _curves(rows: pd.DataFrame) -> Iterator[tuple[object, pd.DataFrame]]:
+    """Trials that agree in all but the learning rate."""
+    shared = [name for name in FIELDS if name in rows and name != "learning_rate"]
+    yield from rows.groupby(shared, dropna=False)
 
 
 def _stopped(curve: pd.DataFrame, rule: Pruning) -> Iterator[tuple[str, int]]:
@@ -83,7 +87,7 @@ def _point(row: dict[str, object]) -> dict[str, object]:
 def _apart(rows: pd.DataFrame, stopped: pd.Series) -> tuple[list[float], list[int]]:
     """Of each stopped trial: its height above its curve's lowest loss, and the values between."""
     heights, off = [], []
-    for _, curve in rows.groupby(list(CURVE)):
+    for _, curve in _curves(rows):
         ordered = curve.sort_values("learning_rate")
         places = np.flatnonzero(stopped[ordered.index])
         losses = ordered["loss"].to_numpy()

@@ -10,6 +10,8 @@ from mutransfer.results.statistics.drift import Drift, judge
 from mutransfer.results.statistics.tolerance import Tolerance
 
 COARSE, FINE = np.arange(-10.0, -0.5), np.arange(-9.0, -1.4, 0.5)
+BLOWN = 7.0
+"""What runs that blew up end at, or a little above."""
 FIVE, DENSE = np.arange(-7.0, -2.5), np.arange(-8.0, -2.0, 0.3)
 
 
@@ -76,11 +78,12 @@ class Truth:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The true optima, the measured curves, and what a value costs at the largest scale in truth."""
+    """The true optima, the measured curves, and what a value costs at the largest scale in truth: at least,
+    and at most. What blew up costs what it ended at, or has no bound."""
 
     optima: list[float]
     curves: list[Curve]
-    cost: Callable[[float], float]
+    cost: Callable[[float], tuple[float, float]]
 
 
 def draw(truth: Truth, generator: np.random.Generator) -> Drawn:
@@ -101,17 +104,19 @@ def draw(truth: Truth, generator: np.random.Generator) -> Drawn:
             runs[generator.integers(truth.seeds), generator.integers(len(x))] += 0.5
         gone = np.broadcast_to(x - optimum > truth.diverges_at, shape)
         gone = gone | (truth.all_diverge and index == truth.scales - 1)
-        runs = np.where(gone, 7 + generator.uniform(0, 0.4, shape) if truth.blows_up else np.nan, runs)
+        runs = np.where(gone, BLOWN + generator.uniform(0, 0.4, shape) if truth.blows_up else np.nan, runs)
         diverged = gone & (not truth.blows_up)
         curves.append(
             curve_of(32.0 * 2**index, x, np.arange(float(truth.seeds)), truth.unit * runs, diverged)
         )
         optima.append(optimum)
 
-    def cost(value: float) -> float:
+    def cost(value: float) -> tuple[float, float]:
         u = value - optimum
-        beyond = u > truth.diverges_at or truth.all_diverge
-        return np.inf if beyond else truth.unit * steep * float(truth.height(index, np.array(u)))
+        if u > truth.diverges_at or truth.all_diverge:
+            return truth.unit * (BLOWN - 3 + 0.2 * index) if truth.blows_up else np.inf, np.inf
+        finite = truth.unit * steep * float(truth.height(index, np.array(u)))
+        return finite, finite
 
     return Drawn(optima, curves, cost)
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from synthetic import FINE, Truth, draw
+from synthetic import DENSE, FINE, Truth, draw
 
 from mutransfer.results.statistics.curve import Curve, curve_of
 from mutransfer.results.statistics.drift import Drift, judge
+from mutransfer.results.statistics.interval import POSITION_OCTAVES
 from mutransfer.results.statistics.tolerance import Tolerance
 
 TRUTHS = (
@@ -137,10 +138,32 @@ def test_finite_blow_ups_are_named_and_no_measurements() -> None:
         (3.56, 3.516, 3.747, 5.557, 6.159, 6.552),  # a wall
         (4.0, 3.9, 3.85, 3.9, 4.0, 4.2, 5.5),
         (2.9, 2.2, 2.025, 2.025, 2.2, 2.6, 3.0),  # two values tie for the lowest
+        (3.235, 3.002, 3.0, 3.208, 3.718),  # or all but do
     ],
 )
 def test_walls_are_no_blow_ups(losses: tuple[float, ...]) -> None:
     assert judge([blown(scale, *losses) for scale in (16, 32, 64)]).curves[0].blown == ()
+
+
+def test_the_floor_of_an_optimum_is_in_its_draws_and_so_in_the_slope() -> None:
+    """Nearer than that no optimum is known: it adds to what the curve leaves open."""
+    drift = judge(curves_of(Truth(grid=tuple(DENSE), noise=0.0005)))
+    for fit in drift.fitted.fits:
+        assert fit.vertex_R is not None and fit.valley is not None
+        added = fit.vertex_R.var() - fit.valley.vertex_R.var()
+        # 1000 draws tell a variance to 4 %, and the two are independent to 3 %.
+        assert added == pytest.approx(POSITION_OCTAVES**2, rel=0.25)
+
+
+def test_an_optimum_between_the_last_value_and_divergence_is_in_the_cost() -> None:
+    """Parabolas whose optimum is a quarter of an octave above the last value that did not diverge."""
+    x = np.arange(-9.0, -3.0)
+    y = np.where(x <= -5, 3 + 0.1 * (x + 4.75) ** 2, np.nan)[None]
+    drift = judge([curve_of(scale, x, np.zeros(1), y, np.isnan(y)) for scale in (16.0, 32.0, 64.0, 128.0)])
+    assert drift.transfer is not None
+    low, high = drift.transfer.estimate.interval
+    cost = 0.1 * (drift.transfer.chosen + 4.75) ** 2
+    assert cost > 0.005 and low is not None and low <= cost and (high is None or cost <= high)
 
 
 def test_a_best_loss_is_what_the_points_allow() -> None:

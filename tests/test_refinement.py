@@ -54,7 +54,7 @@ def test_a_third_of_the_trial_steps_reaches_the_full_grids_verdicts(name: str) -
 def test_noise_that_one_seed_cannot_average_leaves_a_refinement_open() -> None:
     """GDN's curves are flat within 0.02 nats of noise: refined points do not settle what 17 values do."""
     replayed = replay(FOLDER / "gdn-adamw.parquet", RefineSpec(finest=FINEST_STEP))
-    assert replayed.refined_steps <= 0.55 * replayed.full_steps
+    assert replayed.refined_steps <= 0.45 * replayed.full_steps
     assert [c.drift.verdict for c in replayed.refined] == ["drifts", "inconclusive"]
 
 
@@ -100,7 +100,7 @@ def test_a_scale_begins_with_what_its_own_grid_has() -> None:
 
 def test_points_go_where_they_tell_most_for_what_they_cost() -> None:
     scales = (16.0, 32.0, 64.0, 128.0)
-    noise = 0.02 * np.random.default_rng(0).standard_normal((4, len(COARSE)))
+    noise = 0.01 * np.random.default_rng(0).standard_normal((4, len(COARSE)))
     flat = [
         curve(3 + 0.01 * (COARSE + 6) ** 2 + y, x=COARSE, scale=s) for s, y in zip(scales, noise, strict=True)
     ]

@@ -31,6 +31,8 @@ AROUND_OCTAVES = 2.0
 MIN_BEGUN = 3
 AT_ONCE, WORTH = 2, 0.5
 """Points of one comparison in a round, and what the second must be worth, as a share of the first."""
+TELLS = 0.1
+"""A point is asked for that is expected to remove this share of the variance of what is asked, or more."""
 LOOSE = 2.0
 """Where the line tells an optimum, its own interval may be so many times wider."""
 
@@ -135,12 +137,13 @@ def _telling(comparison: Comparison, target: float, finest: float) -> Iterator[W
         if not fit.usable or fit.vertex_R is None or (not open_ and _known(drift, optimum, target)):
             continue
         asked = open_ or [fit.vertex_R]
+        least = TELLS * sum(float(asked_R.var()) for asked_R in asked)
         gains = [
             (sum(expected_gain(fit, x, asked_R) for asked_R in asked), x)
             for x in _between(fit, comparison.waiting.get(scale, ()), finest)
         ]
-        if gains:
-            gain, x = max(gains)
+        gain, x = max(gains, default=(0.0, 0.0))
+        if gain > least:
             # A trial costs its operations and its place in a round, which counts the same at every scale.
             found.append((gain / math.sqrt(comparison.flops.get(scale, 1.0)), scale, x))
     found.sort(reverse=True)

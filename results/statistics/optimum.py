@@ -6,13 +6,13 @@ are propagated together.
 R draws
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from .curve import Curve, Floats
+from .curve import Curve, Floats, Truths
 from .interval import POSITION_OCTAVES, Interval
 from .outliers import cleaned
 from .valley import Points, Valley, valleys
@@ -91,8 +91,7 @@ def optimum_interval(fit: Fit) -> Interval | None:
         return (None, inner) if fit.edge == "low" else (inner, None)
     if not fit.usable or fit.vertex is None or fit.vertex_R is None or fit.valley is None:
         return None
-    floor_R = POSITION_OCTAVES * np.random.default_rng(1).standard_normal(len(fit.vertex_R))
-    low, high = (float(end) for end in np.percentile(fit.vertex_R + floor_R, [2.5, 97.5]))
+    low, high = (float(end) for end in np.percentile(fit.vertex_R, [2.5, 97.5]))
     lowest = curve.lowest
     if fit.loss is not None and curve.y[lowest] <= fit.loss + fit.valley.noise / np.sqrt(curve.runs[lowest]):
         low, high = min(low, float(curve.x[lowest])), max(high, float(curve.x[lowest]))
@@ -142,7 +141,7 @@ def _points(curve: Curve) -> Points:
 
 def _fitted(fit: Fit, valley: Valley, index: int) -> Fit:
     """An optimum at the edge stays there: its draws say how far inside it may be."""
-    vertex_R = _beyond(fit.curve, valley.vertex_R, index)
+    vertex_R = _beyond(fit.curve, _floored(fit.curve, valley.vertex_R, index), index)
     if fit.status != "ok":
         return replace(fit, valley=valley, vertex_R=vertex_R)
     vertex = float(np.median(valley.vertex_R))  # among what was measured, although it may lie beyond
@@ -164,13 +163,26 @@ def _allowed(curve: Curve, loss: float, noise: float) -> float:
     return loss if loss > 0 or (curve.y[there] <= 0).any() else float(curve.y[lowest])
 
 
+def _floored(curve: Curve, vertex_R: Floats, index: int) -> Floats:
+    """Nearer than the floor no optimum is known; one at the end of the points stays there."""
+    x = curve.x[curve.usable]
+    floor_R = POSITION_OCTAVES * np.random.default_rng([1, index]).standard_normal(len(vertex_R))
+    at_end_R: Truths = np.isclose(vertex_R, x[0]) | np.isclose(vertex_R, x[-1])
+    return np.where(at_end_R, vertex_R, np.clip(vertex_R + floor_R, x[0], x[-1]))
+
+
+def beside_divergence(curve: Curve) -> Iterator[tuple[float, float]]:
+    """The ends of what is usable next to which trials diverged: log2 of the end, and of the value beyond."""
+    there = np.flatnonzero(curve.usable)
+    for end, outside in ((there[-1], there[-1] + 1), (there[0], there[0] - 1)):
+        if 0 <= outside < len(curve.x) and np.isposinf(curve.y[outside]):
+            yield float(curve.x[end]), float(curve.x[outside])
+
+
 def _beyond(curve: Curve, vertex_R: Floats, index: int) -> Floats:
     """Where the points end beside divergence, an optimum at their end may be anywhere up to that value."""
-    there = np.flatnonzero(curve.usable)
     generator = np.random.default_rng([2, index])
-    for end, outside in ((there[-1], there[-1] + 1), (there[0], there[0] - 1)):
-        further_R = generator.uniform(0, 1, len(vertex_R))
-        if 0 <= outside < len(curve.x) and np.isposinf(curve.y[outside]):
-            far_R = curve.x[end] + further_R * (curve.x[outside] - curve.x[end])
-            vertex_R = np.where(np.isclose(vertex_R, curve.x[end]), far_R, vertex_R)
+    for end, outside in beside_divergence(curve):
+        far_R = end + generator.uniform(0, 1, len(vertex_R)) * (outside - end)
+        vertex_R = np.where(np.isclose(vertex_R, end), far_R, vertex_R)
     return vertex_R

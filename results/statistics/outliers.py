@@ -19,6 +19,8 @@ GAP, HIGHER = 13.0, 3.0
 the highest on the other side."""
 SHEER = 50.0
 """Or so many times all lower ones, however high the other side is."""
+LONE = 3.0
+"""A lone neighbour of the lowest point counts so many times its height: it may tie, which says nothing."""
 SPIKE = 8.0
 """A spike stands above both its neighbours by this many times the noise that the curves' roughness shows."""
 
@@ -53,13 +55,20 @@ def _least(curves: Sequence[Curve], step: int) -> float:
     sides = [_height(curve)[_side(curve, step)] for curve in curves]
     risen = np.sort(np.concatenate([side[np.isfinite(side) & (side > 0)] for side in sides] or [np.empty(0)]))
     others = [_height(curve)[_side(curve, -step)] for curve in curves]
-    first_step = _median([height for side in others for height in side[np.isfinite(side) & (side > 0)][:1]])
-    top = _median([float(side[np.isfinite(side)].max(initial=0.0)) for side in others])
+    others = [side[np.isfinite(side)] for side in others if np.isfinite(side).any()]
+    first_step = _median([_step(side) for side in others])
+    top = _median([float(side.max()) for side in others])
     for below, above in pairwise([first_step, *risen]):
         gap = GAP if above > HIGHER * top else SHEER
         if above > gap * max(below, first_step) and all(_ends_above(side, above) for side in sides):
             return float(above)
     return np.inf
+
+
+def _step(side: Floats) -> float:
+    """What the first step away from the lowest point comes to, on whichever side: of a parabola whose lowest
+    two points tie, half of what the second point is above them."""
+    return max(float(side[0]), float(side[1]) / 2) if len(side) > 1 else LONE * float(side[0])
 
 
 def _median(values: Sequence[float]) -> float:

@@ -10,12 +10,13 @@ import numpy as np
 
 from .curve import Curve, Floats
 from .interval import Estimate
-from .optimum import Fit
+from .optimum import Fit, beside_divergence
 from .process import DRAWS
+from .valley import Valley
 
 CHOICE_OCTAVES = 0.1
 """Optima that are known better than this count alike when one value is chosen from several."""
-MISFIT = 0.05
+MISFIT = 0.06
 """Standard deviation of what a smooth curve misses of the loss, as a share of what it rises to."""
 SAME_OCTAVES = 1e-6
 """A value this close to one that was tried is that one: what is said of it must not hang on rounding."""
@@ -76,8 +77,16 @@ def _lost(fit: Fit, x: float) -> tuple[float, Floats, Floats]:
     missed_R = np.maximum(1 + MISFIT * np.random.default_rng(7).standard_normal(DRAWS), 0.0)
     least_R = np.maximum(loss_R - fit.valley.at(np.full(DRAWS, fit.vertex)), 0.0)
     known = fit.usable and place.known
-    most_R = missed_R * (loss_R - fit.valley.lowest_R) if known else np.full(DRAWS, np.inf)
+    most_R = missed_R * (loss_R - _lowest_R(fit, fit.valley)) if known else np.full(DRAWS, np.inf)
     return float(np.median(least_R)), missed_R * least_R, most_R
+
+
+def _lowest_R(fit: Fit, valley: Valley) -> Floats:
+    """Each draw's own lowest, which may be between the last value that was measured and one that diverged."""
+    lowest_R = valley.lowest_R
+    for end, outside in beside_divergence(fit.curve):
+        lowest_R = np.minimum(lowest_R, valley.lowest_beyond_R(outside - end))
+    return lowest_R
 
 
 @dataclass(frozen=True, slots=True)

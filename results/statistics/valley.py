@@ -58,6 +58,21 @@ class Valley:
         loss_R: Floats = (1 - share_R) * self.loss_RF[row, left_R] + share_R * self.loss_RF[row, left_R + 1]
         return loss_R
 
+    def lowest_beyond_R(self, octaves: float) -> Floats:
+        """The lowest of each draw within so many octaves beyond its last place, or beyond its first where
+        they are negative: it goes on there as the parabola through its last octave."""
+        end, inwards, reach = self.place_F[-1 if octaves > 0 else 0], -np.sign(octaves), abs(octaves)
+        at_R, half_R, whole_R = (
+            self.at(np.full(len(self.loss_RF), end + inwards * away)) for away in (0.0, 0.5, 1.0)
+        )
+        bend_R = np.maximum(2 * (at_R - 2 * half_R + whole_R), 0.0)
+        fall_R = np.maximum(whole_R - at_R - bend_R, 0.0)  # per octave, at the end
+        vertex_R = np.divide(
+            fall_R, 2 * bend_R, out=np.full(len(fall_R), reach), where=2 * bend_R * reach > fall_R
+        )
+        found_R: Floats = at_R - fall_R * vertex_R + bend_R * vertex_R**2
+        return found_R
+
     @property
     def curvature_R(self) -> Floats:
         """Second difference over an octave around each draw's optimum: loss per octave squared."""
