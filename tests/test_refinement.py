@@ -121,7 +121,7 @@ def test_the_transferred_value_is_measured_at_the_largest_scale() -> None:
 def test_a_run_where_the_curve_is_unknown_tells_more_than_one_far_up_its_wall() -> None:
     (fit,) = fit_family([curve(3 + 0.01 * (COARSE + 5) ** 2, x=COARSE)]).fits
     assert fit.vertex_R is not None
-    near, far = (expected_gain(fit, x, fit.vertex_R) for x in (-5.0, -10.0))
+    near, far = (expected_gain(fit, x, fit.vertex_R) for x in (-7.0, -9.0))
     assert 0 <= far < near < fit.vertex_R.var()
     assert expected_gain(fit, -5.0, np.ones(len(fit.vertex_R))) == 0
 

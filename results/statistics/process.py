@@ -29,7 +29,9 @@ NOISES = np.geomspace(1e-3, 2.0, 24)
 """These three are in units of a scale's own valley."""
 SAME_NOISE = np.array([0.0, 1.0])
 """Whether a run's noise is the same loss at all scales (0), or the same share of each scale's valley (1)."""
-SMOOTHNESSES = 3
+SMOOTHNESSES = 4
+KINKED = 0.5
+"""How likely the first of them, with kinks, is before the data speak, as a share of each of the others."""
 
 USUAL_AMPLITUDE, AMPLITUDE_FACTOR = 5.0, 1.5
 USUAL_NOISE, NOISE_FACTOR = 0.08, 2.0
@@ -205,16 +207,19 @@ def _quadratic(place_QD: Floats) -> Floats:
 
 
 def _kernel(place_QD: Floats, lengths_KD: Floats, one: int) -> Floats:
-    """Matérn 5/2, 7/2 and their smooth limit, each for every length: the one of this number, [Q, Q]."""
+    """Matérn 3/2, which allows for kinks, 5/2, 7/2 and their smooth limit, each for every length: the one of
+    this number, [Q, Q]."""
     smoothness, length = divmod(one, len(lengths_KD))
     scaled_QD = place_QD / lengths_KD[length]
     r = np.sqrt(((scaled_QD[:, None] - scaled_QD) ** 2).sum(axis=-1))
-    five, seven = np.sqrt(5) * r, np.sqrt(7) * r
+    three, five, seven = np.sqrt(3) * r, np.sqrt(5) * r, np.sqrt(7) * r
     found: Floats
     match smoothness:
         case 0:
-            found = (1 + five + five**2 / 3) * np.exp(-five)
+            found = (1 + three) * np.exp(-three)
         case 1:
+            found = (1 + five + five**2 / 3) * np.exp(-five)
+        case 2:
             found = (1 + seven + 0.4 * seven**2 + seven**3 / 15) * np.exp(-seven)
         case _:
             found = np.exp(-(r**2) / 2)
@@ -253,8 +258,10 @@ def _scattered(scatter: Scatter, noise_CN: Floats) -> Floats:
 def _prior(kernels: int) -> Floats:
     noise = -0.5 * (np.log(NOISES / USUAL_NOISE) / NOISE_FACTOR) ** 2
     amplitude = -0.5 * (np.log(AMPLITUDES / USUAL_AMPLITUDE) / AMPLITUDE_FACTOR) ** 2
+    smoothness = np.zeros((kernels, 1, 1, 1))
+    smoothness[: kernels // SMOOTHNESSES] = np.log(KINKED)
     shape = (len(SAME_NOISE), kernels, len(BENDS), len(AMPLITUDES), len(NOISES))
-    return np.broadcast_to(noise + amplitude[:, None], shape).copy()
+    return np.broadcast_to(smoothness + noise + amplitude[:, None], shape).copy()
 
 
 @dataclass(frozen=True, slots=True)
