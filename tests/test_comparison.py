@@ -142,6 +142,20 @@ def test_zero_has_no_place_on_a_log_axis() -> None:
     assert len(curve.x) == 3
 
 
+def test_trials_at_zero_that_no_curve_has_are_named() -> None:
+    frame = rows(width=[16, 32, 64], learning_rate=[0.01], weight_decay=[0.0, 0.1, 0.2, 0.4, 0.8])
+    frame["loss"] = 2 + 0.1 * np.log2(frame["weight_decay"].replace(0, 0.2) / 0.2) ** 2
+    lower = (frame["weight_decay"] == 0) & (frame["width"] > 16)
+    frame.loc[frame["weight_decay"] == 0, "loss"] += 0.1
+    frame.loc[lower, "loss"] -= 0.2
+    (comparison,) = found(frame)
+    said = "left out: 3 with a weight decay of 0, which has no logarithm; "
+    said += "the lowest loss is theirs at scale 32, 64"
+    assert comparison.drift.reasons[0] == said
+    frame = frame[frame["weight_decay"] > 0]
+    assert not any("logarithm" in reason for reason in found(frame)[0].drift.reasons)
+
+
 def test_rows_older_than_a_column_stay_in_their_sweep() -> None:
     """A sweep that gained points after the schema gained columns is still one family."""
     files = Path(__file__).parent.parent / "benchmarks/evidence"

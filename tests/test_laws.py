@@ -166,6 +166,12 @@ def test_an_optimum_between_the_last_value_and_divergence_is_in_the_cost() -> No
     assert cost > 0.005 and low is not None and low <= cost and (high is None or cost <= high)
 
 
+def test_the_first_value_of_a_plateau_beyond_a_cliff_is_no_spike() -> None:
+    losses = (7.9, 6.6, 5.5, 4.6, 3.9, 3.4, 3.1, 3.0, 7.543, 7.473, 7.416, 7.401)
+    drift = judge([blown(scale, *losses) for scale in (16, 32, 64)])
+    assert all(curve.spiked == () for curve in drift.curves)
+
+
 def test_a_best_loss_is_what_the_points_allow() -> None:
     """All losses are above zero, and so is every best loss, however steep the valley."""
     drift = judge([

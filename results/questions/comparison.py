@@ -216,18 +216,33 @@ def split(
 
 
 def _judged(group: Group, curves: Sequence[Curve], tolerance: Tolerance | None) -> Comparison:
+    drift = judge(curves, tolerance)
+    reasons = (*_zeros(group), *drift.judgement.reasons)
     return Comparison(
         group.family,
         group.axis,
         group.hyperparameter,
         group.fixed,
-        judge(curves, tolerance),
+        replace(drift, judgement=replace(drift.judgement, reasons=reasons)),
         _at_best("accuracy", group.members, group.axis, group.hyperparameter),
         _waiting(group),
         _flops(group),
         _duration(group),
         _at_best("busiest_expert", group.members, group.axis, group.hyperparameter),
     )
+
+
+def _zeros(group: Group) -> Iterator[str]:
+    """What is said of trials whose hyperparameter is 0: no curve has a place for them."""
+    members = _measured(group.members)
+    zero = members[group.hyperparameter] == 0
+    if not zero.any():
+        return
+    readable, count = group.hyperparameter.replace("_", " "), int(zero.sum())
+    least = members.groupby([members[group.axis], zero])["loss"].min().unstack()
+    better = [f"{scale:g}" for scale in least.index[least.get(True) < least.get(False)]]
+    lower = f"; the lowest loss is theirs at scale {', '.join(better)}" if better else ""
+    yield f"left out: {count} with a {readable} of 0, which has no logarithm{lower}"
 
 
 def _duration(group: Group) -> str:

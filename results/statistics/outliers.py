@@ -23,6 +23,9 @@ LONE = 3.0
 """A lone neighbour of the lowest point counts so many times its height: it may tie, which says nothing."""
 SPIKE = 8.0
 """A spike stands above both its neighbours by this many times the noise that the curves' roughness shows."""
+FALLS = 0.25
+"""And falls on both sides by at least this share of its height above the lower one: the first value of a
+plateau beyond a cliff is none."""
 
 
 def cleaned(curves: Sequence[Curve]) -> list[Curve]:
@@ -115,7 +118,10 @@ def _spikes_out(y: Floats, least: float) -> Floats:
     """NaN for a finite point that is above both of its finite neighbours by more than `least`."""
     if len(y) < 3:
         return y
-    sides = np.maximum(y[:-2], y[2:])
+    higher, lower = np.maximum(y[:-2], y[2:]), np.minimum(y[:-2], y[2:])
+    told = np.isfinite(higher) & np.isfinite(y[1:-1])
     out = y.copy()
-    out[1:-1][np.isfinite(sides) & np.isfinite(y[1:-1]) & (y[1:-1] > sides + least)] = np.nan
+    with np.errstate(invalid="ignore"):
+        stands = y[1:-1] - higher
+        out[1:-1][told & (stands > least) & (stands >= FALLS * (y[1:-1] - lower))] = np.nan
     return out
