@@ -139,6 +139,7 @@ def test_finite_blow_ups_are_named_and_no_measurements() -> None:
         (4.0, 3.9, 3.85, 3.9, 4.0, 4.2, 5.5),
         (2.9, 2.2, 2.025, 2.025, 2.2, 2.6, 3.0),  # two values tie for the lowest
         (3.235, 3.002, 3.0, 3.208, 3.718),  # or all but do
+        (3.3, 3.0, 3.0),  # losses that were rounded
     ],
 )
 def test_walls_are_no_blow_ups(losses: tuple[float, ...]) -> None:

@@ -59,7 +59,7 @@ def _least(curves: Sequence[Curve], step: int) -> float:
     risen = np.sort(np.concatenate([side[np.isfinite(side) & (side > 0)] for side in sides] or [np.empty(0)]))
     others = [_height(curve)[_side(curve, -step)] for curve in curves]
     others = [side[np.isfinite(side)] for side in others if np.isfinite(side).any()]
-    first_step = _median([_step(side) for side in others])
+    first_step = _median([first for first in map(_step, others) if first > 0])
     top = _median([float(side.max()) for side in others])
     for below, above in pairwise([first_step, *risen]):
         gap = GAP if above > HIGHER * top else SHEER
@@ -115,7 +115,8 @@ def _third_differences(y: Floats) -> Floats:
 
 
 def _spikes_out(y: Floats, least: float) -> Floats:
-    """NaN for a finite point that is above both of its finite neighbours by more than `least`."""
+    """NaN for a finite point that is above both of its finite neighbours by more than `least`, and falls on
+    both sides."""
     if len(y) < 3:
         return y
     higher, lower = np.maximum(y[:-2], y[2:]), np.minimum(y[:-2], y[2:])
