@@ -415,8 +415,9 @@ def _unknown_key(where: Where) -> str:
         fields = getattr(_section_in(kind), "model_fields", {})
         kind = fields[part].annotation if part in fields else kind  # else the key of a mapping of sections
     keys = sorted(getattr(_section_in(kind), "model_fields", {}))
-    close = difflib.get_close_matches(str(where[-1]), keys, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(keys)}"
+    trials = {} if len(where) > 1 else {name: f"fixed.{name}" for name in sorted(NAMED)}
+    close = difflib.get_close_matches(str(where[-1]), [*keys, *trials], n=1)
+    hint = f"did you mean {trials.get(close[0], close[0])}?" if close else f"known keys: {', '.join(keys)}"
     return f"is not a key of {'.'.join(map(str, where[:-1])) or 'a sweep file'}; {hint}"
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -72,7 +73,7 @@ def test_the_same_row_is_the_same_measurement(tmp_path: Path) -> None:
         (HEADER + "adamw,sp,16,2,0.1,3,4\n", "line 2 has 7 cells under 6 columns; quote what holds a ','"),
         ("# from a paper\n\n" + HEADER + "\nadamw,sp,wide,2,0.1,3\n", "row 5: width 'wide' is not a number"),
         ("lr,learning rate,loss\n1,2,3\n", "both lr and learning rate may be learning_rate; say which with"),
-        ("", "is neither CSV nor Parquet that can be read"),
+        ("", "is empty"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -124,6 +125,32 @@ PLAIN = [{"width": 64, "depth": 2, "learning_rate": 0.25, "loss": 3.5}]
 )
 def test_what_people_have_is_understood(tmp_path: Path, text: str | bytes) -> None:
     assert found(tmp_path, text)[0] == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("lr;width;loss\n0,01;1.000;3,5\n", "line 2: '1.000' beside '0,01': thousands, or decimals"),
+        ("lr;width;loss\n0.01;1,024;3.5\n", "line 2: '1,024' beside '0.01': thousands, or decimals"),
+        ('lr,width,loss\n"0,01",1.000,"3,5"\n', "line 2: '1.000' beside '0,01'"),
+        ("lr,width,loss\n0.01,64,3.5\n0.02,64\n", "line 3 has 2 cells under 3 columns; is the file cut off"),
+        ("adamw,64,0.01,3.2\nadamw,64,0.02,3.1\n", "called adamw, 64, 0.01, 3.2, like a row; is its header"),
+        ("a,0.0001,0.01,3.2\nb,0.0001,0.02,3.1\n", "like a row; is its header missing"),
+    ],
+)
+def test_what_reads_in_two_ways_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ImportFault, match=re.escape(told)):
+        found(tmp_path, text)
+
+
+def test_three_decimals_alone_are_decimals(tmp_path: Path) -> None:
+    (row,), _ = found(tmp_path, "width;depth;lr;loss\n64;2;0,25;3,125\n")
+    assert row["loss"] == 3.125
+
+
+def test_a_column_that_is_empty_throughout_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("width,lr,loss\n,0.1,3\n,0.2,2\n")
+    assert "width: empty in every row, left out" in understand(tmp_path / "a.csv").notes
 
 
 def test_what_a_column_was_taken_for_is_said(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import optuna
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import Command
 
@@ -429,4 +431,96 @@ def test_what_was_taken_for_diverged_is_said(tmp_path: Path) -> None:
     """A table of suggestions whose losses were not filled in, say."""
     (tmp_path / "a.csv").write_text("width,depth,lr,loss\n64,,0.1,\n64,,0.2,3\n")
     found = understand(tmp_path / "a.csv")  # a column without any cell is none
-    assert found.notes == ("1 without a finite loss are taken for diverged",)
+    assert "1 without a finite loss are taken for diverged" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("words", "finished", "told"),
+    [
+        (("COMPLETE", "FAIL", "PRUNED", "RUNNING", ""), 1,
+         "1 failed, 1 pruned, 1 running, 1 untold"),  # Optuna
+        (("COMPLETED", "CANCELLED by 1000", "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL"), 1,
+         "1 cancelled, 1 node_fail, 1 out_of_memory, 1 timeout"),  # sacct
+        (("finished", "preempting", "deleted", "someone's word", "diverged"), 2,
+         "1 deleted, 1 preempted, 1 someone's word"),  # Weights & Biases, and a word that nobody knows
+        (("TERMINATED", "ERROR", "PAUSED", "PENDING", " FINISHED "), 2,
+         "1 failed, 1 pending, 1 suspended"),  # Ray Tune
+    ],
+)  # fmt: skip
+def test_a_word_that_is_not_known_lets_no_other_run_in(
+    words: Sequence[str], finished: int, told: str, tmp_path: Path
+) -> None:
+    rows = "".join(f"{word},{0.1 * (index + 1):.1f},3\n" for index, word in enumerate(words))
+    (tmp_path / "a.csv").write_text("state,lr,loss\n" + rows)
+    found = understand(tmp_path / "a.csv")
+    assert found.table.num_rows == finished and told in found.notes[0]
+    assert rates(tmp_path / "a.csv", told.split(",")[0][2:])[-1] > 0.1
+
+
+def test_a_column_called_state_may_be_something_else(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("state,status,lr,loss\nUtah,failed,0.1,1\nOhio,finished,0.2,3\n")
+    assert rates(tmp_path / "a.csv") == [0.2]
+    (tmp_path / "b.csv").write_text("state,lr,loss\nUtah,0.1,1\nOhio,0.2,3\n")
+    assert rates(tmp_path / "b.csv") == [0.1, 0.2]
+
+
+def test_an_empty_state_among_others_is_none(tmp_path: Path) -> None:
+    runs = [{"config": {"lr": 0.1 * n}, "summary": {"loss": 3.0}, "state": None} for n in (1, 2)]
+    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    assert len(rates(tmp_path / "runs.json")) == 2
+    (tmp_path / "runs.json").write_text(json.dumps([{**runs[0], "state": "finished"}, runs[1]]))
+    assert rates(tmp_path / "runs.json") == [0.1]
+    assert len(rates(tmp_path / "runs.json", "untold")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"lr": 0.1, "loss": 3}\n\n{"lr": 0.2, "loss":\n', "line 3: Expecting value"),
+        ('[{"lr": 0.1, "loss": 3, "loss": 4}]', "an object has 'loss' twice"),
+        ('[{"lr": 0.1, "loss": 3}, 5]', "entry 2 of 2 is no object: 5"),
+        ('[\n{"lr": 0.1,\n "loss": }]', "line 3 column 10"),
+    ],
+)
+def test_what_is_wrong_in_json_is_named(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ImportFault, match=told):
+        understand(tmp_path / "a.json")
+
+
+def test_columns_of_no_numbers(tmp_path: Path) -> None:
+    pd.DataFrame({"lr": [True, False], "loss": [3.0, 2.0]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ImportFault, match="learning_rate holds true and false, no numbers"):
+        understand(tmp_path / "a.parquet")
+    pd.DataFrame({"lr": pd.to_timedelta([1, 2], unit="s"), "loss": [3.0, 2.0]}).to_parquet(
+        tmp_path / "a.parquet"
+    )
+    with pytest.raises(ImportFault, match="learning_rate holds times, no numbers"):
+        understand(tmp_path / "a.parquet")
+    twice = pa.table([pa.array([1.0])] * 3, names=["lr", "loss", "loss"])
+    pq.write_table(twice, tmp_path / "a.parquet")
+    with pytest.raises(ImportFault, match="has several columns loss; keep one of each"):
+        understand(tmp_path / "a.parquet")
+
+
+def test_what_holds_no_table_says_what_does(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "a.csv").write_text("lr,loss\n0.1,3\n")
+    with pytest.raises(ImportFault, match=r"import a file alone: a\.csv"):
+        understand(tmp_path / "tables")
+    with pytest.raises(ImportFault, match="is neither a file nor a folder"):
+        understand("/dev/null")
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(ImportFault, match=r"empty\.db: is empty"):
+        understand(tmp_path / "empty.db")
+
+
+def test_a_name_that_is_no_text(tmp_path: Path, mutransfer: Command) -> None:
+    """Bytes of latin-1 as the name of a file, on a system whose names are UTF-8."""
+    name = os.fsdecode(b"na\xefve")
+    lines = [f"{width},{2.0**power},{3 + (power + 5) ** 2}" for width in (64, 128) for power in range(-8, -2)]
+    (tmp_path / f"{name}.csv").write_text("\n".join(["width,lr,loss", *lines]))
+    assert mutransfer("import", f"{name}.csv", "--out", name).returncode == 0
+    for source in (name, f"{name}.csv"):
+        done = mutransfer("report", source, "--out", "page")
+        assert done.returncode == 0 and "na?ve" in (tmp_path / "page" / "report.html").read_text()

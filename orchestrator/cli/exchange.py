@@ -75,10 +75,15 @@ def trials(
     out: Annotated[Path, typer.Option(help="A .csv or .parquet file.")],
 ) -> None:
     """Write all trials of sweeps as one table."""
-    from ..evidence.gather import all_trials
+    from ...results.questions.view import ALL
+    from ..evidence.gather import measurements, write_trials
+    from ..run.progress import warn
 
-    count = all_trials(directories, out)
-    print(f"wrote {count} trials to {out}")
+    found = measurements(directories, ALL)
+    for problem in found.problems:
+        warn(problem)
+    write_trials(found.rows, out, directories)
+    print(f"wrote {len(found.rows)} trials to {out}")
 
 
 def export(
@@ -155,6 +160,7 @@ def export(
     from ..handover.own_models import make_models_known
     from ..handover.program_export import is_of_programs, program_export
     from ..handover.value import value_object
+    from ..record.output import write_output
     from ..run.progress import warn
 
     shape = {"--width": width, "--depth": depth, "--batch": batch, "--tokens": tokens,
@@ -203,7 +209,7 @@ def export(
         if width is None or depth is None:
             raise Fault("--ladder: leads to a large model; give its --width and --depth")
         proposed, lines = ladder_text(directories, chosen, Target(width, depth))
-        ladder.write_text(proposed)
+        write_output(ladder, proposed.encode(), directories)
         for line in lines:
             warn(line)
         warn(f"wrote {ladder}; next: mutransfer run {ladder}")
@@ -213,4 +219,4 @@ def export(
     if out is None:
         print(text, end="")
     else:
-        out.write_text(text)
+        write_output(out, text.encode(), directories)

@@ -47,11 +47,14 @@ def law(
     held = pairs("--hold", hold)
     asked = asked_field(directories, "scale")
     axes = axis or default_axes(measurements(directories, View(hold=held)).rows, tuned, asked)
-    found = measurements(directories, View(axes, tuned, held, tuple(pool or ())))
+    view = View(axes, tuned, held, tuple(pool or ()))
+    found = measurements(directories, view)
     for problem in found.problems:
         warn(problem)
     if found.rows.empty:
         raise typer.Exit(NOTHING_TO_REPORT)
+    for problem in view.pooled(found.rows, found.coordinates):
+        warn(problem)
     if told := collinear(found.rows, axes):
         raise Fault(f"--axis {' --axis '.join(axes)}: {told}; give those that vary by themselves")
     target = _target(at, axes)

@@ -109,12 +109,13 @@ def report(
         warn(f"wrote no page: {error.filename}: {error.strerror}; --out DIR puts it elsewhere")
     if suggest is not None:
         from ..evidence.suggestion import suggested
+        from ..record.output import write_output
 
         text = suggested(directories, evidence, suggest)
         if text is None:
             warn("nothing to suggest: no verdict is open that further trials would settle")
         else:
-            suggest.write_text(text)
+            write_output(suggest, text.encode(), directories)
             table = suggest.suffix == ".csv"
             then = "train these, fill in the losses and import it" if table else f"mutransfer run {suggest}"
             warn(f"wrote {suggest}; next: {then}")

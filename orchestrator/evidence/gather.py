@@ -23,13 +23,14 @@ from ...results.questions.plane import joint
 from ...results.questions.searched import best_of_searches
 from ...results.questions.view import ALL, View, collinear
 from ...results.report.content import Content
-from ...results.sources.importing import understand
+from ...results.sources.importing import name_of, understand
 from ...results.statistics.tolerance import Tolerance
 from ...results.store.schema import COORDINATE, coordinate_names
 from ...results.store.store import concatenated, finished_trials, publish_table, read_rows
 from ...sweeps.command.command import IDENTITY
-from ..record.directory import DirectoryError, SweepDirectory
+from ..record.directory import IMPORTED, DirectoryError, SweepDirectory
 from ..record.journal import read_journal, replay
+from ..record.output import write_output
 
 CHECK = "coordcheck/coordcheck.json"
 """Where a sweep keeps its coordinate check: `coordcheck SPEC --out DIR/coordcheck`."""
@@ -77,7 +78,7 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
             found = understand(path)
             tables.append(found.table)
             of_grids |= {*found.table.column("trial_id").to_pylist()}
-            names.append(path.stem)
+            names.append(name_of(path))
             problems += [f"{path}: {note}" for note in found.notes]
             continue
         directory = SweepDirectory(path)
@@ -102,7 +103,7 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         history = replay(read_journal(directory.journal))
         failures.update(history.failures)
         lost_seconds += history.lost_seconds
-        problems += _unfinished(directory, table)
+        problems += _unfinished(directory, table, any(not item.damaged for item in broken))
     if told := _differing([*programs.values()]):
         problems.append(
             f"{', '.join(map(str, directories))}: ran programs that differ in {', '.join(told)}; their "
@@ -120,7 +121,6 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
     else:
         rows = view.of(rows)
-        problems += view.pooled(rows, coordinates)
     facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
     return Measurements(rows, coordinates, facts, searches, of_grids, tuple(problems))
 
@@ -166,6 +166,7 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
             problems.append(f"{path / CHECK}: is no coordinate check, left out ({error})")
     problems += [told for path in directories if (told := _unread_sweep(path))]
     if len(found.rows):
+        problems += view.pooled(found.rows, found.coordinates)
         problems += _together(found.rows)
     return Evidence(found.rows, _content(found, checks, tolerance, view), tuple(problems))
 
@@ -256,37 +257,33 @@ def _unread_sweep(path: Path) -> str | None:
     return f"{file}: cannot be read; its scale, hyperparameter and tolerance are not followed"
 
 
-def all_trials(directories: Sequence[Path], out: Path) -> int:
-    """Writes the rows of all directories as one CSV or Parquet file, by its name; returns how many."""
-    rows = gather(directories).rows
+def write_trials(rows: pd.DataFrame, out: Path, read: Sequence[Path]) -> None:
+    """Writes rows as a CSV or Parquet file, by its name. Raises Fault where that is no place for it."""
     if out.suffix not in (".csv", ".parquet"):
         raise DirectoryError(f"{out}: give a name that ends in .csv or .parquet")
-    with open(out, "wb") as file:
-        if out.suffix == ".csv":
-            rows.to_csv(file, index=False)
-        else:
-            rows.to_parquet(file, index=False)
-    return len(rows)
+    content = rows.to_csv(index=False).encode() if out.suffix == ".csv" else rows.to_parquet(index=False)
+    write_output(out, content, read)
 
 
 def store_import(table: pa.Table, source: Path, out: Path) -> int:
     """Publishes imported rows as a sweep directory named after the file; importing again adds nothing."""
-    directory = SweepDirectory(out)
+    directory, name = SweepDirectory(out), name_of(source)
+    directory.check(name)
     if directory.wanted_trials():
         raise DirectoryError(f"{out}: holds a sweep that was trained; give another --out")
-    directory.write_sweep(source.stem, f"# imported\nname: {json.dumps(source.stem)}\n")
-    if not publish_table(out, "imported", table):
+    directory.write_sweep(name, f"# imported\nname: {json.dumps(name)}\n")
+    if not publish_table(out, IMPORTED, table):
         held, _ = finished_trials(out)
         if held != set(table.column("trial_id").to_pylist()):
             raise DirectoryError(f"{out}: holds another version of these measurements; give another --out")
     return int(table.num_rows)
 
 
-def _unfinished(directory: SweepDirectory, table: pa.Table) -> list[str]:
+def _unfinished(directory: SweepDirectory, table: pa.Table, unread: bool) -> list[str]:
+    """A line where trials are missing; some of them may be in files that could not be read."""
     wanted = directory.wanted_trials()
     missing = wanted - set(table.column("trial_id").to_pylist())
     if not missing:
         return []
-    return [
-        f"{directory.path}: {len(missing)} of {len(wanted)} trials are not there yet; run the sweep again"
-    ]
+    remedy = "make what is named above readable" if unread else "run the sweep again"
+    return [f"{directory.path}: {len(missing)} of {len(wanted)} trials are not there yet; {remedy}"]

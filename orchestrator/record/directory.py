@@ -21,6 +21,8 @@ from ..planning.plan import Job
 from .failpoint import failpoint
 
 FORMAT = 1
+IMPORTED = "imported"
+"""The name of the results that were measured elsewhere: they are no job's."""
 BEFORE_THE_NAME = {"lease", "journal.jsonl", "driver.log"}
 """What a driver writes before it puts the sweep's name down."""
 
@@ -30,7 +32,7 @@ class DirectoryError(Fault):
 
 
 class UnreadableError(DirectoryError):
-    """A record that cannot be read here and now, and may be whole."""
+    """A record that cannot be read here and now, or by this version, and may be whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +294,8 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        raise DirectoryError(f"{path.parent}: is a file; give another directory") from None
     except OSError as error:
         reason = error.strerror or str(error)
         raise UnreadableError(f"{path}: cannot be read ({reason}); it may be whole: try again") from None
@@ -301,4 +305,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         ) from None
     if not isinstance(record, dict):
         raise DirectoryError(f"{path}: is not a record of a sweep; restore it or start in another --out")
+    if isinstance(written := record.get("format"), int) and written > FORMAT:
+        raise UnreadableError(f"{path}: is of format {written}, of a newer mutransfer; upgrade to read it")
     return record

@@ -2,11 +2,12 @@
 
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from ...results.store.store import published_jobs
+from ...results.store.store import published_jobs, unsound
 from ..record.attempt import End, latest_attempt
-from ..record.directory import SweepDirectory
+from ..record.directory import IMPORTED, SweepDirectory
 from ..record.journal import History, read_journal, replay
 from ..record.lease import STALE_SECONDS, Held, holder, silence
 
@@ -74,6 +75,8 @@ class Status:
     running: tuple[RunningJob, ...]
     failed: tuple[FailedJob, ...]
     cost: Cost
+    problems: tuple[str, ...]
+    """What of the directory cannot be read or is not there."""
 
 
 @dataclass(slots=True)
@@ -93,7 +96,9 @@ def sweep_status(directory: SweepDirectory) -> Status:
     history = replay(read_journal(directory.journal))
     held = holder(directory.path)
     driven = held is not None and _drives(directory, held)
-    jobs = _sorted(directory, planned, history, driven)
+    broken = unsound(directory.path)
+    published = published_jobs(directory.path)
+    jobs = _sorted(directory, planned, history, driven, published - {Path(item.path).stem for item in broken})
     # A trial that was stopped early and is wanted whole is in two jobs: the later one is to train it.
     last = {trial: job for job, trials in planned.items() for trial in trials}
     ids = {
@@ -110,9 +115,14 @@ def sweep_status(directory: SweepDirectory) -> Status:
         extra=len(last) - sum(map(len, ids.values())),
     )
     failed = tuple(_failed(directory, history.given_up[job], ids[job]) for job in jobs.failed)
+    problems = [f"{item.path}: unreadable ({item.reason})" for item in broken]
+    lacks_plan = not planned and not driven and published != {IMPORTED}
+    if lacks_plan:
+        problems.append(f"{directory.path}: has no plan; run the sweep again")
+    state = "incomplete" if lacks_plan else _state(counts, driven)
     return Status(
-        name, _state(counts, driven), history.backend, _driver(held, driven), counts,
-        tuple(jobs.running), failed, _cost(history),
+        name, state, history.backend, _driver(held, driven), counts,
+        tuple(jobs.running), failed, _cost(history), tuple(problems),
     )  # fmt: skip
 
 
@@ -126,9 +136,12 @@ def status_object(status: Status) -> dict[str, Any]:
 
 
 def _sorted(
-    directory: SweepDirectory, planned: dict[str, list[str]], history: History, driven: bool
+    directory: SweepDirectory,
+    planned: dict[str, list[str]],
+    history: History,
+    driven: bool,
+    published: set[str],
 ) -> _Jobs:
-    published = published_jobs(directory.path)
     alive = history.in_flight if driven else history.left()
     jobs = _Jobs()
     for job in planned:

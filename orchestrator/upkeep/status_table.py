@@ -20,6 +20,9 @@ def status_table(status: Status) -> RenderableType:
         parts.append(_running(status))
     if status.failed:
         parts.append(_failed(status))
+    parts += [Text(problem) for problem in status.problems[:ROWS]]
+    if len(status.problems) > ROWS:
+        parts.append(Text(f"and {len(status.problems) - ROWS} more"))
     parts.append(Text(_cost(status)))
     return Group(*parts)
 

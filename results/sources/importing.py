@@ -16,7 +16,7 @@ from .fault import ImportFault
 from .mlflow import EXPERIMENTS, read_mlflow
 from .names import one_spelling, understood
 from .records import read_json
-from .runs import FOLDERS, LEFT_OUT, by_state, told
+from .runs import FOLDERS, LEFT_OUT, by_state, told_left_out
 from .table import LINES, opening, read_table, read_tables
 from .wandb import read_folder
 
@@ -68,13 +68,15 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     """
     path, source = Path(source), str(source)
     raw = _read(source, reading)
-    notes = [told(raw.attrs[LEFT_OUT])] if raw.attrs.get(LEFT_OUT) else []
+    notes = [told_left_out(raw.attrs[LEFT_OUT])] if raw.attrs.get(LEFT_OUT) else []
     if several := raw.attrs.get(EXPERIMENTS):
         notes.append(f"of {len(several)} experiments: {', '.join(several)}; --study NAME takes one")
     frame, found = understood(_renamed(raw, source, reading), source)
     frame, spelled = one_spelling(frame)
     notes += spelled
-    frame = frame.drop(columns=[name for name in USUAL if name in frame and frame[name].isna().all()])
+    if empty := [name for name in USUAL if name in frame and len(frame) and frame[name].isna().all()]:
+        frame = frame.drop(columns=empty)
+        notes.append(f"{', '.join(empty)}: empty in every row, left out")
     frame, unplaced = _placed(frame)
     notes += unplaced
     found |= {**reading.columns, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
@@ -132,6 +134,8 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
         raise ImportFault(f"{path}: cannot be read (there is no such file)")
     if path.is_file():
         return _read_file(path, reading)
+    if not path.is_dir():
+        raise ImportFault(f"{path}: is neither a file nor a folder; save what it gives, and import that")
     if (path / "sweep.yaml").exists():
         raise ImportFault(f"{path}: is a sweep directory already; next: mutransfer report {path}")
     if any(path.glob("**/files/config.yaml")):
@@ -185,6 +189,10 @@ def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame
 
 
 def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
+    if frame[name].dtype.kind in "mM":
+        return [f"{name} holds times, no numbers"]
+    if any(isinstance(cell, bool | np.bool_) for cell in frame[name]):
+        return [f"{name} holds true and false, no numbers"]
     try:
         values = pd.to_numeric(frame[name], errors="coerce")
     except OverflowError:
@@ -225,7 +233,7 @@ def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
     finite = frame["loss"].map(lambda loss: pd.notna(loss) and math.isfinite(loss))
     frame["loss"] = frame["loss"].where(finite)
     frame["status"] = ["finished" if ok else "diverged" for ok in finite]
-    frame["sweep"] = path.stem
+    frame["sweep"] = name_of(path)
     frame["trial_id"] = [_identity(record) for record in frame.to_dict("records")]
     frame = frame.drop_duplicates("trial_id", ignore_index=True)
     known = {}
@@ -245,10 +253,18 @@ def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
     return table.replace_schema_metadata(METADATA)
 
 
+def name_of(source: Path) -> str:
+    """What the sweep of a source is called; a name of bytes that are no UTF-8 has marks in their place."""
+    return _storable(source.stem)
+
+
+def _storable(text: str) -> str:
+    """A lone surrogate, which JSON and names of files may hold, is no text that can be stored."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _as_text(column: pd.Series) -> pd.Series:
-    # A lone surrogate, which JSON may hold, is no text that can be stored.
-    text = column.map(lambda value: str(value).encode("utf-8", "replace").decode(), na_action="ignore")
-    return text.astype(object)
+    return column.map(lambda value: _storable(str(value)), na_action="ignore").astype(object)
 
 
 def _identity(record: dict[str, object]) -> str:

@@ -4,6 +4,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from ruamel.yaml import YAML
@@ -20,7 +21,7 @@ INFINITE = 1.79e308
 EXPERIMENTS = "experiments"
 """The attribute of a frame that names the experiments of its runs, where they are several."""
 
-Run = tuple[str, dict[str, object], dict[str, object], dict[str, object]]
+Run = tuple[object, dict[str, object], dict[str, object], dict[str, object]]
 """Its state, what names it, its parameters and its metrics."""
 
 
@@ -35,7 +36,12 @@ def read_mlflow(path: Path, experiment: str | None, include: Collection[str]) ->
     except (OSError, ValueError, IndexError, YAMLError) as error:
         raise ImportFault(f"{path}: is no MLflow file store ({str(error).splitlines()[0]})") from None
     if not runs:
-        raise ImportFault(f"{path}: holds no MLflow runs; give the folder mlruns, or an experiment in it")
+        tables = sorted(file.name for file in path.glob("*.*") if file.is_file())
+        alone = f"; import a file alone: {', '.join(tables[:3])}" if tables else ""
+        raise ImportFault(
+            f"{path}: holds no Parquet files and no runs of Weights & Biases or MLflow (give the folder "
+            f"mlruns, or an experiment in it){alone}"
+        )
     return _frame(runs, experiment, include, path)
 
 
@@ -55,7 +61,7 @@ def read_mlflow_database(
     called = "name" if "name" in columns else "experiment_id"
     runs: list[Run] = [
         (
-            DELETED if DELETED in (stage, folder) else str(status).lower(),
+            DELETED if DELETED in (stage, folder) else status,
             {"run": run, EXPERIMENT: str(name)},
             parameters[run],
             metrics[run],
@@ -101,13 +107,12 @@ def _runs(path: Path) -> Iterator[Path]:
             yield meta.parent
 
 
-def _state(run: Path) -> str:
-    """Of a run whose file does not say, that it finished."""
-    told = YAML(typ="safe").load((run / "meta.yaml").read_text(encoding="utf-8")) or {}
+def _state(run: Path) -> object:
+    told: dict[str, Any] = YAML(typ="safe").load((run / "meta.yaml").read_text(encoding="utf-8")) or {}
     if ".trash" in run.parts or told.get("lifecycle_stage") == DELETED:
         return DELETED
-    status = told.get("status", 3)
-    return STATES.get(status, str(status).lower())
+    status = told.get("status")
+    return STATES.get(status, status) if isinstance(status, int) else status
 
 
 def _cells(run: Path) -> tuple[dict[str, object], dict[str, object]]:

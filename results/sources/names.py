@@ -1,6 +1,7 @@
 """What people call the fields of a measurement, and how they write losses and learning rates."""
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
 from .fault import ImportFault
-from .table import LINES
+from .table import LINES, NUMBER
 
 POWERS = {"log2": 2.0, "log10": 10.0}
 DIVERGED = {"diverged", "div", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf", "oom"}
@@ -108,10 +109,26 @@ def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str
             f"{source}: all its columns are named by numbers, so nothing says what differs between its rows; "
             "is its header missing?"
         )
+    if row := _named_by_a_row(frame, rates):
+        raise ImportFault(f"{source}: its columns are called {row}, like a row; is its header missing?")
     long = frame.melt(id_vars=kept, value_vars=list(rates), var_name="learning_rate", value_name="loss")
     long["learning_rate"] = long["learning_rate"].map(rates)
     long.attrs[LINES] = list(frame.attrs.get(LINES, ())) * len(rates)
     return long, {"learning_rate": f"the names of {len(rates)} columns", "loss": "their cells"}
+
+
+def _named_by_a_row(frame: pd.DataFrame, rates: Mapping[object, float]) -> str:
+    """The names, where they look like a first row: numbers in no order, or names that are cells, too."""
+    values = list(rates.values())
+    ordered = sorted(values) in (values, values[::-1]) and len({*values}) == len(values)
+    bare = any(_is_bare(name) for name in rates)
+    repeated = any(str(name) in {*frame[name].astype(str)} for name in frame.columns)
+    return ", ".join(map(str, frame.columns)) if (bare and not ordered) or repeated else ""
+
+
+def _is_bare(name: object) -> bool:
+    """A number alone, not `lr=0.1`."""
+    return NUMBER.match(str(name).strip()) is not None
 
 
 def _rate(name: object) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .fault import ImportFault
-from .runs import FINISHED, frame_of
+from .runs import frame_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_optuna(storage: str, study: str | None, include: Collection[str], source: str) -> pd.DataFrame:
-    """One row per completed trial; failed and pruned ones are included as diverged.
+    """One row per completed trial; failed and pruned ones, which have no loss, where they are included.
 
     Optuna fails a trial whose loss is not a number, and one whose program broke. `storage` is a URL or a
     journal file; nothing is written to either. Raises ImportFault, naming the studies where there are several
@@ -40,7 +40,8 @@ def read_optuna(storage: str, study: str | None, include: Collection[str], sourc
     except ImportFault:
         raise
     except Exception as error:  # the storages' libraries raise their own
-        raise ImportFault(f"{source}: is no Optuna storage ({str(error).splitlines()[0]})") from None
+        reason = str(error.__cause__ or error).splitlines()[0]  # Optuna's own words tell nothing
+        raise ImportFault(f"{source}: is no Optuna storage that can be read ({reason})") from None
     if not trials:
         raise ImportFault(f"{source}: the study {study} has no trial that ended")
     return frame_of(_runs(trials), include, source)
@@ -48,9 +49,8 @@ def read_optuna(storage: str, study: str | None, include: Collection[str], sourc
 
 def _runs(trials: "Collection[FrozenTrial]") -> Iterator[tuple[str, dict[str, object]]]:
     for trial in trials:
-        complete = trial.state.name == "COMPLETE"
-        state = FINISHED if complete else {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
-        yield state, {**trial.user_attrs, **trial.params, "loss": trial.value if complete else None}
+        loss = trial.value if trial.state.name == "COMPLETE" else None  # a pruned one's is of another step
+        yield trial.state.name, {**trial.user_attrs, **trial.params, "loss": loss}
 
 
 def _storage(storage: str) -> "BaseStorage":

@@ -30,18 +30,51 @@ def read_json(path: Path, include: Collection[str]) -> pd.DataFrame:
 
 
 def _loaded(text: str) -> Any:  # noqa: ANN401 - whatever the JSON holds
-    lines = [line for line in text.splitlines() if line.strip()]
+    """One value, or a list of one a line. Raises ValueError, which names the line."""
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     try:
-        return json.loads(text)
+        return _parsed(text)
     except json.JSONDecodeError:
-        if len(lines) < 2:
+        if len(lines) < 2 or not _is_value(lines[0][1]):
             raise
-    return [json.loads(line) for line in lines]
+    values = []
+    for number, line in lines:
+        try:
+            values.append(_parsed(line))
+        except ValueError as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise ValueError(f"line {number}: {reason}") from None
+    return values
+
+
+def _is_value(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError for a name that is given twice: either value may be the one that is meant."""
+    held = dict(pairs)
+    if len(held) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"an object has {next(name for name in names if names.count(name) > 1)!r} twice")
+    return held
 
 
 def _records(found: Any) -> list[Record]:  # noqa: ANN401
+    """Raises ValueError for a list of objects that holds something else, too."""
     if isinstance(found, list):
-        return [entry for entry in found if isinstance(entry, Mapping)]
+        others = [index for index, entry in enumerate(found) if not isinstance(entry, Mapping)]
+        if others and len(others) < len(found):
+            raise ValueError(f"entry {others[0] + 1} of {len(found)} is no object: {found[others[0]]!r:.40}")
+        return [] if others else found
     if not isinstance(found, Mapping):
         return []
     values = list(found.values())

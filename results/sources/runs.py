@@ -9,18 +9,31 @@ from .fault import ImportFault
 from .table import LINES
 
 FINISHED = "finished"
+UNTOLD = "untold"
+"""The state of a run that tells none, where others tell theirs."""
 STATES = {
-    FINISHED,
-    "diverged",
-    "running",
-    "failed",
-    "crashed",
-    "killed",
-    "preempted",
-    "pruned",
-    "scheduled",
-    "pending",
-}
+    FINISHED: (
+        "complete", "completed", "converged", "diverged", "done", "ok", "success", "successful", "succeeded",
+        "terminated",
+    ),
+    "running": ("in progress", "in_progress", "started", "completing"),
+    "failed": ("fail", "failure", "error", "errored", "boot_fail", "launch failed"),
+    "crashed": ("crash",),
+    "killed": ("revoked",),
+    "cancelled": ("canceled", "aborted", "interrupted", "stopped"),
+    "preempted": ("preempting",),
+    "pruned": (),
+    "scheduled": ("queued", "created"),
+    "pending": ("waiting", "requeued", "requeue_hold"),
+    "suspended": ("paused",),
+    "timeout": ("timed out", "timed_out", "deadline"),
+    "out_of_memory": ("oom",),
+    "node_fail": (),
+    "deleted": (),
+}  # fmt: skip
+"""What trackers and schedulers call the states of runs: MLflow, Optuna, Ray Tune, Weights & Biases, clusters' accounting.
+Divergence is a result."""
+_KNOWN = {word: state for state, words in STATES.items() for word in (state, *words)}
 FOLDERS = "folders"
 """The attribute of a frame that tells the column of a name with its folder."""
 LEFT_OUT = "left out"
@@ -28,9 +41,11 @@ LEFT_OUT = "left out"
 
 
 def frame_of(
-    runs: Iterable[tuple[str, Mapping[str, object]]], include: Collection[str], source: object
+    runs: Iterable[tuple[object, Mapping[str, object]]], include: Collection[str], source: object
 ) -> pd.DataFrame:
     """A row for each run, given as its state and its cells, that finished or whose state is included.
+
+    Where no run tells a state all have finished.
 
     Raises ImportFault where none is left, or a state that is asked for is no run's.
     """
@@ -41,23 +56,36 @@ def frame_of(
     return frame
 
 
+def _state(told: object) -> str:
+    """What a state is called here; words of nobody's, in lower case, are states of their own."""
+    word = "" if pd.api.types.is_scalar(told) and pd.isna(told) else str(told).strip().lower()
+    if not word:
+        return UNTOLD
+    word = "cancelled" if word.startswith("cancelled by ") else word  # a scheduler's accounting says by whom
+    return _KNOWN.get(word, word)
+
+
 def _taken(
-    states: Sequence[str], include: Collection[str], source: object
+    told: Iterable[object], include: Collection[str], source: object
 ) -> tuple[list[bool], dict[str, int]]:
     """Which runs count, and the others by state. Raises ImportFault."""
-    taken = [state == FINISHED or state in include for state in states]
+    states = [_state(one) for one in told]
+    if {*states} == {UNTOLD}:
+        states = [FINISHED] * len(states)
+    wanted = {_state(one) for one in include}
+    taken = [state == FINISHED or state in wanted for state in states]
     others = {*states} - {FINISHED}
-    if unknown := sorted({*include} - others):
+    if unknown := sorted(one for one in include if _state(one) not in others):
         there = f"there are {', '.join(sorted(others))} runs" if others else "all runs have finished"
         raise ImportFault(f"{source}: --include {unknown[0]}: no run is {unknown[0]}; {there}")
     left_out = dict(Counter(state for state, mine in zip(states, taken, strict=True) if not mine))
     if left_out and not any(taken):
-        raise ImportFault(f"{source}: no run has finished: {told(left_out)}")
+        raise ImportFault(f"{source}: no run has finished: {told_left_out(left_out)}")
     return taken, left_out
 
 
 def named_apart(
-    runs: Sequence[tuple[str, Mapping[str, object], Mapping[str, object], Mapping[str, object]]],
+    runs: Sequence[tuple[object, Mapping[str, object], Mapping[str, object], Mapping[str, object]]],
     folders: tuple[str, str],
     include: Collection[str],
     source: object,
@@ -85,7 +113,7 @@ def named_apart(
     return frame
 
 
-def told(left_out: Mapping[str, int]) -> str:
+def told_left_out(left_out: Mapping[str, int]) -> str:
     """How many were left out, and how to take them."""
     counts = ", ".join(f"{count} {state}" for state, count in sorted(left_out.items()))
     return f"{counts} left out; --include {sorted(left_out)[0]} takes them"
@@ -93,14 +121,13 @@ def told(left_out: Mapping[str, int]) -> str:
 
 def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> pd.DataFrame:
     """The rows of a table that says how its runs stand, by state; any other table as it is."""
-    column = next((name for name in frame.columns if str(name).lower() in ("state", "status")), None)
-    states = set() if column is None else {str(state).lower() for state in frame[column].dropna()}
-    if column is None or not states or not states <= STATES:
+    columns = [name for name in frame.columns if str(name).strip().lower() in ("state", "status")]
+    column = next((name for name in columns if {*map(_state, frame[name])} & {*STATES}), None)
+    if column is None:
         if include:
             raise ImportFault(f"{source}: --include {next(iter(include))}: the table has no states of runs")
         return frame
-    state = frame[column].astype(str).str.lower().replace("diverged", FINISHED)  # divergence is a result
-    taken, left_out = _taken(state.tolist(), include, source)
+    taken, left_out = _taken(frame[column], include, source)
     kept = frame[taken].drop(columns=column).reset_index(drop=True)
     kept.attrs.update({**frame.attrs, LEFT_OUT: left_out})
     if (lines := frame.attrs.get(LINES)) is not None:

@@ -5,10 +5,12 @@ import gzip
 import io
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .fault import ImportFault
 
@@ -23,15 +25,19 @@ NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(nan|inf)$",
 DECIMAL_COMMA = re.compile(r"^-?\d+,\d+([eE][-+]?\d+)?$")
 BELOW_ONE = re.compile(r"^-?0,\d")
 """With this in a cell a comma separates no thousands."""
+THOUSANDS = re.compile(r"^[-+]?[1-9]\d{0,2}(([.]\d{3})+|(,\d{3})+)$")
+"""What may be a whole number with its thousands marked off, or one with three decimals."""
+DECIMAL_POINT = re.compile(r"^[-+]?\d*[.]\d+([eE][-+]?\d+)?$")
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """Parquet; or comma, semicolon, tab or bar, decimal commas, gzip, a byte-order mark, lines that begin
     with #."""
     try:
-        return _plain(pd.read_parquet(path), path) if opening(path).startswith(PARQUET) else _read_text(path)
+        return _read_parquet(path) if opening(path).startswith(PARQUET) else _read_text(path)
     except OSError as error:
-        raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
+        reason = error.strerror or str(error).splitlines()[0]  # Arrow's, of a damaged page, has no strerror
+        raise ImportFault(f"{path}: cannot be read ({reason})") from None
     except (ValueError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ImportFault(f"{path}: is neither CSV nor Parquet that can be read ({reason})") from None
@@ -60,6 +66,17 @@ def opening(path: Path) -> bytes:
     except OSError as error:
         raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
     return head.lstrip(b"\xef\xbb\xbf \t\r\n")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    _once(pq.read_schema(path).names, path)
+    return _plain(pd.read_parquet(path), path)
+
+
+def _once(names: Sequence[str], path: Path) -> None:
+    """Raises ImportFault for a name that several columns have."""
+    if doubled := sorted({name for name in names if name and names.count(name) > 1}):
+        raise ImportFault(f"{path}: has several columns {', '.join(doubled)}; keep one of each")
 
 
 def _plain(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -105,32 +122,50 @@ def _read_text(path: Path) -> pd.DataFrame:
     numbered = [(number, line) for number, line in every if not line.startswith("#")]
     numbered = _commented_header(every, numbered) + numbered
     if not numbered:
-        raise ValueError("no columns to parse from file")
+        raise ImportFault(f"{path}: is empty")
     separator = max(SEPARATORS, key=lambda one: numbered[0][1].count(one))
     rows, lines = _split(numbered, separator)
     head, *rest = rows
     names = [name.strip() for name in head]
-    if doubled := sorted({name for name in names if name and names.count(name) > 1}):
-        raise ImportFault(f"{path}: has several columns {', '.join(doubled)}; keep one of each")
+    _once(names, path)
     filled = [(line, row) for line, row in zip(lines[1:], rest, strict=True) if any(map(str.strip, row))]
-    lines, rest = [line for line, _ in filled], [row for _, row in filled]
-    for line, row in filled:
-        if any(cell.strip() for cell in row[len(head) :]):
-            more = f"line {line} has {len(row)} cells under {len(head)} columns"
-            raise ImportFault(f"{path}: {more}; quote what holds a {separator!r}")
-    cells = [cell.strip() for row in rest for cell in row]
-    told = DECIMAL_COMMA if separator != "," else BELOW_ONE
-    decimal = "," if any(map(told.match, cells)) else "."
+    lines, rest = [line for line, _ in filled], [[cell.strip() for cell in row] for _, row in filled]
+    for line, row in zip(lines, rest, strict=True):
+        told = f"{path}: line {line} has {len(row)} cells under {len(head)} columns"
+        if any(row[len(head) :]):
+            raise ImportFault(f"{told}; quote what holds a {separator!r}")
+        if len(row) < len(head):
+            raise ImportFault(f"{told}; is the file cut off? Write empty cells as {separator!r} alone")
+    decimal = _decimal(rest, lines, separator, path)
     # Through pandas once more, for its reading of types; every row has as many cells as the header.
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(names)
     for row in rest:
-        cells = [*row, *[""] * len(head)][: len(head)]
-        writer.writerow([_number(cell.strip(), decimal) for cell in cells])
+        writer.writerow([_number(cell, decimal) for cell in row[: len(head)]])
     frame = pd.read_csv(io.StringIO(out.getvalue()), skipinitialspace=True)
     frame.attrs[LINES] = lines
     return frame
+
+
+def _decimal(rows: Sequence[Sequence[str]], lines: Sequence[int], separator: str, path: Path) -> str:
+    """The decimal sign. Raises ImportFault for a cell that reads in two ways."""
+    cells = {cell: line for row, line in zip(rows, lines, strict=True) for cell in row}
+    commas = [cell for cell in cells if DECIMAL_COMMA.match(cell)]
+    told = commas if separator != "," else [cell for cell in commas if BELOW_ONE.match(cell)]
+    if not told:
+        return "."
+    grouped = [cell for cell in cells if THOUSANDS.match(cell)]
+    points = [cell for cell in cells if DECIMAL_POINT.match(cell)]
+    sure = [cell for cell in commas if cell not in grouped]
+    beside = [cell for cell in grouped if "." in cell] if sure else [cell for cell in grouped if points]
+    if beside:
+        other = next(iter(sure or (cell for cell in points if cell != beside[0])))
+        raise ImportFault(
+            f"{path}: line {cells[beside[0]]}: {beside[0]!r} beside {other!r}: thousands, or decimals? "
+            "Write numbers without separators of thousands, and one decimal sign"
+        )
+    return ","
 
 
 def _commented_header(every: Lines, rest: Lines) -> Lines:

@@ -29,7 +29,7 @@ def read_folder(path: Path, include: Collection[str]) -> pd.DataFrame:
 def read_runs(found: Iterable[Mapping[str, Any]], include: Collection[str], path: Path) -> pd.DataFrame:
     """One row per run: its configuration and summary, nested names joined by dots.
 
-    A run whose state is not told has finished.
+    A run that has no state has finished; one whose state is empty has where no run tells another.
     """
     try:
         runs = [_run(run) for run in found]
@@ -38,11 +38,11 @@ def read_runs(found: Iterable[Mapping[str, Any]], include: Collection[str], path
     return named_apart(runs, FOLDERS, include, path)
 
 
-def _run(run: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
+def _run(run: Mapping[str, Any]) -> tuple[object, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
     """Its state, its names, its configuration and its summary."""
     named = {name: run[name] for name in ("name", "id") if name in run}
     config, summary = (dict(flat(_mapping(run, folder))) for folder in FOLDERS)
-    return str(run.get("state") or FINISHED), named, config, summary
+    return run.get("state", FINISHED), named, config, summary
 
 
 def _folder_runs(path: Path) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,8 @@ from .schema import CURVES, PRUNED, ROWS, SCHEMA_VERSION
 from .seal import BLANK, KEY, is_intact, seal
 
 COMPACT = "compact-"
+END = b"PAR1"
+"""What every Parquet file ends with."""
 REPLACES = b"mutransfer.replaces"
 """Metadata of a compacted file: the jobs in it, as JSON."""
 
@@ -134,6 +136,13 @@ def published_jobs(directory: Path) -> set[str]:
     return {path.stem for path in small_files(folder)}.union(*_compacted(folder).values())
 
 
+def unsound(directory: Path) -> list[Broken]:
+    """The result files that cannot be read or are not as they were written, without reading their rows."""
+    folder = directory / "results"
+    files = [*_listed(folder, COMPACT), *small_files(folder)]
+    return [found for path in files if isinstance(found := _bytes(path), Broken)]
+
+
 def quarantine(broken: Sequence[Broken]) -> None:
     """Moves damaged files aside, so that their jobs can publish again; nothing is deleted."""
     for item in broken:
@@ -162,15 +171,23 @@ def _file_of(table: pa.Table, compression: str, row_group: int | None) -> bytes:
 
 
 def small_files(folder: Path) -> list[Path]:
-    """The files of single jobs."""
-    paths = folder.glob("*.parquet")
-    return sorted(path for path in paths if not path.name.startswith((".", COMPACT)))
+    """The files of single jobs. Raises OSError for a folder that cannot be read."""
+    return [path for path in _listed(folder) if not path.name.startswith((".", COMPACT))]
+
+
+def _listed(folder: Path, begin: str = "") -> list[Path]:
+    """Not by `glob`, to which a folder that may not be read is an empty one."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names) if name.startswith(begin) and name.endswith(".parquet")]
 
 
 def _compacted(folder: Path) -> dict[Path, set[str]]:
     """Compacted files with the jobs that they replace; one that does not say so replaces none."""
     found = {}
-    for path in sorted(folder.glob(f"{COMPACT}*.parquet")):
+    for path in _listed(folder, COMPACT):
         try:
             metadata = pq.read_schema(path).metadata or {}
             found[path] = {str(job) for job in json.loads(metadata.get(REPLACES, b"[]"))}
@@ -260,13 +277,10 @@ def _sorted_out(path: Path, schema: pa.Schema, tables: list[pa.Table], broken: l
 def read_file(path: Path, schema: pa.Schema) -> pa.Table | Broken:
     """One file, checked against its digest; older files lack later columns, newer ones are refused."""
     required = {field.name for field in schema if not field.nullable}
+    data = _bytes(path)
+    if isinstance(data, Broken):
+        return data
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        return Broken(str(path), error.strerror or str(error), damaged=False)
-    try:
-        if not is_intact(data):
-            raise ValueError("not as it was written: its digest differs")
         # ParquetFile, not read_table: the latter guesses partitions from the path.
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             # A thread of Arrow's that lets go of Python's bytes while Python ends aborts the process.
@@ -280,3 +294,16 @@ def read_file(path: Path, schema: pa.Schema) -> pa.Table | Broken:
     if missing := required - {*table.column_names}:
         return Broken(str(path), f"has no column {', '.join(sorted(missing))}", damaged=False)
     return table.replace_schema_metadata(None)
+
+
+def _bytes(path: Path) -> bytes | Broken:
+    """Of a file that is whole, by its end and its digest."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Broken(str(path), error.strerror or str(error), damaged=False)
+    if not data.endswith(END):
+        return Broken(str(path), "no Parquet file, or cut off", damaged=True)
+    if not is_intact(data):
+        return Broken(str(path), "not as it was written: its digest differs", damaged=True)
+    return data

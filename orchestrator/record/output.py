@@ -1,0 +1,35 @@
+"""Files that a command writes where its user says: never over what it reads, nor over a sweep's records."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...models.files.place import replace
+from ...models.recipe.fault import Fault
+
+RECORDS = {
+    "sweep.json", "sweep.yaml", "plan.json", "data.json", "options.json", "provenance.json", "journal.jsonl",
+    "lease", "cancel", "driver.log", "workers.log",
+    "results", "curves", "jobs", "ended", "data", "weights",
+}  # fmt: skip
+"""What is the sweep's own in its directory."""
+
+
+def check_output(path: Path, read: Sequence[Path]) -> None:
+    """Raises Fault for a file that is read, or that is among a sweep's records."""
+    place = path.resolve()
+    if any(place == one.resolve() for one in read):
+        raise Fault(f"{path}: is what is read; give another name")
+    if place.is_dir():
+        raise Fault(f"{path}: is a folder; give the name of a file")
+    for folder in place.parents:
+        if (folder / "sweep.json").exists() and place.relative_to(folder).parts[0] in RECORDS:
+            raise Fault(f"{path}: is among the records of the sweep {folder.name}; give another place")
+
+
+def write_output(path: Path, content: bytes, read: Sequence[Path]) -> None:
+    """Puts the content there whole; into what is no file, such as a pipe, it is written. Raises Fault."""
+    check_output(path, read)
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+    else:
+        replace(path.resolve(), content)
