@@ -74,6 +74,7 @@ def test_the_same_row_is_the_same_measurement(tmp_path: Path) -> None:
         ("# from a paper\n\n" + HEADER + "\nadamw,sp,wide,2,0.1,3\n", "row 5: width 'wide' is not a number"),
         ("lr,learning rate,loss\n1,2,3\n", "both lr and learning rate may be learning_rate; say which with"),
         ("", "is empty"),
+        ("lr,weight_decay,loss\n0.1,-0.1,3\n", "row 2: weight_decay must not be negative"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -146,6 +147,18 @@ def test_what_reads_in_two_ways_is_refused(tmp_path: Path, text: str, told: str)
 def test_three_decimals_alone_are_decimals(tmp_path: Path) -> None:
     (row,), _ = found(tmp_path, "width;depth;lr;loss\n64;2;0,25;3,125\n")
     assert row["loss"] == 3.125
+
+
+def test_what_may_be_meant_instead_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("width,lr,accuracy,val_loss,loss\n64,0.1,0.5,3,2\n")
+    assert understand(path).notes == (
+        "loss: val_loss is there, too, and left alone; --map loss=val_loss takes it",
+    )
+    taken = understand(path, Reading({"loss": "val_loss"}))
+    assert taken.table.column("loss").to_pylist() == [3.0] and taken.notes == ()
+    taken = understand(path, Reading({"loss": "accuracy"}))
+    assert "loss: accuracy is called like a score; where more is better, map its negative" in taken.notes
 
 
 def test_a_column_that_is_empty_throughout_is_said(tmp_path: Path) -> None:

@@ -173,6 +173,33 @@ def test_the_first_value_of_a_plateau_beyond_a_cliff_is_no_spike() -> None:
     assert all(curve.spiked == () for curve in drift.curves)
 
 
+def test_a_plateau_of_blow_ups_beyond_a_cliff_is_no_measurement() -> None:
+    """Although the other wall is more than half as high; the optimum is at the last value before it."""
+    losses = (5.5, 4.6, 3.9, 3.4, 3.1, 3.0, 7.595, 7.592, 7.543, 7.473, 7.416, 7.401)
+    drift = judge([blown(scale, *losses) for scale in (16, 32, 64)])
+    last = float(drift.curves[0].x[losses.index(3.0)])
+    for curve, optimum in zip(drift.curves, drift.optima, strict=True):
+        assert len(curve.blown) == 6 and optimum.log2_optimum is not None and optimum.loss is not None
+        assert abs(optimum.log2_optimum - last) < 0.5 and optimum.loss > 2.9
+
+
+def test_a_wall_that_levels_off_is_no_plateau_of_blow_ups() -> None:
+    """It rises in steps like those before it."""
+    losses = (3.9, 3.4, 3.1, 3.0, 3.1, 3.5, 4.4, 4.5, 4.55, 4.5)
+    drift = judge([blown(scale, *losses) for scale in (16, 32, 64)])
+    assert all(curve.blown == () for curve in drift.curves)
+
+
+def test_what_is_open_of_the_cost_is_told_from_least_to_most() -> None:
+    """Three values a scale leave it open, by more than one probability could say."""
+    drift = judge([blown(scale, 3.05, 3.0, 3.05) for scale in (16, 32, 64)])
+    assert drift.questions["costs"].answer == "open" and drift.transfer is not None
+    draws = drift.transfer.least_R, drift.transfer.most_R
+    least, most = (np.mean(lost_R > drift.allowed.loss) for lost_R in draws)
+    told = [reason for reason in drift.reasons if "transferring costs" in reason]
+    assert told[0].endswith(f"probability {least:.0%} at least, {most:.0%} at most") and least < most
+
+
 def test_a_best_loss_is_what_the_points_allow() -> None:
     """All losses are above zero, and so is every best loss, however steep the valley."""
     drift = judge([

@@ -14,7 +14,7 @@ import pyarrow as pa
 from ..store.schema import METADATA, ROWS
 from .fault import ImportFault
 from .mlflow import EXPERIMENTS, read_mlflow
-from .names import one_spelling, understood
+from .names import one_spelling, passed_over, score, understood
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, by_state, told_left_out
 from .table import LINES, opening, read_table, read_tables
@@ -26,6 +26,7 @@ REQUIRED = ("learning_rate", "loss")
 USUAL = ("optimizer", "parametrization", "width", "depth")
 """Not needed, but where a column is there no cell of it is empty."""
 POSITIVE = ("width", "depth", "learning_rate", "batch_size", "steps", "sequence_length")
+NOT_NEGATIVE = ("weight_decay",)
 MAX_FAULTS = 10
 LARGEST, LARGEST_LOSS = 1e15, 1e100
 
@@ -71,7 +72,9 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     notes = [told_left_out(raw.attrs[LEFT_OUT])] if raw.attrs.get(LEFT_OUT) else []
     if several := raw.attrs.get(EXPERIMENTS):
         notes.append(f"of {len(several)} experiments: {', '.join(several)}; --study NAME takes one")
-    frame, found = understood(_renamed(raw, source, reading), source)
+    named = _renamed(raw, source, reading)
+    notes += passed_over(named.drop(columns=[name for name in reading.columns if name in named]))
+    frame, found = understood(named, source)
     frame, spelled = one_spelling(frame)
     notes += spelled
     if empty := [name for name in USUAL if name in frame and len(frame) and frame[name].isna().all()]:
@@ -80,6 +83,8 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     frame, unplaced = _placed(frame)
     notes += unplaced
     found |= {**reading.columns, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
+    if score(found.get("loss", "")):
+        notes.append(f"loss: {found['loss']} is called like a score; where more is better, map its negative")
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise ImportFault(
@@ -211,6 +216,8 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
         faults += [f"row {row}: {name} is empty" for row in _rows(frame, frame[name].isna())]
     if name in POSITIVE:
         faults += [f"row {row}: {name} must be positive" for row in _rows(frame, values <= 0)]
+    if name in NOT_NEGATIVE:
+        faults += [f"row {row}: {name} must not be negative" for row in _rows(frame, values < 0)]
     if pa.types.is_integer(_NUMERIC[name]):
         broken = values.notna() & (values % 1 != 0)
         faults += [f"row {row}: {name} must be an integer" for row in _rows(frame, broken)]

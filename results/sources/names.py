@@ -14,6 +14,20 @@ from .table import LINES, NUMBER
 POWERS = {"log2": 2.0, "log10": 10.0}
 DIVERGED = {"diverged", "div", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf", "oom"}
 NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+(e[-+]?\d+)?$")
+SCORES = {
+    "acc",
+    "accuracy",
+    "auc",
+    "bleu",
+    "em",
+    "f",
+    "map",
+    "precision",
+    "recall",
+    "reward",
+    "rouge",
+    "score",
+}
 POWER = re.compile(r"^(2|10)\s*(?:\^|\*\*)\s*\(?([-−]?[\d.]+)\)?$")
 
 
@@ -55,6 +69,22 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
     if "loss" in frame.columns:
         frame = frame.assign(loss=frame["loss"].map(_loss))
     return frame, found
+
+
+def passed_over(frame: pd.DataFrame) -> list[str]:
+    """What to say of columns that may be meant in place of one of ours."""
+    notes = []
+    for ours, theirs in ALIASES.items():
+        others = [name for name in frame.columns if _plain(name) in {*map(_plain, theirs)}]
+        if ours in frame.columns and others:
+            told = " and ".join(map(str, others))
+            notes.append(f"{ours}: {told} is there, too, and left alone; --map {ours}={others[0]} takes it")
+    return notes
+
+
+def score(name: str) -> bool:
+    """Whether a column is called like something of which more is better."""
+    return bool({*re.split(r"[_\W\d]+", name.lower())} & SCORES)
 
 
 def one_spelling(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -31,7 +31,7 @@ STATES = {
     "node_fail": (),
     "deleted": (),
 }  # fmt: skip
-"""What trackers and schedulers call the states of runs: MLflow, Optuna, Ray Tune, Weights & Biases, clusters' accounting.
+"""What the states of runs are called by MLflow, Optuna, Ray Tune, Weights & Biases and clusters' accounting.
 Divergence is a result."""
 _KNOWN = {word: state for state, words in STATES.items() for word in (state, *words)}
 FOLDERS = "folders"

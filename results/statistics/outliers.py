@@ -19,6 +19,9 @@ GAP, HIGHER = 13.0, 3.0
 the highest on the other side."""
 SHEER = 50.0
 """Or so many times all lower ones, however high the other side is."""
+FLAT, PLATEAU = 0.15, 3
+"""Or so many of a curve that differ by no more than this share of the lowest of them, GAP times all lower
+ones and above the other side: what has blown up all ends alike."""
 LONE = 3.0
 """A lone neighbour of the lowest point counts so many times its height: it may tie, which says nothing."""
 SPIKE = 8.0
@@ -62,10 +65,17 @@ def _least(curves: Sequence[Curve], step: int) -> float:
     first_step = _median([first for first in map(_step, others) if first > 0])
     top = _median([float(side.max()) for side in others])
     for below, above in pairwise([first_step, *risen]):
-        gap = GAP if above > HIGHER * top else SHEER
+        flat = above > top and _flat(sides, above)
+        gap = GAP if above > HIGHER * top or flat else SHEER
         if above > gap * max(below, first_step) and all(_ends_above(side, above) for side in sides):
             return float(above)
     return np.inf
+
+
+def _flat(sides: Sequence[Floats], least: float) -> bool:
+    """Whether what is as high is a plateau in every curve that has any of it, and of more than a few runs."""
+    risen = [high for side in sides if len(high := side[np.isfinite(side) & (side >= least)])]
+    return all(len(high) >= PLATEAU and np.ptp(high) <= FLAT * high.min() for high in risen)
 
 
 def _step(side: Floats) -> float:

@@ -52,7 +52,7 @@ def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, al
         return Judgement("drifts", moves, costs, tuple(reasons))
     if costs.answer == "no" and moves.answer != "open":
         return Judgement("shifts" if moves.answer == "yes" else "stable", moves, costs, tuple(reasons))
-    return Judgement("inconclusive", moves, costs, (*_open(moves, costs, allowed), *reasons))
+    return Judgement("inconclusive", moves, costs, (*_open(moves, costs, penalty, allowed), *reasons))
 
 
 def _moves(slope: Slope | None) -> Question:
@@ -76,15 +76,14 @@ def _costs(penalty: Penalty | None, allowed: float) -> Question:
     return Question(answer, costs)
 
 
-def _open(moves: Question, costs: Question, allowed: float) -> list[str]:
+def _open(moves: Question, costs: Question, penalty: Penalty | None, allowed: float) -> list[str]:
     """What is open, in words."""
     found = []
     if costs.answer == "open":
         found.append(
             "no value to transfer, or no scale to transfer it to"
-            if costs.probability is None
-            else f"open whether transferring costs more than {allowed:.3g}: "
-            f"probability {costs.probability:.0%}, as far as was measured"
+            if penalty is None
+            else f"open whether transferring costs more than {allowed:.3g}: {_chance(penalty, allowed)}"
         )
     if moves.answer == "open":
         found.append(
@@ -94,6 +93,12 @@ def _open(moves: Question, costs: Question, allowed: float) -> list[str]:
             f"probability {moves.probability:.0%}"
         )
     return found
+
+
+def _chance(penalty: Penalty, allowed: float) -> str:
+    """From what transferring costs at least to what it may cost, where nothing was measured."""
+    least, most = (f"{np.mean(lost_R > allowed):.0%}" for lost_R in (penalty.least_R, penalty.most_R))
+    return f"probability {least}" if least == most else f"probability {least} at least, {most} at most"
 
 
 def _told(fit: Fit) -> list[str]:
