@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from ..recipe.role import EXPERT_ROLES, Role, pattern_of
 from .values import Handed
+
+if TYPE_CHECKING:
+    from ..recipe.shape import Shape
 
 GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
 """Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
@@ -33,7 +37,9 @@ class Stored:
     `like`: the pattern of the handover that it is where the handover has it, so that its shape and start are
     known, too; else the role holds, and `kept`. `beside`: further patterns of the handover that are fused
     with the first, one below the other; rate and decay must be those of all, the epsilon is the first one's.
-    `optional`: not every model that the map is for has it.
+    `optional`: not every model that the map is for has it. `grouped`: rows are not one part below the other
+    but one unit after the other, each with its share of every part; the count of the shape that tells how
+    many units there are.
     """
 
     role: str
@@ -43,6 +49,7 @@ class Stored:
     beside: tuple[str, ...] = ()
     like: str | None = None
     optional: bool = False
+    grouped: str | None = None
 
 
 Roles = Mapping[str, str | Stored]
@@ -62,6 +69,13 @@ class Assigned:
     stored: Stored
     parts: tuple[tuple[Mapping[str, Any], str], ...]
     """What is fused in it: the entry of each, and the name that its first values are drawn by."""
+
+    def stored_as(self, parts: Sequence[Tensor], shape: "Shape") -> Tensor:
+        """What is fused in it, each as our own store it, [out, in] or [out], as the model does."""
+        units = 1 if self.stored.grouped is None else getattr(shape, self.stored.grouped)
+        rows = torch.cat([part.unflatten(0, (units, -1)) for part in parts], dim=1).flatten(0, 1)
+        rows = rows.T if self.stored.transposed else rows
+        return rows.reshape(self.tensor.shape) - int(self.stored.zero_centred)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -342,6 +342,11 @@ class Shape:
         return round(self._state_ratio * self.width / self.state_head_size)
 
     @property
+    def state_key_head_count(self) -> int:
+        """Of GDN's queries and keys."""
+        return self.state_head_count // self.values_per_key
+
+    @property
     def state_head_size(self) -> int:
         """Of its keys: its values are `expand_v` times as large."""
         if self.head_dim is None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from ...models.training.trained import Trained
 
-ANOTHER_ORDER = ("gpt-neox", "mixtral", "qwen3-moe", "qwen3-next")
-"""Models that keep the rows of fused matrices in another order than one below the other."""
 GAP = 1e-4
 """Logits of the two in float32, as a share of the largest."""
 
@@ -67,18 +65,11 @@ def as_pretrained(ours: "Trained") -> "PreTrainedModel":
     map_, name, configuration = described(handed)
     if lost := unlike(handed, CONVENTIONS):
         raise ExportError(f"transformers' {name} has no {', no '.join(lost)}")
-    if map_ in ANOTHER_ORDER:
-        raise ExportError(
-            f"{name} keeps rows of fused matrices in another order, which is not written yet; a proxy like "
-            "llama, qwen3, gpt2, mamba2 or falcon-h1 is"
-        )
     config = getattr(transformers, configuration_class(name))(**configuration)
     model: PreTrainedModel = getattr(transformers, name)(config).eval()
     with torch.no_grad():
         for each in assigned(model, handed, MAPS[map_].roles):
-            own = torch.cat([weights[part] for _, part in each.parts])
-            own = (own.T if each.stored.transposed else own).reshape(each.tensor.shape)
-            each.tensor.copy_(own - 1 if each.stored.zero_centred else own)
+            each.tensor.copy_(each.stored_as([weights[part] for _, part in each.parts], recipe.shape))
         _must_agree(ours, model)
     return model
 
@@ -87,7 +78,12 @@ def _handed(recipe: Recipe) -> dict[str, Any]:
     """What is said of the model: its multipliers are in its weights; how it was trained does not matter."""
     handed = handover_at(recipe)
     target = {**handed["target"], "sequence_length": recipe.shape.sequence_length}
-    return {**handed, "target": target, "multipliers": {}, "hyperparameters": {"init": "fan-in"}}
+    return {
+        **handed,
+        "target": target,
+        "multipliers": {},
+        "hyperparameters": {"init": "fan-in", "balance_loss": 0.0},
+    }
 
 
 def _must_agree(ours: "Trained", model: "PreTrainedModel") -> None:

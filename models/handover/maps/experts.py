@@ -32,7 +32,7 @@ def _mixed(dense: ModelMap, of: str, *further: Difference) -> ModelMap:
             **roles,
             f"{BLOCK}.mlp.gate.weight": Stored("router", like=f"{OURS}.router.weight"),
             f"{BLOCK}.mlp.experts.gate_up_proj": Stored(
-                "expert in", like=f"{OURS}.gate.weight", beside=(f"{OURS}.up.weight",)
+                "expert in", like=f"{OURS}.gate.weight", beside=(f"{OURS}.up.weight",), grouped="expert_count"
             ),
             f"{BLOCK}.mlp.experts.down_proj": Stored("expert out", like=f"{OURS}.down.weight"),
         },

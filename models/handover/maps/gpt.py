@@ -23,9 +23,11 @@ def norms(block: str, before_mixer: str, before_mlp: str) -> dict[str, Stored]:
     }
 
 
-def matrices(block: str, qkv: str, output: str, up: str, down: str) -> dict[str, Stored]:
+def matrices(
+    block: str, qkv: str, output: str, up: str, down: str, grouped: str | None = None
+) -> dict[str, Stored]:
     return {
-        **linear(f"{block}.{qkv}", *QKV),
+        **linear(f"{block}.{qkv}", *QKV, grouped=grouped),
         **linear(f"{block}.{output}", "blocks.*.mixer.output"),
         **linear(f"{block}.{up}", "blocks.*.mlp.up"),
         **linear(f"{block}.{down}", "blocks.*.mlp.down"),
@@ -103,6 +105,7 @@ GPT_NEOX = ModelMap(
             "attention.dense",
             "mlp.dense_h_to_4h",
             "mlp.dense_4h_to_h",
+            grouped="head_count",
         ),
     },
     sites={

@@ -35,21 +35,21 @@ class ModelMap:
         return {site: places for site, places in self.sites.items() if site in there}
 
 
-def hidden(like: str | None = None, *beside: str) -> Stored:
+def hidden(like: str | None = None, *beside: str, grouped: str | None = None) -> Stored:
     """A matrix inside a block."""
-    return Stored("hidden", like=like, beside=beside)
+    return Stored("hidden", like=like, beside=beside, grouped=grouped)
 
 
-def gain(like: str | None = None, *beside: str, optional: bool = False) -> Stored:
+def gain(like: str | None = None, *beside: str, optional: bool = False, grouped: str | None = None) -> Stored:
     """A gain or a bias inside a block."""
-    return Stored("hidden vector", like=like, beside=beside, optional=optional)
+    return Stored("hidden vector", like=like, beside=beside, optional=optional, grouped=grouped)
 
 
-def linear(name: str, *ours: str) -> dict[str, Stored]:
-    """A linear layer inside a block with its bias, if it has one; several of ours are one below the other."""
+def linear(name: str, *ours: str, grouped: str | None = None) -> dict[str, Stored]:
+    """A linear layer inside a block with its bias, if it has one; several of ours are fused in it."""
     return {
-        f"{name}.weight": hidden(*(f"{one}.weight" for one in ours)),
-        f"{name}.bias": gain(*(f"{one}.bias" for one in ours), optional=True),
+        f"{name}.weight": hidden(*(f"{one}.weight" for one in ours), grouped=grouped),
+        f"{name}.bias": gain(*(f"{one}.bias" for one in ours), optional=True, grouped=grouped),
     }
 
 

@@ -27,14 +27,17 @@ QWEN3_NEXT = ModelMap(
         **attention(BLOCK, "attention"),
         # Without attention_gate in the sweep it is known by its role alone.
         f"{BLOCK}.self_attn.q_proj.weight": hidden(
-            "blocks.*.attention.query.weight", "blocks.*.attention.gate.weight"
+            "blocks.*.attention.query.weight", "blocks.*.attention.gate.weight", grouped="head_count"
         ),
         f"{BLOCK}.self_attn.q_norm.weight": about_one(head_gain("blocks.*.attention.query_norm.gain")),
         f"{BLOCK}.self_attn.k_norm.weight": about_one(head_gain("blocks.*.attention.key_norm.gain")),
         f"{LINEAR}.in_proj_qkvz.weight": hidden(
-            *(f"{GDN}.{name}.weight" for name in ("query", "key", "value", "gate"))
+            *(f"{GDN}.{name}.weight" for name in ("query", "key", "value", "gate")),
+            grouped="state_key_head_count",
         ),
-        f"{LINEAR}.in_proj_ba.weight": hidden(f"{GDN}.b.weight", f"{GDN}.a.weight"),
+        f"{LINEAR}.in_proj_ba.weight": hidden(
+            f"{GDN}.b.weight", f"{GDN}.a.weight", grouped="state_key_head_count"
+        ),
         f"{LINEAR}.conv1d.weight": Stored(
             "hidden vector",
             like=f"{GDN}.query_conv.weight",

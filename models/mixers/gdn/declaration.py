@@ -11,15 +11,10 @@ if TYPE_CHECKING:
     from ...recipe.shape import Shape
 
 
-def key_head_count(shape: "Shape") -> int:
-    """Heads of queries and keys, each shared by `values_per_key` value heads."""
-    return shape.state_head_count // shape.values_per_key
-
-
 def _parameters(name: str, shape: "Shape") -> Iterator[Parameter]:
     n, v, heads = shape.width, shape.value_width, shape.state_head_count
     gate, gate_vector = gate_roles(shape)
-    key_width = key_head_count(shape) * shape.state_head_size
+    key_width = shape.state_key_head_count * shape.state_head_size
     for projection, width in (("query", key_width), ("key", key_width), ("value", v)):
         yield matrix(f"{name}.{projection}", width, n)
         yield from convolution(f"{name}.{projection}_conv", width, shape)

@@ -15,7 +15,6 @@ from ...layers.precision import autocast, wide
 from ...layers.trace import Trace
 from ...recipe.shape import Shape
 from ..gates import chunk_size, log_decay, mixed
-from .declaration import key_head_count
 from .delta_rule import chunked_delta_rule
 
 LENGTH_EPS = 1e-6
@@ -39,7 +38,7 @@ def gated_deltanet(
     whatever the autocast.
     """
     k, b, _, _ = x_KBTD.shape
-    keys, values = key_head_count(shape), shape.state_head_count
+    keys, values = shape.state_key_head_count, shape.state_head_count
     heads_of = {"query": keys, "key": keys, "value": values}
 
     def heads(which: str) -> Tensor:
