@@ -136,12 +136,26 @@ def test_what_people_have_is_understood(tmp_path: Path, text: str | bytes) -> No
         ('lr,width,loss\n"0,01",1.000,"3,5"\n', "line 2: '1.000' beside '0,01'"),
         ("lr,width,loss\n0.01,64,3.5\n0.02,64\n", "line 3 has 2 cells under 3 columns; is the file cut off"),
         ("adamw,64,0.01,3.2\nadamw,64,0.02,3.1\n", "called adamw, 64, 0.01, 3.2, like a row; is its header"),
+        ("tokens\tlr\tloss\n1,000\t1e-4\t4\n", "line 2: '1,000': thousands, or decimals"),
+        ("eta_max,64,128,256\n0.1,3,2,1\n", "the columns 64, 128, 256 are called by whole numbers"),
         ("a,0.0001,0.01,3.2\nb,0.0001,0.02,3.1\n", "like a row; is its header missing"),
     ],
 )
 def test_what_reads_in_two_ways_is_refused(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ImportFault, match=re.escape(told)):
         found(tmp_path, text)
+
+
+def test_usual_names_are_passed_over_by_none(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("width,learning_rate,loss\n64,0.1,3\n")
+    assert understand(tmp_path / "a.csv").notes == ()
+
+
+def test_lines_among_the_rows_that_begin_with_a_comment_sign_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("# mine\nrun,lr,loss\n#0,0.1,3\nr1,0.2,2\n")
+    assert understand(tmp_path / "a.csv").notes == ("1 lines that begin with # passed over, from line 3 on",)
+    (tmp_path / "a.csv").write_text("#,lr,loss\n0,0.1,3\n1,0.2,2\n")
+    assert understand(tmp_path / "a.csv").table.num_rows == 2
 
 
 def test_three_decimals_alone_are_decimals(tmp_path: Path) -> None:
@@ -175,7 +189,7 @@ def test_a_column_for_each_learning_rate(tmp_path: Path) -> None:
     rows, names = found(tmp_path, "width,depth,2^-3,2^-2,0.5\n64,2,3.6,3.5,diverged\n128,2,3.2,3.1,>10\n")
     assert [row["learning_rate"] for row in rows if row["width"] == 64] == [0.125, 0.25, 0.5]
     assert [row["loss"] for row in rows if row["width"] == 128] == [3.2, 3.1, None]
-    assert names["learning_rate"] == "the names of 3 columns"
+    assert names["learning_rate"] == "the names of 3 columns: 2^-3, 2^-2, 0.5"
 
 
 @pytest.mark.parametrize("word", ["diverged", "-", "—", "NaN", ">10", "≥ 12.5", ">1e3", "inf"])

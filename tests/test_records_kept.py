@@ -5,6 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import Command
 
@@ -71,6 +73,28 @@ def test_an_output_is_written_into_what_is_no_file(tmp_path: Path) -> None:
     assert (tmp_path / "place").read_text() == "new" and (tmp_path / "link").is_symlink()
 
 
+def test_what_is_to_be_edited_is_never_written_over(tmp_path: Path, mutransfer: Command) -> None:
+    """A table of suggestions whose losses were filled in, say."""
+    lines = [f"{width},{rate},{3 + rate}" for width in (64, 128) for rate in (0.001, 0.002, 0.004)]
+    (tmp_path / "open.csv").write_text("\n".join(["width,lr,loss", *lines]))
+    words = ("report", "open.csv", "--out", "page", "--suggest", "more.csv")
+    for _ in range(2):  # the same again is no other
+        assert mutransfer(*words).returncode == 0
+    (tmp_path / "more.csv").write_text("width,lr,loss\n64,0.008,2.71\n")
+    done = mutransfer(*words)
+    assert done.returncode == 2 and done.stderr.endswith("more.csv: exists already; give another name\n")
+    assert "2.71" in (tmp_path / "more.csv").read_text()
+    done = mutransfer(*words[:-1], "more.yaml")
+    assert done.returncode == 2 and "--suggest FILE.csv writes a table" in done.stderr
+
+
+def test_no_page_lands_among_the_records(sweep: Path, mutransfer: Command) -> None:
+    before = content(sweep)
+    done = mutransfer("report", "sweep", "--out", "sweep/results")
+    assert done.returncode == 2 and "is among the records of the sweep sweep" in done.stderr
+    assert content(sweep) == before
+
+
 def test_trials_names_the_files_that_it_cannot_read(sweep: Path, mutransfer: Command) -> None:
     broken = min((sweep / "results").glob("*.parquet"))
     broken.write_bytes(broken.read_bytes()[:100])
@@ -94,12 +118,35 @@ def test_status_and_report_agree_on_damage(sweep: Path, mutransfer: Command) -> 
     assert f"{readable} of {whole.counts.wanted} trials done" in done.stdout and broken.name in done.stdout
 
 
+def test_status_names_every_file_that_report_leaves_out(sweep: Path) -> None:
+    newer = min((sweep / "results").glob("*.parquet"))
+    table = pq.read_table(newer)
+    newer.unlink()
+    pq.write_table(table.replace_schema_metadata({b"mutransfer.schema": b"99"}), newer)
+    pq.write_table(pa.table({"width": [1], "loss": [2.0]}), sweep / "results" / "foreign.parquet")
+    found = sweep_status(SweepDirectory(sweep))
+    assert found.state == "incomplete" and found.counts.finished == len(finished_trials(sweep)[0])
+    assert [Path(told.partition(":")[0]).name for told in found.problems] == [newer.name, "foreign.parquet"]
+
+
+def test_what_is_lost_is_named_with_its_remedy(sweep: Path, mutransfer: Command) -> None:
+    (sweep / "plan.json").write_text("")
+    done = mutransfer("status", "sweep")
+    assert done.returncode == 2 and "restore it, or take it away and run the sweep again" in done.stderr
+    (sweep / "plan.json").write_text("{}")
+    (sweep / "sweep.json").unlink()
+    for command in ("status", "report"):
+        done = mutransfer(command, "sweep")
+        assert done.returncode == 2 and "sweep: has lost its sweep.json; put it back, as" in done.stderr
+
+
 def test_a_sweep_without_a_plan_is_not_done(sweep: Path, mutransfer: Command) -> None:
     (sweep / "plan.json").unlink()
     found = sweep_status(SweepDirectory(sweep))
     assert found.state == "incomplete" and "has no plan; run the sweep again" in found.problems[0]
     told = json.loads(mutransfer("status", "sweep", "-f", "json").stdout)
     assert told["problems"] == ["sweep: has no plan; run the sweep again"]
+    assert "sweep: has no plan; run the sweep again" in mutransfer("report", "sweep").stderr
 
 
 def test_imported_measurements_are_done(tmp_path: Path, mutransfer: Command) -> None:

@@ -464,6 +464,19 @@ def test_a_column_called_state_may_be_something_else(tmp_path: Path) -> None:
     assert rates(tmp_path / "b.csv") == [0.1, 0.2]
 
 
+def test_a_run_finished_where_every_column_of_states_says_so(tmp_path: Path) -> None:
+    text = "JobState,trial_state,lr,loss\nCOMPLETED,failed,0.1,1\nCOMPLETED,TrialState.COMPLETE,0.2,3\n"
+    (tmp_path / "a.csv").write_text(text + "TIMEOUT,,0.3,2\n,finished,0.4,2\n")
+    assert rates(tmp_path / "a.csv") == [0.2, 0.4]
+    runs = [{"config": {"lr": 0.1 * n}, "summary": {"loss": 3.0}, "Status": "crashed"} for n in (1, 2)]
+    runs[0]["Status"] = "finished"
+    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    assert rates(tmp_path / "runs.json") == [0.1]
+    frame = pd.DataFrame({"state": [b"FAILED", b"COMPLETED"], "lr": [0.1, 0.2], "loss": [1.0, 2.0]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert rates(tmp_path / "a.parquet") == [0.2]
+
+
 def test_an_empty_state_among_others_is_none(tmp_path: Path) -> None:
     runs = [{"config": {"lr": 0.1 * n}, "summary": {"loss": 3.0}, "state": None} for n in (1, 2)]
     (tmp_path / "runs.json").write_text(json.dumps(runs))
@@ -478,6 +491,7 @@ def test_an_empty_state_among_others_is_none(tmp_path: Path) -> None:
     [
         ('{"lr": 0.1, "loss": 3}\n\n{"lr": 0.2, "loss":\n', "line 3: Expecting value"),
         ('[{"lr": 0.1, "loss": 3, "loss": 4}]', "an object has 'loss' twice"),
+        ('{"lr": [0.1, 0.2, 0.3], "loss": [1, 2]}', "the column loss has another length than lr"),
         ('[{"lr": 0.1, "loss": 3}, 5]', "entry 2 of 2 is no object: 5"),
         ('[\n{"lr": 0.1,\n "loss": }]', "line 3 column 10"),
     ],

@@ -160,7 +160,7 @@ def export(
     from ..handover.own_models import make_models_known
     from ..handover.program_export import is_of_programs, program_export
     from ..handover.value import value_object
-    from ..record.output import write_output
+    from ..record.output import write_output, write_to_edit
     from ..run.progress import warn
 
     shape = {"--width": width, "--depth": depth, "--batch": batch, "--tokens": tokens,
@@ -209,7 +209,7 @@ def export(
         if width is None or depth is None:
             raise Fault("--ladder: leads to a large model; give its --width and --depth")
         proposed, lines = ladder_text(directories, chosen, Target(width, depth))
-        write_output(ladder, proposed.encode(), directories)
+        write_to_edit(ladder, proposed.encode(), directories)
         for line in lines:
             warn(line)
         warn(f"wrote {ladder}; next: mutransfer run {ladder}")

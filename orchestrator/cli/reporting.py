@@ -68,9 +68,14 @@ def report(
     from ...results.report.markdown import markdown
     from ...results.report.terminal import print_report
     from ..evidence.gather import asked, gather
+    from ..record.output import check_output, check_place, write_to_edit
     from ..run.progress import warn
 
     check_target(target)
+    if out is not None:
+        check_place(out)
+    if suggest is not None:
+        check_output(suggest, directories)
     if out is None and directories[0].is_file():
         raise Fault(f"{directories[0]}: is a table; say with --out where its report goes")
     view = View.along(axis, hyperparameter, pairs("--hold", hold), pool or ())
@@ -109,13 +114,12 @@ def report(
         warn(f"wrote no page: {error.filename}: {error.strerror}; --out DIR puts it elsewhere")
     if suggest is not None:
         from ..evidence.suggestion import suggested
-        from ..record.output import write_output
 
         text = suggested(directories, evidence, suggest)
         if text is None:
             warn("nothing to suggest: no verdict is open that further trials would settle")
         else:
-            write_output(suggest, text.encode(), directories)
+            write_to_edit(suggest, text.encode(), directories)
             table = suggest.suffix == ".csv"
             then = "train these, fill in the losses and import it" if table else f"mutransfer run {suggest}"
             warn(f"wrote {suggest}; next: {then}")

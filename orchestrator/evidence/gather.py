@@ -26,7 +26,7 @@ from ...results.report.content import Content
 from ...results.sources.importing import name_of, understand
 from ...results.statistics.tolerance import Tolerance
 from ...results.store.schema import COORDINATE, coordinate_names
-from ...results.store.store import concatenated, finished_trials, publish_table, read_rows
+from ...results.store.store import concatenated, finished_trials, publish_table, published_jobs, read_rows
 from ...sweeps.command.command import IDENTITY
 from ..record.directory import IMPORTED, DirectoryError, SweepDirectory
 from ..record.journal import read_journal, replay
@@ -85,7 +85,8 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         name = directory.sweep_name()
         if name is None:
             raise DirectoryError(
-                f"{path}: is neither a sweep directory nor a table; run a sweep or import measurements first"
+                directory.nameless()
+                or f"{path}: is neither a sweep directory nor a table; run a sweep or import measurements first"
             )
         table, broken = read_rows(path)
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]
@@ -282,6 +283,8 @@ def store_import(table: pa.Table, source: Path, out: Path) -> int:
 def _unfinished(directory: SweepDirectory, table: pa.Table, unread: bool) -> list[str]:
     """A line where trials are missing; some of them may be in files that could not be read."""
     wanted = directory.wanted_trials()
+    if not wanted and published_jobs(directory.path) - {IMPORTED}:
+        return [f"{directory.path}: has no plan; run the sweep again"]
     missing = wanted - set(table.column("trial_id").to_pylist())
     if not missing:
         return []

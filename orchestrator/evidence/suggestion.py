@@ -79,7 +79,8 @@ def added(
 
     Raises DirectoryError where all measurements were imported: there is no sweep to add to.
     """
-    trained = [SweepDirectory(path) for path in directories if SweepDirectory(path).wanted_trials()]
+    folders = [SweepDirectory(path) for path in directories if not path.is_file()]
+    trained = [directory for directory in folders if directory.wanted_trials()]
     if not trained:
         raise DirectoryError(f"{directories[0]}: holds imported measurements, no sweep to add to{remedy}")
     sweep = load_sweep(str(trained[0].path / "sweep.yaml"))

@@ -23,6 +23,7 @@ from .failpoint import failpoint
 FORMAT = 1
 IMPORTED = "imported"
 """The name of the results that were measured elsewhere: they are no job's."""
+REWRITTEN = {"plan.json", "data.json", "options.json", "provenance.json"}
 BEFORE_THE_NAME = {"lease", "journal.jsonl", "driver.log"}
 """What a driver writes before it puts the sweep's name down."""
 
@@ -134,7 +135,9 @@ class SweepDirectory:
                 f"{self.path}: holds the sweep {recorded!r}, not {name!r}; give another --out"
             )
         if recorded is None and foreign:
-            raise DirectoryError(f"{self.path}: is not empty and holds no sweep; give another --out")
+            raise DirectoryError(
+                self.nameless() or f"{self.path}: is not empty and holds no sweep; give another --out"
+            )
 
     def write_sweep(self, name: str, text: str) -> None:
         """The resolved sweep file, in a directory that passes `check`.
@@ -150,9 +153,16 @@ class SweepDirectory:
         name = self.sweep_name()
         if name is None:
             raise DirectoryError(
-                f"{self.path}: is not a sweep directory; give one that mutransfer run has written"
+                self.nameless()
+                or f"{self.path}: is not a sweep directory; give one that mutransfer run has written"
             )
         return name
+
+    def nameless(self) -> str | None:
+        """What to say of a sweep whose name is not there."""
+        if not (self.path / "plan.json").exists():
+            return None
+        return f"{self.path}: has lost its sweep.json; put it back, as " + '{"format": 1, "name": "..."}'
 
     def sweep_name(self) -> str | None:
         if self.path.is_file():
@@ -222,9 +232,7 @@ class SweepDirectory:
                 for entry in (_read_json(path) or {"jobs": []})["jobs"]
             ]
         except (KeyError, TypeError, ValueError):
-            raise DirectoryError(
-                f"{path}: is not the plan of a sweep; restore it or start in another --out"
-            ) from None
+            raise DirectoryError(f"{path}: is not the plan of a sweep; {_remedy(path)}") from None
 
     def wanted_trials(self) -> set[str]:
         """Ids of the trials that the sweep last asked for; empty for imported measurements."""
@@ -285,8 +293,15 @@ def _texts(path: Path, name: str) -> list[str]:
     """A list of ids in a record; empty where there is no such file."""
     found = (_read_json(path) or {}).get(name, [])
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise DirectoryError(f"{path}: {name} is no list of ids; restore it or start in another --out")
+        raise DirectoryError(f"{path}: {name} is no list of ids; {_remedy(path)}")
     return found
+
+
+def _remedy(path: Path) -> str:
+    """All but a sweep's name and its jobs is written anew by its next run."""
+    if path.name in REWRITTEN:
+        return "restore it, or take it away and run the sweep again"
+    return "restore it or start in another --out"
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -298,13 +313,12 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         raise DirectoryError(f"{path.parent}: is a file; give another directory") from None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UnreadableError(f"{path}: cannot be read ({reason}); it may be whole: try again") from None
+        remedy = "make it readable" if isinstance(error, PermissionError) else "it may be whole: try again"
+        raise UnreadableError(f"{path}: cannot be read ({reason}); {remedy}") from None
     except (ValueError, RecursionError) as error:
-        raise DirectoryError(
-            f"{path}: cannot be read ({error}); restore it or start in another --out"
-        ) from None
+        raise DirectoryError(f"{path}: cannot be read ({error}); {_remedy(path)}") from None
     if not isinstance(record, dict):
-        raise DirectoryError(f"{path}: is not a record of a sweep; restore it or start in another --out")
+        raise DirectoryError(f"{path}: is not a record of a sweep; {_remedy(path)}")
     if isinstance(written := record.get("format"), int) and written > FORMAT:
         raise UnreadableError(f"{path}: is of format {written}, of a newer mutransfer; upgrade to read it")
     return record

@@ -14,16 +14,22 @@ RECORDS = {
 """What is the sweep's own in its directory."""
 
 
+def check_place(path: Path) -> None:
+    """Raises Fault for a place among a sweep's records."""
+    place = path.resolve()
+    for folder in place.parents:
+        if (folder / "sweep.json").exists() and place.relative_to(folder).parts[0] in RECORDS:
+            raise Fault(f"{path}: is among the records of the sweep {folder.name}; give another place")
+
+
 def check_output(path: Path, read: Sequence[Path]) -> None:
-    """Raises Fault for a file that is read, or that is among a sweep's records."""
+    """Raises Fault for a file that is read, or a place that no file can be written to."""
     place = path.resolve()
     if any(place == one.resolve() for one in read):
         raise Fault(f"{path}: is what is read; give another name")
     if place.is_dir():
         raise Fault(f"{path}: is a folder; give the name of a file")
-    for folder in place.parents:
-        if (folder / "sweep.json").exists() and place.relative_to(folder).parts[0] in RECORDS:
-            raise Fault(f"{path}: is among the records of the sweep {folder.name}; give another place")
+    check_place(path)
 
 
 def write_output(path: Path, content: bytes, read: Sequence[Path]) -> None:
@@ -33,3 +39,10 @@ def write_output(path: Path, content: bytes, read: Sequence[Path]) -> None:
         path.write_bytes(content)
     else:
         replace(path.resolve(), content)
+
+
+def write_to_edit(path: Path, content: bytes, read: Sequence[Path]) -> None:
+    """The same of what its user goes on with, sweep files and tables to fill in: never over another one."""
+    if path.is_file() and path.read_bytes() != content:
+        raise Fault(f"{path}: exists already; give another name")
+    write_output(path, content, read)

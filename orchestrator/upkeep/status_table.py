@@ -29,6 +29,8 @@ def status_table(status: Status) -> RenderableType:
 
 def _headline(status: Status) -> str:
     counts = status.counts
+    if not (counts.wanted or counts.extra or status.driver or status.problems):
+        return f"{status.name}: measurements from elsewhere; mutransfer report says what they tell"
     driver = f"driven by {status.driver}" if status.driver else "no driver"
     extra = f"; {counts.extra} more are no longer asked for" if counts.extra else ""
     return (

@@ -17,7 +17,7 @@ from .mlflow import EXPERIMENTS, read_mlflow
 from .names import one_spelling, passed_over, score, understood
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, by_state, told_left_out
-from .table import LINES, opening, read_table, read_tables
+from .table import COMMENTS, LINES, opening, read_table, read_tables
 from .wandb import read_folder
 
 MAGIC = b"SQLite format 3\0"
@@ -70,6 +70,8 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     path, source = Path(source), str(source)
     raw = _read(source, reading)
     notes = [told_left_out(raw.attrs[LEFT_OUT])] if raw.attrs.get(LEFT_OUT) else []
+    if passed := raw.attrs.get(COMMENTS):
+        notes.append(f"{len(passed)} lines that begin with # passed over, from line {passed[0]} on")
     if several := raw.attrs.get(EXPERIMENTS):
         notes.append(f"of {len(several)} experiments: {', '.join(several)}; --study NAME takes one")
     named = _renamed(raw, source, reading)

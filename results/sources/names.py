@@ -75,10 +75,11 @@ def passed_over(frame: pd.DataFrame) -> list[str]:
     """What to say of columns that may be meant in place of one of ours."""
     notes = []
     for ours, theirs in ALIASES.items():
-        others = [name for name in frame.columns if _plain(name) in {*map(_plain, theirs)}]
+        meant = {*map(_plain, theirs)}
+        others = [name for name in frame.columns if _plain(name) in meant and name != ours]
         if ours in frame.columns and others:
-            told = " and ".join(map(str, others))
-            notes.append(f"{ours}: {told} is there, too, and left alone; --map {ours}={others[0]} takes it")
+            told = f"{' and '.join(map(str, others))} {'is' if len(others) == 1 else 'are'} there, too"
+            notes.append(f"{ours}: {told}, and left alone; --map {ours}={others[0]} takes it")
     return notes
 
 
@@ -141,10 +142,16 @@ def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str
         )
     if row := _named_by_a_row(frame, rates):
         raise ImportFault(f"{source}: its columns are called {row}, like a row; is its header missing?")
+    if whole := [name for name, rate in rates.items() if _is_bare(name) and rate >= 1 and rate % 1 == 0]:
+        raise ImportFault(
+            f"{source}: the columns {', '.join(map(str, whole))} are called by whole numbers, which are "
+            "hardly learning rates; where they are, call them lr=1, lr=2; else give each loss a row"
+        )
     long = frame.melt(id_vars=kept, value_vars=list(rates), var_name="learning_rate", value_name="loss")
     long["learning_rate"] = long["learning_rate"].map(rates)
     long.attrs[LINES] = list(frame.attrs.get(LINES, ())) * len(rates)
-    return long, {"learning_rate": f"the names of {len(rates)} columns", "loss": "their cells"}
+    told = ", ".join(map(str, rates))
+    return long, {"learning_rate": f"the names of {len(rates)} columns: {told}", "loss": "their cells"}
 
 
 def _named_by_a_row(frame: pd.DataFrame, rates: Mapping[object, float]) -> str:

@@ -99,5 +99,9 @@ def _of_columns(found: Record) -> Iterator[Record]:
         [*column.values()] if isinstance(column, Mapping) and all(map(str.isdigit, column)) else column
         for column in found.values()
     ]
-    if all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
-        yield from (dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True))
+    if not all(isinstance(column, list) for column in columns):
+        return
+    for name, column in zip(found, columns, strict=True):
+        if len(column) != len(columns[0]):
+            raise ValueError(f"the column {name} has another length than {next(iter(found))}")
+    yield from (dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True))

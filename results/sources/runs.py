@@ -58,9 +58,12 @@ def frame_of(
 
 def _state(told: object) -> str:
     """What a state is called here; words of nobody's, in lower case, are states of their own."""
-    word = "" if pd.api.types.is_scalar(told) and pd.isna(told) else str(told).strip().lower()
+    text = told.decode(errors="replace") if isinstance(told, bytes) else told
+    word = "" if pd.api.types.is_scalar(text) and pd.isna(text) else str(text).strip().lower()
     if not word:
         return UNTOLD
+    if (last := word.rpartition(".")[2]) in _KNOWN:  # TrialState.COMPLETE, as Python writes it
+        return _KNOWN[last]
     word = "cancelled" if word.startswith("cancelled by ") else word  # a scheduler's accounting says by whom
     return _KNOWN.get(word, word)
 
@@ -119,16 +122,27 @@ def told_left_out(left_out: Mapping[str, int]) -> str:
     return f"{counts} left out; --include {sorted(left_out)[0]} takes them"
 
 
+def is_state(name: object) -> bool:
+    """Whether a column is called like one of states: `State`, `status`, `trial_state`, `JobState`."""
+    return str(name).strip().lower().endswith(("state", "status"))
+
+
+def _worst(states: Sequence[str]) -> str:
+    """Of a run of which several columns tell: it finished where all say so or nothing."""
+    told = [state for state in states if state != UNTOLD]
+    return next((state for state in told if state != FINISHED), FINISHED if told else UNTOLD)
+
+
 def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> pd.DataFrame:
     """The rows of a table that says how its runs stand, by state; any other table as it is."""
-    columns = [name for name in frame.columns if str(name).strip().lower() in ("state", "status")]
-    column = next((name for name in columns if {*map(_state, frame[name])} & {*STATES}), None)
-    if column is None:
+    columns = [name for name in frame.columns if is_state(name)]
+    told = {name: states for name in columns if {*(states := [*map(_state, frame[name])])} & {*STATES}}
+    if not told:
         if include:
             raise ImportFault(f"{source}: --include {next(iter(include))}: the table has no states of runs")
         return frame
-    taken, left_out = _taken(frame[column], include, source)
-    kept = frame[taken].drop(columns=column).reset_index(drop=True)
+    taken, left_out = _taken(map(_worst, zip(*told.values(), strict=True)), include, source)
+    kept = frame[taken].drop(columns=[*told]).reset_index(drop=True)
     kept.attrs.update({**frame.attrs, LEFT_OUT: left_out})
     if (lines := frame.attrs.get(LINES)) is not None:
         kept.attrs[LINES] = [line for line, mine in zip(lines, taken, strict=True) if mine]

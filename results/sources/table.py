@@ -19,6 +19,8 @@ GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 OPENING = 64
 LINES = "lines"
 """The attribute of a frame that holds the line of each row in the file, for messages."""
+COMMENTS = "comments"
+"""The attribute of a frame that holds the lines among its rows that begin with #."""
 Lines = list[tuple[int, str]]
 """Of a file, with their numbers."""
 NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(nan|inf)$", re.IGNORECASE)
@@ -119,7 +121,8 @@ def _read_text(path: Path) -> pd.DataFrame:
     text = text_of(path)
     whole = enumerate(text.splitlines(keepends=True), start=1)
     every = [(number, line) for number, line in whole if line.strip()]
-    numbered = [(number, line) for number, line in every if not line.startswith("#")]
+    numbered = [(number, line) for number, line in every if not _is_comment(line)]
+    passed = [number for number, line in every if _is_comment(line) and numbered and number > numbered[0][0]]
     numbered = _commented_header(every, numbered) + numbered
     if not numbered:
         raise ImportFault(f"{path}: is empty")
@@ -145,7 +148,13 @@ def _read_text(path: Path) -> pd.DataFrame:
         writer.writerow([_number(cell, decimal) for cell in row[: len(head)]])
     frame = pd.read_csv(io.StringIO(out.getvalue()), skipinitialspace=True)
     frame.attrs[LINES] = lines
+    frame.attrs[COMMENTS] = passed
     return frame
+
+
+def _is_comment(line: str) -> bool:
+    """A # alone may be what a spreadsheet calls its first column."""
+    return line.startswith("#") and not line[1:].lstrip(" ").startswith(SEPARATORS)
 
 
 def _decimal(rows: Sequence[Sequence[str]], lines: Sequence[int], separator: str, path: Path) -> str:
@@ -158,19 +167,19 @@ def _decimal(rows: Sequence[Sequence[str]], lines: Sequence[int], separator: str
     grouped = [cell for cell in cells if THOUSANDS.match(cell)]
     points = [cell for cell in cells if DECIMAL_POINT.match(cell)]
     sure = [cell for cell in commas if cell not in grouped]
-    beside = [cell for cell in grouped if "." in cell] if sure else [cell for cell in grouped if points]
-    if beside:
-        other = next(iter(sure or (cell for cell in points if cell != beside[0])))
+    if unsure := [cell for cell in grouped if "." in cell or not sure]:
+        other = next((cell for cell in (*sure, *points) if cell != unsure[0]), None)
+        beside = f" beside {other!r}" if other else ""
         raise ImportFault(
-            f"{path}: line {cells[beside[0]]}: {beside[0]!r} beside {other!r}: thousands, or decimals? "
-            "Write numbers without separators of thousands, and one decimal sign"
+            f"{path}: line {cells[unsure[0]]}: {unsure[0]!r}{beside}: thousands, or decimals? Write numbers "
+            "without separators of thousands, and one decimal sign"
         )
     return ","
 
 
 def _commented_header(every: Lines, rest: Lines) -> Lines:
     """The header behind a #, as NumPy writes it: before numbers alone, as many names as they are."""
-    first = next((index for index, (_, line) in enumerate(every) if not line.startswith("#")), 0)
+    first = next((index for index, (_, line) in enumerate(every) if not _is_comment(line)), 0)
     if not first or not rest:
         return []
     number, line = every[first - 1]

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from .fault import ImportFault
-from .runs import FINISHED, named_apart
+from .runs import FINISHED, is_state, named_apart
 
 FOLDERS = ("config", "summary")
 NOT_FINITE = {"NaN": None, "Infinity": None, "-Infinity": None}
@@ -42,7 +42,8 @@ def _run(run: Mapping[str, Any]) -> tuple[object, Mapping[str, Any], Mapping[str
     """Its state, its names, its configuration and its summary."""
     named = {name: run[name] for name in ("name", "id") if name in run}
     config, summary = (dict(flat(_mapping(run, folder))) for folder in FOLDERS)
-    return run.get("state", FINISHED), named, config, summary
+    state = next((told for name, told in run.items() if is_state(name)), FINISHED)
+    return state, named, config, summary
 
 
 def _folder_runs(path: Path) -> Iterator[dict[str, Any]]:

@@ -23,8 +23,6 @@ from .schema import CURVES, PRUNED, ROWS, SCHEMA_VERSION
 from .seal import BLANK, KEY, is_intact, seal
 
 COMPACT = "compact-"
-END = b"PAR1"
-"""What every Parquet file ends with."""
 REPLACES = b"mutransfer.replaces"
 """Metadata of a compacted file: the jobs in it, as JSON."""
 
@@ -137,10 +135,10 @@ def published_jobs(directory: Path) -> set[str]:
 
 
 def unsound(directory: Path) -> list[Broken]:
-    """The result files that cannot be read or are not as they were written, without reading their rows."""
+    """The result files that readers leave out, without reading their rows."""
     folder = directory / "results"
     files = [*_listed(folder, COMPACT), *small_files(folder)]
-    return [found for path in files if isinstance(found := _bytes(path), Broken)]
+    return [found for path in files if isinstance(found := _opened(path, ROWS), Broken)]
 
 
 def quarantine(broken: Sequence[Broken]) -> None:
@@ -276,34 +274,35 @@ def _sorted_out(path: Path, schema: pa.Schema, tables: list[pa.Table], broken: l
 
 def read_file(path: Path, schema: pa.Schema) -> pa.Table | Broken:
     """One file, checked against its digest; older files lack later columns, newer ones are refused."""
-    required = {field.name for field in schema if not field.nullable}
-    data = _bytes(path)
-    if isinstance(data, Broken):
-        return data
+    file = _opened(path, schema)
+    if isinstance(file, Broken):
+        return file
     try:
-        # ParquetFile, not read_table: the latter guesses partitions from the path.
-        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+        with file:
             # A thread of Arrow's that lets go of Python's bytes while Python ends aborts the process.
-            table = file.read(use_threads=False)
-        version = int((table.schema.metadata or {}).get(b"mutransfer.schema", b"1"))
+            return file.read(use_threads=False).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return Broken(str(path), str(error).splitlines()[0], damaged=True)
+
+
+def _opened(path: Path, schema: pa.Schema) -> pq.ParquetFile | Broken:
+    """A file that is whole, by its digest, and of a schema that is known."""
+    required = {field.name for field in schema if not field.nullable}
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Broken(str(path), error.strerror or str(error), damaged=False)
+    try:
+        if not is_intact(data):
+            raise ValueError("not as it was written: its digest differs")
+        # ParquetFile, not read_table: the latter guesses partitions from the path.
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        version = int((file.schema_arrow.metadata or {}).get(b"mutransfer.schema", b"1"))
     except (pa.ArrowException, OSError, ValueError) as error:
         return Broken(str(path), str(error).splitlines()[0], damaged=True)
     if version > SCHEMA_VERSION:
         newer = f"written with schema {version} by a newer mutransfer; upgrade to read it"
         return Broken(str(path), newer, damaged=False)
-    if missing := required - {*table.column_names}:
+    if missing := required - {*file.schema_arrow.names}:
         return Broken(str(path), f"has no column {', '.join(sorted(missing))}", damaged=False)
-    return table.replace_schema_metadata(None)
-
-
-def _bytes(path: Path) -> bytes | Broken:
-    """Of a file that is whole, by its end and its digest."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return Broken(str(path), error.strerror or str(error), damaged=False)
-    if not data.endswith(END):
-        return Broken(str(path), "no Parquet file, or cut off", damaged=True)
-    if not is_intact(data):
-        return Broken(str(path), "not as it was written: its digest differs", damaged=True)
-    return data
+    return file
