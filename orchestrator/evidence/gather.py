@@ -84,10 +84,8 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         directory = SweepDirectory(path)
         name = directory.sweep_name()
         if name is None:
-            raise DirectoryError(
-                directory.nameless()
-                or f"{path}: is neither a sweep directory nor a table; run a sweep or import measurements first"
-            )
+            neither = "is neither a sweep directory nor a table; run a sweep or import measurements first"
+            raise DirectoryError(directory.nameless() or f"{path}: {neither}")
         table, broken = read_rows(path)
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]
         if "program" in _resolved(path):  # of a changed program only what was asked for last counts
