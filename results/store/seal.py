@@ -18,6 +18,10 @@ def seal(data: bytes) -> bytes:
     return data[: place.start(1)] + digest + data[place.end(1) :]
 
 
+def is_sealed(data: bytes) -> bool:
+    return _PLACE.search(data) is not None
+
+
 def is_intact(data: bytes) -> bool:
     """Whether the file is as it was sealed; true of files that never were."""
     places = list(_PLACE.finditer(data))

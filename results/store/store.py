@@ -8,6 +8,7 @@ killed one leaves only a name that readers ignore. Compacted files (`compaction`
 import io
 import json
 import os
+import re
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ import pyarrow.parquet as pq
 
 from ...models.files.place import claim
 from .schema import CURVES, PRUNED, ROWS, SCHEMA_VERSION
-from .seal import BLANK, KEY, is_intact, seal
+from .seal import BLANK, KEY, is_intact, is_sealed, seal
 
+_SCHEMA = re.compile(rb"mutransfer\.schema.{1,8}?(\d+)", re.DOTALL)
+"""The version of the schema in a file's footer."""
 COMPACT = "compact-"
 REPLACES = b"mutransfer.replaces"
 """Metadata of a compacted file: the jobs in it, as JSON."""
@@ -135,10 +138,24 @@ def published_jobs(directory: Path) -> set[str]:
 
 
 def unsound(directory: Path) -> list[Broken]:
-    """The result files that readers leave out, without reading their rows."""
+    """The result files that readers leave out. Those that a digest shows to be ours are not opened, which
+    takes twenty times as long."""
     folder = directory / "results"
     files = [*_listed(folder, COMPACT), *small_files(folder)]
-    return [found for path in files if isinstance(found := _opened(path, ROWS), Broken)]
+    return [
+        found for path in files if not _is_ours(path) and isinstance(found := _opened(path, ROWS), Broken)
+    ]
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is as this version's schema sealed it."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    written = _SCHEMA.search(data)
+    known = written is not None and int(written[1]) <= SCHEMA_VERSION
+    return known and is_sealed(data) and is_intact(data)
 
 
 def quarantine(broken: Sequence[Broken]) -> None:
