@@ -146,6 +146,13 @@ def test_what_reads_in_two_ways_is_refused(tmp_path: Path, text: str, told: str)
         found(tmp_path, text)
 
 
+def test_a_whole_number_among_learning_rates_is_one(tmp_path: Path) -> None:
+    rows, _ = found(tmp_path, "width,depth,0.5,1,2\n64,2,4,3,5\n")
+    assert [row["learning_rate"] for row in rows] == [0.5, 1, 2]
+    rows, _ = found(tmp_path, "width,depth,lr=1,lr=2,lr=4\n64,2,4,3,5\n")
+    assert [row["learning_rate"] for row in rows] == [1, 2, 4]
+
+
 def test_usual_names_are_passed_over_by_none(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("width,learning_rate,loss\n64,0.1,3\n")
     assert understand(tmp_path / "a.csv").notes == ()

@@ -18,7 +18,8 @@ def check_place(path: Path) -> None:
     """Raises Fault for a place among a sweep's records."""
     place = path.resolve()
     for folder in place.parents:
-        if (folder / "sweep.json").exists() and place.relative_to(folder).parts[0] in RECORDS:
+        is_sweep = (folder / "sweep.json").exists() and (folder / "sweep.yaml").exists()
+        if is_sweep and place.relative_to(folder).parts[0] in RECORDS:
             raise Fault(f"{path}: is among the records of the sweep {folder.name}; give another place")
 
 

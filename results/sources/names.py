@@ -14,20 +14,7 @@ from .table import LINES, NUMBER
 POWERS = {"log2": 2.0, "log10": 10.0}
 DIVERGED = {"diverged", "div", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf", "oom"}
 NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+(e[-+]?\d+)?$")
-SCORES = {
-    "acc",
-    "accuracy",
-    "auc",
-    "bleu",
-    "em",
-    "f",
-    "map",
-    "precision",
-    "recall",
-    "reward",
-    "rouge",
-    "score",
-}
+SCORES = {"acc", "accuracy", "auc", "auroc", "bleu", "f1", "precision", "recall", "reward", "rouge", "score"}
 POWER = re.compile(r"^(2|10)\s*(?:\^|\*\*)\s*\(?([-−]?[\d.]+)\)?$")
 
 
@@ -85,7 +72,7 @@ def passed_over(frame: pd.DataFrame) -> list[str]:
 
 def score(name: str) -> bool:
     """Whether a column is called like something of which more is better."""
-    return bool({*re.split(r"[_\W\d]+", name.lower())} & SCORES)
+    return bool({*re.split(r"[_\W]+", name.lower())} & SCORES)
 
 
 def one_spelling(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -142,9 +129,9 @@ def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str
         )
     if row := _named_by_a_row(frame, rates):
         raise ImportFault(f"{source}: its columns are called {row}, like a row; is its header missing?")
-    if whole := [name for name, rate in rates.items() if _is_bare(name) and rate >= 1 and rate % 1 == 0]:
+    if all(_is_bare(name) and rate % 1 == 0 for name, rate in rates.items()):
         raise ImportFault(
-            f"{source}: the columns {', '.join(map(str, whole))} are called by whole numbers, which are "
+            f"{source}: the columns {', '.join(map(str, rates))} are called by whole numbers, which are "
             "hardly learning rates; where they are, call them lr=1, lr=2; else give each loss a row"
         )
     long = frame.melt(id_vars=kept, value_vars=list(rates), var_name="learning_rate", value_name="loss")
