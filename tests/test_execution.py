@@ -5,7 +5,11 @@ tensors that are filled before it, and on nothing else, is the same on every dev
 """
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -134,6 +138,18 @@ def test_compiled_steps_are_the_same_steps(
     for ours, theirs in zip(compiled.curve, plain.curve, strict=True):
         assert ours.train_loss == pytest.approx(theirs.train_loss, abs=2 * rounding)
         assert ours.gradient_norm == pytest.approx(theirs.gradient_norm, rel=max(1e-3, 2 * rounding))
+
+
+@pytest.mark.slow
+def test_compiled_steps_of_another_processor_are_not_taken(tmp_path: Path) -> None:
+    """A folder of compiled programs that a processor with shorter vectors filled first. Trivial on one that has
+    no longer ones than AVX2's."""
+    node = f"{__file__}::test_compiled_steps_are_the_same_steps[transformer-float32-1e-05]"
+    words = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", node]
+    for capability in ({"ATEN_CPU_CAPABILITY": "avx2"}, {}):
+        env = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), **capability}
+        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_group_that_loses_trials_and_is_evaluated_is_recorded_again(

@@ -138,6 +138,10 @@ def test_what_people_have_is_understood(tmp_path: Path, text: str | bytes) -> No
         ("adamw,64,0.01,3.2\nadamw,64,0.02,3.1\n", "called adamw, 64, 0.01, 3.2, like a row; is its header"),
         ("tokens\tlr\tloss\n1,000\t1e-4\t4\n", "line 2: '1,000': thousands, or decimals"),
         ("eta_max,64,128,256\n0.1,3,2,1\n", "the columns 64, 128, 256 are called by whole numbers"),
+        (
+            "width learning_rate loss\n64 0.1 3\n",
+            "one column 'width learning_rate loss'; part columns with a comma",
+        ),
         ("a,0.0001,0.01,3.2\nb,0.0001,0.02,3.1\n", "like a row; is its header missing"),
     ],
 )

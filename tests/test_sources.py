@@ -502,6 +502,22 @@ def test_what_is_wrong_in_json_is_named(text: str, told: str, tmp_path: Path) ->
         understand(tmp_path / "a.json")
 
 
+def test_what_was_measured_may_stand_beside_the_configuration(tmp_path: Path) -> None:
+    runs = [{"config": {"lr": 0.1 * n}, "val_loss": 3.0, "status": "TERMINATED"} for n in (1, 2)]
+    (tmp_path / "a.json").write_text(json.dumps(runs))
+    assert understand(tmp_path / "a.json").table.column("loss").to_pylist() == [3.0, 3.0]
+
+
+def test_a_run_is_named_where_it_has_no_line(tmp_path: Path) -> None:
+    runs = [
+        {"name": f"r{n}", "config": {"lr": rate}, "summary": {"loss": 3.0}}
+        for n, rate in ((1, 0.1), (2, "x"))
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(runs))
+    with pytest.raises(ImportFault, match="run r2: learning_rate 'x' is not a number"):
+        understand(tmp_path / "a.json")
+
+
 def test_columns_of_no_numbers(tmp_path: Path) -> None:
     pd.DataFrame({"lr": [True, False], "loss": [3.0, 2.0]}).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(ImportFault, match="learning_rate holds true and false, no numbers"):

@@ -23,6 +23,16 @@ def gradients_outside_autocast() -> bool:
     return True
 
 
+def kept_apart() -> None:
+    """Has torch keep programs for a processor's vectors apart on disk: it writes their length into them, but
+    knows them by what they compute, so that those of another processor, from a folder that several share,
+    would compute something else, or break."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    told = torch.compiler.config.cache_key_tag
+    if not told.endswith(capability):
+        torch.compiler.config.cache_key_tag = f"{told} {capability}".strip()
+
+
 def compiled(operations: Operations, group: Group) -> Operations:
     """Those of one group, compiled. Raises ValueError for one that cannot be."""
     if group.drops:
@@ -33,6 +43,7 @@ def compiled(operations: Operations, group: Group) -> Operations:
         raise ValueError("a module of your own compiles itself, or not")
     if not gradients_outside_autocast():
         raise ValueError("before torch 2.9 gradients would be taken in autocast's short type")
+    kept_apart()
     torch.compiler.reset()  # torch keeps eight variants of a function, and gives up beyond them
     update = torch.compile(operations.updated, fullgraph=True, dynamic=True)
     return replace(operations, compiled=True, updated=update)

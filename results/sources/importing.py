@@ -7,28 +7,22 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from ..store.schema import METADATA, ROWS
+from .cells import NUMERIC, REQUIRED, USUAL, faults_in
 from .fault import ImportFault
 from .mlflow import EXPERIMENTS, read_mlflow
 from .names import one_spelling, passed_over, score, understood
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, by_state, told_left_out
-from .table import COMMENTS, LINES, opening, read_table, read_tables
+from .table import COMMENTS, opening, read_table, read_tables
 from .wandb import read_folder
 
 MAGIC = b"SQLite format 3\0"
 JOURNAL = b'{"op_code"'
-REQUIRED = ("learning_rate", "loss")
-USUAL = ("optimizer", "parametrization", "width", "depth")
-"""Not needed, but where a column is there no cell of it is empty."""
-POSITIVE = ("width", "depth", "learning_rate", "batch_size", "steps", "sequence_length")
-NOT_NEGATIVE = ("weight_decay",)
 MAX_FAULTS = 10
-LARGEST, LARGEST_LOSS = 1e15, 1e100
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +89,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
         )
     if frame.empty:
         raise ImportFault(f"{path}: holds no measurements")
-    faults = [fault for name in frame.columns if name in _NUMERIC for fault in _numeric_faults(frame, name)]
-    faults += [
-        f"row {row}: {name} is empty"
-        for name in USUAL[:2]
-        if name in frame.columns
-        for row in _rows(frame, frame[name].isna())
-    ]
+    faults = faults_in(frame)
     if faults:
         more = f"\n{path}: and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
         raise ImportFault("\n".join(f"{path}: {fault}" for fault in faults[:MAX_FAULTS]) + more)
@@ -124,10 +112,6 @@ def _placed(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return frame[there].reset_index(drop=True), [
         f"{int((~there).sum())} runs without a learning rate left out"
     ]
-
-
-_NUMERIC = {field.name: field.type for field in ROWS if pa.types.is_integer(field.type)
-            or pa.types.is_floating(field.type)}  # fmt: skip
 
 
 def _read(source: str, reading: Reading) -> pd.DataFrame:
@@ -195,48 +179,9 @@ def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame
     return named
 
 
-def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
-    if frame[name].dtype.kind in "mM":
-        return [f"{name} holds times, no numbers"]
-    if any(isinstance(cell, bool | np.bool_) for cell in frame[name]):
-        return [f"{name} holds true and false, no numbers"]
-    try:
-        values = pd.to_numeric(frame[name], errors="coerce")
-    except OverflowError:
-        return [f"{name} holds a number that is too large"]
-    wrong = values.isna() & frame[name].notna()
-    faults = [
-        f"row {row}: {name} {cell!r} is not a number"
-        for row, cell in zip(_rows(frame, wrong), frame[name][wrong], strict=True)
-    ]
-    large = values.abs() > (LARGEST_LOSS if name == "loss" else LARGEST)
-    if name == "loss":
-        faults += [f"row {row}: {name} is too large" for row in _rows(frame, large & np.isfinite(values))]
-    else:
-        faults += [f"row {row}: {name} is not finite or too large" for row in _rows(frame, large)]
-    if name in (*REQUIRED, *USUAL) and name != "loss":
-        faults += [f"row {row}: {name} is empty" for row in _rows(frame, frame[name].isna())]
-    if name in POSITIVE:
-        faults += [f"row {row}: {name} must be positive" for row in _rows(frame, values <= 0)]
-    if name in NOT_NEGATIVE:
-        faults += [f"row {row}: {name} must not be negative" for row in _rows(frame, values < 0)]
-    if pa.types.is_integer(_NUMERIC[name]):
-        broken = values.notna() & (values % 1 != 0)
-        faults += [f"row {row}: {name} must be an integer" for row in _rows(frame, broken)]
-    return faults
-
-
-def _rows(frame: pd.DataFrame, mask: pd.Series) -> list[int]:
-    """Lines of the file where it has lines; elsewhere as a spreadsheet shows them: the header is line 1."""
-    lines = frame.attrs.get(LINES)
-    if lines is None or len(lines) != len(frame):
-        lines = range(2, len(frame) + 2)
-    return [lines[index] for index in np.flatnonzero(mask.to_numpy(dtype=bool))]
-
-
 def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
     frame = frame.copy()
-    for name in _NUMERIC:
+    for name in NUMERIC:
         if name in frame:
             frame[name] = pd.to_numeric(frame[name])
     finite = frame["loss"].map(lambda loss: pd.notna(loss) and math.isfinite(loss))

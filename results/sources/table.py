@@ -126,7 +126,10 @@ def _read_text(path: Path) -> pd.DataFrame:
     numbered = _commented_header(every, numbered) + numbered
     if not numbered:
         raise ImportFault(f"{path}: is empty")
-    separator = max(SEPARATORS, key=lambda one: numbered[0][1].count(one))
+    header = numbered[0][1]
+    if len(header.split()) > 1 and not any(separator in header for separator in SEPARATORS):
+        raise ImportFault(f"{path}: has one column {header.strip()!r}; part columns with a comma or a tab")
+    separator = max(SEPARATORS, key=header.count)
     rows, lines = _split(numbered, separator)
     head, *rest = rows
     names = [name.strip() for name in head]

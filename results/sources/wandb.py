@@ -42,6 +42,9 @@ def _run(run: Mapping[str, Any]) -> tuple[object, Mapping[str, Any], Mapping[str
     """Its state, its names, its configuration and its summary."""
     named = {name: run[name] for name in ("name", "id") if name in run}
     config, summary = (dict(flat(_mapping(run, folder))) for folder in FOLDERS)
+    if "summary" not in run:  # some write what was measured beside the configuration
+        own = {"config", *named}
+        summary = dict(flat({n: told for n, told in run.items() if n not in own and not is_state(n)}))
     state = next((told for name, told in run.items() if is_state(name)), FINISHED)
     return state, named, config, summary
 
