@@ -142,8 +142,8 @@ def test_compiled_steps_are_the_same_steps(
 
 @pytest.mark.slow
 def test_compiled_steps_of_another_processor_are_not_taken(tmp_path: Path) -> None:
-    """A folder of compiled programs that a processor with shorter vectors filled first. Trivial on one that has
-    no longer ones than AVX2's."""
+    """A folder of compiled programs that a processor with shorter vectors filled first. Trivial on one with
+    none longer than those of AVX2."""
     node = f"{__file__}::test_compiled_steps_are_the_same_steps[transformer-float32-1e-05]"
     words = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", node]
     for capability in ({"ATEN_CPU_CAPABILITY": "avx2"}, {}):
