@@ -28,6 +28,7 @@ from mutransfer.models.recipe.role import Site
 from mutransfer.models.recipe.shape import Shape
 from mutransfer.models.training.layout import Layout
 from mutransfer.orchestrator.cli.app import main
+from mutransfer.results.sources.importing import Reading, read_measurements
 from mutransfer.sweeps.proxy import Proxy
 from mutransfer.sweeps.trial import Trial, trial_of
 
@@ -168,6 +169,11 @@ def mutransfer(tmp_path: Path) -> Command:
         )
 
     return call
+
+
+def rates(source: Path, *include: str) -> list[float]:
+    """The learning rates that an import of a source takes."""
+    return sorted(read_measurements(source, Reading(include=include)).column("learning_rate").to_pylist())
 
 
 def called(words: Sequence[str], folder: Path) -> Finished:

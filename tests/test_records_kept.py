@@ -88,9 +88,19 @@ def test_what_is_to_be_edited_is_never_written_over(tmp_path: Path, mutransfer: 
     assert done.returncode == 2 and "--suggest FILE.csv writes a table" in done.stderr
 
 
-def test_no_page_lands_among_the_records(sweep: Path, mutransfer: Command) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("report", "sweep"),
+        ("weights", "sweep", "0"),
+        ("coordcheck", "quickstart"),
+        ("probe", "norm-scale", "norm-scale"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_no_page_lands_among_the_records(words: tuple[str, ...], sweep: Path, mutransfer: Command) -> None:
     before = content(sweep)
-    done = mutransfer("report", "sweep", "--out", "sweep/results")
+    done = mutransfer(*words, "--out", "sweep/results")
     assert done.returncode == 2 and "is among the records of the sweep sweep" in done.stderr
     assert content(sweep) == before
 

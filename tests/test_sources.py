@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Command
+from conftest import Command, rates
 
 from mutransfer.results.sources.fault import ImportFault
 from mutransfer.results.sources.importing import Reading, read_measurements, understand
@@ -128,10 +128,6 @@ STATES = (
 )
 
 
-def rates(source: Path, *include: str) -> list[float]:
-    return sorted(read_measurements(source, Reading(include=include)).column("learning_rate").to_pylist())
-
-
 def test_runs_that_have_not_finished_are_left_out_and_said(tmp_path: Path, mutransfer: Command) -> None:
     write_mlruns(tmp_path / "mlruns", STATES)
     told = mutransfer("import", "mlruns", "--out", "taken")
@@ -207,17 +203,6 @@ def test_text_in_another_encoding_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(text.encode("latin-1"))
     with pytest.raises(ImportFault, match=f"{name}: line 2 is no text in UTF-8; save the file as that"):
         read_measurements(tmp_path / name)
-
-
-def test_weights_and_biases_states(tmp_path: Path) -> None:
-    states = ("finished", "running", "crashed", "failed", "killed", None)
-    runs = [
-        {"config": {"lr": 0.1 * (index + 1)}, "summary": {"loss": 3.0}, **({"state": state} if state else {})}
-        for index, state in enumerate(states)
-    ]
-    (tmp_path / "runs.json").write_text(json.dumps(runs))
-    assert rates(tmp_path / "runs.json") == pytest.approx([0.1, 0.6])
-    assert rates(tmp_path / "runs.json", "crashed") == pytest.approx([0.1, 0.3, 0.6])
 
 
 def test_a_configuration_called_like_a_metric_hides_nothing(tmp_path: Path) -> None:
@@ -396,17 +381,6 @@ def test_an_infinite_metric_is_divergence_in_a_database(tmp_path: Path) -> None:
     assert "1 runs without a learning rate left out" in found.notes
 
 
-def test_states_in_a_table_are_read(tmp_path: Path) -> None:
-    """As Weights & Biases exports it."""
-    path = tmp_path / "runs.csv"
-    path.write_text("Name,State,lr,val_loss\na,finished,0.1,3\nb,crashed,0.2,2\nc,running,0.3,1\n")
-    assert rates(path) == [0.1] and rates(path, "crashed") == [0.1, 0.2]
-    assert understand(path).notes == ("1 crashed, 1 running left out; --include crashed takes them",)
-    (tmp_path / "plain.csv").write_text("lr,loss\n0.1,3\n")
-    with pytest.raises(ImportFault, match="--include failed: the table has no states of runs"):
-        rates(tmp_path / "plain.csv", "failed")
-
-
 def test_a_header_behind_a_comment_sign(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("# made by hand\n# width,lr,loss\n64,0.001,3.0\n64,0.002,nan\n")
     rows = read_measurements(tmp_path / "a.csv").to_pylist()
@@ -432,58 +406,6 @@ def test_what_was_taken_for_diverged_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("width,depth,lr,loss\n64,,0.1,\n64,,0.2,3\n")
     found = understand(tmp_path / "a.csv")  # a column without any cell is none
     assert "1 without a finite loss are taken for diverged" in found.notes
-
-
-@pytest.mark.parametrize(
-    ("words", "finished", "told"),
-    [
-        (("COMPLETE", "FAIL", "PRUNED", "RUNNING", ""), 1,
-         "1 failed, 1 pruned, 1 running, 1 untold"),  # Optuna
-        (("COMPLETED", "CANCELLED by 1000", "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL"), 1,
-         "1 cancelled, 1 node_fail, 1 out_of_memory, 1 timeout"),  # sacct
-        (("finished", "preempting", "deleted", "someone's word", "diverged"), 2,
-         "1 deleted, 1 preempted, 1 someone's word"),  # Weights & Biases, and a word that nobody knows
-        (("TERMINATED", "ERROR", "PAUSED", "PENDING", " FINISHED "), 2,
-         "1 failed, 1 pending, 1 suspended"),  # Ray Tune
-    ],
-)  # fmt: skip
-def test_a_word_that_is_not_known_lets_no_other_run_in(
-    words: Sequence[str], finished: int, told: str, tmp_path: Path
-) -> None:
-    rows = "".join(f"{word},{0.1 * (index + 1):.1f},3\n" for index, word in enumerate(words))
-    (tmp_path / "a.csv").write_text("state,lr,loss\n" + rows)
-    found = understand(tmp_path / "a.csv")
-    assert found.table.num_rows == finished and told in found.notes[0]
-    assert rates(tmp_path / "a.csv", told.split(",")[0][2:])[-1] > 0.1
-
-
-def test_a_column_called_state_may_be_something_else(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("state,status,lr,loss\nUtah,failed,0.1,1\nOhio,finished,0.2,3\n")
-    assert rates(tmp_path / "a.csv") == [0.2]
-    (tmp_path / "b.csv").write_text("state,lr,loss\nUtah,0.1,1\nOhio,0.2,3\n")
-    assert rates(tmp_path / "b.csv") == [0.1, 0.2]
-
-
-def test_a_run_finished_where_every_column_of_states_says_so(tmp_path: Path) -> None:
-    text = "JobState,trial_state,lr,loss\nCOMPLETED,failed,0.1,1\nCOMPLETED,TrialState.COMPLETE,0.2,3\n"
-    (tmp_path / "a.csv").write_text(text + "TIMEOUT,,0.3,2\n,finished,0.4,2\n")
-    assert rates(tmp_path / "a.csv") == [0.2, 0.4]
-    runs = [{"config": {"lr": 0.1 * n}, "summary": {"loss": 3.0}, "Status": "crashed"} for n in (1, 2)]
-    runs[0]["Status"] = "finished"
-    (tmp_path / "runs.json").write_text(json.dumps(runs))
-    assert rates(tmp_path / "runs.json") == [0.1]
-    frame = pd.DataFrame({"state": [b"FAILED", b"COMPLETED"], "lr": [0.1, 0.2], "loss": [1.0, 2.0]})
-    frame.to_parquet(tmp_path / "a.parquet")
-    assert rates(tmp_path / "a.parquet") == [0.2]
-
-
-def test_an_empty_state_among_others_is_none(tmp_path: Path) -> None:
-    runs = [{"config": {"lr": 0.1 * n}, "summary": {"loss": 3.0}, "state": None} for n in (1, 2)]
-    (tmp_path / "runs.json").write_text(json.dumps(runs))
-    assert len(rates(tmp_path / "runs.json")) == 2
-    (tmp_path / "runs.json").write_text(json.dumps([{**runs[0], "state": "finished"}, runs[1]]))
-    assert rates(tmp_path / "runs.json") == [0.1]
-    assert len(rates(tmp_path / "runs.json", "untold")) == 2
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,11 @@ def coordcheck(
     from ...results.report.coordinates_terminal import print_checks
     from ...sweeps.load import load_sweep
     from ..planning.device import find_device
+    from ..record.output import check_place
     from ..run.progress import warn
 
+    if out is not None:
+        check_place(out)
     if (model is None) != (roles is None):
         raise Fault("--model, --roles: give both, a model and what its parameters are")
     if learning_rate is not None and not 0 < learning_rate < math.inf:

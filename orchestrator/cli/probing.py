@@ -44,8 +44,11 @@ def norm_scale(
     from ...results.report.norm_scale_page import print_probes, write_probes
     from ...sweeps.load import load_sweep
     from ..planning.device import find_device
+    from ..record.output import check_place
     from ..run.progress import warn
 
+    if out is not None:
+        check_place(out)
     sweep = load_sweep(spec, set_ or [])
     found = find_device(device.value)
 

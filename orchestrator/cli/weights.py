@@ -16,9 +16,11 @@ def weights(
     """Write the trained model of one trial, whose run kept it, as a checkpoint of transformers."""
     from ..handover.pretrained import write_pretrained
     from ..record.directory import SweepDirectory
+    from ..record.output import check_place
     from ..run.progress import warn
     from ..upkeep.found import found_trial
 
+    check_place(out)
     held = SweepDirectory(directory)
     held.must_exist()
     warn(f"wrote {write_pretrained(held, found_trial(held, trial), out)}")

@@ -31,7 +31,7 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
     for ours, theirs in ALIASES.items():
         if ours in frame.columns:
             continue
-        names = [name for name in frame.columns if _plain(name) in {_plain(ours), *map(_plain, theirs)}]
+        names = _meaning(frame, ours)
         powers = {
             name: base
             for name in frame.columns
@@ -58,12 +58,17 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
     return frame, found
 
 
+def _meaning(frame: pd.DataFrame, ours: str) -> list[str]:
+    """The columns that are called like one of our fields."""
+    meant = {_plain(name) for name in (ours, *ALIASES[ours])}
+    return [name for name in frame.columns if _plain(name) in meant]
+
+
 def passed_over(frame: pd.DataFrame) -> list[str]:
     """What to say of columns that may be meant in place of one of ours."""
     notes = []
-    for ours, theirs in ALIASES.items():
-        meant = {*map(_plain, theirs)}
-        others = [name for name in frame.columns if _plain(name) in meant and name != ours]
+    for ours in ALIASES:
+        others = [name for name in _meaning(frame, ours) if name != ours]
         if ours in frame.columns and others:
             told = f"{' and '.join(map(str, others))} {'is' if len(others) == 1 else 'are'} there, too"
             notes.append(f"{ours}: {told}, and left alone; --map {ours}={others[0]} takes it")

@@ -50,7 +50,7 @@ def frame_of(
     Raises ImportFault where none is left, or a state that is asked for is no run's.
     """
     runs = list(runs)
-    taken, left_out = _taken([state for state, _ in runs], include, source)
+    taken, left_out = _taken([_state(told) for told, _ in runs], include, source)
     frame = pd.DataFrame([row for (_, row), mine in zip(runs, taken, strict=True) if mine])
     frame.attrs[LEFT_OUT] = left_out
     return frame
@@ -69,10 +69,9 @@ def _state(told: object) -> str:
 
 
 def _taken(
-    told: Iterable[object], include: Collection[str], source: object
+    states: Sequence[str], include: Collection[str], source: object
 ) -> tuple[list[bool], dict[str, int]]:
     """Which runs count, and the others by state. Raises ImportFault."""
-    states = [_state(one) for one in told]
     if {*states} == {UNTOLD}:
         states = [FINISHED] * len(states)
     wanted = {_state(one) for one in include}
@@ -141,7 +140,7 @@ def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> p
         if include:
             raise ImportFault(f"{source}: --include {next(iter(include))}: the table has no states of runs")
         return frame
-    taken, left_out = _taken(map(_worst, zip(*told.values(), strict=True)), include, source)
+    taken, left_out = _taken([_worst(states) for states in zip(*told.values(), strict=True)], include, source)
     kept = frame[taken].drop(columns=[*told]).reset_index(drop=True)
     kept.attrs.update({**frame.attrs, LEFT_OUT: left_out})
     if (lines := frame.attrs.get(LINES)) is not None:
