@@ -25,6 +25,8 @@ from .slurm import SlurmSpec
 from .tokens import INSTEAD, TOKEN_FIELDS, in_place_of
 
 EXPONENT_DIGITS = 9
+ROUNDED_STEP = 0.02
+"""How far, in steps, a log range may end before its end: `step: 0.333` is meant to be a third."""
 MAX_AXIS_VALUES = 10_000
 LARGEST_NUMBER = 1e30
 
@@ -214,7 +216,7 @@ def _axis_values(where: Where, value: object, problems: list[Problem]) -> list[A
 
 
 def _log_range(value: Mapping[Any, Any]) -> tuple[list[float], str | None]:
-    """Values of {log2: [low, high], step: s}: base ** low, base ** (low + s), ... up to high."""
+    """Values of {log2: [low, high], step: s}: base ** low, base ** (low + s), ... base ** high."""
     form = "a log range is written {log2: [low, high], step: s} or {log10: [low, high], step: s}"
     bases = [name for name in ("log2", "log10") if name in value]
     if len(bases) != 1 or set(value) - {*bases, "step"}:
@@ -233,6 +235,10 @@ def _log_range(value: Mapping[Any, Any]) -> tuple[list[float], str | None]:
     if steps >= MAX_AXIS_VALUES:
         return [], f"the log range has {steps:,.0f} values; at most {MAX_AXIS_VALUES:,} are taken"
     count = math.floor(steps) + 1
+    reached = round(low + (count - 1) * step, EXPONENT_DIGITS)
+    if high - reached > ROUNDED_STEP * step:
+        told = f"steps of {step} from {low} end at {reached}, not at {high}"
+        return [], f"{bases[0]}: {told}; write [{low}, {reached}], or a step that divides {low} to {high}"
     base = 2.0 if bases[0] == "log2" else 10.0
     try:
         # Rounded, so that a value does not depend on where the range begins.

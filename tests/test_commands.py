@@ -138,6 +138,8 @@ def test_reporting_nothing(tmp_path: Path, mutransfer: Command) -> None:
         "empty: is neither a sweep directory nor a table; run a sweep or import measurements first"
         in missing.stderr
     )
+    address = mutransfer("report", "sqlite:///x.db")
+    assert address.returncode == 2 and "is a database's address; give the path of its file" in address.stderr
     (tmp_path / "empty" / "sweep.json").write_text('{"format": 1, "name": "empty"}')
     nothing = mutransfer("report", "empty")
     assert nothing.returncode == 4

@@ -28,7 +28,9 @@ def test_states_in_a_table_are_read(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text("Name,State,lr,val_loss\na,finished,0.1,3\nb,crashed,0.2,2\nc,running,0.3,1\n")
     assert rates(path) == [0.1] and rates(path, "crashed") == [0.1, 0.2]
-    assert understand(path).notes == ("1 crashed, 1 running left out; --include crashed takes them",)
+    assert understand(path).notes == (
+        "1 crashed, 1 running left out; --include crashed --include running take them",
+    )
     (tmp_path / "plain.csv").write_text("lr,loss\n0.1,3\n")
     with pytest.raises(ImportFault, match="--include failed: the table has no states of runs"):
         rates(tmp_path / "plain.csv", "failed")
@@ -45,6 +47,8 @@ def test_states_in_a_table_are_read(tmp_path: Path) -> None:
          "1 deleted, 1 preempted, 1 someone's word"),  # Weights & Biases, and a word that nobody knows
         (("TERMINATED", "ERROR", "PAUSED", "PENDING", " FINISHED "), 2,
          "1 failed, 1 pending, 1 suspended"),  # Ray Tune
+        (("CD", "CA", "TO", "NF", "PD", "F"), 1,
+         "1 cancelled, 1 f, 1 node_fail, 1 pending, 1 timeout"),  # squeue's short ones
     ],
 )  # fmt: skip
 def test_a_word_that_is_not_known_lets_no_other_run_in(
@@ -55,6 +59,32 @@ def test_a_word_that_is_not_known_lets_no_other_run_in(
     found = understand(tmp_path / "a.csv")
     assert found.table.num_rows == finished and told in found.notes[0]
     assert rates(tmp_path / "a.csv", told.split(",")[0][2:])[-1] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "finished"),
+    [
+        ("exit_code", ("0", "1", ""), [0.1]),
+        ("ExitCode", ("0:0", "0:9", "1:0"), [0.1]),
+        ("returncode", ("0.0", "137.0", "0.0"), [0.1, 0.3]),
+        ("lifecycle_stage", ("active", "deleted", "active"), [0.1, 0.3]),
+        ("exit_code", ("7", "8", "9"), None),
+    ],
+)
+def test_exit_codes_and_deletions_tell_states(
+    column: str, cells: Sequence[str], finished: list[float] | None, tmp_path: Path
+) -> None:
+    rows = "".join(f"{cell},{0.1 * (index + 1):.1f},3\n" for index, cell in enumerate(cells))
+    (tmp_path / "a.csv").write_text(f"{column},lr,loss\n{rows}")
+    if finished is None:
+        with pytest.raises(ImportFault, match="no run has finished: 3 failed left out"):
+            rates(tmp_path / "a.csv")
+    else:
+        assert rates(tmp_path / "a.csv") == finished
+    (tmp_path / "runs.json").write_text(
+        json.dumps([{"config": {"lr": 0.1}, "summary": {"loss": 3.0}, "exit_code": code} for code in (0, 1)])
+    )
+    assert rates(tmp_path / "runs.json") == [0.1]
 
 
 def test_a_column_called_state_may_be_something_else(tmp_path: Path) -> None:

@@ -48,6 +48,13 @@ def test_a_csv_with_other_names(tmp_path: Path) -> None:
         read_measurements(tmp_path / "mine.csv", Reading({"width": "nope"}, FILL))
 
 
+@pytest.mark.parametrize("comment", ["# of the cluster\n", "// one\n// and another\n\n"])
+def test_a_comment_above_json_is_named(comment: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(comment + '{"lr": 0.1, "loss": 3}\n{"lr": 0.2, "loss": 2}\n')
+    with pytest.raises(ImportFault, match="begins with a comment, which JSON has not"):
+        understand(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("suffix", ["json", "jsonl"])
 def test_weights_and_biases_exports(suffix: str, tmp_path: Path) -> None:
     runs = [
@@ -131,7 +138,9 @@ STATES = (
 def test_runs_that_have_not_finished_are_left_out_and_said(tmp_path: Path, mutransfer: Command) -> None:
     write_mlruns(tmp_path / "mlruns", STATES)
     told = mutransfer("import", "mlruns", "--out", "taken")
-    assert "1 deleted, 1 failed, 1 killed, 1 running left out; --include deleted takes them" in told.stdout
+    assert (
+        "1 deleted, 1 failed, 1 killed, 1 running left out; --include deleted --include failed" in told.stdout
+    )
     assert rates(tmp_path / "mlruns") == [0.1]
     assert rates(tmp_path / "mlruns", "running", "deleted") == [0.1, 0.2, 0.3]
     with pytest.raises(ImportFault, match="--include crashed: no run is crashed; there are deleted, failed"):

@@ -85,6 +85,8 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         name = directory.sweep_name()
         if name is None:
             neither = "is neither a sweep directory nor a table; run a sweep or import measurements first"
+            if str(path).startswith("sqlite:"):
+                neither = "is a database's address; give the path of its file"
             raise DirectoryError(directory.nameless() or f"{path}: {neither}")
         table, broken = read_rows(path)
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]

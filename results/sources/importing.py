@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from .wandb import read_folder
 
 MAGIC = b"SQLite format 3\0"
 JOURNAL = b'{"op_code"'
+COMMENTED_JSON = re.compile(rb"((#|//)[^\n]*\n\s*)+[{\[]")
 MAX_FAULTS = 10
 
 
@@ -149,6 +151,8 @@ def _read_file(path: Path, reading: Reading) -> pd.DataFrame:
 
         return read_optuna(str(path), reading.study, reading.include, str(path))
     _without_study(path, reading)
+    if COMMENTED_JSON.match(opens):
+        raise ImportFault(f"{path}: begins with a comment, which JSON has not; take that line out")
     if opens.startswith((b"{", b"[")):
         return read_json(path, reading.include)
     return by_state(read_table(path), reading.include, path)

@@ -1,5 +1,7 @@
 """Runs of trackers: those that finished are taken, the others are counted by how they stand."""
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -14,25 +16,28 @@ UNTOLD = "untold"
 STATES = {
     FINISHED: (
         "complete", "completed", "converged", "diverged", "done", "ok", "success", "successful", "succeeded",
-        "terminated",
+        "terminated", "cd",
     ),
-    "running": ("in progress", "in_progress", "started", "completing"),
-    "failed": ("fail", "failure", "error", "errored", "boot_fail", "launch failed"),
+    "running": ("in progress", "in_progress", "started", "completing", "cg"),
+    "failed": ("fail", "failure", "error", "errored", "boot_fail", "bf", "launch failed"),
     "crashed": ("crash",),
     "killed": ("revoked",),
-    "cancelled": ("canceled", "aborted", "interrupted", "stopped"),
-    "preempted": ("preempting",),
+    "cancelled": ("canceled", "aborted", "interrupted", "stopped", "ca"),
+    "preempted": ("preempting", "pr"),
     "pruned": (),
     "scheduled": ("queued", "created"),
-    "pending": ("waiting", "requeued", "requeue_hold"),
+    "pending": ("waiting", "requeued", "requeue_hold", "pd"),
     "suspended": ("paused",),
-    "timeout": ("timed out", "timed_out", "deadline"),
+    "timeout": ("timed out", "timed_out", "to", "deadline", "dl"),
     "out_of_memory": ("oom",),
-    "node_fail": (),
+    "node_fail": ("nf",),
     "deleted": (),
 }  # fmt: skip
 """What the states of runs are called by MLflow, Optuna, Ray Tune, Weights & Biases and clusters' accounting.
 Divergence is a result."""
+EXIT_CODES = ("exitcode", "exitstatus", "returncode")
+LIFE = "lifecyclestage"
+"""Of MLflow's runs: `active` unless they were deleted, finished or not."""
 _KNOWN = {word: state for state, words in STATES.items() for word in (state, *words)}
 FOLDERS = "folders"
 """The attribute of a frame that tells the column of a name with its folder."""
@@ -117,13 +122,34 @@ def named_apart(
 
 def told_left_out(left_out: Mapping[str, int]) -> str:
     """How many were left out, and how to take them."""
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(left_out.items()))
-    return f"{counts} left out; --include {sorted(left_out)[0]} takes them"
+    states = sorted(left_out)
+    counts = ", ".join(f"{left_out[state]} {state}" for state in states)
+    asked = " ".join(f"--include {shlex.quote(state)}" for state in states)
+    return f"{counts} left out; {asked} {'takes' if len(states) == 1 else 'take'} them"
 
 
 def is_state(name: object) -> bool:
-    """Whether a column is called like one of states: `State`, `status`, `trial_state`, `JobState`."""
-    return str(name).strip().lower().endswith(("state", "status"))
+    """Whether a column is called like one of states: `State`, `status`, `trial_state`, `JobState`,
+    `exit_code`."""
+    return _plain(name).endswith(("state", "status", LIFE, *EXIT_CODES))
+
+
+def _plain(name: object) -> str:
+    return re.sub("[^a-z]", "", str(name).lower())
+
+
+def state_of(run: Mapping[str, object]) -> str:
+    """Of a run that tells it in entries called like a state; it finished where there is none."""
+    states = [_told(name, told) for name, told in run.items() if is_state(name)]
+    return _worst(states) if states else FINISHED
+
+
+def _told(name: object, told: object) -> str:
+    """What an entry called like a state says. Exit codes are 0, or 0:0 of a cluster, where all went well."""
+    state = _state(told)
+    if _plain(name).endswith(EXIT_CODES) and state != UNTOLD:
+        return FINISHED if re.fullmatch(r"0(:0|\.0)?", state) else "failed"
+    return FINISHED if _plain(name).endswith(LIFE) and state == "active" else state
 
 
 def _worst(states: Sequence[str]) -> str:
@@ -135,7 +161,11 @@ def _worst(states: Sequence[str]) -> str:
 def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> pd.DataFrame:
     """The rows of a table that says how its runs stand, by state; any other table as it is."""
     columns = [name for name in frame.columns if is_state(name)]
-    told = {name: states for name in columns if {*(states := [*map(_state, frame[name])])} & {*STATES}}
+    told = {
+        name: states
+        for name in columns
+        if {*(states := [_told(name, one) for one in frame[name]])} & {*STATES}
+    }
     if not told:
         if include:
             raise ImportFault(f"{source}: --include {next(iter(include))}: the table has no states of runs")

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from .fault import ImportFault
-from .runs import FINISHED, is_state, named_apart
+from .runs import is_state, named_apart, state_of
 
 FOLDERS = ("config", "summary")
 NOT_FINITE = {"NaN": None, "Infinity": None, "-Infinity": None}
@@ -45,8 +45,7 @@ def _run(run: Mapping[str, Any]) -> tuple[object, Mapping[str, Any], Mapping[str
     if "summary" not in run:  # some write what was measured beside the configuration
         own = {"config", *named}
         summary = dict(flat({n: told for n, told in run.items() if n not in own and not is_state(n)}))
-    state = next((told for name, told in run.items() if is_state(name)), FINISHED)
-    return state, named, config, summary
+    return state_of(run), named, config, summary
 
 
 def _folder_runs(path: Path) -> Iterator[dict[str, Any]]:
