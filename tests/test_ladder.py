@@ -75,10 +75,14 @@ data: {text: "text/*.txt"}
 
 @pytest.fixture
 def measured(tmp_path: Path) -> Path:
+    return _measured(tmp_path, SWEEP)
+
+
+def _measured(tmp_path: Path, text: str) -> Path:
     """A sweep directory whose losses are made up."""
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("the quick brown fox jumps over the lazy dog. " * 50)
-    (tmp_path / "small.yaml").write_text(SWEEP)
+    (tmp_path / "small.yaml").write_text(text)
     directory = SweepDirectory(tmp_path / "out")
     sweep = load_sweep(str(tmp_path / "small.yaml"))
     work, _ = prepare(sweep, directory, Device("cpu", 1), 1)
@@ -107,6 +111,20 @@ def test_a_sweep_file_of_the_runs(measured: Path, mutransfer: Command, tmp_path:
         (width, seed) for width in (128, 512) for seed in (0, 1)
     }
     assert len(trials) == 12
+
+
+def test_a_ladder_of_experts(mutransfer: Command, tmp_path: Path) -> None:
+    of_experts = SWEEP.replace("depth: 1, head_dim", "width: 16, depth: 1, mlp: swiglu, head_dim")
+    of_experts = of_experts.replace("base: {width: 16, depth: 1}", "base: {width: 16, depth: 1, experts: 4}")
+    _measured(tmp_path, of_experts.replace("width: [8, 16, 32]", "experts: [4, 8, 16]"))
+    words = ["export", "out", "--width", "16", "--depth", "1", "--ladder", "more.yaml"]
+    untold = mutransfer(*words)
+    assert "--ladder: give the large run's --experts, which these measurements follow" in untold.stderr
+    done = mutransfer(*words, "--experts", "256", "--extrapolate")
+    assert done.returncode == 0, done.stderr
+    assert "experts 64: 6 trials at 2^-6, 2^-5, 2^-4, " in done.stderr
+    trials = load_sweep(str(tmp_path / "more.yaml")).expansion.trials
+    assert {trial.program.point()["experts"] for trial in trials} == {64}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def points(wanted: Sequence[Wanted]) -> list[tuple[float, tuple[float, ...]]]:
     return [(entry.scale, entry.log2_values) for entry in wanted]
 
 
-@pytest.mark.parametrize("name", ["transformer-adamw", "transformer-lion"])
+@pytest.mark.parametrize("name", ["transformer-adamw", "transformer-lion", "gdn-adamw-512"])
 def test_a_third_of_the_trial_steps_reaches_the_full_grids_verdicts(name: str) -> None:
     """Replayed on real trainings: every point of the full grid was trained."""
     replayed = replay(FOLDER / f"{name}.parquet", RefineSpec(finest=FINEST_STEP))
@@ -124,6 +124,15 @@ def test_a_run_where_the_curve_is_unknown_tells_more_than_one_far_up_its_wall() 
     near, far = (expected_gain(fit, x, fit.vertex_R) for x in (-7.0, -9.0))
     assert 0 <= far < near < fit.vertex_R.var()
     assert expected_gain(fit, -5.0, np.ones(len(fit.vertex_R))) == 0
+
+
+def test_nothing_is_asked_for_between_two_that_diverged() -> None:
+    """As the three lower points are without noise, what they do not decide is whether the cliff is one."""
+    x = np.array([-8.0, -6.0, -5.5, -5.0, -4.0, -2.0, 0.0])
+    losses = np.array([3.9, 3.1, 3.025, 3.0, 3.1, np.inf, np.inf])
+    coarse = [curve(losses[[0, 1, 4, 5, 6]], x=x[[0, 1, 4, 5, 6]], scale=scale) for scale in (8.0, 16.0)]
+    wanted = asked(comparison([*coarse, curve(losses, x=x, scale=32.0)]))
+    assert wanted and all(value < -2 for entry in wanted for value in entry.log2_values)
 
 
 def test_gaps_that_are_fine_enough_are_left_alone() -> None:

@@ -182,14 +182,16 @@ def export(
     wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
     tuned = hyperparameter or next(iter(asked_field(directories, "hyperparameter")), "learning_rate")
     chosen = choose(evidence.content.comparisons, tuned, **wanted)
-    if target is not None:
-        handed = value_object(chosen, target)
-    elif width is None or depth is None:
-        raise Fault("--width, --depth: give the large model's, or --target SCALE for the value alone")
-    else:
+    large = None
+    if width is not None and depth is not None:
         large = Target(
             width, depth, batch, tokens, sequence_length, batch_tokens, vocabulary, experts, granularity
         )
+    if target is not None:
+        handed = value_object(chosen, target)
+    elif large is None:
+        raise Fault("--width, --depth: give the large model's, or --target SCALE for the value alone")
+    else:
         if is_of_programs(chosen, evidence.rows):
             if not FORMATS[format_].whole:
                 raise Fault(
@@ -206,9 +208,9 @@ def export(
     if ladder is not None:
         from ..handover.ladder import ladder_text
 
-        if width is None or depth is None:
+        if large is None:
             raise Fault("--ladder: leads to a large model; give its --width and --depth")
-        proposed, lines = ladder_text(directories, chosen, Target(width, depth))
+        proposed, lines = ladder_text(directories, chosen, large)
         write_to_edit(ladder, proposed.encode(), directories)
         for line in lines:
             warn(line)

@@ -12,6 +12,9 @@ from ..evidence.suggestion import added
 from ..planning.duration import duration
 from .export import Target
 
+FOLLOWED = ("width", "depth", "experts", "granularity")
+"""Fields of a target that rungs may lead to."""
+
 
 class NoLadderError(Fault):
     """There is nothing between; the message says why."""
@@ -25,9 +28,12 @@ def ladder_text(directories: Sequence[Path], comparison: Comparison, target: Tar
     Raises NoLadderError, and DirectoryError for measurements of no sweep.
     """
     axis = comparison.axis
-    scale = {"width": target.width, "depth": target.depth, "steps": None}.get(axis)
+    if axis not in FOLLOWED:
+        followed = ", ".join(FOLLOWED[:-1]) + f" or {FOLLOWED[-1]}"
+        raise NoLadderError(f"--ladder: follows {followed}, and these measurements follow {axis}")
+    scale = getattr(target, axis)
     if scale is None:
-        raise NoLadderError(f"--ladder: follows width or depth, and these measurements follow {axis}")
+        raise NoLadderError(f"--ladder: give the large run's --{axis}, which these measurements follow")
     now, rungs = ladder(comparison, scale)
     if now is None:
         raise NoLadderError("--ladder: fewer than two scales have an optimum to go on from")

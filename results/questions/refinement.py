@@ -31,8 +31,9 @@ AROUND_OCTAVES = 2.0
 MIN_BEGUN = 3
 AT_ONCE, WORTH = 2, 0.5
 """Points of one comparison in a round, and what the second must be worth, as a share of the first."""
-TELLS = 0.1
-"""A point is asked for that is expected to remove this share of the variance of what is asked, or more."""
+TELLS, TELLS_OPTIMUM = 0.08, 0.16
+"""A point is asked for that is expected to remove this share, or more, of the variance of what a verdict
+leaves open; twice as much of an optimum's, on which no verdict hangs."""
 LOOSE = 2.0
 """Where the line tells an optimum, its own interval may be so many times wider."""
 
@@ -137,7 +138,7 @@ def _telling(comparison: Comparison, target: float, finest: float) -> Iterator[W
         if not fit.usable or fit.vertex_R is None or (not open_ and _known(drift, optimum, target)):
             continue
         asked = open_ or [fit.vertex_R]
-        least = TELLS * sum(float(asked_R.var()) for asked_R in asked)
+        least = (TELLS if open_ else TELLS_OPTIMUM) * sum(float(asked_R.var()) for asked_R in asked)
         gains = [
             (sum(expected_gain(fit, x, asked_R) for asked_R in asked), x)
             for x in _between(fit, comparison.waiting.get(scale, ()), finest)
@@ -154,9 +155,12 @@ def _telling(comparison: Comparison, target: float, finest: float) -> Iterator[W
 
 
 def _between(fit: Fit, waiting: Sequence[float], finest: float) -> Iterator[float]:
-    """Values of the grid that lie among those that were tried, and the middles of gaps without any."""
-    for left, right in pairwise(fit.curve.x.tolist()):
-        yield from _inside(left, right, waiting, finest)
+    """Values of the grid that lie among those that were tried, and the middles of gaps without any. What lies
+    between two that broke would break."""
+    curve = fit.curve
+    for (left, low), (right, high) in pairwise(zip(curve.x.tolist(), curve.y, strict=True)):
+        if not np.isinf([low, high]).all():
+            yield from _inside(left, right, waiting, finest)
 
 
 def _inside(left: float, right: float, waiting: Sequence[float], finest: float) -> Sequence[float]:
