@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mutransfer.results.statistics.drift import judge
 from mutransfer.results.statistics.optimum import Fit, fit_family
 from mutransfer.results.statistics.penalty import _lost
 from mutransfer.results.statistics.prediction import predict
+from mutransfer.results.statistics.tolerance import Tolerance, allowed
 from mutransfer.results.store.schema import ROWS
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -47,6 +49,22 @@ def test_the_vertex_of_an_exact_parabola() -> None:
     assert fit.status == "ok"
     assert fit.vertex == pytest.approx(-5.3, abs=0.03)
     assert fit.loss == pytest.approx(2.0, abs=0.002)
+
+
+def test_the_tolerance_does_not_jump_where_losses_hardly_fall() -> None:
+    """The third of four scales' best losses rises above the second's: 0 to 0.05 nats, of 0.06 in three
+    doublings, a quarter of which each is 0.005."""
+    bumps = np.arange(0.0, 0.0501, 0.0005)
+    told = []
+    for bump in bumps:
+        losses = (2.06, 2.03, 2.03 + bump, 2.0)
+        curves = [parabola(-5, floor=loss, scale=16.0 * 2**i) for i, loss in enumerate(losses)]
+        fits = [replace(fit, loss=loss) for fit, loss in zip(fit_family(curves).fits, losses, strict=True)]
+        told.append(allowed(fits, Tolerance()).loss)
+    assert told == pytest.approx(np.minimum(0.05, 0.005 * np.maximum(1, bumps / 0.005) ** 2))
+    level = fit_family(family([-5, -5, -5, -5])).fits
+    for doublings in (0.0, 0.25, np.inf):
+        assert allowed(level, Tolerance(doublings=doublings)).loss in (0.0, 0.05)
 
 
 def test_slope_and_penalty_of_exact_curves() -> None:

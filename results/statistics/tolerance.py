@@ -7,8 +7,9 @@ import numpy as np
 
 from .optimum import Fit
 
-LAW_SCALES = 4
-"""With fewer scales, whose loss no law is fitted to, a whole doubling is allowed."""
+MIN_SCALES, LAW_SCALES = 3, 4
+"""With fewer than three scales a doubling has no price; with fewer than four, whose loss no law is
+fitted to, a whole one is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +32,19 @@ class Allowed:
 def allowed(fits: Sequence[Fit], asked: Tolerance) -> Allowed:
     """What a doubling brings is told by the best losses of the scales: on average, from first to last.
 
-    Where a larger scale's best is above a smaller's by more than the share that is asked for, losses do not
-    fall with this scale, and doublings of it have no price.
+    Where a larger scale's best is above a smaller's by more than the share that is asked for, what a doubling
+    brings is not known that well: the share grows as the square of how often it is exceeded, until the loss
+    alone is asked for. So nothing jumps where losses hardly fall.
     """
-    known = [fit for fit in fits if fit.loss is not None]
-    doubling = _doubling(known, asked.doublings)
-    share = asked.doublings if len(known) >= LAW_SCALES else max(asked.doublings, 1.0)
-    return Allowed(asked.nats if doubling is None else min(asked.nats, share * doubling), doubling)
-
-
-def _doubling(known: Sequence[Fit], share: float) -> float | None:
-    if len(known) < 3:
-        return None
-    loss = np.array([fit.loss for fit in known], dtype=float)
-    doublings = float(np.log2(known[-1].curve.scale / known[0].curve.scale))
-    gain = float(loss[0] - loss[-1]) / doublings
+    loss = np.array([fit.loss for fit in fits if fit.loss is not None], dtype=float)
+    if len(loss) < MIN_SCALES:
+        return Allowed(asked.nats, None)
+    scales = [fit.curve.scale for fit in fits if fit.loss is not None]
+    gain = float(loss[0] - loss[-1]) / float(np.log2(scales[-1] / scales[0]))
+    if gain <= 0:
+        return Allowed(asked.nats, None)
     rises = float((loss - np.minimum.accumulate(loss)).max())
-    return gain if gain > 0 and rises <= share * gain else None
+    share = asked.doublings if len(loss) >= LAW_SCALES else max(asked.doublings, 1.0)
+    price = asked.doublings * gain
+    told = share * gain * max(1.0, rises / price) ** 2 if 0 < price < np.inf else price
+    return Allowed(min(asked.nats, told), gain if rises <= price else None)
