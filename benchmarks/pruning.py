@@ -9,6 +9,7 @@ count as stopped.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from mutransfer.sweeps.adaptive import PruneSpec
 FOLDER = Path(__file__).parent / "pruning"
 LOSSES = "train_losses"
 """Column of all training losses of a trial, step after step."""
+MANY = 8
+"""More verdicts than these are counted."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,10 @@ def main() -> None:
 
 
 def _verdicts(compared: Sequence[Comparison]) -> str:
-    return ", ".join(comparison.drift.verdict for comparison in compared)
+    told = [comparison.drift.verdict for comparison in compared]
+    if len(told) <= MANY:
+        return ", ".join(told)
+    return ", ".join(f"{count} {verdict}" for verdict, count in Counter(told).most_common())
 
 
 if __name__ == "__main__":

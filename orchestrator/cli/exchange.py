@@ -160,9 +160,12 @@ def export(
     from ..handover.own_models import make_models_known
     from ..handover.program_export import is_of_programs, program_export
     from ..handover.value import value_object
-    from ..record.output import write_output, write_to_edit
+    from ..record.output import check_output, write_output, write_to_edit
     from ..run.progress import warn
 
+    for place in (out, ladder):  # before minutes are spent on what could not be written
+        if place is not None:
+            check_output(place, directories)
     shape = {"--width": width, "--depth": depth, "--batch": batch, "--tokens": tokens,
              "--sequence-length": sequence_length, "--batch-tokens": batch_tokens,
              "--vocabulary": vocabulary, "--experts": experts, "--granularity": granularity,
