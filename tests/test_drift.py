@@ -182,6 +182,21 @@ def test_too_few_scales_are_inconclusive(count: int) -> None:
     assert drift.reasons[0] == f"{count} usable scale{'s' * (count > 1)}; at least 3 are needed"
 
 
+def test_scales_that_all_diverged_are_no_usable_ones() -> None:
+    gone = [curve(np.full(9, np.inf), scale=scale) for scale in (16, 32, 64)]
+    assert judge(gone).reasons[0] == "0 usable scales; at least 3 are needed"
+    assert judge([parabola(-5, scale=8), gone[0]]).reasons[0] == "2 usable scales; at least 3 are needed"
+
+
+def test_a_flat_curve_is_no_reason_for_a_wider_grid() -> None:
+    """Its lowest loss is at the end of the grid, and all others are within what a transfer may cost."""
+    flat = curve(np.linspace(2.0, 2.01, 9), scale=128)
+    (reason,) = [one for one in judge([*family([-5, -5, -5]), flat]).reasons if "scale 128" in one]
+    assert reason == "scale 128: the loss differs by 0.01 over the whole grid, less than a transfer may cost"
+    steep = curve(np.linspace(2.0, 2.9, 9), scale=128)
+    assert any("lowest value of the grid; extend it" in one for one in judge([*family([-5]), steep]).reasons)
+
+
 def test_too_few_points() -> None:
     fit = fit_optimum(curve(np.array([np.inf, 2.0, np.inf]), x=GRID[:3]))
     assert fit.status == "too_few"

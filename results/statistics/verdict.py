@@ -40,10 +40,12 @@ class Judgement:
 def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, allowed: float) -> Judgement:
     """`stable`: stays, and costs nothing; `shifts`: moves, and costs nothing yet; `drifts`: costs;
     `inconclusive`: open, with what is open."""
-    reasons = [reason for fit in fits for reason in _told(fit)]
+    reasons = [reason for fit in fits for reason in _told(fit, allowed)]
     moves, costs = _moves(slope), _costs(penalty, allowed)
     speaking = sum(fit.status in ("ok", "at_edge") for fit in fits)
-    if fits and fits[-1].status == "all_diverged":
+    if (
+        speaking and fits[-1].status == "all_diverged"
+    ):  # it says that the smaller ones' values do not transfer
         speaking += 1
     if speaking < MIN_SCALES:
         why = f"{speaking} usable scale{'' if speaking == 1 else 's'}; at least {MIN_SCALES} are needed"
@@ -101,7 +103,7 @@ def _chance(penalty: Penalty, allowed: float) -> str:
     return f"probability {least}" if least == most else f"probability {least} at least, {most} at most"
 
 
-def _told(fit: Fit) -> list[str]:
+def _told(fit: Fit, allowed: float) -> list[str]:
     """What is to be said of one scale."""
     scale, curve = f"{fit.curve.scale:g}", fit.curve
     reasons = []
@@ -114,6 +116,9 @@ def _told(fit: Fit) -> list[str]:
     match fit.status:
         case "ok":
             pass
+        case "at_edge" if (spread := float(np.ptp(curve.y))) <= allowed:
+            told = f"the loss differs by {spread:.2g} over the whole grid, less than a transfer may cost"
+            reasons.append(f"scale {scale}: {told}")
         case "at_edge":
             end = "lowest" if fit.edge == "low" else "highest"
             reasons.append(f"scale {scale}: the optimum is at the {end} value of the grid; extend it")
