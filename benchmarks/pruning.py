@@ -28,7 +28,7 @@ from mutransfer.sweeps.adaptive import PruneSpec
 FOLDER = Path(__file__).parent / "pruning"
 LOSSES = "train_losses"
 """Column of all training losses of a trial, step after step."""
-MANY = 8
+MANY = 6
 """More verdicts than these are counted."""
 
 

@@ -25,8 +25,9 @@ from .slurm import SlurmSpec
 from .tokens import INSTEAD, TOKEN_FIELDS, in_place_of
 
 EXPONENT_DIGITS = 9
-ROUNDED_STEP = 0.02
-"""How far, in steps, a log range may end before its end: `step: 0.333` is meant to be a third."""
+ROUNDED_STEP, MISSED = 0.002, 0.1
+"""By what share a step may be too short to meet a log range's end, and by how much of a step the end may be
+missed in all: 0.333 is meant to be a third."""
 MAX_AXIS_VALUES = 10_000
 LARGEST_NUMBER = 1e30
 
@@ -231,12 +232,12 @@ def _log_range(value: Mapping[Any, Any]) -> tuple[list[float], str | None]:
             [],
             f"log range from {low} to {high} in steps of {step} is empty; step must be positive, low <= high",
         )
-    steps = (high - low) / step + 1e-9
+    steps = (high - low) / step + 1e-6
     if steps >= MAX_AXIS_VALUES:
         return [], f"the log range has {steps:,.0f} values; at most {MAX_AXIS_VALUES:,} are taken"
     count = math.floor(steps) + 1
     reached = round(low + (count - 1) * step, EXPONENT_DIGITS)
-    if high - reached > ROUNDED_STEP * step:
+    if high - reached > min(ROUNDED_STEP * count, MISSED) * step:
         told = f"steps of {step} from {low} end at {reached}, not at {high}"
         return [], f"{bases[0]}: {told}; write [{low}, {reached}], or a step that divides {low} to {high}"
     base = 2.0 if bases[0] == "log2" else 10.0

@@ -132,6 +132,11 @@ def test_a_ladder_of_experts(mutransfer: Command, tmp_path: Path) -> None:
     [
         (["--width", "64", "--depth", "1"], 4, "width 64 is at most 2 doublings beyond what was measured"),
         (["--target", "512"], 2, "--ladder: leads to a large model"),
+        (
+            ["--width", "1024", "--depth", "1", "--out", "./more.yaml"],
+            2,
+            "--out, --ladder: are both more.yaml",
+        ),
     ],
 )
 def test_where_there_is_none(

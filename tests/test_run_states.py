@@ -48,7 +48,7 @@ def test_states_in_a_table_are_read(tmp_path: Path) -> None:
         (("TERMINATED", "ERROR", "PAUSED", "PENDING", " FINISHED "), 2,
          "1 failed, 1 pending, 1 suspended"),  # Ray Tune
         (("CD", "CA", "TO", "NF", "PD", "F"), 1,
-         "1 cancelled, 1 f, 1 node_fail, 1 pending, 1 timeout"),  # squeue's short ones
+         "1 cancelled, 1 failed, 1 node_fail, 1 pending, 1 timeout left out; --include STATE"),  # a queue's
     ],
 )  # fmt: skip
 def test_a_word_that_is_not_known_lets_no_other_run_in(
@@ -69,6 +69,10 @@ def test_a_word_that_is_not_known_lets_no_other_run_in(
         ("returncode", ("0.0", "137.0", "0.0"), [0.1, 0.3]),
         ("lifecycle_stage", ("active", "deleted", "active"), [0.1, 0.3]),
         ("exit_code", ("7", "8", "9"), None),
+        ("exit_status", ("completed", "failed", "killed"), [0.1]),
+        ("ST", ("CD", "F", "CA"), [0.1]),
+        ("ST", ("MA", "CA", "NY"), [0.1, 0.2, 0.3]),
+        ("state_0", ("failed", "16", "16"), [0.1, 0.2, 0.3]),
     ],
 )
 def test_exit_codes_and_deletions_tell_states(
@@ -85,6 +89,27 @@ def test_exit_codes_and_deletions_tell_states(
         json.dumps([{"config": {"lr": 0.1}, "summary": {"loss": 3.0}, "exit_code": code} for code in (0, 1)])
     )
     assert rates(tmp_path / "runs.json") == [0.1]
+
+
+def test_words_count_before_exit_codes(tmp_path: Path) -> None:
+    """A run that diverged may well leave with one."""
+    rows = "1,diverged,0.1,\n137,killed,0.2,3\n1,finished,0.3,3\n0,,0.4,3\n1,,0.5,3\n"
+    (tmp_path / "a.csv").write_text("exit_code,state,lr,loss\n" + rows)
+    found = understand(tmp_path / "a.csv")
+    assert found.table["learning_rate"].to_pylist() == [0.1, 0.3, 0.4]
+    assert found.notes[0].startswith("1 failed, 1 killed left out; --include failed --include killed take")
+
+
+def test_entries_that_end_like_a_state_may_be_something_else(tmp_path: Path) -> None:
+    run = {"config": {"lr": 0.1}, "summary": {"loss": 3.0}, "d_state": 16, "home_state": "Utah"}
+    (tmp_path / "a.json").write_text(
+        json.dumps([{**run, "state": "finished"}, {**run, "state": "my own word"}])
+    )
+    assert understand(tmp_path / "a.json").notes[0].startswith("1 my own word left out")
+    (tmp_path / "b.json").write_text(json.dumps([run]))
+    assert rates(tmp_path / "b.json") == [0.1]
+    (tmp_path / "a.csv").write_text("state,status,lr,loss\nCA,finished,0.1,1\nNY,finished,0.2,3\n")
+    assert rates(tmp_path / "a.csv") == [0.1, 0.2]
 
 
 def test_a_column_called_state_may_be_something_else(tmp_path: Path) -> None:

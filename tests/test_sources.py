@@ -48,7 +48,9 @@ def test_a_csv_with_other_names(tmp_path: Path) -> None:
         read_measurements(tmp_path / "mine.csv", Reading({"width": "nope"}, FILL))
 
 
-@pytest.mark.parametrize("comment", ["# of the cluster\n", "// one\n// and another\n\n"])
+@pytest.mark.parametrize(
+    "comment", ["# of the cluster\n", "// one\n// and another\n\n", "/* a\n b */", f"# {'long' * 500}\n"]
+)
 def test_a_comment_above_json_is_named(comment: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(comment + '{"lr": 0.1, "loss": 3}\n{"lr": 0.2, "loss": 2}\n')
     with pytest.raises(ImportFault, match="begins with a comment, which JSON has not"):

@@ -54,6 +54,7 @@ def test_axes_multiply(sweep_file: Path) -> None:
         ("[1e-3, 1]", [0.001, 1]),
         ("{log10: [-3, -1]}", [0.001, 0.01, 0.1]),
         ("{log2: [-3, -2], step: 0.5}", [2**-3.0, 2**-2.5, 2**-2.0]),
+        ("{log10: [-3, 0], step: 0.333}", [10 ** (-3 + 0.333 * index) for index in range(10)]),
         ("{log10: [-3, -2], step: 0.333}", [10**-3.0, 10**-2.667, 10**-2.334, 10**-2.001]),
     ],
 )
@@ -209,6 +210,7 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
         ("{log2: [-8, -4], step: 2}", "{log2: [-4, -8]}", "15: axes.learning_rate: log range from -4 to -8 in steps of 1 is empty; step must be positive, low <= high"),  # noqa: E501
         ("{log2: [-8, -4], step: 2}", "{log3: [1, 2]}", "15: axes.learning_rate: a log range is written {log2: [low, high], step: s} or {log10: [low, high], step: s}"),  # noqa: E501
         ("{log2: [-8, -4], step: 2}", "{log2: [-8, -3], step: 2}", "15: axes.learning_rate: log2: steps of 2 from -8 end at -4, not at -3; write [-8, -4], or a step that divides -8 to -3"),  # noqa: E501
+        ("{log2: [-8, -4], step: 2}", "{log2: [0, 40.05], step: 0.1}", "15: axes.learning_rate: log2: steps of 0.1 from 0 end at 40.0, not at 40.05; write [0, 40.0], or a step that divides 0 to 40.05"),  # noqa: E501
         ("{log2: [-8, -4], step: 2}", "{log10: [-4, -1], step: 0.334}", "15: axes.learning_rate: log10: steps of 0.334 from -4 end at -1.328, not at -1; write [-4, -1.328], or a step that divides -4 to -1"),  # noqa: E501
         ("{log2: [-8, -4], step: 2}", "{log2: [0, 5000]}", "15: axes.learning_rate: log2: 5000 is beyond what a float can hold"),  # noqa: E501
         ("{log2: [-8, -4], step: 2}", "{log2: [0, 1], step: 1e-9}", "15: axes.learning_rate: the log range has 1,000,000,000 values; at most 10,000 are taken"),  # noqa: E501

@@ -163,6 +163,10 @@ def export(
     from ..record.output import check_output, write_output, write_to_edit
     from ..run.progress import warn
 
+    if ladder is not None and (width is None or depth is None):
+        raise Fault("--ladder: leads to a large model, which is given by --width and --depth")
+    if out is not None and ladder is not None and out.resolve() == ladder.resolve():
+        raise Fault(f"--out, --ladder: are both {out}; give two names")
     for place in (out, ladder):  # before minutes are spent on what could not be written
         if place is not None:
             check_output(place, directories)
@@ -208,11 +212,9 @@ def export(
                 warn(f"warning: {changed}")
             leave = Leave(tuple(rule or ()), extrapolate)
             handed = export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
-    if ladder is not None:
+    if ladder is not None and large is not None:
         from ..handover.ladder import ladder_text
 
-        if large is None:
-            raise Fault("--ladder: leads to a large model; give its --width and --depth")
         proposed, lines = ladder_text(directories, chosen, large)
         write_to_edit(ladder, proposed.encode(), directories)
         for line in lines:

@@ -33,7 +33,7 @@ def ladder_text(directories: Sequence[Path], comparison: Comparison, target: Tar
         raise NoLadderError(f"--ladder: follows {followed}, and these measurements follow {axis}")
     scale = getattr(target, axis)
     if scale is None:
-        raise NoLadderError(f"--ladder: give the large run's --{axis}, which these measurements follow")
+        raise Fault(f"--ladder: give the large run's --{axis}, which these measurements follow")
     now, rungs = ladder(comparison, scale)
     if now is None:
         raise NoLadderError("--ladder: fewer than two scales have an optimum to go on from")

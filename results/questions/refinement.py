@@ -156,9 +156,11 @@ def _telling(comparison: Comparison, target: float, finest: float) -> Iterator[W
 
 def _between(fit: Fit, waiting: Sequence[float], finest: float) -> Iterator[float]:
     """Values of the grid that lie among those that were tried, and the middles of gaps without any. What lies
-    between two that broke would break."""
-    curve = fit.curve
-    for (left, low), (right, high) in pairwise(zip(curve.x.tolist(), curve.y, strict=True)):
+    between two that broke, or were stopped, would be no better."""
+    there = ~np.isnan(fit.curve.y)
+    for (left, low), (right, high) in pairwise(
+        zip(fit.curve.x[there].tolist(), fit.curve.y[there], strict=True)
+    ):
         if not np.isinf([low, high]).all():
             yield from _inside(left, right, waiting, finest)
 

@@ -23,7 +23,8 @@ from .wandb import read_folder
 
 MAGIC = b"SQLite format 3\0"
 JOURNAL = b'{"op_code"'
-COMMENTED_JSON = re.compile(rb"((#|//)[^\n]*\n\s*)+[{\[]")
+COMMENT, FAR = (b"#", b"//", b"/*"), 1 << 16
+COMMENTED_JSON = re.compile(rb"((#|//)[^\n]*\n\s*|/\*.*?\*/\s*)+[\[\s]*\{", re.DOTALL)
 MAX_FAULTS = 10
 
 
@@ -151,8 +152,8 @@ def _read_file(path: Path, reading: Reading) -> pd.DataFrame:
 
         return read_optuna(str(path), reading.study, reading.include, str(path))
     _without_study(path, reading)
-    if COMMENTED_JSON.match(opens):
-        raise ImportFault(f"{path}: begins with a comment, which JSON has not; take that line out")
+    if opens.startswith(COMMENT) and COMMENTED_JSON.match(opening(path, FAR)):
+        raise ImportFault(f"{path}: begins with a comment, which JSON has not; take it out")
     if opens.startswith((b"{", b"[")):
         return read_json(path, reading.include)
     return by_state(read_table(path), reading.include, path)

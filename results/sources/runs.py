@@ -4,6 +4,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -16,28 +17,36 @@ UNTOLD = "untold"
 STATES = {
     FINISHED: (
         "complete", "completed", "converged", "diverged", "done", "ok", "success", "successful", "succeeded",
-        "terminated", "cd",
+        "terminated",
     ),
-    "running": ("in progress", "in_progress", "started", "completing", "cg"),
-    "failed": ("fail", "failure", "error", "errored", "boot_fail", "bf", "launch failed"),
+    "running": ("in progress", "in_progress", "started", "completing"),
+    "failed": ("fail", "failure", "error", "errored", "boot_fail", "launch failed"),
     "crashed": ("crash",),
     "killed": ("revoked",),
-    "cancelled": ("canceled", "aborted", "interrupted", "stopped", "ca"),
-    "preempted": ("preempting", "pr"),
+    "cancelled": ("canceled", "aborted", "interrupted", "stopped"),
+    "preempted": ("preempting",),
     "pruned": (),
     "scheduled": ("queued", "created"),
-    "pending": ("waiting", "requeued", "requeue_hold", "pd"),
+    "pending": ("waiting", "requeued", "requeue_hold"),
     "suspended": ("paused",),
-    "timeout": ("timed out", "timed_out", "to", "deadline", "dl"),
+    "timeout": ("timed out", "timed_out", "deadline"),
     "out_of_memory": ("oom",),
-    "node_fail": ("nf",),
+    "node_fail": (),
     "deleted": (),
 }  # fmt: skip
 """What the states of runs are called by MLflow, Optuna, Ray Tune, Weights & Biases and clusters' accounting.
 Divergence is a result."""
-EXIT_CODES = ("exitcode", "exitstatus", "returncode")
+SHORT = {
+    "bf": "failed", "ca": "cancelled", "cd": FINISHED, "cf": "pending", "cg": "running", "dl": "timeout",
+    "f": "failed", "nf": "node_fail", "oom": "out_of_memory", "pd": "pending", "pr": "preempted",
+    "r": "running", "s": "suspended", "st": "suspended", "to": "timeout",
+}  # fmt: skip
+"""As a queue prints them, if all of a column are such, and one of them is CD: others are of anything."""
+EXIT_CODES = {"exitcode", "exitstatus", "returncode"}
 LIFE = "lifecyclestage"
 """Of MLflow's runs: `active` unless they were deleted, finished or not."""
+MANY = 4
+"""More states than these are not all repeated in the remedy."""
 _KNOWN = {word: state for state, words in STATES.items() for word in (state, *words)}
 FOLDERS = "folders"
 """The attribute of a frame that tells the column of a name with its folder."""
@@ -124,53 +133,69 @@ def told_left_out(left_out: Mapping[str, int]) -> str:
     """How many were left out, and how to take them."""
     states = sorted(left_out)
     counts = ", ".join(f"{left_out[state]} {state}" for state in states)
+    if len(states) > MANY:
+        return f"{counts} left out; --include STATE takes those of one"
     asked = " ".join(f"--include {shlex.quote(state)}" for state in states)
     return f"{counts} left out; {asked} {'takes' if len(states) == 1 else 'take'} them"
 
 
 def is_state(name: object) -> bool:
-    """Whether a column is called like one of states: `State`, `status`, `trial_state`, `JobState`,
+    """Whether a column is called like one of states: `State`, `status`, `trial_state`, `JobState`, `ST`,
     `exit_code`."""
-    return _plain(name).endswith(("state", "status", LIFE, *EXIT_CODES))
+    return str(name).strip().lower().endswith(("state", "status")) or _plain(name) in {
+        "st",
+        LIFE,
+        *EXIT_CODES,
+    }
 
 
 def _plain(name: object) -> str:
-    return re.sub("[^a-z]", "", str(name).lower())
+    return re.sub("[ _-]", "", str(name).lower().rpartition(".")[2])
 
 
 def state_of(run: Mapping[str, object]) -> str:
-    """Of a run that tells it in entries called like a state; it finished where there is none."""
-    states = [_told(name, told) for name, told in run.items() if is_state(name)]
-    return _worst(states) if states else FINISHED
+    """Of a run that tells it in entries called like a state. It finished where none is known, unless the one
+    that is called just so holds a word of somebody's own."""
+    told = {name: _told(name, one) for name, one in run.items() if is_state(name)}
+    known = {name: state for name, state in told.items() if state in {*STATES, UNTOLD}}
+    own = [state for name, state in told.items() if _plain(name) in ("state", "status")]
+    return _worst(known) if known else next(iter(own), FINISHED)
 
 
 def _told(name: object, told: object) -> str:
     """What an entry called like a state says. Exit codes are 0, or 0:0 of a cluster, where all went well."""
     state = _state(told)
-    if _plain(name).endswith(EXIT_CODES) and state != UNTOLD:
-        return FINISHED if re.fullmatch(r"0(:0|\.0)?", state) else "failed"
-    return FINISHED if _plain(name).endswith(LIFE) and state == "active" else state
+    if _plain(name) in EXIT_CODES and re.fullmatch(r"-?\d+([:.]\d+)?", state):
+        return FINISHED if re.fullmatch(r"0([:.]0)?", state) else "failed"
+    return FINISHED if _plain(name) == LIFE and state == "active" else state
 
 
-def _worst(states: Sequence[str]) -> str:
-    """Of a run of which several columns tell: it finished where all say so or nothing."""
-    told = [state for state in states if state != UNTOLD]
+def _column(name: object, cells: pd.Series) -> list[str]:
+    states = [_told(name, cell) for cell in cells]
+    short = {cell.strip().lower() for cell in cells if isinstance(cell, str)} - {""}
+    if "cd" in short and short <= {*SHORT}:
+        return [SHORT.get(state, state) for state in states]
+    return states
+
+
+def _worst(states: Mapping[Any, str]) -> str:
+    """Of a run of which several columns tell: it finished where all say so or nothing. Exit codes count where
+    no word says anything: a run that diverged may well leave with one."""
+    words = [state for name, state in states.items() if _plain(name) not in EXIT_CODES and state != UNTOLD]
+    told = words or [state for state in states.values() if state != UNTOLD]
     return next((state for state in told if state != FINISHED), FINISHED if told else UNTOLD)
 
 
 def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> pd.DataFrame:
     """The rows of a table that says how its runs stand, by state; any other table as it is."""
     columns = [name for name in frame.columns if is_state(name)]
-    told = {
-        name: states
-        for name in columns
-        if {*(states := [_told(name, one) for one in frame[name]])} & {*STATES}
-    }
+    told = {name: states for name in columns if {*(states := _column(name, frame[name]))} & {*STATES}}
     if not told:
         if include:
             raise ImportFault(f"{source}: --include {next(iter(include))}: the table has no states of runs")
         return frame
-    taken, left_out = _taken([_worst(states) for states in zip(*told.values(), strict=True)], include, source)
+    runs = [dict(zip(told, states, strict=True)) for states in zip(*told.values(), strict=True)]
+    taken, left_out = _taken([*map(_worst, runs)], include, source)
     kept = frame[taken].drop(columns=[*told]).reset_index(drop=True)
     kept.attrs.update({**frame.attrs, LEFT_OUT: left_out})
     if (lines := frame.attrs.get(LINES)) is not None:

@@ -55,14 +55,14 @@ def _part(path: Path, folder: Path) -> pd.DataFrame:
     return read_table(path).assign(**keys)
 
 
-def opening(path: Path) -> bytes:
+def opening(path: Path, size: int = OPENING) -> bytes:
     """What a file begins with, gzipped or not. Raises ImportFault for one that cannot be read."""
     try:
         with path.open("rb") as file:
-            head = file.read(OPENING)
+            head = file.read(size)
         if head.startswith(GZIP):
             with gzip.open(path) as file:
-                head = file.read(OPENING)
+                head = file.read(size)
     except (gzip.BadGzipFile, EOFError, zlib.error):
         return GZIP  # whoever reads it says what is wrong
     except OSError as error:

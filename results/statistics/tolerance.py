@@ -34,7 +34,7 @@ def allowed(fits: Sequence[Fit], asked: Tolerance) -> Allowed:
 
     Where a larger scale's best is above a smaller's by more than the share that is asked for, what a doubling
     brings is not known that well: the share grows as the square of how often it is exceeded, until the loss
-    alone is asked for. So nothing jumps where losses hardly fall.
+    alone is asked for. So nothing jumps where noise lifts one scale's loss above another's.
     """
     loss = np.array([fit.loss for fit in fits if fit.loss is not None], dtype=float)
     if len(loss) < MIN_SCALES:
@@ -47,4 +47,4 @@ def allowed(fits: Sequence[Fit], asked: Tolerance) -> Allowed:
     share = asked.doublings if len(loss) >= LAW_SCALES else max(asked.doublings, 1.0)
     price = asked.doublings * gain
     told = share * gain * max(1.0, rises / price) ** 2 if 0 < price < np.inf else price
-    return Allowed(min(asked.nats, told), gain if rises <= price else None)
+    return Allowed(min(asked.nats, told), gain)
