@@ -32,9 +32,9 @@ class Allowed:
 def allowed(fits: Sequence[Fit], asked: Tolerance) -> Allowed:
     """What a doubling brings is told by the best losses of the scales: on average, from first to last.
 
-    Where a larger scale's best is above a smaller's by more than the share that is asked for, what a doubling
-    brings is not known that well: the share grows as the square of how often it is exceeded, until the loss
-    alone is asked for. So nothing jumps where noise lifts one scale's loss above another's.
+    Where a larger scale's best is above a smaller's by twice the share that is asked for, or more, losses do
+    not fall with this scale, and doublings of it have no price; from the share to twice it the loss alone
+    comes in by degrees, so that no hair decides.
     """
     loss = np.array([fit.loss for fit in fits if fit.loss is not None], dtype=float)
     if len(loss) < MIN_SCALES:
@@ -46,5 +46,7 @@ def allowed(fits: Sequence[Fit], asked: Tolerance) -> Allowed:
     rises = float((loss - np.minimum.accumulate(loss)).max())
     share = asked.doublings if len(loss) >= LAW_SCALES else max(asked.doublings, 1.0)
     price = asked.doublings * gain
-    told = share * gain * max(1.0, rises / price) ** 2 if 0 < price < np.inf else price
-    return Allowed(min(asked.nats, told), gain)
+    told = share * gain
+    if told < asked.nats and rises > price:
+        told += (min(rises / price - 1, 1.0) if price else 1.0) * (asked.nats - told)
+    return Allowed(min(asked.nats, told), gain if rises < 2 * price else None)
