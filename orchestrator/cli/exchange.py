@@ -163,7 +163,12 @@ def export(
     from ..record.output import check_output, write_output, write_to_edit
     from ..run.progress import warn
 
-    if ladder is not None and (width is None or depth is None):
+    large = None
+    if width is not None and depth is not None:
+        large = Target(
+            width, depth, batch, tokens, sequence_length, batch_tokens, vocabulary, experts, granularity
+        )
+    if ladder is not None and large is None:
         raise Fault("--ladder: leads to a large model, which is given by --width and --depth")
     if out is not None and ladder is not None and out.resolve() == ladder.resolve():
         raise Fault(f"--out, --ladder: are both {out}; give two names")
@@ -189,11 +194,6 @@ def export(
     wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
     tuned = hyperparameter or next(iter(asked_field(directories, "hyperparameter")), "learning_rate")
     chosen = choose(evidence.content.comparisons, tuned, **wanted)
-    large = None
-    if width is not None and depth is not None:
-        large = Target(
-            width, depth, batch, tokens, sequence_length, batch_tokens, vocabulary, experts, granularity
-        )
     if target is not None:
         handed = value_object(chosen, target)
     elif large is None:

@@ -3,8 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -142,47 +141,59 @@ def told_left_out(left_out: Mapping[str, int]) -> str:
 def is_state(name: object) -> bool:
     """Whether a column is called like one of states: `State`, `status`, `trial_state`, `JobState`, `ST`,
     `exit_code`."""
-    return str(name).strip().lower().endswith(("state", "status")) or _plain(name) in {
-        "st",
-        LIFE,
-        *EXIT_CODES,
-    }
+    ends_so = str(name).strip().lower().endswith(("state", "status"))
+    return ends_so or _plain(name) in ("st", LIFE) or _is_code(name)
+
+
+def _is_code(name: object) -> bool:
+    return _plain(name) in EXIT_CODES
 
 
 def _plain(name: object) -> str:
+    """Its letters, without the folders before it."""
     return re.sub("[ _-]", "", str(name).lower().rpartition(".")[2])
 
 
 def state_of(run: Mapping[str, object]) -> str:
     """Of a run that tells it in entries called like a state. It finished where none is known, unless the one
     that is called just so holds a word of somebody's own."""
-    told = {name: _told(name, one) for name, one in run.items() if is_state(name)}
+    told = {name: _reader(name)(one) for name, one in run.items() if is_state(name)}
     known = {name: state for name, state in told.items() if state in {*STATES, UNTOLD}}
     own = [state for name, state in told.items() if _plain(name) in ("state", "status")]
-    return _worst(known) if known else next(iter(own), FINISHED)
+    return _worst([*known.values()], [*map(_is_code, known)]) if known else next(iter(own), FINISHED)
 
 
-def _told(name: object, told: object) -> str:
-    """What an entry called like a state says. Exit codes are 0, or 0:0 of a cluster, where all went well."""
+def _reader(name: object) -> Callable[[object], str]:
+    """What an entry called so says of its run."""
+    return _of_code if _is_code(name) else _of_life if _plain(name) == LIFE else _state
+
+
+def _of_code(told: object) -> str:
+    """0, or 0:0 of a cluster, where all went well; a word where there is one."""
     state = _state(told)
-    if _plain(name) in EXIT_CODES and re.fullmatch(r"-?\d+([:.]\d+)?", state):
+    if re.fullmatch(r"-?\d+([:.]\d+)?", state):
         return FINISHED if re.fullmatch(r"0([:.]0)?", state) else "failed"
-    return FINISHED if _plain(name) == LIFE and state == "active" else state
+    return state
+
+
+def _of_life(told: object) -> str:
+    state = _state(told)
+    return FINISHED if state == "active" else state
 
 
 def _column(name: object, cells: pd.Series) -> list[str]:
-    states = [_told(name, cell) for cell in cells]
+    states = [*map(_reader(name), cells)]
     short = {cell.strip().lower() for cell in cells if isinstance(cell, str)} - {""}
     if "cd" in short and short <= {*SHORT}:
         return [SHORT.get(state, state) for state in states]
     return states
 
 
-def _worst(states: Mapping[Any, str]) -> str:
-    """Of a run of which several columns tell: it finished where all say so or nothing. Exit codes count where
-    no word says anything: a run that diverged may well leave with one."""
-    words = [state for name, state in states.items() if _plain(name) not in EXIT_CODES and state != UNTOLD]
-    told = words or [state for state in states.values() if state != UNTOLD]
+def _worst(states: Sequence[str], codes: Sequence[bool]) -> str:
+    """Of a run of which several columns tell: it finished where all say so or nothing. Exit codes, which
+    `codes` tells, count where no word says anything: a run that diverged may well leave with one."""
+    words = [state for state, code in zip(states, codes, strict=True) if not code and state != UNTOLD]
+    told = words or [state for state in states if state != UNTOLD]
     return next((state for state in told if state != FINISHED), FINISHED if told else UNTOLD)
 
 
@@ -194,8 +205,9 @@ def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> p
         if include:
             raise ImportFault(f"{source}: --include {next(iter(include))}: the table has no states of runs")
         return frame
-    runs = [dict(zip(told, states, strict=True)) for states in zip(*told.values(), strict=True)]
-    taken, left_out = _taken([*map(_worst, runs)], include, source)
+    codes = [*map(_is_code, told)]
+    worst = [_worst(states, codes) for states in zip(*told.values(), strict=True)]
+    taken, left_out = _taken(worst, include, source)
     kept = frame[taken].drop(columns=[*told]).reset_index(drop=True)
     kept.attrs.update({**frame.attrs, LEFT_OUT: left_out})
     if (lines := frame.attrs.get(LINES)) is not None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .optimum import Fit
+from .verdict import MIN_SCALES
 
-MIN_SCALES, LAW_SCALES = 3, 4
-"""With fewer than three scales a doubling has no price; with fewer than four, whose loss no law is
-fitted to, a whole one is allowed."""
+LAW_SCALES = 4
+"""With fewer scales, whose loss no law is fitted to, a whole doubling is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,16 @@ def allowed(fits: Sequence[Fit], asked: Tolerance) -> Allowed:
     not fall with this scale, and doublings of it have no price; from the share to twice it the loss alone
     comes in by degrees, so that no hair decides.
     """
-    loss = np.array([fit.loss for fit in fits if fit.loss is not None], dtype=float)
-    if len(loss) < MIN_SCALES:
+    known = [fit for fit in fits if fit.loss is not None]
+    if len(known) < MIN_SCALES:
         return Allowed(asked.nats, None)
-    scales = [fit.curve.scale for fit in fits if fit.loss is not None]
-    gain = float(loss[0] - loss[-1]) / float(np.log2(scales[-1] / scales[0]))
+    loss = np.array([fit.loss for fit in known], dtype=float)
+    gain = float(loss[0] - loss[-1]) / float(np.log2(known[-1].curve.scale / known[0].curve.scale))
     if gain <= 0:
         return Allowed(asked.nats, None)
     rises = float((loss - np.minimum.accumulate(loss)).max())
-    share = asked.doublings if len(loss) >= LAW_SCALES else max(asked.doublings, 1.0)
     price = asked.doublings * gain
-    told = share * gain
+    told = price if len(known) >= LAW_SCALES else max(price, gain)
     if told < asked.nats and rises > price:
         told += (min(rises / price - 1, 1.0) if price else 1.0) * (asked.nats - told)
     return Allowed(min(asked.nats, told), gain if rises < 2 * price else None)

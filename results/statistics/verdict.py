@@ -43,10 +43,8 @@ def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, al
     reasons = [reason for fit in fits for reason in _told(fit, allowed)]
     moves, costs = _moves(slope), _costs(penalty, allowed)
     speaking = sum(fit.status in ("ok", "at_edge") for fit in fits)
-    if (
-        speaking and fits[-1].status == "all_diverged"
-    ):  # it says that the smaller ones' values do not transfer
-        speaking += 1
+    if speaking and fits[-1].status == "all_diverged":
+        speaking += 1  # it says that the smaller ones' values do not transfer
     if speaking < MIN_SCALES:
         why = f"{speaking} usable scale{'' if speaking == 1 else 's'}; at least {MIN_SCALES} are needed"
         return Judgement("inconclusive", moves, costs, (why, *reasons))
