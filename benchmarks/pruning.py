@@ -53,10 +53,15 @@ def replay(path: Path, rule: Pruning) -> Replay:
     stopped = rows["trial_id"].isin(after)
     saved = (rows["steps"] - rows["trial_id"].map(after))[stopped].sum() / rows["steps"].sum()
     heights, off = _apart(rows, stopped)
-    changed = rows.assign(status=rows["status"].where(~stopped, PRUNED), loss=rows["loss"].where(~stopped))
+    whole = pruned = compare(rows, ROWS.names)
+    if after:
+        changed = rows.assign(
+            status=rows["status"].where(~stopped, PRUNED), loss=rows["loss"].where(~stopped)
+        )
+        pruned = compare(changed, ROWS.names)
     return Replay(
-        path.stem, len(rows), len(after), saved, min(heights, default=np.inf), min(off, default=0),
-        compare(rows, ROWS.names), compare(changed, ROWS.names),
+        path.stem, len(rows), len(after), saved, min(heights, default=np.inf), min(off, default=0), whole,
+        pruned,
     )  # fmt: skip
 
 

@@ -428,15 +428,17 @@ def test_collected_garbage(tmp_path: Path) -> None:
     assert_complete(sweep, 12)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"trials": 3}', '{"trials": [{"id": "x", "point": {}}]}'])
-def test_a_damaged_job_file_is_planned_again(tmp_path: Path, text: str) -> None:
-    """What a crash of the machine may leave: named, and its trials trained all the same."""
-    sweep = many(tmp_path, range(1, 4))
+def test_damaged_job_files_are_planned_again(tmp_path: Path) -> None:
+    """What a crash of the machine may leave: named, and their trials trained all the same."""
+    sweep = many(tmp_path, range(1, 7))
     last_run(sweep)
     for folder in ("results", "ended"):
         shutil.rmtree(sweep.directory / folder)
-    victim = sorted(sweep.directory.glob("jobs/*/job.json"))[1]
-    victim.write_text(text)
+    texts = ["", "{", "[]", '{"trials": 3}', '{"trials": [{"id": "x", "point": {}}]}']
+    _, *victims = sorted(sweep.directory.glob("jobs/*/job.json"))
+    for victim, text in zip(victims, texts, strict=True):
+        victim.write_text(text)
     done = last_run(sweep)
-    assert f"{victim.parent}: job.json is damaged; its trials are planned again" in done.stderr
-    assert_complete(sweep, 12)
+    for victim in victims:
+        assert f"{victim.parent}: job.json is damaged; its trials are planned again" in done.stderr
+    assert_complete(sweep, 24)
