@@ -73,6 +73,22 @@ def test_an_output_is_written_into_what_is_no_file(tmp_path: Path) -> None:
     assert (tmp_path / "place").read_text() == "new" and (tmp_path / "link").is_symlink()
 
 
+@pytest.mark.parametrize("words", [("--out",), ("--out", "page", "--suggest")])
+def test_a_place_that_cannot_be_written_to_is_said_first(
+    words: tuple[str, ...], sweep: Path, tmp_path: Path, mutransfer: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is computed, or printed."""
+    (tmp_path / "file").touch()
+    done = mutransfer("report", "sweep", *words, "file/more.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    file = tmp_path / "file"
+    assert done.stderr == f"file/more.yaml: cannot be written ({file} is no folder); give another place\n"
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    done = mutransfer("report", "sweep", *words, "new/more.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"no permission to write to {tmp_path}" in done.stderr
+
+
 def test_what_is_to_be_edited_is_never_written_over(tmp_path: Path, mutransfer: Command) -> None:
     """A table of suggestions whose losses were filled in, say."""
     lines = [f"{width},{rate},{3 + rate}" for width in (64, 128) for rate in (0.001, 0.002, 0.004)]

@@ -1,5 +1,6 @@
 """Files that a command writes where its user says: never over what it reads, nor over a sweep's records."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +16,19 @@ RECORDS = {
 
 
 def check_place(path: Path) -> None:
-    """Raises Fault for a place among a sweep's records."""
+    """Raises Fault for a place among a sweep's records, or one that nothing can be written to."""
     place = path.resolve()
     for folder in place.parents:
         is_sweep = (folder / "sweep.json").exists() and (folder / "sweep.yaml").exists()
         if is_sweep and place.relative_to(folder).parts[0] in RECORDS:
             raise Fault(f"{path}: is among the records of the sweep {folder.name}; give another place")
+    if place.exists() and not place.is_file() and not place.is_dir():
+        return  # such as a pipe
+    folder = next(one for one in (place, *place.parents) if one.exists() and (one != place or one.is_dir()))
+    if not folder.is_dir():
+        raise Fault(f"{path}: cannot be written ({folder} is no folder); give another place")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Fault(f"{path}: cannot be written (no permission to write to {folder}); give another place")
 
 
 def check_output(path: Path, read: Sequence[Path]) -> None:
