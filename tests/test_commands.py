@@ -140,6 +140,11 @@ def test_reporting_nothing(tmp_path: Path, mutransfer: Command) -> None:
     )
     address = mutransfer("report", "sqlite:///x.db")
     assert address.returncode == 2 and "is a database's address; give the path of its file" in address.stderr
+    address = mutransfer("report", "postgresql://host/studies")
+    assert address.returncode == 2 and "is an address; import the database there" in address.stderr
+    address = mutransfer("import", "https://host/losses.csv", "--out", "imported")
+    assert address.returncode == 2
+    assert "is no database's address; download what is there, and import that" in address.stderr
     (tmp_path / "empty" / "sweep.json").write_text('{"format": 1, "name": "empty"}')
     nothing = mutransfer("report", "empty")
     assert nothing.returncode == 4

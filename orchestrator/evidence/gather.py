@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from ..record.output import write_output
 CHECK = "coordcheck/coordcheck.json"
 """Where a sweep keeps its coordinate check: `coordcheck SPEC --out DIR/coordcheck`."""
 SWEEP = "sweep.yaml"
+ADDRESS = re.compile(r"[a-z][a-z0-9+]*:/")
 
 
 Search = tuple[list[str], set[str]]
@@ -87,6 +89,8 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
             neither = "is neither a sweep directory nor a table; run a sweep or import measurements first"
             if str(path).startswith("sqlite:"):
                 neither = "is a database's address; give the path of its file"
+            elif ADDRESS.match(str(path)):
+                neither = "is an address; import the database there, or what was downloaded from it, first"
             raise DirectoryError(directory.nameless() or f"{path}: {neither}")
         table, broken = read_rows(path)
         problems += [f"{item.path}: unreadable, left out ({item.reason})" for item in broken]

@@ -25,6 +25,8 @@ MAGIC = b"SQLite format 3\0"
 JOURNAL = b'{"op_code"'
 COMMENT, FAR = (b"#", b"//", b"/*"), 1 << 16
 COMMENTED_JSON = re.compile(rb"((#|//)[^\n]*\n\s*|/\*.*?\*/\s*)+[\[\s]*\{", re.DOTALL)
+DATABASES = {"postgresql", "mysql", "mariadb", "oracle", "mssql"}
+"""Whose addresses Optuna takes, with a driver or without."""
 MAX_FAULTS = 10
 
 
@@ -121,6 +123,8 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
     """By what the source holds, not by what it is called."""
     path = Path(source.removeprefix("sqlite:///") if source.startswith("sqlite:///") else source)
     if "://" in source and not source.startswith("sqlite:///"):
+        if source.split("://")[0].split("+")[0] not in DATABASES:
+            raise ImportFault(f"{source}: is no database's address; download what is there, and import that")
         from .optuna import read_optuna
 
         return read_optuna(source, reading.study, reading.include, source)
