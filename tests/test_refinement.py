@@ -76,6 +76,15 @@ def test_what_is_not_enclosed_is_asked_for_first() -> None:
     assert points(asked(comparison([edge], waits))) == [(64, (-11.0,))]
 
 
+def test_a_grid_on_which_all_is_the_same_is_not_extended() -> None:
+    """A hyperparameter that does not matter there; values that the grid holds are tried all the same."""
+    flat = curve(np.linspace(2.0, 2.01, 5), x=COARSE, scale=128)
+    whole = comparison([*family([-5, -5, -5]), flat])
+    assert -12.0 not in {value for one in (*asked(whole), *suggestion([whole])) for value in one.log2_values}
+    waits = comparison([flat], {128.0: (-14.0, -11.0)})
+    assert points(asked(waits)) == [(128, (-11.0,))]
+
+
 def test_larger_scales_begin_one_by_one_around_what_is_predicted() -> None:
     grid = tuple(np.arange(-12.0, 0.0, 2.0))
     one = comparison([parabola(-6, x=COARSE, scale=32)], {64: grid, 128: grid})

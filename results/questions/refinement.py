@@ -64,7 +64,8 @@ def _enclosing(comparison: Comparison, finest: float) -> Iterator[Wanted]:
     drift = comparison.drift
     for fit, optimum in zip(drift.fitted.fits, drift.optima, strict=True):
         scale = fit.curve.scale
-        values, why = enclosing(fit, optimum, finest, comparison.waiting.get(scale, ()))
+        waiting = comparison.waiting.get(scale, ())
+        values, why = enclosing(fit, optimum, finest, waiting, drift.allowed.loss)
         if values:
             yield Wanted(comparison, scale, tuple(sorted(values)), why, scale)
 

@@ -35,7 +35,7 @@ def suggestion(comparisons: Sequence[Comparison]) -> list[Wanted]:
 def _finer(comparison: Comparison) -> Iterator[Wanted]:
     drift = comparison.drift
     for fit, optimum in zip(drift.fitted.fits, drift.optima, strict=True):
-        values, why = enclosing(fit, optimum, FINEST_OCTAVES, ())
+        values, why = enclosing(fit, optimum, FINEST_OCTAVES, (), drift.allowed.loss)
         if fit.usable and reach(optimum) > SETTLED_OCTAVES:
             values = halved(fit, optimum, FINEST_OCTAVES)
             why = f"the optimum is known within {reach(optimum):.2f} octaves"

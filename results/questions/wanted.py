@@ -28,17 +28,22 @@ class Wanted:
 
 
 def enclosing(
-    fit: Fit, optimum: ScaleOptimum, finest: float, waiting: Sequence[float]
+    fit: Fit, optimum: ScaleOptimum, finest: float, waiting: Sequence[float], allowed: float
 ) -> tuple[list[float], str]:
     """Values that would enclose an optimum which is not enclosed yet, and why they are wanted.
 
-    Values beyond an edge are those that wait, or as far away as the last two are apart.
+    Values beyond an edge are those that wait, or as far away as the last two are apart; none of these where
+    all losses are within what is allowed.
     """
     match fit.status:
         case "all_diverged":
             return [outwards(fit, waiting, low=True)], "every trial diverged"
         case "at_edge":
-            return [outwards(fit, waiting, low=fit.edge == "low")], "the optimum is at the edge"
+            low, x = fit.edge == "low", fit.curve.x
+            ends_there = not any(value < x[0] if low else value > x[-1] for value in waiting)
+            if ends_there and fit.spread <= allowed < math.inf:
+                return [], ""
+            return [outwards(fit, waiting, low)], "the optimum is at the edge"
         case "too_few":
             return halved(fit, optimum, finest), "too few points around the minimum"
         case "ok":

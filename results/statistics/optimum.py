@@ -45,6 +45,11 @@ class Fit:
         return self.status == "ok"
 
     @property
+    def spread(self) -> float:
+        """Of the losses; infinite where any diverged."""
+        return float(np.ptp(self.curve.y[~np.isnan(self.curve.y)]))
+
+    @property
     def loss_R(self) -> Floats:
         """The loss at each draw's own optimum."""
         assert self.valley is not None

@@ -114,8 +114,10 @@ def _told(fit: Fit, allowed: float) -> list[str]:
     match fit.status:
         case "ok":
             pass
-        case "at_edge" if (spread := float(np.ptp(curve.y[~np.isnan(curve.y)]))) <= allowed < np.inf:
-            told = f"the loss differs by {spread:.2g} over the whole grid, no more than a transfer may cost"
+        case "at_edge" if fit.spread <= allowed < np.inf:
+            told = (
+                f"the loss differs by {fit.spread:.2g} over the whole grid, no more than a transfer may cost"
+            )
             reasons.append(f"scale {scale}: {told}")
         case "at_edge":
             end = "lowest" if fit.edge == "low" else "highest"
