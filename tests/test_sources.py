@@ -76,8 +76,15 @@ def test_weights_and_biases_offline_runs(tmp_path: Path, monkeypatch: pytest.Mon
         files = tmp_path / "wandb" / f"offline-run-{index}" / "files"
         files.mkdir(parents=True)
         (files / "config.yaml").write_text(f"width:\n  value: {width}\nlr:\n  desc: null\n  value: {rate}\n")
-        (files / "wandb-summary.json").write_text(json.dumps({} if loss is None else {"loss": loss}))
+        (files / "wandb-summary.json").write_text(json.dumps({"loss": "NaN" if loss is None else loss}))
+    killed = shutil.copytree(files.parent, tmp_path / "wandb" / "offline-run-99") / "files"
+    (killed / "wandb-summary.json").unlink()  # it is written at the end
     check(tmp_path / "wandb", Reading({"learning_rate": "lr"}, FILL))
+    found = understand(tmp_path / "wandb", Reading({"learning_rate": "lr"}, FILL))
+    assert "1 runs without a loss left out" in found.notes
+    (killed / "wandb-summary.json").write_text("")
+    with pytest.raises(ImportFault, match=r"run-99/files/wandb-summary.json: .*; mend or delete it"):
+        understand(tmp_path / "wandb", Reading({"learning_rate": "lr"}, FILL))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
@@ -113,10 +120,35 @@ def test_mlflow_runs(tmp_path: Path) -> None:
         (run / "meta.yaml").write_text("run_id: x\n")
         (run / "params" / "width").write_text(str(width))
         (run / "params" / "lr").write_text(repr(rate))
-        if loss is not None:
-            (run / "metrics" / "eval").mkdir()
-            (run / "metrics" / "eval" / "loss").write_text(f"1 9.5 0\n2 {loss!r} 1\n")
-    check(tmp_path / "mlruns", Reading({"learning_rate": "lr", "loss": "eval/loss"}, FILL))
+        (run / "metrics" / "eval").mkdir()
+        value = "nan" if loss is None else repr(loss)
+        (run / "metrics" / "eval" / "loss").write_text(f"1 9.5 0\n2 {value} 1\n")
+    reading = Reading({"learning_rate": "lr", "loss": "eval/loss"}, FILL)
+    check(tmp_path / "mlruns", reading)
+    # What a run left behind, a model that it logged, and a run that measured nothing.
+    artifacts = run / "artifacts" / "files"
+    artifacts.mkdir(parents=True)
+    pd.DataFrame({"lr": [0.1], "loss": [0.5]}).to_parquet(artifacts / "data.parquet")
+    (artifacts / "config.yaml").write_text("lr: 0.1\n")
+    model = shutil.copytree(run, run.parent / "models" / "m-1")
+    (model / "meta.yaml").write_text("model_id: m-1\nstatus: 3\n")
+    nothing = shutil.copytree(run, run.parent / "begun")
+    (nothing / "metrics" / "eval" / "loss").unlink()
+    check(tmp_path / "mlruns", reading)
+    found = understand(tmp_path / "mlruns", reading)
+    assert "1 runs without a eval/loss left out" in found.notes and len(found.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [("meta.yaml", "- a\n", "holds no names with values"), ("metrics/loss", "1 3.0 0\n2\n", "a line is not time"),
+     ("params/lr", "\udcff", "can't decode byte")],
+)  # fmt: skip
+def test_the_file_of_a_run_that_is_damaged_is_named(file: str, text: str, words: str, tmp_path: Path) -> None:
+    write_mlruns(tmp_path, [("a", 0.1, ""), ("b", 0.2, "")])
+    (tmp_path / "1" / "b" / file).write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ImportFault, match=f"1/b/{file}: .*{words}.*; mend or delete it"):
+        understand(tmp_path)
 
 
 def write_mlruns(folder: Path, runs: Sequence[tuple[str, float, str]], experiment: str = "1") -> None:
@@ -250,6 +282,32 @@ def test_the_database_of_mlflow_itself(tmp_path: Path) -> None:
     assert [(row["learning_rate"], row["loss"]) for row in rows] == [(0.1, 3.0), (0.2, None)]
     assert rates(path, "deleted", "failed", "running") == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     assert path.read_bytes() == before and not list(tmp_path.glob("ml flow*-*"))
+
+
+@pytest.mark.parametrize("name", ["a#b.db", "a?mode=rwc.db", "per%20cent.db", "plain.db"])
+@pytest.mark.parametrize("log", ["none", "empty", "full"])
+def test_a_database_is_read_and_nothing_made_beside_it(name: str, log: str, tmp_path: Path) -> None:
+    """Whatever it is called, and where it keeps a log of what is written."""
+    made = tmp_path / "made.db"
+    study = optuna.create_study(study_name="one", storage=f"sqlite:///{made}")
+    space = {"lr": optuna.distributions.FloatDistribution(1e-4, 1.0)}
+    study.add_trial(optuna.trial.create_trial(params={"lr": 0.1}, distributions=space, value=2.0))
+    there = tmp_path / "there"
+    there.mkdir()
+    if log == "none":
+        shutil.copy(made, there / name)
+    else:
+        with closing(sqlite3.connect(made)) as database:
+            database.execute("PRAGMA journal_mode=wal")
+            if log == "full":
+                database.execute("UPDATE trial_values SET value = 2.5")
+                database.commit()
+                shutil.copy(f"{made}-wal", there / f"{name}-wal")
+            shutil.copy(made, there / name)
+    before = {file.name: file.read_bytes() for file in there.iterdir()}
+    (row,) = read_measurements(there / name).to_pylist()
+    assert (row["learning_rate"], row["loss"]) == (0.1, 2.5 if log == "full" else 2.0)
+    assert {file.name: file.read_bytes() for file in there.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["other.db", "other.sqlite", "odd?name.db", "other"])

@@ -8,16 +8,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from ..store.schema import METADATA, ROWS
 from .cells import NUMERIC, REQUIRED, USUAL, faults_in
 from .fault import ImportFault
-from .mlflow import EXPERIMENTS, read_mlflow
+from .mlflow import EXPERIMENTS, has_runs, read_mlflow
 from .names import one_spelling, passed_over, score, understood
 from .records import read_json
-from .runs import FOLDERS, LEFT_OUT, by_state, told_left_out
+from .runs import FOLDERS, LEFT_OUT, NOT_TOLD, by_state, told_left_out
 from .table import COMMENTS, opening, read_table, read_tables
 from .wandb import read_folder
 
@@ -81,7 +82,8 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     if empty := [name for name in USUAL if name in frame and len(frame) and frame[name].isna().all()]:
         frame = frame.drop(columns=empty)
         notes.append(f"{', '.join(empty)}: empty in every row, left out")
-    frame, unplaced = _placed(frame)
+    theirs = reading.columns.get("loss", found.get("loss", "loss"))
+    frame, unplaced = _placed(frame, raw.attrs.get(FOLDERS, {}).get(theirs, theirs), path)
     notes += unplaced
     found |= {**reading.columns, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
     if score(found.get("loss", "")):
@@ -107,16 +109,23 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     return Measurements(table, found, tuple(notes))
 
 
-def _placed(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Of a tracker's runs those with a learning rate: others are of something else."""
-    if FOLDERS not in frame.attrs or "learning_rate" not in frame or frame["learning_rate"].isna().all():
+def _placed(frame: pd.DataFrame, loss: str, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Of a tracker's runs those with a learning rate, and a loss in the column of this name: others are of
+    something else, or nobody wrote what they measured. Raises ImportFault where none has a loss."""
+    if FOLDERS not in frame.attrs:
         return frame, []
-    there = frame["learning_rate"].notna()
-    if there.all():
-        return frame, []
-    return frame[there].reset_index(drop=True), [
-        f"{int((~there).sum())} runs without a learning rate left out"
-    ]
+    notes = []
+    told = ~np.array(frame.attrs[NOT_TOLD].get(loss, [False] * len(frame)), dtype=bool)
+    if len(told) and not told.any():
+        raise ImportFault(f"{path}: no run has a {loss}")
+    if "learning_rate" in frame and frame["learning_rate"].notna().any():
+        there = frame["learning_rate"].notna().to_numpy()
+        frame, told = frame[there], told[there]
+        if not there.all():
+            notes.append(f"{int((~there).sum())} runs without a learning rate left out")
+    if not told.all():
+        notes.append(f"{int((~told).sum())} runs without a {loss} left out")
+    return frame[told].reset_index(drop=True), notes
 
 
 def _read(source: str, reading: Reading) -> pd.DataFrame:
@@ -136,6 +145,8 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
         raise ImportFault(f"{path}: is neither a file nor a folder; save what it gives, and import that")
     if (path / "sweep.yaml").exists():
         raise ImportFault(f"{path}: is a sweep directory already; next: mutransfer report {path}")
+    if has_runs(path):
+        return read_mlflow(path, reading.study, reading.include)
     if any(path.glob("**/files/config.yaml")):
         _without_study(path, reading)
         return read_folder(path, reading.include)

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,15 @@ def read_mlflow(path: Path, experiment: str | None, include: Collection[str]) ->
     """One row per run, of one experiment or of all: parameters and the last value of every metric."""
     try:
         found = list(_runs(path))
-        names = {folder: _experiment(folder) for folder in {run.parent for run in found}}
+        names = {folder: _experiment(folder) for folder in {run.parent for run, _ in found}}
         runs: list[Run] = [
-            (_state(run), {"run": run.name, EXPERIMENT: names[run.parent]}, *_cells(run)) for run in found
+            (_state(run, told), {"run": run.name, EXPERIMENT: names[run.parent]}, *_cells(run))
+            for run, told in found
         ]
-    except (OSError, ValueError, IndexError, YAMLError) as error:
-        raise ImportFault(f"{path}: is no MLflow file store ({str(error).splitlines()[0]})") from None
+    except (OSError, ValueError, YAMLError) as error:
+        raise ImportFault(
+            f"{path}: is no MLflow file store that can be read ({str(error).splitlines()[0]})"
+        ) from None
     if not runs:
         tables = sorted(file.name for file in path.glob("*.*") if file.is_file())
         alone = f"; import a file alone: {', '.join(tables[:3])}" if tables else ""
@@ -56,6 +59,10 @@ def read_mlflow_database(
     for run, name, value, is_nan in database.execute(
         "SELECT run_uuid, key, value, is_nan FROM latest_metrics"
     ):
+        if not isinstance(value, int | float):
+            raise ImportFault(
+                f"{path}: run {run}: the metric {name} is {value!r}, no number; mend or delete it"
+            )
         metrics[run][name] = None if is_nan or abs(value) >= INFINITE else value
     columns = {column for _, column, *_ in database.execute("PRAGMA table_info(experiments)")}
     called = "name" if "name" in columns else "experiment_id"
@@ -94,21 +101,49 @@ def _frame(runs: Sequence[Run], experiment: str | None, include: Collection[str]
     return frame
 
 
+def has_runs(path: Path) -> bool:
+    """Whether a folder is MLflow's."""
+    return any(_folders(path))
+
+
 def _experiment(folder: Path) -> str:
     """Its name, or where the store does not tell one its folder's."""
     meta = folder / "meta.yaml"
-    told = YAML(typ="safe").load(meta.read_text(encoding="utf-8")) if meta.exists() else None
-    return str((told or {}).get("name") or folder.name)
+    return str((_told(meta) if meta.exists() else {}).get("name") or folder.name)
 
 
-def _runs(path: Path) -> Iterator[Path]:
+def _folders(path: Path) -> Iterator[Path]:
+    """Of what may be runs: what they left behind may be called in any way."""
     for meta in sorted(path.glob("**/meta.yaml")):
-        if (meta.parent / "params").is_dir() or (meta.parent / "metrics").is_dir():
-            yield meta.parent
+        folder = meta.parent
+        kept = ((folder / "params").is_dir(), (folder / "metrics").is_dir())
+        if any(kept) and "artifacts" not in folder.relative_to(path).parts:
+            yield folder
 
 
-def _state(run: Path) -> object:
-    told: dict[str, Any] = YAML(typ="safe").load((run / "meta.yaml").read_text(encoding="utf-8")) or {}
+def _runs(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each with what it tells of itself. A model that a run logged is none."""
+    for folder in _folders(path):
+        told = _told(folder / "meta.yaml")
+        if "model_id" not in told:
+            yield folder, told
+
+
+def _told(meta: Path) -> dict[str, Any]:
+    told = YAML(typ="safe").load(_text(meta)) or {}
+    if not isinstance(told, dict):
+        raise ValueError(f"{meta}: holds no names with values; mend or delete it")
+    return told
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: {error}; mend or delete it") from None
+
+
+def _state(run: Path, told: Mapping[str, Any]) -> object:
     if ".trash" in run.parts or told.get("lifecycle_stage") == DELETED:
         return DELETED
     status = told.get("status")
@@ -117,14 +152,17 @@ def _state(run: Path) -> object:
 
 def _cells(run: Path) -> tuple[dict[str, object], dict[str, object]]:
     """Its parameters, and of each metric the value at the last step."""
-    parameters: dict[str, object] = {n: f.read_text(encoding="utf-8") for n, f in _files(run / "params")}
+    parameters: dict[str, object] = {name: _text(file) for name, file in _files(run / "params")}
     return parameters, {name: _last(file) for name, file in _files(run / "metrics")}
 
 
 def _last(file: Path) -> float:
     """A line of a metric is: timestamp value step. A run that went on again may write earlier steps later."""
-    lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    steps = [(int(step[0]) if step else 0, int(when), float(value)) for when, value, *step in lines]
+    lines = [line.split() for line in _text(file).splitlines() if line.strip()]
+    try:
+        steps = [(int(step[0]) if step else 0, int(when), float(value)) for when, value, *step in lines]
+    except ValueError:
+        raise ValueError(f"{file}: a line is not time, value and step; mend or delete it") from None
     return max(steps, key=lambda one: one[:2])[2]
 
 

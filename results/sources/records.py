@@ -26,7 +26,12 @@ def read_json(path: Path, include: Collection[str]) -> pd.DataFrame:
         raise ImportFault(f"{path}: holds no objects; a run is one with config and summary, or a row's cells")
     if any({*FOLDERS} & {*record} for record in records):
         return read_runs(records, include, path)
-    return by_state(pd.DataFrame([dict(flat(record)) for record in records]), include, path)
+    rows = [dict(flat(record)) for record in records]
+    told = {name for row in rows for name in row}
+    for number, record in enumerate(records, start=1):
+        if lists := [name for name, value in record.items() if isinstance(value, list) and name in told]:
+            raise ImportFault(f"{path}: entry {number}: {lists[0]} is a list, and one value in other entries")
+    return by_state(pd.DataFrame(rows), include, path)
 
 
 def _loaded(text: str) -> Any:  # noqa: ANN401 - whatever the JSON holds

@@ -49,6 +49,9 @@ MANY = 4
 _KNOWN = {word: state for state, words in STATES.items() for word in (state, *words)}
 FOLDERS = "folders"
 """The attribute of a frame that tells the column of a name with its folder."""
+NOT_TOLD = "not told"
+"""The attribute of a frame that tells, by column, of which of its runs nobody wrote what was measured: a loss
+that is no number was."""
 LEFT_OUT = "left out"
 """The attribute of a frame that counts the runs that are not in it, by state."""
 
@@ -64,8 +67,10 @@ def frame_of(
     """
     runs = list(runs)
     taken, left_out = _taken([_state(told) for told, _ in runs], include, source)
-    frame = pd.DataFrame([row for (_, row), mine in zip(runs, taken, strict=True) if mine])
+    rows = [row for (_, row), mine in zip(runs, taken, strict=True) if mine]
+    frame = pd.DataFrame(rows)
     frame.attrs[LEFT_OUT] = left_out
+    frame.attrs[NOT_TOLD] = {name: [name not in row for row in rows] for name in frame}
     return frame
 
 
@@ -113,9 +118,9 @@ def named_apart(
     configured = {name for _, _, one, _ in runs for name in one}
     measured = {name for _, _, _, one in runs for name in one}
     both = configured & measured
-    rows = []
+    rows: list[tuple[object, dict[str, object]]] = []
     for state, own, *parts in runs:
-        cells = {**own}
+        cells: dict[str, object] = {**own}
         for folder, values in reversed([*zip(folders, parts, strict=True)]):
             cells |= {f"{folder}.{name}" if name in both else name: value for name, value in values.items()}
         rows.append((state, cells))

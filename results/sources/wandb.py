@@ -54,8 +54,15 @@ def _folder_runs(path: Path) -> Iterator[dict[str, Any]]:
         yield {
             "id": config.parent.parent.name,
             "config": YAML(typ="safe").load(config.read_text(encoding="utf-8")) or {},
-            "summary": json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {},
+            "summary": _summary(summary) if summary.exists() else {},
         }
+
+
+def _summary(file: Path) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}; mend or delete it") from None
 
 
 def _mapping(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:
