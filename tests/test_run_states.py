@@ -139,3 +139,46 @@ def test_an_empty_state_among_others_is_none(tmp_path: Path) -> None:
     (tmp_path / "runs.json").write_text(json.dumps([{**runs[0], "state": "finished"}, runs[1]]))
     assert rates(tmp_path / "runs.json") == [0.1]
     assert len(rates(tmp_path / "runs.json", "untold")) == 2
+
+
+def test_a_loss_beside_divergence_does_not_count(tmp_path: Path) -> None:
+    """It is the last before."""
+    path = tmp_path / "a.csv"
+    path.write_text("lr,loss,outcome,status\n0.1,3,good,finished\n0.2,1,bad,diverged\n0.4,2,odd,failed\n")
+    found = understand(path)
+    assert found.table.column("loss").to_pylist() == [3.0, None]
+    assert found.table.column("outcome").to_pylist() == ["good", "bad"]
+    assert "1 diverged, as they say; a loss beside that does not count" in found.notes
+    runs = [{"config": {"lr": rate}, "summary": {"loss": 3.0}, "state": state}
+            for rate, state in ((0.1, "finished"), (0.2, "diverged"))]  # fmt: skip
+    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    assert understand(tmp_path / "runs.json").table.column("loss").to_pylist() == [3.0, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "odd", "state"),
+    [("finished", "False", "unfinished"), ("is_done", "0", "unfinished"), ("completed", "no", "unfinished"),
+     ("failed", "true", "failed"), ("crashed", "1", "crashed"), ("is_pruned", "True", "pruned")],
+)  # fmt: skip
+def test_truth_values_tell_states(name: str, odd: str, state: str, tmp_path: Path) -> None:
+    usual = {"False": "True", "0": "1", "no": "yes", "true": "false", "1": "0", "True": "False"}[odd]
+    path = tmp_path / "a.csv"
+    path.write_text(f"lr,loss,{name}\n0.1,3,{usual}\n0.2,2,{odd}\n0.4,3,{usual}\n")
+    found = understand(path)
+    assert found.table.column("learning_rate").to_pylist() == [0.1, 0.4]
+    assert f"1 {state} left out; --include {state} takes them" in found.notes
+    path.write_text(f"lr,loss,{name}\n0.1,3,0.25\n0.2,2,0.5\n")  # a measure of that name
+    assert understand(path).table.num_rows == 2
+
+
+def test_of_a_trainings_reports_the_last_counts(tmp_path: Path) -> None:
+    """As Ray Tune writes them: each with the configuration, and whether it is the last."""
+    reports = [
+        {"loss": 5.0 - step, "training_iteration": step, "done": step == 2, "config": {"lr": rate}}
+        for rate in (0.1, 0.2)
+        for step in (1, 2)
+    ]
+    (tmp_path / "result.json").write_text("\n".join(map(json.dumps, reports)))
+    found = understand(tmp_path / "result.json")
+    assert found.table.column("loss").to_pylist() == [3.0, 3.0]
+    assert "2 unfinished left out; --include unfinished takes them" in found.notes

@@ -1,5 +1,6 @@
 """Measurements of other trackers: each read from what its own package wrote."""
 
+import gzip
 import json
 import os
 import shutil
@@ -141,8 +142,8 @@ def test_mlflow_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "text", "words"),
-    [("meta.yaml", "- a\n", "holds no names with values"), ("metrics/loss", "1 3.0 0\n2\n", "a line is not time"),
-     ("params/lr", "\udcff", "can't decode byte")],
+    [("meta.yaml", "- a\n", "holds no names with values"),
+     ("metrics/loss", "1 3.0 0\n2\n", "a line is not time"), ("params/lr", "\udcff", "can't decode byte")],
 )  # fmt: skip
 def test_the_file_of_a_run_that_is_damaged_is_named(file: str, text: str, words: str, tmp_path: Path) -> None:
     write_mlruns(tmp_path, [("a", 0.1, ""), ("b", 0.2, "")])
@@ -290,8 +291,8 @@ def test_a_database_is_read_and_nothing_made_beside_it(name: str, log: str, tmp_
     """Whatever it is called, and where it keeps a log of what is written."""
     made = tmp_path / "made.db"
     study = optuna.create_study(study_name="one", storage=f"sqlite:///{made}")
-    space = {"lr": optuna.distributions.FloatDistribution(1e-4, 1.0)}
-    study.add_trial(optuna.trial.create_trial(params={"lr": 0.1}, distributions=space, value=2.0))
+    study.enqueue_trial({"lr": 0.1})
+    study.optimize(lambda trial: 20 * trial.suggest_float("lr", 1e-4, 1.0), n_trials=1)
     there = tmp_path / "there"
     there.mkdir()
     if log == "none":
@@ -545,3 +546,38 @@ def test_a_name_that_is_no_text(tmp_path: Path, mutransfer: Command) -> None:
     for source in (name, f"{name}.csv"):
         done = mutransfer("report", source, "--out", "page")
         assert done.returncode == 0 and "na?ve" in (tmp_path / "page" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "width;0,001;0,002;0,004\n128;3,5;3,4;3,45\n256;3,3;3,2;diverged\n",
+        "width;0,001;0,002;0,004;0,008\n128;3,5;3,4;3,45;-\n256;3,3;3,2;-;>10\n",
+        "sep=;\nwidth;lr;loss\n128;0,001;3,5\n128;0,002;3,4\n128;0,004;3,45\n256;0,001;3,3\n256;0,002;3,2\n",
+        'width,lr,loss,note\n128,0.001,3.5,"a\u2028b"\n128,0.002,3.4,\x0c\n128,0.004,3.45,\x85\n'
+        "256,0.001,3.3,\n256,0.002,3.2,\n",
+    ],
+)
+def test_separators_where_commas_are_in_numbers(text: str, tmp_path: Path) -> None:
+    """In the header, too; and lines end where lines end."""
+    (tmp_path / "losses.csv").write_text(text, encoding="utf-8")
+    rows = read_measurements(tmp_path / "losses.csv").to_pylist()
+    told = {(row["width"], row["learning_rate"]): row["loss"] for row in rows if row["loss"]}
+    assert told == {
+        (128, 0.001): 3.5, (128, 0.002): 3.4, (128, 0.004): 3.45, (256, 0.001): 3.3, (256, 0.002): 3.2,
+    }  # fmt: skip
+
+
+def test_what_is_not_the_file_itself_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(ImportFault, match="is a pointer of Git LFS"):
+        understand(tmp_path / "a.csv")
+    (tmp_path / "a.log.gz").write_bytes(gzip.compress(b'{"op_code": 0}\n'))
+    with pytest.raises(ImportFault, match=r"is gzipped, .*; unpack it"):
+        understand(tmp_path / "a.log.gz")
+    with pytest.raises(ImportFault, match=r"://me:\*\*\*@nowhere/db"):
+        understand("postgresql://me:secret@nowhere/db")
+    entries = [{"lr": 0.1, "loss": 3.0}, {"lr": 0.2, "loss": [3.0, 2.9]}]
+    (tmp_path / "rows.json").write_text(json.dumps(entries))
+    with pytest.raises(ImportFault, match="entry 2: loss is a list, and one value in other entries"):
+        understand(tmp_path / "rows.json")

@@ -41,8 +41,8 @@ def read_database(path: Path, study: str | None, include: Collection[str]) -> pd
 
 @contextmanager
 def _undisturbed(path: Path) -> Iterator[str]:
-    """The file as SQLite is told of it. Where it keeps a log, SQLite would make files beside it to read it: a log
-    that holds something is read with a copy of the file."""
+    """The file as SQLite is told of it. Where it keeps a log, SQLite would make files beside it to read it: a
+    log that holds something is read with a copy of the file."""
     offset, mark = WRITE_AHEAD
     with path.open("rb") as file:
         file.seek(offset)

@@ -18,8 +18,8 @@ from .fault import ImportFault
 from .mlflow import EXPERIMENTS, has_runs, read_mlflow
 from .names import one_spelling, passed_over, score, understood
 from .records import read_json
-from .runs import FOLDERS, LEFT_OUT, NOT_TOLD, by_state, told_left_out
-from .table import COMMENTS, opening, read_table, read_tables
+from .runs import FOLDERS, LEFT_OUT, MARK, NOT_TOLD, by_state, told_left_out
+from .table import COMMENTS, is_gzipped, opening, read_table, read_tables
 from .wandb import read_folder
 
 MAGIC = b"SQLite format 3\0"
@@ -28,6 +28,8 @@ COMMENT, FAR = (b"#", b"//", b"/*"), 1 << 16
 COMMENTED_JSON = re.compile(rb"((#|//)[^\n]*\n\s*|/\*.*?\*/\s*)+[\[\s]*\{", re.DOTALL)
 DATABASES = {"postgresql", "mysql", "mariadb", "oracle", "mssql"}
 """Whose addresses Optuna takes, with a driver or without."""
+PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
+LFS = b"version https://git-lfs"
 MAX_FAULTS = 10
 
 
@@ -67,8 +69,9 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     learning_rate, weight_decay?, seed?, loss`, or what people call them (names.py); others are kept.
     Raises ImportFault with everything that is wrong.
     """
-    path, source = Path(source), str(source)
-    raw = _read(source, reading)
+    raw = _read(str(source), reading)
+    source = PASSWORD.sub(r"\1***@", str(source))
+    path = Path(source)
     notes = [told_left_out(raw.attrs[LEFT_OUT])] if raw.attrs.get(LEFT_OUT) else []
     if passed := raw.attrs.get(COMMENTS):
         notes.append(f"{len(passed)} lines that begin with # passed over, from line {passed[0]} on")
@@ -100,12 +103,16 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     if faults:
         more = f"\n{path}: and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
         raise ImportFault("\n".join(f"{path}: {fault}" for fault in faults[:MAX_FAULTS]) + more)
+    marked = int(frame[MARK].sum()) if MARK in frame else 0
     table = _table(frame, path)
     if twice := len(frame) - table.num_rows:
         said = "1 row that repeats another is" if twice == 1 else f"{twice} rows that repeat others are"
         notes.append(f"{said} left out")
     if diverged := table.column("status").to_pylist().count("diverged"):
-        notes.append(f"{diverged} without a finite loss are taken for diverged")
+        if diverged > marked:
+            notes.append(f"{diverged - marked} without a finite loss are taken for diverged")
+        if marked:
+            notes.append(f"{marked} diverged, as they say; a loss beside that does not count")
     return Measurements(table, found, tuple(notes))
 
 
@@ -136,7 +143,7 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
             raise ImportFault(f"{source}: is no database's address; download what is there, and import that")
         from .optuna import read_optuna
 
-        return read_optuna(source, reading.study, reading.include, source)
+        return read_optuna(source, reading.study, reading.include, PASSWORD.sub(r"\1***@", source))
     if not path.exists():
         raise ImportFault(f"{path}: cannot be read (there is no such file)")
     if path.is_file():
@@ -158,6 +165,10 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
 
 def _read_file(path: Path, reading: Reading) -> pd.DataFrame:
     opens = opening(path)
+    if opens.startswith((MAGIC, JOURNAL)) and is_gzipped(path):
+        raise ImportFault(f"{path}: is gzipped, which only tables and JSON may be; unpack it")
+    if opens.startswith(LFS):
+        raise ImportFault(f"{path}: is a pointer of Git LFS, not the file; git lfs pull fetches that")
     if opens.startswith(MAGIC):
         from .database import read_database
 
@@ -205,6 +216,8 @@ def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
         if name in frame:
             frame[name] = pd.to_numeric(frame[name])
     finite = frame["loss"].map(lambda loss: pd.notna(loss) and math.isfinite(loss))
+    if MARK in frame:
+        finite &= ~frame.pop(MARK)
     frame["loss"] = frame["loss"].where(finite)
     frame["status"] = ["finished" if ok else "diverged" for ok in finite]
     frame["sweep"] = name_of(path)

@@ -10,14 +10,17 @@ import pandas as pd
 from .fault import ImportFault
 from .table import LINES
 
-FINISHED = "finished"
+FINISHED, DIVERGED = "finished", "diverged"
+"""Results, both: of a run that diverged the loss, if it has one, is the last before."""
+UNFINISHED = "unfinished"
 UNTOLD = "untold"
 """The state of a run that tells none, where others tell theirs."""
 STATES = {
     FINISHED: (
-        "complete", "completed", "converged", "diverged", "done", "ok", "success", "successful", "succeeded",
+        "complete", "completed", "converged", "done", "ok", "success", "successful", "succeeded",
         "terminated",
     ),
+    DIVERGED: (),
     "running": ("in progress", "in_progress", "started", "completing"),
     "failed": ("fail", "failure", "error", "errored", "boot_fail", "launch failed"),
     "crashed": ("crash",),
@@ -32,9 +35,9 @@ STATES = {
     "out_of_memory": ("oom",),
     "node_fail": (),
     "deleted": (),
+    UNFINISHED: (),
 }  # fmt: skip
-"""What the states of runs are called by MLflow, Optuna, Ray Tune, Weights & Biases and clusters' accounting.
-Divergence is a result."""
+"""What MLflow, Optuna, Ray Tune, Weights & Biases and clusters' accounting call the states of runs."""
 SHORT = {
     "bf": "failed", "ca": "cancelled", "cd": FINISHED, "cf": "pending", "cg": "running", "dl": "timeout",
     "f": "failed", "nf": "node_fail", "oom": "out_of_memory", "pd": "pending", "pr": "preempted",
@@ -42,11 +45,16 @@ SHORT = {
 }  # fmt: skip
 """As a queue prints them, if all of a column are such, and one of them is CD: others are of anything."""
 EXIT_CODES = {"exitcode", "exitstatus", "returncode"}
+SAY_SO = {"finished", "isfinished", "completed", "iscompleted", "done", "isdone", "succeeded"}
+"""Names of truth values that say so of a run that finished; those called like another state say that one."""
+TRUE, FALSE = {"true", "1", "1.0", "yes"}, {"false", "0", "0.0", "no"}
 LIFE = "lifecyclestage"
 """Of MLflow's runs: `active` unless they were deleted, finished or not."""
 MANY = 4
 """More states than these are not all repeated in the remedy."""
 _KNOWN = {word: state for state, words in STATES.items() for word in (state, *words)}
+MARK = "(diverged)"
+"""The column of a frame that tells which of its runs diverged, whatever their losses are, if any did."""
 FOLDERS = "folders"
 """The attribute of a frame that tells the column of a name with its folder."""
 NOT_TOLD = "not told"
@@ -66,10 +74,12 @@ def frame_of(
     Raises ImportFault where none is left, or a state that is asked for is no run's.
     """
     runs = list(runs)
-    taken, left_out = _taken([_state(told) for told, _ in runs], include, source)
+    states = [_state(told) for told, _ in runs]
+    taken, left_out = _taken(states, include, source)
     rows = [row for (_, row), mine in zip(runs, taken, strict=True) if mine]
     frame = pd.DataFrame(rows)
     frame.attrs[LEFT_OUT] = left_out
+    frame = _marked(frame, [state for state, mine in zip(states, taken, strict=True) if mine])
     frame.attrs[NOT_TOLD] = {name: [name not in row for row in rows] for name in frame}
     return frame
 
@@ -93,8 +103,8 @@ def _taken(
     if {*states} == {UNTOLD}:
         states = [FINISHED] * len(states)
     wanted = {_state(one) for one in include}
-    taken = [state == FINISHED or state in wanted for state in states]
-    others = {*states} - {FINISHED}
+    taken = [state in (FINISHED, DIVERGED) or state in wanted for state in states]
+    others = {*states} - {FINISHED, DIVERGED}
     if unknown := sorted(one for one in include if _state(one) not in others):
         there = f"there are {', '.join(sorted(others))} runs" if others else "all runs have finished"
         raise ImportFault(f"{source}: --include {unknown[0]}: no run is {unknown[0]}; {there}")
@@ -145,9 +155,15 @@ def told_left_out(left_out: Mapping[str, int]) -> str:
 
 def is_state(name: object) -> bool:
     """Whether a column is called like one of states: `State`, `status`, `trial_state`, `JobState`, `ST`,
-    `exit_code`."""
+    `exit_code`, `finished`."""
     ends_so = str(name).strip().lower().endswith(("state", "status"))
-    return ends_so or _plain(name) in ("st", LIFE) or _is_code(name)
+    return ends_so or _plain(name) in ("st", LIFE) or _is_code(name) or _said_true(name) is not None
+
+
+def _said_true(name: object) -> str | None:
+    """What a truth value called so says where it is true."""
+    plain = _plain(name)
+    return FINISHED if plain in SAY_SO else _KNOWN.get(plain.removeprefix("is"))
 
 
 def _is_code(name: object) -> bool:
@@ -170,7 +186,19 @@ def state_of(run: Mapping[str, object]) -> str:
 
 def _reader(name: object) -> Callable[[object], str]:
     """What an entry called so says of its run."""
+    if (true := _said_true(name)) is not None:
+        return lambda told: _of_truth(told, true)
     return _of_code if _is_code(name) else _of_life if _plain(name) == LIFE else _state
+
+
+def _of_truth(told: object, true: str) -> str:
+    """A state of nobody's where it is no truth value."""
+    state = _state(told)
+    if state in TRUE:
+        return true
+    if state in FALSE:
+        return UNFINISHED if true == FINISHED else FINISHED
+    return state
 
 
 def _of_code(told: object) -> str:
@@ -188,6 +216,8 @@ def _of_life(told: object) -> str:
 
 def _column(name: object, cells: pd.Series) -> list[str]:
     states = [*map(_reader(name), cells)]
+    if _said_true(name) is not None and not {str(told).strip().lower() for told in cells} <= TRUE | FALSE:
+        return [""] * len(states)  # a measure that is called like a state
     short = {cell.strip().lower() for cell in cells if isinstance(cell, str)} - {""}
     if "cd" in short and short <= {*SHORT}:
         return [SHORT.get(state, state) for state in states]
@@ -199,7 +229,14 @@ def _worst(states: Sequence[str], codes: Sequence[bool]) -> str:
     `codes` tells, count where no word says anything: a run that diverged may well leave with one."""
     words = [state for state, code in zip(states, codes, strict=True) if not code and state != UNTOLD]
     told = words or [state for state in states if state != UNTOLD]
-    return next((state for state in told if state != FINISHED), FINISHED if told else UNTOLD)
+    others = (state for state in told if state not in (FINISHED, DIVERGED))
+    done = DIVERGED if DIVERGED in told else FINISHED if told else UNTOLD
+    return next(others, done)
+
+
+def _marked(frame: pd.DataFrame, states: Sequence[str]) -> pd.DataFrame:
+    """With a column of those that diverged, where any did."""
+    return frame.assign(**{MARK: [state == DIVERGED for state in states]}) if DIVERGED in states else frame
 
 
 def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> pd.DataFrame:
@@ -215,6 +252,7 @@ def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> p
     taken, left_out = _taken(worst, include, source)
     kept = frame[taken].drop(columns=[*told]).reset_index(drop=True)
     kept.attrs.update({**frame.attrs, LEFT_OUT: left_out})
+    kept = _marked(kept, [state for state, mine in zip(worst, taken, strict=True) if mine])
     if (lines := frame.attrs.get(LINES)) is not None:
         kept.attrs[LINES] = [line for line, mine in zip(lines, taken, strict=True) if mine]
     return kept

@@ -17,6 +17,8 @@ from .fault import ImportFault
 SEPARATORS = (",", ";", "\t", "|")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 OPENING = 64
+SAID = re.compile(r"^sep=([,;|\t])\s*$")
+"""What a spreadsheet writes above a header to tell itself the separator."""
 LINES = "lines"
 """The attribute of a frame that holds the line of each row in the file, for messages."""
 COMMENTS = "comments"
@@ -70,6 +72,11 @@ def opening(path: Path, size: int = OPENING) -> bytes:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n")
 
 
+def is_gzipped(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(GZIP)) == GZIP
+
+
 def _read_parquet(path: Path) -> pd.DataFrame:
     _once(pq.read_schema(path).names, path)
     return _plain(pd.read_parquet(path), path)
@@ -119,17 +126,19 @@ def text_of(path: Path) -> str:
 
 def _read_text(path: Path) -> pd.DataFrame:
     text = text_of(path)
-    whole = enumerate(text.splitlines(keepends=True), start=1)
+    whole = enumerate(io.StringIO(text, newline=""), start=1)  # at no other sign than those of line ends
     every = [(number, line) for number, line in whole if line.strip()]
     numbered = [(number, line) for number, line in every if not _is_comment(line)]
     passed = [number for number, line in every if _is_comment(line) and numbered and number > numbered[0][0]]
     numbered = _commented_header(every, numbered) + numbered
     if not numbered:
         raise ImportFault(f"{path}: is empty")
+    if said := SAID.match(numbered[0][1]):
+        numbered = numbered[1:] or numbered
     header = numbered[0][1]
     if len(header.split()) > 1 and not any(separator in header for separator in SEPARATORS):
         raise ImportFault(f"{path}: has one column {header.strip()!r}; part columns with a comma or a tab")
-    separator = max(SEPARATORS, key=header.count)
+    separator = said[1] if said else _separator([line for _, line in numbered])
     rows, lines = _split(numbered, separator)
     head, *rest = rows
     names = [name.strip() for name in head]
@@ -142,17 +151,29 @@ def _read_text(path: Path) -> pd.DataFrame:
             raise ImportFault(f"{told}; quote what holds a {separator!r}")
         if len(row) < len(head):
             raise ImportFault(f"{told}; is the file cut off? Write empty cells as {separator!r} alone")
-    decimal = _decimal(rest, lines, separator, path)
+    decimal = _decimal([names, *rest], [numbered[0][0], *lines], separator, path)
     # Through pandas once more, for its reading of types; every row has as many cells as the header.
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(names)
+    writer.writerow([_number(name, decimal) for name in names])
     for row in rest:
         writer.writerow([_number(cell, decimal) for cell in row[: len(head)]])
     frame = pd.read_csv(io.StringIO(out.getvalue()), skipinitialspace=True)
     frame.attrs[LINES] = lines
     frame.attrs[COMMENTS] = passed
     return frame
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """The most frequent of the header; where another is as frequent, that one before a comma, which may be
+    in numbers, if it parts every line alike."""
+    most = max(SEPARATORS, key=lines[0].count)
+    if most == ",":
+        for other in SEPARATORS[1:]:
+            count = lines[0].count(other)
+            if count >= lines[0].count(",") and all(line.count(other) == count for line in lines):
+                return other
+    return most
 
 
 def _is_comment(line: str) -> bool:
