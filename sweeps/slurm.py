@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .section import Section
 
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$", max_length=1000)]
+MEMORY = {"mem", "mem_per_cpu", "mem_per_gpu"}
 COUNTS_OF_TASKS = {"nodes", "ntasks", "ntasks_per_node", "tasks_per_node"}
 _GPU = re.compile(r"\s*(gres/)?gpu([:=]|\s*$)")
 
@@ -54,6 +55,14 @@ class SlurmSpec(Section):
             told = " and ".join(sorted(counts))
             raise ValueError(f"{told}: say it as slurm: {{nodes: 2, ntasks_per_node: 4}}")
         return value
+
+    @model_validator(mode="after")
+    def _one_memory(self) -> Self:
+        """`sbatch` knows them as one choice."""
+        named = named_options(self.model_dump(exclude_none=True))
+        if len(several := sorted(name for name in named if name in MEMORY)) > 1:
+            raise ValueError(f"{' and '.join(several)}: Slurm takes one of them; keep one")
+        return self
 
 
 def named_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The other commands from outside: plan, rules, init, import, report, export."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -224,3 +227,43 @@ def test_rules_without_a_sweep_are_the_tables(mutransfer: Command) -> None:
         if (row["parametrization"], row["optimizer"], row["role"]) == ("mup", "muon-kimi", "hidden")
     )  # fmt: skip
     assert (row["learning_rate"], row["weight_decay_coupled"]) == ([-0.5, 0.0], [0.5, 0.0])
+
+
+@pytest.mark.slow  # processes of their own: what they print to is closed, or full
+@pytest.mark.parametrize(("place", "code"), [(">&-", 0), (">/dev/full", 6), ("2>&-", 0)])
+def test_a_page_is_written_whatever_becomes_of_what_is_printed(place: str, code: int, tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parent / "stored" / "schema-1", tmp_path / "sweep")
+    command = f"{sys.executable} -m mutransfer.orchestrator.cli report sweep {place}"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert (tmp_path / "sweep/report/report.html").exists()
+    if code:
+        assert done.stderr.endswith(
+            "standard output: No space left on device; make room, or send it elsewhere\n"
+        )
+
+
+def test_a_page_on_a_quotient_of_columns(tmp_path: Path, mutransfer: Command) -> None:
+    rows = [
+        f"{tokens},1e8,{2.0**power},{3 + (power + 9) ** 2 / 50 - tokens / 1e11}"
+        for tokens in (1e9, 2e9, 4e9)
+        for power in range(-12, -5)
+    ]
+    (tmp_path / "runs.csv").write_text("\n".join(["tokens,parameters,lr,loss", *rows]))
+    done = mutransfer("report", "runs.csv", "--axis", "tokens/parameters", "--out", "page")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page/loss-learning_rate-across-tokens-per-parameters.png").exists()
+    page = (tmp_path / "page/report.md").read_text()
+    assert "Judged with mutransfer" in page and ", 0 tokens" not in page and "0 seeds" not in page
+
+
+def test_what_an_export_lacks_is_said(tmp_path: Path, mutransfer: Command) -> None:
+    rows = [
+        f"{2.0**power},{3 + (power + 9) ** 2},{scale}" for power in range(-12, -5) for scale in (1e8, 2e8)
+    ]
+    (tmp_path / "runs.csv").write_text("\n".join(["lr,loss,parameters", *rows]))
+    done = mutransfer("export", "runs.csv", "--target", "1e10")
+    assert done.returncode == 4
+    assert done.stderr == (
+        "nothing to hand over: no trial has a width; say what was scaled with --axis COLUMN\n"
+    )

@@ -193,3 +193,10 @@ def test_doctor_prints_what_a_job_is_submitted_with(sweep_file: Path, mutransfer
     assert not any(line.startswith(("mem=", "wckey", "gpus-per-node")) for line in asked)
     alone = mutransfer("doctor", str(sweep_file))
     assert alone.returncode == 2 and "--backend says what its jobs would be submitted to" in alone.stderr
+
+
+@pytest.mark.parametrize("more", ["mem_per_gpu: 4GB", "additional_parameters: {mem-per-cpu: 2G}"])
+def test_memory_is_asked_for_in_one_way(more: str, sweep_file: Path, mutransfer: Command) -> None:
+    sweep_file.write_text(sweep_file.read_text() + f"slurm: {{mem: 4GB, {more}}}\n")
+    refused = mutransfer("plan", str(sweep_file))
+    assert refused.returncode == 2 and "Slurm takes one of them; keep one" in refused.stderr

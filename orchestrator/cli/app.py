@@ -5,10 +5,12 @@ Nothing heavy is imported here: each command imports what it needs when it is ca
 """
 
 import codecs
+import errno
 import os
 import signal
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -85,14 +87,24 @@ def _common(
 def main() -> None:
     """Runs a command; a known fault is one clear message on stderr and its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal may know few characters
             stream.reconfigure(errors=PLAIN)
     # The fits' matrices are small: threads of NumPy's own, read when it is loaded, cost more than they save.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except OSError as error:
+        if error.filename is None and error.errno == errno.ENOSPC:
+            _drop_output()
+            print(f"standard output: {error.strerror}; make room, or send it elsewhere", file=sys.stderr)
+            sys.exit(PREFLIGHT)
         if error.filename is None:
             raise
         print(f"{error.filename}: {error.strerror}; give another path or mend this one", file=sys.stderr)
@@ -108,6 +120,11 @@ def main() -> None:
         reason = "too little memory here, or on the GPU; give smaller sizes, fewer trials or --seeds"
         print(f"{sys.argv[1]}: {reason}", file=sys.stderr)
         sys.exit(PREFLIGHT)
+
+
+def _drop_output() -> None:
+    """What is left to be written would fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:

@@ -190,6 +190,8 @@ def export(
     if not evidence.content.comparisons:
         if evidence.content.searches:
             warn("nothing to hand over: a search has no curves; its best trials are in the report")
+        elif len(evidence.rows):
+            warn(f"nothing to hand over: {evidence.lacks(axis, hyperparameter)}")
         raise typer.Exit(NOTHING_TO_REPORT)
     wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
     tuned = hyperparameter or next(iter(asked_field(directories, "hyperparameter")), "learning_rate")

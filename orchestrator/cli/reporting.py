@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,11 +20,6 @@ from .options import (
     check_target,
     pairs,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-AXES = ("width", "depth")
 
 
 def report(
@@ -85,9 +80,9 @@ def report(
     content = replace(evidence.content, target=target)
     if not content.comparisons and not content.searches:
         if len(evidence.rows):
-            warn(f"nothing to compare: {_what_lacks(evidence.rows, axis, hyperparameter)}")
+            warn(f"nothing to compare: {evidence.lacks(axis, hyperparameter)}")
         raise typer.Exit(NOTHING_TO_REPORT)
-    broken: BrokenPipeError | None = None
+    broken: OSError | None = None
     try:
         match format_:
             case ReportFormat.json:
@@ -100,7 +95,7 @@ def report(
             case ReportFormat.table:
                 print_report(content)
         sys.stdout.flush()
-    except BrokenPipeError as error:  # the page is written all the same
+    except OSError as error:  # of a pipe or a disk; the page is written all the same
         broken = error
     # Drawing takes most of the time, its imports included: the answer comes first.
     from ...results.report.page import write_report
@@ -125,18 +120,6 @@ def report(
             warn(f"wrote {suggest}; next: {then}")
     if broken is not None:
         raise broken
-
-
-def _what_lacks(rows: "pd.DataFrame", axis: str | None, hyperparameter: str | None) -> str:
-    """Why there is nothing to compare, and the remedy."""
-    scales = [name for name in ([axis] if axis else AXES) if name in rows and rows[name].notna().any()]
-    if not scales:
-        return f"no trial has a {axis or AXES[0]}; say what was scaled with --axis COLUMN"
-    tuned = hyperparameter or "learning_rate"
-    return (
-        f"the trials have a {scales[0]}, and no {tuned} with several values; say what was tuned with "
-        "--hyperparameter COLUMN"
-    )
 
 
 def compare(

@@ -66,6 +66,17 @@ class Evidence:
     content: Content
     problems: tuple[str, ...]
 
+    def lacks(self, axis: str | None, hyperparameter: str | None) -> str:
+        """Why there is nothing to compare, and the remedy."""
+        told = {name for name in self.rows if self.rows[name].notna().any()}
+        scale = next((name for name in ([axis] if axis else ("width", "depth")) if name in told), None)
+        if scale is None:
+            return f"no trial has a {axis or 'width'}; say what was scaled with --axis COLUMN"
+        return (
+            f"the trials have a {scale}, and no {hyperparameter or 'learning_rate'} with several values; say "
+            "what was tuned with --hyperparameter COLUMN"
+        )
+
 
 def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
     """Reads the directories, or tables of losses from elsewhere. Raises DirectoryError for what is neither;
@@ -170,10 +181,11 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
         except (OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"{path / CHECK}: is no coordinate check, left out ({error})")
     problems += [told for path in directories if (told := _unread_sweep(path))]
-    if len(found.rows):
+    content = _content(found, checks, tolerance, view)
+    if content.comparisons:
         problems += view.pooled(found.rows, found.coordinates)
         problems += _together(found.rows)
-    return Evidence(found.rows, _content(found, checks, tolerance, view), tuple(problems))
+    return Evidence(found.rows, content, tuple(problems))
 
 
 def _together(rows: pd.DataFrame) -> list[str]:

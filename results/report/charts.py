@@ -4,6 +4,7 @@ The others are in `optimum_chart` and `scale_charts`. Where a report holds many 
 drawn.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def charts(comparisons: Sequence[Comparison], target: float | None = None) -> di
     found: dict[str, dict[str, Any]] = {}
     for axis, hyperparameter in dict.fromkeys((c.axis, c.hyperparameter) for c in comparisons):
         family = [c for c in comparisons if (c.axis, c.hyperparameter) == (axis, hyperparameter)][:MAX_PANELS]
-        stem = f"{hyperparameter}-across-{axis}"
+        stem = f"{_file_name(hyperparameter)}-across-{_file_name(axis)}"
         optima = [optimum for c in family for optimum in c.drift.optima]
         if any(optimum.status in ("ok", "at_edge") for optimum in optima):
             found[f"optimum-{stem}"] = configured(optimum_chart(family, axis, hyperparameter, target))
@@ -43,6 +44,13 @@ def charts(comparisons: Sequence[Comparison], target: float | None = None) -> di
         if any(optimum.diverged for optimum in optima):
             found[f"diverged-{stem}"] = configured(diverged_chart(family, axis, hyperparameter))
     return found
+
+
+def _file_name(column: str) -> str:
+    """Of a quotient or a product of columns, too, or whatever a user's own is called."""
+    return (
+        re.sub(r"[^\w.-]+", "-", column.replace("/", "-per-").replace("*", "-times-")).strip("-.") or "column"
+    )
 
 
 def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) -> alt.TopLevelMixin:

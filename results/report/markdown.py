@@ -29,9 +29,11 @@ def cite(content: Content) -> str:
     run = facts.runs[-1] if facts.runs else {}
     version = run.get("packages", {}).get("mutransfer", "")
     by = f"mutransfer {version}".strip()
+    told = [f"{facts.trials:,} trials ({words.fates(facts)})"]
+    told += [f"{facts.seeds} seed{'' if facts.seeds == 1 else 's'}"] if facts.seeds else []
+    told += [f"{facts.tokens:,} tokens"] if facts.tokens else []
     return (
-        f"Measured with {by}: {content.name}, {facts.trials:,} trials ({words.fates(facts)}), "
-        f"{facts.seeds} seed{'' if facts.seeds == 1 else 's'}, {facts.tokens:,} tokens. "
+        f"{'Measured' if facts.runs else 'Judged'} with {by}: {content.name}, {', '.join(told)}. "
         "Slopes in octaves per doubling, penalties in nats, intervals 95 %."
     )
 

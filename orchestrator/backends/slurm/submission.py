@@ -15,7 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import clean_env
 from submitit.slurm.slurm import _make_sbatch_string
 
-from ....sweeps.slurm import asks_gpus, named_options
+from ....sweeps.slurm import MEMORY, asks_gpus, named_options
 from ...planning.plan import Job
 from ..backend import BackendError
 from .task import SlurmTask
@@ -85,7 +85,7 @@ def parameters_of(name: str, resources: Resources, options: Mapping[str, Any], m
         "wckey": None,  # which submitit would make one of its own
         **options,
     }
-    if not {"mem", "mem_per_cpu", "mem_per_gpu"} & named:  # Slurm takes one of the three
+    if not MEMORY & named:  # Slurm takes one of the three
         asked["mem"] = f"{resources.memory_gb}GB"
     if resources.gpus and not asks_gpus(options):
         asked["gpus_per_node"] = math.ceil(resources.gpus / (asked.get("nodes") or 1))
