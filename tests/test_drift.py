@@ -10,6 +10,7 @@ import pytest
 
 from mutransfer.models.recipe.family import Family
 from mutransfer.results.questions.comparison import Comparison, compare
+from mutransfer.results.questions.wanted import reach
 from mutransfer.results.report.contract import comparison_object, report_object
 from mutransfer.results.sources.importing import read_measurements
 from mutransfer.results.statistics.curve import Curve, curve_of
@@ -290,3 +291,71 @@ def test_the_penalty_does_not_hang_on_the_rounding_of_the_value_transferred() ->
         found = [_lost(fit, value + nudge) for nudge in (-1e-12, 0.0, 1e-12)]
         assert [lost for lost, *_ in found] == pytest.approx([found[1][0]] * 3, abs=1e-9)
         assert len({bool(np.isfinite(most_R).all()) for *_, most_R in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "loss"), [(-10.0, 4.0), (-10.0, 9.0), (-9.0, 4.0), (-9.0, 9.0), (-7.0, 9.0)]
+)
+def test_a_run_that_crashed_and_ended_finite_says_nothing_of_the_other_runs(
+    value: float, loss: float
+) -> None:
+    """One of two seeds: its value is left out, or taken for diverged, and so is what it says of its seed."""
+    x = np.arange(-13.0, -6.0)
+    curves = []
+    for index, scale in enumerate((128.0, 256.0, 512.0, 1024.0)):
+        rank = np.arange(len(x))
+        noise = [0.002 * ((rank + 3 * index + 5 * seed) % 3 - 1) for seed in range(2)]
+        runs = 3.6 - 0.2 * index + 0.02 * (x + 10) ** 2 + np.stack(noise)
+        if scale == 1024:
+            runs[1, x == value] = loss
+        curves.append(curve_of(scale, x, np.arange(2.0), runs, np.zeros(runs.shape, dtype=bool)))
+    drift = judge(curves)
+    assert drift.verdict == "stable" and drift.noise is not None and drift.noise < 0.004
+    assert all(reach(optimum) <= 0.15 for optimum in drift.optima)
+
+
+def test_what_collapses_ends_where_nothing_is_learned() -> None:
+    """At the height of rates that are too low to learn: with those, or without, it is told."""
+    x = np.arange(-10.0, 2.0)
+    curves = []
+    for index, scale in enumerate((64.0, 128.0, 256.0, 512.0)):
+        u = x + 4
+        loss = np.where(u < 2, np.minimum(90, 8 - 0.5 * index + 3 * u**2), 90.0)
+        curves.append(curve(loss + 0.01 * ((7 * x + 3 * index) % 3 - 1), x=x, scale=scale))
+    whole = judge(curves, Tolerance(1.0))
+    assert whole.verdict == "stable" and "blew up at 2^-2, 2^-1, 2^0, 2^1" in whole.reasons[0]
+    for optimum in whole.optima:
+        assert optimum.log2_optimum == pytest.approx(-4, abs=0.06) and reach(optimum) <= 0.25
+
+
+def test_losses_that_fall_by_luck_do_not_fall() -> None:
+    """By a share of the error that they are known to; what is allowed goes over by degrees."""
+    noise = 0.002 * np.random.default_rng(3).standard_normal((3, len(GRID)))
+    curves = [curve(3 + 0.02 * (GRID + 5) ** 2 + noise[i], scale=128.0 * 2**i) for i in range(3)]
+    fits = fit_family(curves).fits
+    error = float(np.hypot(fits[0].loss_R.std(), fits[-1].loss_R.std()))
+    told = []
+    for fall in (0.1, 0.25, 0.375, 0.5, 1.0):
+        losses = np.array([3.0, 3.0 - fall * error / 2, 3.0 - fall * error])
+        known = [replace(fit, loss=float(loss)) for fit, loss in zip(fits, losses, strict=True)]
+        told.append(allowed(known, Tolerance()))
+    assert [one.doubling is None for one in told] == [True, True, False, False, False]
+    price = 0.375 * error / 2
+    assert [one.loss for one in told] == pytest.approx(
+        [0.05, 0.05, (0.05 + price) / 2, 0.5 * error / 2, error / 2]
+    )
+
+
+def test_what_diverged_between_values_that_did_not_is_said() -> None:
+    gone = parabola(-5, scale=64)
+    place = gone.lowest
+    hole = curve(np.where(np.arange(len(gone.y)) == place, np.inf, gone.y), scale=64)
+    reasons = judge([*family([-5, -5]), hole]).reasons
+    told = f"scale 64: diverged at 2^{gone.x[place]:g}, between values that did not; a further seed tells"
+    assert any(reason.startswith(told) for reason in reasons)
+
+
+def test_three_values_of_one_run_each_tell_no_noise() -> None:
+    x = np.array([-12.0, -10.0, -8.0])
+    curves = [curve(np.array([3.6, 3.4, 3.6]) - 0.2 * i, x=x, scale=128.0 * 2**i) for i in range(4)]
+    assert "3 values a scale, of one run each, tell no noise; add values or seeds" in judge(curves).reasons

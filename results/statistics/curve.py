@@ -3,7 +3,7 @@
 S seeds, P points (values of the hyperparameter)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,16 @@ class Curve:
     def lowest(self) -> int:
         """Where the lowest usable loss is."""
         return int(np.argmin(np.where(self.usable, self.y, np.inf)))
+
+    @property
+    def settled(self) -> "Curve":
+        """Means and scatter anew without the runs of values that are not usable: they would tell something of
+        the seeds that no other value bears out."""
+        losses_SP = np.where(self.usable, self.losses_SP, np.nan)
+        point_P, seed_S = _effects(losses_SP, np.isfinite(losses_SP))
+        return replace(
+            self, y=np.where(self.usable, point_P, self.y), scatter_SP=losses_SP - point_P - seed_S[:, None]
+        )
 
     @property
     def spiked(self) -> tuple[float, ...]:

@@ -21,7 +21,8 @@ SHEER = 50.0
 """Or so many times all lower ones, however high the other side is."""
 FLAT, PLATEAU = 0.15, 3
 """Or so many of a curve that differ by no more than this share of the lowest of them, GAP times all lower
-ones and above the other side: what has blown up all ends alike."""
+ones and no lower than the other side by more than that share: what has blown up all ends alike, and may end
+at what is known without learning, as does what has not learned yet."""
 LONE = 3.0
 """A lone neighbour of the lowest point counts so many times its height: it may tie, which says nothing."""
 SPIKE = 8.0
@@ -33,7 +34,7 @@ plateau beyond a cliff is none."""
 
 def cleaned(curves: Sequence[Curve]) -> list[Curve]:
     """The curves, blow-ups infinite as if diverged, and spikes NaN, to be left out."""
-    return _without_spikes(_without_blow_ups(curves))
+    return [curve.settled for curve in _without_spikes(_without_blow_ups(curves))]
 
 
 def _without_blow_ups(curves: Sequence[Curve]) -> list[Curve]:
@@ -65,7 +66,7 @@ def _least(curves: Sequence[Curve], step: int) -> float:
     first_step = _median([first for first in map(_step, others) if first > 0])
     top = _median([float(side.max()) for side in others])
     for below, above in pairwise([first_step, *risen]):
-        flat = above > top and _flat(sides, above)
+        flat = above > (1 - FLAT) * top and _flat(sides, above)
         gap = GAP if above > HIGHER * top or flat else SHEER
         if above > gap * max(below, first_step) and all(_ends_above(side, above) for side in sides):
             return float(above)

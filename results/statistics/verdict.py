@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from .optimum import Fit
+from .curve import Curve
+from .optimum import MIN_POINTS, Fit
 from .penalty import Penalty
 from .slope import Slope
 
@@ -52,6 +53,8 @@ def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, al
         return Judgement("drifts", moves, costs, tuple(reasons))
     if costs.answer == "no" and moves.answer != "open":
         return Judgement("shifts" if moves.answer == "yes" else "stable", moves, costs, tuple(reasons))
+    if all(fit.curve.usable.sum() <= MIN_POINTS and fit.curve.runs.max() == 1 for fit in fits):
+        reasons.append(f"{MIN_POINTS} values a scale, of one run each, tell no noise; add values or seeds")
     return Judgement("inconclusive", moves, costs, (*_open(moves, costs, penalty, allowed), *reasons))
 
 
@@ -109,6 +112,9 @@ def _told(fit: Fit, allowed: float) -> list[str]:
         reasons.append(f"scale {scale}: the loss spikes at {_values(curve.spiked)}; left out")
     if curve.blown:
         reasons.append(f"scale {scale}: blew up at {_values(curve.blown)}; taken for diverged")
+    if between := _diverged_between(curve):
+        told = f"diverged at {_values(between)}, between values that did not"
+        reasons.append(f"scale {scale}: {told}; a further seed tells whether that was chance")
     if curve.pruned:
         reasons.append(f"scale {scale}: stopped early at {_values(curve.pruned)}, being far behind")
     match fit.status:
@@ -127,6 +133,14 @@ def _told(fit: Fit, allowed: float) -> list[str]:
         case "too_few":
             reasons.append(f"scale {scale}: too few points around the minimum; refine the grid")
     return reasons
+
+
+def _diverged_between(curve: Curve) -> list[float]:
+    """log2 of the values that diverged although some to either side did not."""
+    there = np.flatnonzero(curve.usable)
+    inside = range(there[0], there[-1]) if len(there) else range(0)
+    gone = (float(curve.x[index]) for index in inside if np.isposinf(curve.y[index]))
+    return [x for x in gone if x not in (*curve.blown, *curve.pruned)]
 
 
 def _values(values: Sequence[float]) -> str:
