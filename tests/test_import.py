@@ -61,7 +61,7 @@ def test_the_same_row_is_the_same_measurement(tmp_path: Path) -> None:
         (HEADER + "adamw,sp,wide,2,0.1,3\n", "row 2: width 'wide' is not a number"),
         (HEADER + "adamw,sp,16,2,0.1,3\nadamw,sp,16,2,-1,3\n", "row 3: learning_rate must be positive"),
         (HEADER + "adamw,sp,16,2,,3\n", "row 2: learning_rate is empty"),
-        (HEADER + "adamw,sp,16,2,inf,3\n", "row 2: learning_rate is not finite or too large"),
+        (HEADER + "adamw,sp,16,2,inf,3\n", "row 2: learning_rate is not finite or too large; mend it"),
         (HEADER.replace("loss", "loss,tied") + "adamw,sp,16,2,0.1,3,maybe\n", "column tied:"),
         (HEADER + ",sp,16,2,0.1,3\nadamw,sp,16,2,0.2,3\n", "row 2: optimizer is empty"),
         (HEADER + "adamw,sp,16.5,2,0.1,3\n", "row 2: width must be an integer"),
@@ -305,3 +305,14 @@ def test_many_scales_are_told_whole(mutransfer: Command, tmp_path: Path) -> None
     assert "continued" in told.stdout
     for words in (("export", "--target", "1e6"), ("trials", "--out", "rows.csv")):
         assert mutransfer(words[0], "wide.csv", *words[1:]).returncode == 0
+
+
+def test_spellings_of_a_name_are_one(tmp_path: Path) -> None:
+    """Capitals, spaces and dashes; and the two signs for micro, which look alike."""
+    names = ["AdamW", "Adam W", "adam-w", "adamw", "lion"]
+    rows = [f"{name},{rule},0.1,3,{2**62}" for name in names for rule in ("\u00b5P", "\u03bcP")]
+    (tmp_path / "a.csv").write_text("\n".join(["optimizer,parametrization,lr,loss,seed", *rows]))
+    found = understand(tmp_path / "a.csv")
+    assert {*found.table.column("optimizer").to_pylist()} == {"adamw", "lion"}
+    assert len({*found.table.column("parametrization").to_pylist()}) == 1
+    assert any("AdamW and Adam W and adam-w and adamw are one" in note for note in found.notes)

@@ -13,7 +13,7 @@ USUAL = ("optimizer", "parametrization", "width", "depth")
 """Not needed, but where a column is there no cell of it is empty."""
 POSITIVE = ("width", "depth", "learning_rate", "batch_size", "steps", "sequence_length")
 NOT_NEGATIVE = ("weight_decay",)
-LARGEST, LARGEST_LOSS = 1e15, 1e100
+LARGEST, LARGEST_LOSS, LARGEST_SEED = 1e15, 1e100, 2.0**62
 NUMERIC = {field.name: field.type for field in ROWS if pa.types.is_integer(field.type)
             or pa.types.is_floating(field.type)}  # fmt: skip
 
@@ -43,11 +43,14 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
         f"{row}: {name} {cell!r} is not a number"
         for row, cell in zip(_rows(frame, wrong), frame[name][wrong], strict=True)
     ]
-    large = values.abs() > (LARGEST_LOSS if name == "loss" else LARGEST)
+    large = values.abs() > {"loss": LARGEST_LOSS, "seed": LARGEST_SEED}.get(name, LARGEST)
     if name == "loss":
         faults += [f"{row}: {name} is too large" for row in _rows(frame, large & np.isfinite(values))]
     else:
-        faults += [f"{row}: {name} is not finite or too large" for row in _rows(frame, large)]
+        faults += [
+            f"{row}: {name} is not finite or too large; mend it, or leave the column out"
+            for row in _rows(frame, large)
+        ]
     if name in (*REQUIRED, *USUAL) and name != "loss":
         faults += [f"{row}: {name} is empty" for row in _rows(frame, frame[name].isna())]
     if name in POSITIVE:

@@ -1,7 +1,8 @@
 """What people call the fields of a measurement, and how they write losses and learning rates."""
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,8 @@ def score(name: str) -> bool:
 
 
 def one_spelling(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The frame with names of a family that differ in capitals alone written in one way, and what to say."""
+    """The frame with names of a family that differ in capitals, spaces and dashes alone written in one way,
+    and what to say."""
     notes = []
     for name in Family._fields:
         if name not in frame.columns:
@@ -89,13 +91,18 @@ def one_spelling(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         spelled = frame[name].dropna().astype(str)
         by_word: dict[str, list[str]] = {}
         for word in spelled.unique():
-            by_word.setdefault(word.strip().lower(), []).append(word)
-        several = {lower: words for lower, words in by_word.items() if len(words) > 1}
+            plain = unicodedata.normalize("NFKC", word).lower()  # there are two signs for micro
+            by_word.setdefault(re.sub(r"[\s_-]", "", plain), []).append(word)
+        several = [words for words in by_word.values() if len(words) > 1]
         if several:
-            notes += [f"{name}: {' and '.join(words)} are one" for words in several.values()]
-            one = {word: lower for lower, words in several.items() for word in words}
+            notes += [f"{name}: {' and '.join(words)} are one" for words in several]
+            one = {word: _usual(words) for words in several for word in words}
             frame = frame.assign(**{name: frame[name].map(lambda cell, one=one: one.get(str(cell), cell))})
     return frame, notes
+
+
+def _usual(words: Sequence[str]) -> str:
+    return min((word.strip().lower() for word in words), key=lambda word: (len(word), word))
 
 
 def _numbers(column: pd.Series, source: str) -> pd.Series:
