@@ -267,3 +267,18 @@ def test_what_an_export_lacks_is_said(tmp_path: Path, mutransfer: Command) -> No
     assert done.stderr == (
         "nothing to hand over: no trial has a width; say what was scaled with --axis COLUMN\n"
     )
+
+
+def test_a_comparison_of_two_tables_says_which_is_which(tmp_path: Path, mutransfer: Command) -> None:
+    for name, slope in (("flat", 0), ("steep", 1)):
+        rows = [
+            f"{16 * 2**i},{2.0**power},{3 + 0.02 * (power + 7 + slope * i) ** 2 - 0.1 * i}"
+            for i in range(3)
+            for power in range(-11, -3)
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["width,lr,loss", *rows]))
+    told = mutransfer("compare", "flat.csv", "steep.csv")
+    assert told.returncode == 0 and "Second: steep.csv; first: flat.csv." in told.stdout
+    assert json.loads(mutransfer("compare", "flat.csv", "steep.csv", "-f", "json").stdout)["of"] == [
+        "flat.csv", "steep.csv",
+    ]  # fmt: skip

@@ -41,7 +41,7 @@ def test_pairs_of_one_report(recipe: Callable[..., Recipe]) -> None:
         assert loss.difference.value == pytest.approx(-0.02, abs=0.005)
         low, high = loss.difference.interval
         assert low is not None and high is not None and high < 0 and high - low < 0.04
-    entry = compare_object([found])["contrasts"][0]
+    entry = compare_object([found], ["one"])["contrasts"][0]
     assert entry["better"] == "second" and entry["losses"][0]["scale"] == 8
 
 

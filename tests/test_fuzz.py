@@ -88,11 +88,11 @@ def hold(told: dict[str, Any]) -> None:
 def test_any_losses_are_judged_and_told(rows: pd.DataFrame) -> None:
     found = compare(rows, ["width", "learning_rate"])
     hold(report_object(found, target=1e6))
-    hold(compare_object(contrasts(found, found)))
+    hold(compare_object(contrasts(found, found), ["one", "other"]))
     for comparison in found:
         assert all("nan" not in cell for row in verdict_table([comparison], "width", "learning_rate").rows
                    for cell in row)  # fmt: skip
-    contrast_table(contrasts(found, found))
+    contrast_table(contrasts(found, found), ["one", "other"])
     refinement(found, 0.3, 0.25)
     suggestion(found)
     hold(law_object(laws(rows, ["width", "learning_rate"], ["learning_rate"], ["width"]), {"width": 1e6}))

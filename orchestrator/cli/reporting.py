@@ -147,10 +147,13 @@ def compare(
     if not found:
         warn("nothing to compare: no two comparisons share their axis and hyperparameter")
         raise typer.Exit(NOTHING_TO_REPORT)
+    of = [str(place) for place in (directory, other) if place is not None]
     match format_:
         case ReportFormat.json:
-            print(json.dumps(compare_object(found), indent=1, allow_nan=False))
+            print(json.dumps(compare_object(found, of), indent=1, allow_nan=False))
         case ReportFormat.markdown:
-            print(markdown_table(contrast_table(found)))
+            print(markdown_table(contrast_table(found, of)))
         case ReportFormat.table:
-            stdout(PLAIN_WIDTH).print(rich_table(contrast_table(found)))
+            table, console = contrast_table(found, of), stdout(PLAIN_WIDTH)
+            console.print(rich_table(table))
+            console.print(table.about)

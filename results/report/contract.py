@@ -83,9 +83,13 @@ def _joint_object(entry: Joint) -> dict[str, Any]:
     }
 
 
-def compare_object(contrasts: Sequence[Contrast]) -> dict[str, Any]:
-    """The JSON of `compare -f json`: second minus first."""
-    return {"schema": REPORT_SCHEMA, "contrasts": [_contrast_object(entry) for entry in contrasts]}
+def compare_object(contrasts: Sequence[Contrast], of: Sequence[str]) -> dict[str, Any]:
+    """The JSON of `compare -f json`: second minus first; `of` are the places that they are of."""
+    return {
+        "schema": REPORT_SCHEMA,
+        "of": list(of),
+        "contrasts": [_contrast_object(entry) for entry in contrasts],
+    }
 
 
 def _contrast_object(entry: Contrast) -> dict[str, Any]:

@@ -208,7 +208,8 @@ def joint_table(joint: Sequence[Joint]) -> Table:
     return Table("Width and depth together: a plane through all optima", columns, rows)
 
 
-def contrast_table(contrasts: Sequence[Contrast]) -> Table:
+def contrast_table(contrasts: Sequence[Contrast], of: Sequence[str] = ()) -> Table:
+    """`of` are the places of the first and the second, where they are two."""
     rows = []
     for entry in contrasts:
         last = entry.losses[-1] if entry.losses else None
@@ -228,7 +229,8 @@ def contrast_table(contrasts: Sequence[Contrast]) -> Table:
         "best loss at the largest",
         "transfers",
     ]
-    return Table("One against the other", columns, rows, "Second minus first: below 0 is better.")
+    which = f" Second: {of[1]}; first: {of[0]}." if len(of) > 1 else ""
+    return Table("One against the other", columns, rows, f"Second minus first: below 0 is better.{which}")
 
 
 def search_table(searches: Sequence[Searched]) -> Table:
