@@ -328,6 +328,22 @@ def test_what_collapses_ends_where_nothing_is_learned() -> None:
         assert optimum.log2_optimum == pytest.approx(-4, abs=0.06) and reach(optimum) <= 0.25
 
 
+def test_rates_too_low_to_learn_did_not_blow_up() -> None:
+    """Although they all end alike, higher than anything else."""
+    losses = np.array([2.303, 2.303, 2.302, 0.15, 0.05, 0.07, 0.12, 0.4, 1.2, 2.5])
+    x = np.arange(-12.0, -2.0)
+    curves = [
+        curve(np.where(losses < 2, losses - 0.005 * i, losses), x=x, scale=64.0 * 2**i) for i in range(4)
+    ]
+    assert all(not one.blown for one in judge(curves).curves)
+
+
+def test_a_tolerance_without_bound_leaves_the_share_of_a_doubling() -> None:
+    curves = [parabola(-5 - i, curvature=0.02, floor=3 - 0.1 * i, scale=64.0 * 2**i) for i in range(4)]
+    drift = judge(curves, Tolerance(nats=np.inf))
+    assert drift.allowed.loss == pytest.approx(0.025, rel=0.05) and drift.verdict == "drifts"
+
+
 def test_losses_that_fall_by_luck_do_not_fall() -> None:
     """By a share of the error that they are known to; what is allowed goes over by degrees."""
     noise = 0.002 * np.random.default_rng(3).standard_normal((3, len(GRID)))

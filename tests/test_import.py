@@ -316,3 +316,14 @@ def test_spellings_of_a_name_are_one(tmp_path: Path) -> None:
     assert {*found.table.column("optimizer").to_pylist()} == {"adamw", "lion"}
     assert len({*found.table.column("parametrization").to_pylist()}) == 1
     assert any("AdamW and Adam W and adam-w and adamw are one" in note for note in found.notes)
+
+
+def test_numbers_in_a_name_stay_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("architecture,lr,loss\nv1_1,0.1,3\nv11,0.1,2\nGPT-2,0.1,3\ngpt2,0.1,2\n")
+    found = understand(tmp_path / "a.csv")
+    assert {*found.table.column("architecture").to_pylist()} == {"v1_1", "v11", "gpt2"}
+    (tmp_path / "b.csv").write_text(f"lr,loss,seed\n0.1,3,{2**62 - 1}\n0.1,2,\n")
+    with pytest.raises(
+        ImportFault, match="seed is not finite or too large; mend it, or leave the column out"
+    ):
+        understand(tmp_path / "b.csv")

@@ -91,7 +91,7 @@ def test_a_place_that_cannot_be_written_to_is_said_first(
 
 def test_what_is_to_be_edited_is_never_written_over(tmp_path: Path, mutransfer: Command) -> None:
     """A table of suggestions whose losses were filled in, say."""
-    lines = [f"{width},{rate},{3 + rate}" for width in (64, 128) for rate in (0.001, 0.002, 0.004)]
+    lines = [f"{width},{rate},{3 + 100 * rate}" for width in (64, 128) for rate in (0.001, 0.002, 0.004)]
     (tmp_path / "open.csv").write_text("\n".join(["width,lr,loss", *lines]))
     words = ("report", "open.csv", "--out", "page", "--suggest", "more.csv")
     for _ in range(2):  # the same again is no other

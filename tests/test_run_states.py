@@ -9,7 +9,7 @@ import pytest
 from conftest import rates
 
 from mutransfer.results.sources.fault import ImportFault
-from mutransfer.results.sources.importing import understand
+from mutransfer.results.sources.importing import Reading, understand
 
 
 def test_weights_and_biases_states(tmp_path: Path) -> None:
@@ -182,3 +182,46 @@ def test_of_a_trainings_reports_the_last_counts(tmp_path: Path) -> None:
     found = understand(tmp_path / "result.json")
     assert found.table.column("loss").to_pylist() == [3.0, 3.0]
     assert "2 unfinished left out; --include unfinished takes them" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "losses", "notes"),
+    [
+        # Measures and settings that are called like a state of somebody's.
+        ("success", ["1", "0", "0"], [1.0, 2.0, 3.0], 0),
+        ("stopped", ["0", "1", "1"], [1.0, 2.0, 3.0], 0),
+        ("timeout", ["1", "1", "1"], [1.0, 2.0, 3.0], 0),
+        ("error", ["1.0", "0.0", "0.0"], [1.0, 2.0, 3.0], 0),
+        # Of what diverged nothing else is asked; where nothing is said nothing was.
+        ("completed,diverged", ["True,False", "True,False", "False,True"], [1.0, 2.0, None], 1),
+        ("state,diverged", ["finished,no", "crashed,yes", "failed,no"], [1.0, None], 2),
+        ("diverged", ["", "", "True"], [1.0, 2.0, None], 1),
+        ("diverged", ["n", "y", "n"], [1.0, None, 3.0], 1),
+        ("status", ["", "", "diverged"], [1.0, 2.0, None], 1), ("done", ["", "True", "False"], [2.0], 1),
+    ],
+)  # fmt: skip
+def test_what_is_called_like_a_state(
+    columns: str, rows: Sequence[str], losses: Sequence[float | None], notes: int, tmp_path: Path
+) -> None:
+    lines = [f"0.{place},{place},{cells}" for place, cells in enumerate(rows, start=1)]
+    (tmp_path / "a.csv").write_text("\n".join([f"lr,loss,{columns}", *lines]))
+    found = understand(tmp_path / "a.csv")
+    assert found.table.column("loss").to_pylist() == losses
+    assert len(found.notes) == notes
+
+
+def test_entries_of_runs_that_are_called_like_a_state(tmp_path: Path) -> None:
+    path = tmp_path / "runs.json"
+    numbers = [{"config": {"lr": rate}, "loss": 2.0, "failed": failed}
+               for rate, failed in ((0.1, 0.3), (0.2, 1.0))]  # fmt: skip
+    path.write_text(json.dumps(numbers))
+    assert understand(path).table.column("failed").to_pylist() == ["0.3", "1.0"]
+    gone = [{"config": {"lr": 0.1}, "summary": {"loss": 2.0}},
+            {"config": {"lr": 0.2}, "summary": {"loss": 1.0, "diverged": True}},
+            {"config": {"lr": 0.3}, "summary": {}, "state": "diverged"}]  # fmt: skip
+    path.write_text(json.dumps(gone))
+    assert understand(path).table.column("loss").to_pylist() == [2.0, None, None]
+    asked = [{"config": {"lr": 0.1}, "summary": {"loss": 2.0}, "state": "finished"},
+             {"config": {"lr": 0.2}, "summary": {}, "state": "crashed"}]  # fmt: skip
+    path.write_text(json.dumps(asked))
+    assert understand(path, Reading(include=["crashed"])).table.column("loss").to_pylist() == [2.0, None]

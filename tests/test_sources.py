@@ -82,7 +82,7 @@ def test_weights_and_biases_offline_runs(tmp_path: Path, monkeypatch: pytest.Mon
     (killed / "wandb-summary.json").unlink()  # it is written at the end
     check(tmp_path / "wandb", Reading({"learning_rate": "lr"}, FILL))
     found = understand(tmp_path / "wandb", Reading({"learning_rate": "lr"}, FILL))
-    assert "1 runs without a loss left out" in found.notes
+    assert "1 run without a loss left out" in found.notes
     (killed / "wandb-summary.json").write_text("")
     with pytest.raises(ImportFault, match=r"run-99/files/wandb-summary.json: .*; mend or delete it"):
         understand(tmp_path / "wandb", Reading({"learning_rate": "lr"}, FILL))
@@ -137,7 +137,7 @@ def test_mlflow_runs(tmp_path: Path) -> None:
     (nothing / "metrics" / "eval" / "loss").unlink()
     check(tmp_path / "mlruns", reading)
     found = understand(tmp_path / "mlruns", reading)
-    assert "1 runs without a eval/loss left out" in found.notes and len(found.notes) == 2
+    assert "1 run without a eval/loss left out" in found.notes and len(found.notes) == 2
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ def test_an_infinite_metric_is_divergence_in_a_database(tmp_path: Path) -> None:
         database.commit()
     found = understand(tmp_path / "m.db")
     assert found.table.column("loss").to_pylist() == [3.0, None]
-    assert "1 runs without a learning rate left out" in found.notes
+    assert "1 run without a learning rate left out" in found.notes
 
 
 def test_a_header_behind_a_comment_sign(tmp_path: Path) -> None:
@@ -577,7 +577,33 @@ def test_what_is_not_the_file_itself_is_said(tmp_path: Path) -> None:
         understand(tmp_path / "a.log.gz")
     with pytest.raises(ImportFault, match=r"://me:\*\*\*@nowhere/db"):
         understand("postgresql://me:secret@nowhere/db")
+    for address, words in (
+        ("postgres://me:secret@h/db", "write postgresql://"), ("mysql://me:se@cret@h/db", r"://me:\*\*\*@h"),
+        ("https://me:secret@h/x", "is no database's address"), ("sqlite+pysqlite:///x.db", "the path alone"),
+        ("postgresql://h/db?user=me&password=secret", r"password=\*\*\*"),
+    ):  # fmt: skip
+        with pytest.raises(ImportFault, match=words) as told:
+            understand(address)
+        assert "cret" not in str(told.value)
+    entries = [{"lr": 0.1, "loss": 3.0, "tags": ["a"]}, {"lr": 0.2, "loss": 2.0, "tags": "b"}]
+    (tmp_path / "rows.json").write_text(json.dumps(entries))
+    assert understand(tmp_path / "rows.json").table.num_rows == 2
     entries = [{"lr": 0.1, "loss": 3.0}, {"lr": 0.2, "loss": [3.0, 2.9]}]
     (tmp_path / "rows.json").write_text(json.dumps(entries))
     with pytest.raises(ImportFault, match="entry 2: loss is a list, and one value in other entries"):
         understand(tmp_path / "rows.json")
+
+
+def test_folders_of_several_kinds(tmp_path: Path) -> None:
+    """MLflow's are told by what they say, not by how their folders are called."""
+    pd.DataFrame({"lr": [0.1, 0.2], "loss": [3.0, 2.0]}).to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "x" / "metrics").mkdir(parents=True)
+    (tmp_path / "x" / "meta.yaml").write_text("title: plots\n")
+    (tmp_path / "x" / "metrics" / "plot.txt").write_text("none")
+    assert understand(tmp_path).table.num_rows == 2
+    write_mlruns(tmp_path / "mlruns", [("a", 0.1, "run_id: a\n")])
+    files = tmp_path / "wandb" / "run-1" / "files"
+    files.mkdir(parents=True)
+    (files / "config.yaml").write_text("lr: {value: 0.1}\n")
+    with pytest.raises(ImportFault, match="holds runs of MLflow and of Weights & Biases"):
+        understand(tmp_path)

@@ -43,7 +43,9 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
         f"{row}: {name} {cell!r} is not a number"
         for row, cell in zip(_rows(frame, wrong), frame[name][wrong], strict=True)
     ]
-    large = values.abs() > {"loss": LARGEST_LOSS, "seed": LARGEST_SEED}.get(name, LARGEST)
+    # A gap makes of a column of integers one of floats, which knows fewer of them.
+    seed = LARGEST_SEED if frame[name].dtype.kind == "i" else LARGEST
+    large = values.abs() > {"loss": LARGEST_LOSS, "seed": seed}.get(name, LARGEST)
     if name == "loss":
         faults += [f"{row}: {name} is too large" for row in _rows(frame, large & np.isfinite(values))]
     else:

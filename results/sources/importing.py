@@ -28,7 +28,7 @@ COMMENT, FAR = (b"#", b"//", b"/*"), 1 << 16
 COMMENTED_JSON = re.compile(rb"((#|//)[^\n]*\n\s*|/\*.*?\*/\s*)+[\[\s]*\{", re.DOTALL)
 DATABASES = {"postgresql", "mysql", "mariadb", "oracle", "mssql"}
 """Whose addresses Optuna takes, with a driver or without."""
-PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
+PASSWORD = re.compile(r"((?<=://)[^/@:]*:)[^\s]*(?=@)|((?:password|pwd)=)[^&]*")
 LFS = b"version https://git-lfs"
 MAX_FAULTS = 10
 
@@ -70,7 +70,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     Raises ImportFault with everything that is wrong.
     """
     raw = _read(str(source), reading)
-    source = PASSWORD.sub(r"\1***@", str(source))
+    source = _shown(str(source))
     path = Path(source)
     notes = [told_left_out(raw.attrs[LEFT_OUT])] if raw.attrs.get(LEFT_OUT) else []
     if passed := raw.attrs.get(COMMENTS):
@@ -86,7 +86,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
         frame = frame.drop(columns=empty)
         notes.append(f"{', '.join(empty)}: empty in every row, left out")
     theirs = reading.columns.get("loss", found.get("loss", "loss"))
-    frame, unplaced = _placed(frame, raw.attrs.get(FOLDERS, {}).get(theirs, theirs), path)
+    frame, unplaced = _placed(frame, raw.attrs.get(FOLDERS, {}).get(theirs, theirs))
     notes += unplaced
     found |= {**reading.columns, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
     if score(found.get("loss", "")):
@@ -116,34 +116,47 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     return Measurements(table, found, tuple(notes))
 
 
-def _placed(frame: pd.DataFrame, loss: str, path: Path) -> tuple[pd.DataFrame, list[str]]:
+def _placed(frame: pd.DataFrame, loss: str) -> tuple[pd.DataFrame, list[str]]:
     """Of a tracker's runs those with a learning rate, and a loss in the column of this name: others are of
-    something else, or nobody wrote what they measured. Raises ImportFault where none has a loss."""
+    something else, or nobody wrote what they measured."""
     if FOLDERS not in frame.attrs:
         return frame, []
     notes = []
     told = ~np.array(frame.attrs[NOT_TOLD].get(loss, [False] * len(frame)), dtype=bool)
-    if len(told) and not told.any():
-        raise ImportFault(f"{path}: no run has a {loss}")
+    if MARK in frame:
+        told |= frame[MARK].to_numpy(dtype=bool)
     if "learning_rate" in frame and frame["learning_rate"].notna().any():
         there = frame["learning_rate"].notna().to_numpy()
         frame, told = frame[there], told[there]
         if not there.all():
-            notes.append(f"{int((~there).sum())} runs without a learning rate left out")
+            notes.append(f"{_runs(int((~there).sum()))} without a learning rate left out")
     if not told.all():
-        notes.append(f"{int((~told).sum())} runs without a {loss} left out")
+        notes.append(f"{_runs(int((~told).sum()))} without a {loss} left out")
     return frame[told].reset_index(drop=True), notes
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"
+
+
+def _shown(source: str) -> str:
+    """An address without its password."""
+    return PASSWORD.sub(lambda found: f"{found[1] or found[2]}***", source) if "://" in source else source
 
 
 def _read(source: str, reading: Reading) -> pd.DataFrame:
     """By what the source holds, not by what it is called."""
     path = Path(source.removeprefix("sqlite:///") if source.startswith("sqlite:///") else source)
     if "://" in source and not source.startswith("sqlite:///"):
-        if source.split("://")[0].split("+")[0] not in DATABASES:
-            raise ImportFault(f"{source}: is no database's address; download what is there, and import that")
+        shown, kind = _shown(source), source.split("://")[0].split("+")[0]
+        if kind in ("postgres", "sqlite"):
+            right = "postgresql://" if kind == "postgres" else "sqlite:///, or the path alone"
+            raise ImportFault(f"{shown}: write {right}")
+        if kind not in DATABASES:
+            raise ImportFault(f"{shown}: is no database's address; download what is there, and import that")
         from .optuna import read_optuna
 
-        return read_optuna(source, reading.study, reading.include, PASSWORD.sub(r"\1***@", source))
+        return read_optuna(source, reading.study, reading.include, shown)
     if not path.exists():
         raise ImportFault(f"{path}: cannot be read (there is no such file)")
     if path.is_file():
@@ -152,9 +165,15 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
         raise ImportFault(f"{path}: is neither a file nor a folder; save what it gives, and import that")
     if (path / "sweep.yaml").exists():
         raise ImportFault(f"{path}: is a sweep directory already; next: mutransfer report {path}")
+    configured = path.glob("**/files/config.yaml")
+    offline = any("artifacts" not in file.relative_to(path).parts for file in configured)
     if has_runs(path):
+        if offline:
+            raise ImportFault(
+                f"{path}: holds runs of MLflow and of Weights & Biases; give one of the folders"
+            )
         return read_mlflow(path, reading.study, reading.include)
-    if any(path.glob("**/files/config.yaml")):
+    if offline:
         _without_study(path, reading)
         return read_folder(path, reading.include)
     if any(path.glob("**/*.parquet")):

@@ -1,5 +1,6 @@
 """MLflow's file store (`mlruns/<experiment>/<run>/{params,metrics,tags}`) and database. Needs no mlflow."""
 
+import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ DELETED = "deleted"
 EXPERIMENT = "experiment"
 INFINITE = 1.79e308
 """How the database holds what is infinite: the largest number that it can."""
+MARK = re.compile(rb"^(run_id|run_uuid|experiment_id|lifecycle_stage|artifact_uri)\b", re.MULTILINE)
 EXPERIMENTS = "experiments"
 """The attribute of a frame that names the experiments of its runs, where they are several."""
 
@@ -102,8 +104,8 @@ def _frame(runs: Sequence[Run], experiment: str | None, include: Collection[str]
 
 
 def has_runs(path: Path) -> bool:
-    """Whether a folder is MLflow's."""
-    return any(_folders(path))
+    """Whether a folder is MLflow's, by what its files say."""
+    return any(MARK.search((folder / "meta.yaml").read_bytes()) for folder in _folders(path))
 
 
 def _experiment(folder: Path) -> str:
@@ -130,7 +132,10 @@ def _runs(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _told(meta: Path) -> dict[str, Any]:
-    told = YAML(typ="safe").load(_text(meta)) or {}
+    try:
+        told = YAML(typ="safe").load(_text(meta)) or {}
+    except YAMLError as error:
+        raise ValueError(f"{meta}: {str(error).splitlines()[0]}; mend or delete it") from None
     if not isinstance(told, dict):
         raise ValueError(f"{meta}: holds no names with values; mend or delete it")
     return told
@@ -161,9 +166,9 @@ def _last(file: Path) -> float:
     lines = [line.split() for line in _text(file).splitlines() if line.strip()]
     try:
         steps = [(int(step[0]) if step else 0, int(when), float(value)) for when, value, *step in lines]
+        return max(steps, key=lambda one: one[:2])[2]
     except ValueError:
         raise ValueError(f"{file}: a line is not time, value and step; mend or delete it") from None
-    return max(steps, key=lambda one: one[:2])[2]
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

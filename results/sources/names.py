@@ -12,6 +12,9 @@ from ...models.recipe.family import Family
 from .fault import ImportFault
 from .table import LINES, NUMBER
 
+BETWEEN_WORDS = re.compile(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)")
+"""Between numbers they part numbers."""
+MEANT_BY_NAME = frozenset(name for ours, theirs in ALIASES.items() for name in (ours, *theirs))
 POWERS = {"log2": 2.0, "log10": 10.0}
 DIVERGED = {"diverged", "div", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf", "oom"}
 NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+(e[-+]?\d+)?$")
@@ -92,7 +95,7 @@ def one_spelling(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         by_word: dict[str, list[str]] = {}
         for word in spelled.unique():
             plain = unicodedata.normalize("NFKC", word).lower()  # there are two signs for micro
-            by_word.setdefault(re.sub(r"[\s_-]", "", plain), []).append(word)
+            by_word.setdefault(BETWEEN_WORDS.sub("", plain) or plain, []).append(word)
         several = [words for words in by_word.values() if len(words) > 1]
         if several:
             notes += [f"{name}: {' and '.join(words)} are one" for words in several]

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .fault import ImportFault
+from .names import MEANT_BY_NAME
 from .runs import by_state
 from .table import text_of
 from .wandb import FOLDERS, flat, read_runs
@@ -27,10 +28,11 @@ def read_json(path: Path, include: Collection[str]) -> pd.DataFrame:
     if any({*FOLDERS} & {*record} for record in records):
         return read_runs(records, include, path)
     rows = [dict(flat(record)) for record in records]
-    told = {name for row in rows for name in row}
+    told = {name for row in rows for name, value in row.items() if value is not None} & MEANT_BY_NAME
     for number, record in enumerate(records, start=1):
         if lists := [name for name, value in record.items() if isinstance(value, list) and name in told]:
-            raise ImportFault(f"{path}: entry {number}: {lists[0]} is a list, and one value in other entries")
+            told_else = "is a list, and one value in other entries; write one value"
+            raise ImportFault(f"{path}: entry {number}: {lists[0]} {told_else}")
     return by_state(pd.DataFrame(rows), include, path)
 
 

@@ -45,9 +45,15 @@ SHORT = {
 }  # fmt: skip
 """As a queue prints them, if all of a column are such, and one of them is CD: others are of anything."""
 EXIT_CODES = {"exitcode", "exitstatus", "returncode"}
-SAY_SO = {"finished", "isfinished", "completed", "iscompleted", "done", "isdone", "succeeded"}
-"""Names of truth values that say so of a run that finished; those called like another state say that one."""
-TRUE, FALSE = {"true", "1", "1.0", "yes"}, {"false", "0", "0.0", "no"}
+SAY_SO = {
+    **dict.fromkeys(("finished", "completed", "done"), FINISHED),
+    **{
+        state: state
+        for state in ("failed", "crashed", "killed", "cancelled", "preempted", "pruned", DIVERGED)
+    },
+}
+"""What truth values of these names, or with `is` before them, say of a run where they are true."""
+TRUE, FALSE = {"true", "1", "1.0", "yes", "y", "t"}, {"false", "0", "0.0", "no", "n", "f"}
 LIFE = "lifecyclestage"
 """Of MLflow's runs: `active` unless they were deleted, finished or not."""
 MANY = 4
@@ -80,7 +86,10 @@ def frame_of(
     frame = pd.DataFrame(rows)
     frame.attrs[LEFT_OUT] = left_out
     frame = _marked(frame, [state for state, mine in zip(states, taken, strict=True) if mine])
-    frame.attrs[NOT_TOLD] = {name: [name not in row for row in rows] for name in frame}
+    # Whoever asks for runs that did not finish takes what they have.
+    done = [state in (FINISHED, UNTOLD) for state, mine in zip(states, taken, strict=True) if mine]
+    told = [*zip(rows, done, strict=True)]
+    frame.attrs[NOT_TOLD] = {name: [ended and name not in row for row, ended in told] for name in frame}
     return frame
 
 
@@ -100,12 +109,12 @@ def _taken(
     states: Sequence[str], include: Collection[str], source: object
 ) -> tuple[list[bool], dict[str, int]]:
     """Which runs count, and the others by state. Raises ImportFault."""
-    if {*states} == {UNTOLD}:
-        states = [FINISHED] * len(states)
+    if {*states} <= {UNTOLD, DIVERGED}:
+        states = [FINISHED if state == UNTOLD else state for state in states]
     wanted = {_state(one) for one in include}
     taken = [state in (FINISHED, DIVERGED) or state in wanted for state in states]
     others = {*states} - {FINISHED, DIVERGED}
-    if unknown := sorted(one for one in include if _state(one) not in others):
+    if unknown := sorted(one for one in include if _state(one) not in {*states}):
         there = f"there are {', '.join(sorted(others))} runs" if others else "all runs have finished"
         raise ImportFault(f"{source}: --include {unknown[0]}: no run is {unknown[0]}; {there}")
     left_out = dict(Counter(state for state, mine in zip(states, taken, strict=True) if not mine))
@@ -160,10 +169,14 @@ def is_state(name: object) -> bool:
     return ends_so or _plain(name) in ("st", LIFE) or _is_code(name) or _said_true(name) is not None
 
 
+def tells_state(name: object, cell: object) -> bool:
+    """Whether this entry of a run is one of its state: a number called like a truth value is a measure."""
+    return is_state(name) and (_said_true(name) is None or isinstance(cell, bool))
+
+
 def _said_true(name: object) -> str | None:
-    """What a truth value called so says where it is true."""
-    plain = _plain(name)
-    return FINISHED if plain in SAY_SO else _KNOWN.get(plain.removeprefix("is"))
+    """What a truth value called so says where it is true. What a tracker's folder holds is a measure."""
+    return None if "." in str(name) else SAY_SO.get(_plain(name).removeprefix("is"))
 
 
 def _is_code(name: object) -> bool:
@@ -178,7 +191,7 @@ def _plain(name: object) -> str:
 def state_of(run: Mapping[str, object]) -> str:
     """Of a run that tells it in entries called like a state. It finished where none is known, unless the one
     that is called just so holds a word of somebody's own."""
-    told = {name: _reader(name)(one) for name, one in run.items() if is_state(name)}
+    told = {name: _reader(name)(one) for name, one in run.items() if tells_state(name, one)}
     known = {name: state for name, state in told.items() if state in {*STATES, UNTOLD}}
     own = [state for name, state in told.items() if _plain(name) in ("state", "status")]
     return _worst([*known.values()], [*map(_is_code, known)]) if known else next(iter(own), FINISHED)
@@ -198,7 +211,7 @@ def _of_truth(told: object, true: str) -> str:
         return true
     if state in FALSE:
         return UNFINISHED if true == FINISHED else FINISHED
-    return state
+    return FINISHED if state == UNTOLD and true != FINISHED else state
 
 
 def _of_code(told: object) -> str:
@@ -216,7 +229,8 @@ def _of_life(told: object) -> str:
 
 def _column(name: object, cells: pd.Series) -> list[str]:
     states = [*map(_reader(name), cells)]
-    if _said_true(name) is not None and not {str(told).strip().lower() for told in cells} <= TRUE | FALSE:
+    words = {str(told).strip().lower() for told in cells if not pd.isna(told)} - {""}
+    if _said_true(name) is not None and not words <= TRUE | FALSE:
         return [""] * len(states)  # a measure that is called like a state
     short = {cell.strip().lower() for cell in cells if isinstance(cell, str)} - {""}
     if "cd" in short and short <= {*SHORT}:
@@ -229,9 +243,10 @@ def _worst(states: Sequence[str], codes: Sequence[bool]) -> str:
     `codes` tells, count where no word says anything: a run that diverged may well leave with one."""
     words = [state for state, code in zip(states, codes, strict=True) if not code and state != UNTOLD]
     told = words or [state for state in states if state != UNTOLD]
-    others = (state for state in told if state not in (FINISHED, DIVERGED))
-    done = DIVERGED if DIVERGED in told else FINISHED if told else UNTOLD
-    return next(others, done)
+    diverged = DIVERGED in told  # however the run ended then
+    over = {FINISHED, DIVERGED, *((UNFINISHED, "failed", "crashed") if diverged else ())}
+    done = DIVERGED if diverged else FINISHED if told else UNTOLD
+    return next((state for state in told if state not in over), done)
 
 
 def _marked(frame: pd.DataFrame, states: Sequence[str]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from .fault import ImportFault
 SEPARATORS = (",", ";", "\t", "|")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 OPENING = 64
-SAID = re.compile(r"^sep=([,;|\t])\s*$")
+SAID = re.compile(r'^"?sep=([,;|\t])"?\s*$')
 """What a spreadsheet writes above a header to tell itself the separator."""
 LINES = "lines"
 """The attribute of a frame that holds the line of each row in the file, for messages."""
@@ -27,6 +27,7 @@ Lines = list[tuple[int, str]]
 """Of a file, with their numbers."""
 NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(nan|inf)$", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"^-?\d+,\d+([eE][-+]?\d+)?$")
+COMMA_IN_NUMBER = re.compile(r"\d,\d")
 BELOW_ONE = re.compile(r"^-?0,\d")
 """With this in a cell a comma separates no thousands."""
 THOUSANDS = re.compile(r"^[-+]?[1-9]\d{0,2}(([.]\d{3})+|(,\d{3})+)$")
@@ -165,10 +166,10 @@ def _read_text(path: Path) -> pd.DataFrame:
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """The most frequent of the header; where another is as frequent, that one before a comma, which may be
-    in numbers, if it parts every line alike."""
+    """The most frequent of the header; where another is as frequent, that one before a comma that is in
+    numbers, if it parts every line alike."""
     most = max(SEPARATORS, key=lines[0].count)
-    if most == ",":
+    if most == "," and any(COMMA_IN_NUMBER.search(line) for line in lines):
         for other in SEPARATORS[1:]:
             count = lines[0].count(other)
             if count >= lines[0].count(",") and all(line.count(other) == count for line in lines):

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from .fault import ImportFault
-from .runs import is_state, named_apart, state_of
+from .runs import DIVERGED, named_apart, state_of, tells_state
 
 FOLDERS = ("config", "summary")
 NOT_FINITE = {"NaN": None, "Infinity": None, "-Infinity": None}
@@ -44,8 +44,11 @@ def _run(run: Mapping[str, Any]) -> tuple[object, Mapping[str, Any], Mapping[str
     config, summary = (dict(flat(_mapping(run, folder))) for folder in FOLDERS)
     if "summary" not in run:  # some write what was measured beside the configuration
         own = {"config", *named}
-        summary = dict(flat({n: told for n, told in run.items() if n not in own and not is_state(n)}))
-    return state_of(run), named, config, summary
+        summary = dict(
+            flat({n: told for n, told in run.items() if n not in own and not tells_state(n, told)})
+        )
+    state = DIVERGED if summary.get(DIVERGED) is True else state_of(run)
+    return state, named, config, summary
 
 
 def _folder_runs(path: Path) -> Iterator[dict[str, Any]]:
@@ -53,9 +56,16 @@ def _folder_runs(path: Path) -> Iterator[dict[str, Any]]:
         summary = config.parent / "wandb-summary.json"
         yield {
             "id": config.parent.parent.name,
-            "config": YAML(typ="safe").load(config.read_text(encoding="utf-8")) or {},
+            "config": _configuration(config),
             "summary": _summary(summary) if summary.exists() else {},
         }
+
+
+def _configuration(file: Path) -> Any:  # noqa: ANN401
+    try:
+        return YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}
+    except (ValueError, YAMLError) as error:
+        raise ValueError(f"{file}: {str(error).splitlines()[0]}; mend or delete it") from None
 
 
 def _summary(file: Path) -> Any:  # noqa: ANN401 - whatever the JSON holds

@@ -21,8 +21,8 @@ SHEER = 50.0
 """Or so many times all lower ones, however high the other side is."""
 FLAT, PLATEAU = 0.15, 3
 """Or so many of a curve that differ by no more than this share of the lowest of them, GAP times all lower
-ones and no lower than the other side by more than that share: what has blown up all ends alike, and may end
-at what is known without learning, as does what has not learned yet."""
+ones and above the other side, or at the upper end lower by no more than that share: what has blown up all
+ends alike, and may end at what is known without learning, as does what has not learned yet."""
 LONE = 3.0
 """A lone neighbour of the lowest point counts so many times its height: it may tie, which says nothing."""
 SPIKE = 8.0
@@ -66,7 +66,8 @@ def _least(curves: Sequence[Curve], step: int) -> float:
     first_step = _median([first for first in map(_step, others) if first > 0])
     top = _median([float(side.max()) for side in others])
     for below, above in pairwise([first_step, *risen]):
-        flat = above > (1 - FLAT) * top and _flat(sides, above)
+        as_high = 1 - FLAT if step > 0 else 1.0
+        flat = above > as_high * top and _flat(sides, above)
         gap = GAP if above > HIGHER * top or flat else SHEER
         if above > gap * max(below, first_step) and all(_ends_above(side, above) for side in sides):
             return float(above)

@@ -50,7 +50,7 @@ def allowed(fits: Sequence[Fit], asked: Tolerance) -> Allowed:
     price = asked.doublings * gain
     told = price if len(known) >= LAW_SCALES else max(price, gain)
     flat = max(min(rises / price - 1, 1.0) if price else float(rises > 0), _unsure(known, fall), 0.0)
-    if told < asked.nats:
+    if flat and told < asked.nats:
         told += flat * (asked.nats - told)
     return Allowed(min(asked.nats, told), gain if flat < 1 else None)
 
