@@ -210,6 +210,12 @@ def test_what_is_called_like_a_state(
     assert len(found.notes) == notes
 
 
+def test_lists_under_the_name_of_a_state(tmp_path: Path) -> None:
+    lists = pd.DataFrame({"lr": [0.1, 0.2], "loss": [3.0, 2.0], "done": [[1], [2]], "status": [["a"], ["b"]]})
+    lists.to_parquet(tmp_path / "a.parquet")
+    assert understand(tmp_path / "a.parquet").table.num_rows == 2
+
+
 def test_entries_of_runs_that_are_called_like_a_state(tmp_path: Path) -> None:
     path = tmp_path / "runs.json"
     numbers = [{"config": {"lr": rate}, "loss": 2.0, "failed": failed}

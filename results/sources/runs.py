@@ -229,8 +229,7 @@ def _of_life(told: object) -> str:
 
 def _column(name: object, cells: pd.Series) -> list[str]:
     states = [*map(_reader(name), cells)]
-    words = {str(told).strip().lower() for told in cells if not pd.isna(told)} - {""}
-    if _said_true(name) is not None and not words <= TRUE | FALSE:
+    if _said_true(name) is not None and not {*map(_state, cells)} <= {*TRUE, *FALSE, UNTOLD}:
         return [""] * len(states)  # a measure that is called like a state
     short = {cell.strip().lower() for cell in cells if isinstance(cell, str)} - {""}
     if "cd" in short and short <= {*SHORT}:
