@@ -103,7 +103,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     if faults:
         more = f"\n{path}: and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
         raise ImportFault("\n".join(f"{path}: {fault}" for fault in faults[:MAX_FAULTS]) + more)
-    marked = int(frame[MARK].sum()) if MARK in frame else 0
+    marked = int((frame[MARK] & _finite(frame["loss"])).sum()) if MARK in frame else 0
     table = _table(frame, path)
     if twice := len(frame) - table.num_rows:
         said = "1 row that repeats another is" if twice == 1 else f"{twice} rows that repeat others are"
@@ -230,13 +230,13 @@ def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame
 
 
 def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
-    frame = frame.copy()
+    finite = _finite(frame["loss"])
+    if MARK in frame:
+        finite &= ~frame[MARK]
+    frame = frame.drop(columns=[MARK], errors="ignore").copy()
     for name in NUMERIC:
         if name in frame:
             frame[name] = pd.to_numeric(frame[name])
-    finite = frame["loss"].map(lambda loss: pd.notna(loss) and math.isfinite(loss))
-    if MARK in frame:
-        finite &= ~frame.pop(MARK)
     frame["loss"] = frame["loss"].where(finite)
     frame["status"] = ["finished" if ok else "diverged" for ok in finite]
     frame["sweep"] = name_of(path)
@@ -257,6 +257,10 @@ def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
         # As text, so that files which hold other kinds of values under one name still go together.
         table = table.append_column(str(name), pa.array(_as_text(extra[name]), pa.string(), from_pandas=True))
     return table.replace_schema_metadata(METADATA)
+
+
+def _finite(losses: pd.Series) -> pd.Series:
+    return pd.to_numeric(losses).map(lambda loss: pd.notna(loss) and math.isfinite(loss)).astype(bool)
 
 
 def name_of(source: Path) -> str:

@@ -250,7 +250,10 @@ def _worst(states: Sequence[str], codes: Sequence[bool]) -> str:
 
 def _marked(frame: pd.DataFrame, states: Sequence[str]) -> pd.DataFrame:
     """With a column of those that diverged, where any did."""
-    return frame.assign(**{MARK: [state == DIVERGED for state in states]}) if DIVERGED in states else frame
+    if DIVERGED not in states:
+        return frame
+    # A copy is one block: pandas warns of a column put into many.
+    return frame.copy().assign(**{MARK: [state == DIVERGED for state in states]})
 
 
 def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> pd.DataFrame:
