@@ -59,8 +59,8 @@ class SlurmSpec(Section):
     @model_validator(mode="after")
     def _one_memory(self) -> Self:
         """`sbatch` knows them as one choice."""
-        named = named_options(self.model_dump(exclude_none=True))
-        if len(several := sorted(name for name in named if name in MEMORY)) > 1:
+        several = sorted(MEMORY & {*named_options(self.model_dump(exclude_none=True))})
+        if len(several) > 1:
             raise ValueError(f"{' and '.join(several)}: Slurm takes one of them; keep one")
         return self
 

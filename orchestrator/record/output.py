@@ -24,7 +24,8 @@ def check_place(path: Path) -> None:
             raise Fault(f"{path}: is among the records of the sweep {folder.name}; give another place")
     if place.exists() and not place.is_file() and not place.is_dir():
         return  # such as a pipe
-    folder = next(one for one in (place, *place.parents) if one.exists() and (one != place or one.is_dir()))
+    within = place if place.is_dir() else place.parent
+    folder = next(one for one in (within, *within.parents) if one.exists())
     if not folder.is_dir():
         raise Fault(f"{path}: cannot be written ({folder} is no folder); give another place")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -11,7 +11,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from .fault import ImportFault
+from .fault import ImportFault, of_file
 from .runs import FINISHED, named_apart
 
 STATES = {1: "running", 2: "scheduled", 3: FINISHED, 4: "failed", 5: "killed"}
@@ -116,7 +116,7 @@ def _experiment(folder: Path) -> str:
 
 def _folders(path: Path) -> Iterator[Path]:
     """Of what may be runs: what they left behind may be called in any way."""
-    for meta in sorted(path.glob("**/meta.yaml")):
+    for meta in path.glob("**/meta.yaml"):
         folder = meta.parent
         kept = ((folder / "params").is_dir(), (folder / "metrics").is_dir())
         if any(kept) and "artifacts" not in folder.relative_to(path).parts:
@@ -125,27 +125,23 @@ def _folders(path: Path) -> Iterator[Path]:
 
 def _runs(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Each with what it tells of itself. A model that a run logged is none."""
-    for folder in _folders(path):
+    for folder in sorted(_folders(path)):
         told = _told(folder / "meta.yaml")
         if "model_id" not in told:
             yield folder, told
 
 
 def _told(meta: Path) -> dict[str, Any]:
-    try:
-        told = YAML(typ="safe").load(_text(meta)) or {}
-    except YAMLError as error:
-        raise ValueError(f"{meta}: {str(error).splitlines()[0]}; mend or delete it") from None
-    if not isinstance(told, dict):
-        raise ValueError(f"{meta}: holds no names with values; mend or delete it")
+    with of_file(meta):
+        told = YAML(typ="safe").load(meta.read_text(encoding="utf-8")) or {}
+        if not isinstance(told, dict):
+            raise ValueError("holds no names with values")
     return told
 
 
 def _text(file: Path) -> str:
-    try:
+    with of_file(file):
         return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: {error}; mend or delete it") from None
 
 
 def _state(run: Path, told: Mapping[str, Any]) -> object:
@@ -164,11 +160,12 @@ def _cells(run: Path) -> tuple[dict[str, object], dict[str, object]]:
 def _last(file: Path) -> float:
     """A line of a metric is: timestamp value step. A run that went on again may write earlier steps later."""
     lines = [line.split() for line in _text(file).splitlines() if line.strip()]
-    try:
-        steps = [(int(step[0]) if step else 0, int(when), float(value)) for when, value, *step in lines]
-        return max(steps, key=lambda one: one[:2])[2]
-    except ValueError:
-        raise ValueError(f"{file}: a line is not time, value and step; mend or delete it") from None
+    with of_file(file):
+        try:
+            steps = [(int(step[0]) if step else 0, int(when), float(value)) for when, value, *step in lines]
+            return max(steps, key=lambda one: one[:2])[2]
+        except ValueError:
+            raise ValueError("a line is not time, value and step") from None
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -13,7 +13,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from .fault import ImportFault
+from .fault import ImportFault, of_file
 from .runs import DIVERGED, named_apart, state_of, tells_state
 
 FOLDERS = ("config", "summary")
@@ -61,18 +61,14 @@ def _folder_runs(path: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _configuration(file: Path) -> Any:  # noqa: ANN401
-    try:
+def _configuration(file: Path) -> Any:  # noqa: ANN401 - whatever the YAML holds
+    with of_file(file):
         return YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}
-    except (ValueError, YAMLError) as error:
-        raise ValueError(f"{file}: {str(error).splitlines()[0]}; mend or delete it") from None
 
 
 def _summary(file: Path) -> Any:  # noqa: ANN401 - whatever the JSON holds
-    try:
+    with of_file(file):
         return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}; mend or delete it") from None
 
 
 def _mapping(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -57,6 +57,8 @@ class Curve:
     def settled(self) -> "Curve":
         """Means and scatter anew without the runs of values that are not usable: they would tell something of
         the seeds that no other value bears out."""
+        if self.usable.all():
+            return self
         losses_SP = np.where(self.usable, self.losses_SP, np.nan)
         point_P, seed_S = _effects(losses_SP, np.isfinite(losses_SP))
         return replace(
