@@ -255,6 +255,8 @@ def test_a_page_on_a_quotient_of_columns(tmp_path: Path, mutransfer: Command) ->
     assert (tmp_path / "page/loss-learning_rate-across-tokens-per-parameters.png").exists()
     page = (tmp_path / "page/report.md").read_text()
     assert "Judged with mutransfer" in page and ", 0 tokens" not in page and "0 seeds" not in page
+    assert "penalty in the losses' unit" in done.stdout and "penalties in the losses' unit" in page
+    assert "nats" not in done.stdout + page + (tmp_path / "page/report.html").read_text()
 
 
 def test_what_an_export_lacks_is_said(tmp_path: Path, mutransfer: Command) -> None:

@@ -106,3 +106,15 @@ def test_a_spike_is_left_out_and_named() -> None:
     drift = judge([*family([-5, -5]), curve(y, scale=64)])
     assert drift.optima[2].log2_optimum == pytest.approx(-5, abs=0.05)
     assert "scale 64: the loss spikes at 2^-6; left out" in drift.reasons
+
+
+@pytest.mark.parametrize(("at", "told"), [(-9, True), (-2, True), (-4, False), (-5, False)])
+def test_a_lone_lowest_loss_stays_and_is_named(at: float, told: bool) -> None:
+    """Not where the next lowest is beside it: that is what a valley looks like. What lies between a lone
+    lowest loss and the valley is no spike."""
+    y = 2 + 0.1 * (GRID + 5) ** 2
+    y[at == GRID] = 1.0
+    drift = judge([*family([-5, -5]), curve(y, scale=64)])
+    assert not any("spikes" in reason for reason in drift.reasons)
+    assert drift.optima[2].loss is not None and drift.optima[2].loss < 2
+    assert any(f"scale 64: the lowest loss, at 2^{at}, " in reason for reason in drift.reasons) == told

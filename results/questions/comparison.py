@@ -15,6 +15,7 @@ from ..statistics.curve import Curve, Floats, Truths, curve_of
 from ..statistics.drift import Drift, judge
 from ..statistics.tolerance import Tolerance
 from ..store.schema import BEFORE, OUTCOMES, PRUNED, ROWS, UNKNOWN_BEFORE
+from .facts import of_proxies
 from .per_parameter import PER_PARAMETER, per_parameter
 
 SCALE_AXES = tuple(name for name, field in FIELDS.items() if field.setting.scale)
@@ -175,9 +176,8 @@ def _gives_steps(members: pd.DataFrame, name: str) -> bool:
 
 def _unread(members: pd.DataFrame) -> set[str]:
     """Fields that our proxies did not read, and that hold whatever their default was: it may have changed
-    since the first of them. Of a program's trials, and of others' tables, nothing is known."""
-    proxies = "vocab_size" in members and members["vocab_size"].notna().all()
-    if not proxies or ("source" in members and members["source"].notna().any()):
+    since the first of them."""
+    if not of_proxies(members):
         return set()
     first = members.iloc[0]
     placed = members["learnable_multipliers"] if "learnable_multipliers" in members else pd.Series("none")

@@ -13,7 +13,8 @@ from ..store.schema import PRUNED
 class Facts:
     """Counts and costs of the rows behind a report. `seconds` are worker seconds.
 
-    `failures` counts attempts without a result by their class, and `lost_seconds` is what they took.
+    `in_nats`: whether all are of our own proxies, whose losses are; a program's and another tool's may be in
+    any unit. `failures` counts attempts without a result by their class, and `lost_seconds` is what they took.
     """
 
     names: tuple[str, ...]
@@ -26,8 +27,17 @@ class Facts:
     seconds: float
     sources: tuple[str, ...]
     runs: tuple[Mapping[str, Any], ...]
+    in_nats: bool
     failures: Mapping[str, int]
     lost_seconds: float
+
+
+def of_proxies(rows: pd.DataFrame) -> bool:
+    """Whether our own proxies were trained for all rows, here: of a program's trials, and of others' tables,
+    less is known."""
+    if "vocab_size" not in rows or rows["vocab_size"].isna().any():
+        return False
+    return "source" not in rows or bool(rows["source"].isna().all())
 
 
 def facts_of(
@@ -48,6 +58,7 @@ def facts_of(
         seconds=float(rows["seconds"].sum()),
         sources=tuple(sorted({str(source) for source in rows["source"].dropna()})),
         runs=tuple(runs),
+        in_nats=of_proxies(rows),
         failures=failures,
         lost_seconds=lost_seconds,
     )

@@ -16,7 +16,7 @@ NEAR_NATS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """One cell of the axes. `best` are the values of the lowest mean loss over seeds, in nats.
+    """One cell of the axes. `best` are the values of the lowest mean loss over seeds.
 
     `near` are the lowest and highest values among the points within NEAR_NATS of the best.
     """

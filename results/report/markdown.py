@@ -34,7 +34,7 @@ def cite(content: Content) -> str:
     told += [f"{facts.tokens:,} tokens"] if facts.tokens else []
     return (
         f"{'Measured' if facts.runs else 'Judged'} with {by}: {content.name}, {', '.join(told)}. "
-        "Slopes in octaves per doubling, penalties in nats, intervals 95 %."
+        f"Slopes in octaves per doubling, penalties {words.unit(facts)}, intervals 95 %."
     )
 
 

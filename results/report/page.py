@@ -50,7 +50,7 @@ def render_page(content: Content, own: Pictures, checks: Pictures) -> str:
     parts = {
         "name": html.escape(content.name),
         "count": _count(content),
-        "verdicts": "\n".join(_verdict(c) for c in content.comparisons) if cards else "",
+        "verdicts": "\n".join(_verdict(c, content.facts) for c in content.comparisons) if cards else "",
         "charts": figures(own),
         "undrawn": _undrawn(content),
         "tables": "\n".join(html_table(table) for table in tables(content)),
@@ -68,7 +68,7 @@ def _count(content: Content) -> str:
     return " · ".join(told)
 
 
-def _verdict(comparison: Comparison) -> str:
+def _verdict(comparison: Comparison, facts: Facts) -> str:
     drift = comparison.drift
     slope, penalty = words.slope(drift.slope), words.penalty(drift.penalty)
     reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in drift.reasons)
@@ -77,7 +77,7 @@ def _verdict(comparison: Comparison) -> str:
 <p class="word">{SYMBOL[drift.verdict]} {drift.verdict}</p>
 <p>best {html.escape(words.readable(comparison.hyperparameter))} across {html.escape(comparison.axis)}:
 <b>{slope[0]}</b> octaves per doubling <span>{slope[1]}</span></p>
-<p>transfer penalty <b>{penalty[0]}</b> nats <span>{penalty[1]}</span></p>
+<p>transfer penalty <b>{penalty[0]}</b>{" nats" if facts.in_nats else ""} <span>{penalty[1]}</span></p>
 <ul>{reasons}</ul></article>"""
 
 

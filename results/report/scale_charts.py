@@ -34,7 +34,7 @@ def best_loss_chart(family: Sequence[Comparison], axis: str, target: float | Non
         scale=alt.Scale(type="log", base=2, nice=False),
         axis=alt.Axis(values=sorted(points["scale"].unique()), format="~g", grid=False),
     )
-    y = alt.Y("loss:Q", title="best validation loss (nats)", scale=alt.Scale(zero=False))
+    y = alt.Y("loss:Q", title="best validation loss", scale=alt.Scale(zero=False))
     tooltip = [alt.Tooltip("label:N", title="trials"), alt.Tooltip("scale:O", title=words.readable(axis)),
                alt.Tooltip("loss:Q", format=".4f")]  # fmt: skip
     lines = (

@@ -128,7 +128,7 @@ def metric_table(family: Sequence[Comparison], axis: str) -> Table:
         columns,
         rows,
         "Total shift and fit error in octaves; robustness: exponent of the scale in the curvature of the "
-        "loss; asymptotic loss and its excess over the best parametrization, and noise, in nats.",
+        "loss; asymptotic loss, its excess over the best parametrization, and noise in the losses' unit.",
     )
 
 
@@ -179,7 +179,7 @@ def option_table(options: Sequence[OptionShift]) -> Table:
         rows,
         f"Shift of the optimum in octaves; survives: its 90 % interval lies within ±{SHIFT_TOLERANCE}, "
         "moves: its 95 % interval outside, or a scale's of all together. "
-        "Best loss: the difference in nats at the largest scale.",
+        "Best loss: the difference at the largest scale.",
     )
 
 
@@ -251,7 +251,7 @@ def search_table(searches: Sequence[Searched]) -> Table:
         "Best of the search",
         ["what", "points", "loss", *map(words.readable, names)],
         rows,
-        "In brackets: the range among the points within 0.02 nats of the best.",
+        "In brackets: the range among the points within 0.02 of the best.",
     )
 
 

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from . import words
 from .console import stdout
 from .content import Content
 from .tables import Table, notes, tables
@@ -17,7 +18,7 @@ VERDICT_STYLE = {
 }  # fmt: skip
 PLAIN_WIDTH, TITLE_WIDTH, BORDER = 130, 60, 3
 ABOUT = (
-    "Slope in octaves per doubling; penalty in nats: the loss that the largest model gives up by taking the "
+    "Slope in octaves per doubling; penalty {unit}: the loss that the largest model gives up by taking the "
     "value tuned on the small ones. Intervals are 95 %."
 )
 
@@ -33,7 +34,7 @@ def render(content: Content, width: int) -> RenderableType:
     for table in tables(content, brief=True):
         parts += [*map(rich_table, _within(table, width)), Text(table.about, style="dim")]
     parts += [Text(note, style="yellow") for note in notes(content)]
-    return Group(*parts, Text(ABOUT, style="dim"))
+    return Group(*parts, Text(ABOUT.format(unit=words.unit(content.facts)), style="dim"))
 
 
 def _within(table: Table, width: int) -> Iterator[Table]:

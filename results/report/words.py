@@ -46,7 +46,7 @@ def slope(estimate: Estimate | None) -> tuple[str, str]:
 
 
 def penalty(estimate: Estimate | None) -> tuple[str, str]:
-    """A loss difference in nats and its interval."""
+    """A loss difference and its interval."""
     if estimate is None:
         return number(None), ""
     if math.isinf(estimate.value):
@@ -129,6 +129,10 @@ def sparkline(curve: Curve) -> str:
     return "".join(
         marks.get(float(x)) or _bar(float(height)) for x, height in zip(curve.x, heights, strict=True)
     )
+
+
+def unit(facts: Facts) -> str:
+    return "in nats" if facts.in_nats else "in the losses' unit"
 
 
 def fates(facts: Facts) -> str:

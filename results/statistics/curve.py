@@ -27,7 +27,8 @@ class Curve:
     `losses_SP` are the single runs' and `scatter_SP` what remains of them after point and seed effects, NaN
     where there is no run; `seeds` [S] name the rows, `failed` [P] counts the seeds that diverged. `blown` are
     log2 of the values that blew up although their losses are finite (outliers.py), `pruned` of those where
-    trials were stopped early: of their losses no more is known than that they were far behind.
+    trials were stopped early: of their losses no more is known than that they were far behind. `lone` is log2
+    of the value with the lowest loss where none beside it bears that out.
     """
 
     scale: float
@@ -42,6 +43,7 @@ class Curve:
     diverged: int
     blown: tuple[float, ...] = ()
     pruned: tuple[float, ...] = ()
+    lone: float | None = None
 
     @property
     def usable(self) -> Truths:

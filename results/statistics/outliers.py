@@ -1,7 +1,10 @@
-"""Measurements that no smooth valley goes through: runs that blew up and ended finite, and single spikes.
+"""Measurements that no smooth valley goes through: runs that blew up and ended finite, single spikes, and
+lone lowest losses.
 
-Both are told from the curves of a family alone, in no unit: a blow-up by the gap that parts it from all other
-heights, a spike by standing out of its neighbours far more than the curves are rough.
+All are told from the curves of a family alone, in no unit: a blow-up by the gap that parts it from all other
+heights, a spike by standing out of its neighbours far more than the curves are rough, a lone lowest loss by
+lying as far below all others while the next lowest is not beside it. It stays: whether it was chance, a
+further seed tells.
 
 P points of one curve
 """
@@ -116,7 +119,28 @@ def _without_spikes(curves: Sequence[Curve]) -> list[Curve]:
     # Four times as much variance as the sum of squared weights, 20, gives a run's noise; 0.67 of a standard
     # deviation is the median of its size.
     noise = float(np.median(rough)) / (np.sqrt(20) * 0.6745)
-    return [replace(curve, y=_spikes_out(curve.y, SPIKE * noise)) for curve in curves]
+    return [_without_its_spikes(curve, SPIKE * noise) for curve in curves]
+
+
+def _without_its_spikes(curve: Curve, least: float) -> Curve:
+    """Beside a lone lowest loss nothing spikes: it is that loss which stands out."""
+    y, lone = _spikes_out(curve.y, least), _lone(curve, least)
+    if lone is None:
+        return replace(curve, y=y)
+    beside = slice(max(lone - 1, 0), lone + 2)
+    y[beside] = curve.y[beside]
+    return replace(curve, y=y, lone=float(curve.x[lone]))
+
+
+def _lone(curve: Curve, least: float) -> int | None:
+    """Where the lowest loss is, if it is below all others by more than `least` and none beside it is the next
+    lowest."""
+    there = np.flatnonzero(curve.usable)
+    if len(there) < 3:
+        return None
+    first, second = np.argsort(curve.y[there], kind="stable")[:2]
+    alone = abs(first - second) > 1 and curve.y[there[second]] - curve.y[there[first]] > least
+    return int(there[first]) if alone else None
 
 
 def _third_differences(y: Floats) -> Floats:
@@ -130,7 +154,7 @@ def _spikes_out(y: Floats, least: float) -> Floats:
     """NaN for a finite point that is above both of its finite neighbours by more than `least`, and falls on
     both sides."""
     if len(y) < 3:
-        return y
+        return y.copy()
     higher, lower = np.maximum(y[:-2], y[2:]), np.minimum(y[:-2], y[2:])
     told = np.isfinite(higher) & np.isfinite(y[1:-1])
     out = y.copy()

@@ -112,6 +112,11 @@ def _told(fit: Fit, allowed: float) -> list[str]:
         reasons.append(f"scale {scale}: the loss spikes at {_values(curve.spiked)}; left out")
     if curve.blown:
         reasons.append(f"scale {scale}: blew up at {_values(curve.blown)}; taken for diverged")
+    if curve.lone is not None:
+        told = f"the lowest loss, at {_values([curve.lone])}, is far below what lies beside it, and the next"
+        reasons.append(
+            f"scale {scale}: {told} lowest is elsewhere; a further seed tells whether that was chance"
+        )
     if between := _diverged_between(curve):
         told = f"diverged at {_values(between)}, between values that did not"
         reasons.append(f"scale {scale}: {told}; a further seed tells whether that was chance")
