@@ -1,6 +1,7 @@
 """The other commands from outside: plan, rules, init, import, report, export."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def test_doctor_looks_at_everything(tmp_path: Path, mutransfer: Command) -> None
     faults = [finding for finding in findings.values() if finding["status"] == "fault"]
     assert done.returncode == (6 if faults else 0)
     assert all(finding["remedy"] for finding in faults)
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert not (tmp_path / "runs").exists()
     nowhere = mutransfer("doctor", "--out", "/proc/x")
     assert nowhere.returncode == 6
     assert "fault  writing" in nowhere.stdout
@@ -257,6 +258,15 @@ def test_a_page_on_a_quotient_of_columns(tmp_path: Path, mutransfer: Command) ->
     assert "Judged with mutransfer" in page and ", 0 tokens" not in page and "0 seeds" not in page
     assert "penalty in the losses' unit" in done.stdout and "penalties in the losses' unit" in page
     assert "nats" not in done.stdout + page + (tmp_path / "page/report.html").read_text()
+
+
+def test_a_huge_number_is_told_with_an_exponent(tmp_path: Path, mutransfer: Command) -> None:
+    rows = [f"{width},{2.0**x},{2 + (x + 5) ** 2 / 10}" for width in (32, 64, 128) for x in range(-9, 0)]
+    rows[5] = f"32,{2.0**-4},-1e99"
+    (tmp_path / "runs.csv").write_text("\n".join(["width,lr,loss", *rows]))
+    done = mutransfer("report", "runs.csv", "--out", "page")
+    assert done.returncode == 0, done.stderr
+    assert "e+" in done.stdout and not re.search(r"\d{10}", done.stdout)
 
 
 def test_what_an_export_lacks_is_said(tmp_path: Path, mutransfer: Command) -> None:

@@ -337,6 +337,63 @@ def test_an_optuna_study_is_only_read(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_parameter_of_optuna_called_like_the_loss_hides_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    study = optuna.create_study(storage=f"sqlite:///{path}")
+    kinds = optuna.distributions.CategoricalDistribution(["mse", "mae"])
+    study.add_trial(
+        optuna.trial.create_trial(
+            value=3.0,
+            params={"loss": "mse"},
+            distributions={"loss": kinds},
+            user_attrs={"lr": 0.1, "loss": 7},
+        )
+    )
+    (row,) = read_measurements(path).to_pylist()
+    assert (row["loss"], row["params.loss"], row["user_attrs.loss"]) == (3.0, "mse", "7")
+
+
+def test_a_journal_of_optuna_that_is_cut_off_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "study.log"
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    study = optuna.create_study(storage=storage)
+    for value in (3.0, 2.0):
+        study.add_trial(optuna.trial.create_trial(value=value, user_attrs={"lr": value / 10}))
+    assert understand(path).notes == ()
+    path.write_bytes(path.read_bytes()[:-20])
+    found = understand(path)
+    assert found.table.num_rows == 1 and found.notes == ("the last line is cut off and passed over",)
+
+
+def test_runs_of_mlflow_without_their_file_are_said(tmp_path: Path) -> None:
+    write_mlruns(tmp_path, [("a", 0.1, ""), ("b", 0.2, "")])
+    (tmp_path / "1" / "b" / "meta.yaml").unlink()
+    found = understand(tmp_path)
+    assert found.table.num_rows == 1
+    assert found.notes == ("without meta.yaml, which runs have, passed over: 1, 1/b first",)
+
+
+def test_a_folder_and_a_column_that_disagree(tmp_path: Path) -> None:
+    for width in (64, 128):
+        (tmp_path / f"width={width}").mkdir()
+        frame = pd.DataFrame({"width": [width] * 2, "lr": [0.1, 0.2], "loss": [3.0, 2.0]})
+        frame.to_parquet(tmp_path / f"width={width}" / "part.parquet")
+    assert sorted(understand(tmp_path).table.column("width").to_pylist()) == [64, 64, 128, 128]
+    frame.assign(width=64).to_parquet(tmp_path / "width=128" / "part.parquet")
+    with pytest.raises(
+        ImportFault, match=r"part.parquet: the column width holds 64, its folder says 128; mend"
+    ):
+        understand(tmp_path)
+
+
+def test_what_a_trainer_keeps_of_one_run_is_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "trainer_state.json"
+    log = [{"step": 10, "loss": 3.0, "learning_rate": 0.1}, {"step": 20, "loss": 2.0, "learning_rate": 0.1}]
+    path.write_text(json.dumps({"global_step": 20, "log_history": log}))
+    with pytest.raises(ImportFault, match="is what transformers' Trainer keeps of one run; write a table"):
+        understand(path)
+
+
 @pytest.mark.parametrize("kind", ["nullable", "arrow"])
 def test_columns_of_nullable_types(kind: str, tmp_path: Path) -> None:
     frame = pd.DataFrame({"width": [64, 64, 128], "learning_rate": [0.1, 0.2, 0.1], "loss": [3.0, None, 2.5],

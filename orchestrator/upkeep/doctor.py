@@ -21,10 +21,11 @@ FREE_GB = 1.0
 
 
 def examine(place: Path, ray_address: str | None) -> Iterator[Finding]:
-    """Looks at everything; `place` is where sweeps would be written."""
+    """Looks at everything; `place` is where sweeps would be written, or made to be written."""
     yield _python()
     yield from _packages()
     yield _torch()
+    place = next((one for one in (place, *place.absolute().parents) if os.path.exists(one)), place)
     yield _write(place)
     yield _clock(place)
     yield _disk(place)
@@ -68,7 +69,6 @@ def _torch() -> Finding:
 def _write(place: Path) -> Finding:
     """Whether a sweep's way of publishing works there: a synced file, put in place by link(2)."""
     try:
-        place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as folder:
             first, second = Path(folder, "a"), Path(folder, "b")
             with open(first, "w") as file:

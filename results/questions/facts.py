@@ -14,7 +14,7 @@ class Facts:
     """Counts and costs of the rows behind a report. `seconds` are worker seconds.
 
     `in_nats`: whether all are of our own proxies, whose losses are; a program's and another tool's may be in
-    any unit. `failures` counts attempts without a result by their class, and `lost_seconds` is what they took.
+    any. `failures` counts attempts without a result by their class, and `lost_seconds` is what they took.
     """
 
     names: tuple[str, ...]

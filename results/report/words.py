@@ -12,17 +12,22 @@ from ..statistics.drift import ScaleOptimum
 from ..statistics.interval import Estimate, Interval
 
 MINUS = "−"
+HUGE = 1e9
+"""Numbers from here on are written with an exponent."""
 ALL_TRIALS = "all trials"
 
 
 def signed(value: float | None, digits: int = 2) -> str:
     if value is None:
         return "–"
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", MINUS)
+    return ("+" if round(value, digits) >= 0 else "") + number(value, digits)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)
+    if value is None:
+        return "–"
+    told = f"{round(value, digits) + 0.0:.{digits}f}" if abs(value) < HUGE else f"{value:.2e}"
+    return told.replace("-", MINUS)
 
 
 def exponent(value: float) -> str:

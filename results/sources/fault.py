@@ -8,6 +8,9 @@ from ruamel.yaml.error import YAMLError
 
 from ...models.recipe.fault import Fault
 
+NOTES = "notes"
+"""The attribute of a frame that holds what is to be said of how it was read, a line each."""
+
 
 class ImportFault(Fault):
     """A file that cannot be imported; the message names it, the columns and rows, and the remedy."""

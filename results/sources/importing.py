@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from ..store.schema import METADATA, ROWS
 from .cells import NUMERIC, REQUIRED, USUAL, faults_in
-from .fault import ImportFault
-from .mlflow import EXPERIMENTS, has_runs, read_mlflow
+from .fault import NOTES, ImportFault
+from .mlflow import has_runs, read_mlflow
 from .names import one_spelling, passed_over, score, understood
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, MARK, NOT_TOLD, by_state, told_left_out
-from .table import COMMENTS, is_gzipped, opening, read_table, read_tables
+from .table import is_gzipped, opening, read_table, read_tables
 from .wandb import read_folder
 
 MAGIC = b"SQLite format 3\0"
@@ -73,10 +73,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     source = _shown(str(source))
     path = Path(source)
     notes = [told_left_out(raw.attrs[LEFT_OUT])] if raw.attrs.get(LEFT_OUT) else []
-    if passed := raw.attrs.get(COMMENTS):
-        notes.append(f"{len(passed)} lines that begin with # passed over, from line {passed[0]} on")
-    if several := raw.attrs.get(EXPERIMENTS):
-        notes.append(f"of {len(several)} experiments: {', '.join(several)}; --study NAME takes one")
+    notes += raw.attrs.get(NOTES, [])
     named = _renamed(raw, source, reading)
     notes += passed_over(named.drop(columns=[name for name in reading.columns if name in named]))
     frame, found = understood(named, source)

@@ -11,7 +11,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from .fault import ImportFault, of_file
+from .fault import NOTES, ImportFault, of_file
 from .runs import FINISHED, named_apart
 
 STATES = {1: "running", 2: "scheduled", 3: FINISHED, 4: "failed", 5: "killed"}
@@ -20,8 +20,6 @@ EXPERIMENT = "experiment"
 INFINITE = 1.79e308
 """How the database holds what is infinite: the largest number that it can."""
 MARK = re.compile(rb"^(run_id|run_uuid|experiment_id|lifecycle_stage|artifact_uri)\b", re.MULTILINE)
-EXPERIMENTS = "experiments"
-"""The attribute of a frame that names the experiments of its runs, where they are several."""
 
 Run = tuple[object, dict[str, object], dict[str, object], dict[str, object]]
 """Its state, what names it, its parameters and its metrics."""
@@ -47,7 +45,13 @@ def read_mlflow(path: Path, experiment: str | None, include: Collection[str]) ->
             f"{path}: holds no Parquet files and no runs of Weights & Biases or MLflow (give the folder "
             f"mlruns, or an experiment in it){alone}"
         )
-    return _frame(runs, experiment, include, path)
+    frame = _frame(runs, experiment, include, path)
+    if unknown := sorted(_without_meta(path)):
+        named = unknown[0].relative_to(path)
+        frame.attrs[NOTES] += [
+            f"without meta.yaml, which runs have, passed over: {len(unknown)}, {named} first"
+        ]
+    return frame
 
 
 def read_mlflow_database(
@@ -99,7 +103,8 @@ def _frame(runs: Sequence[Run], experiment: str | None, include: Collection[str]
     if not several:
         runs = [(state, {"run": named["run"]}, params, metrics) for state, named, params, metrics in runs]
     frame = named_apart(runs, ("params", "metrics"), include, path)
-    frame.attrs[EXPERIMENTS] = several
+    said = f"of {len(several)} experiments: {', '.join(several)}; --study NAME takes one"
+    frame.attrs[NOTES] = [said] if several else []
     return frame
 
 
@@ -120,6 +125,15 @@ def _folders(path: Path) -> Iterator[Path]:
         folder = meta.parent
         kept = ((folder / "params").is_dir(), (folder / "metrics").is_dir())
         if any(kept) and "artifacts" not in folder.relative_to(path).parts:
+            yield folder
+
+
+def _without_meta(path: Path) -> Iterator[Path]:
+    """Folders that are like runs', and do not say what they are."""
+    for metrics in path.glob("**/metrics"):
+        folder = metrics.parent
+        alike = (folder / "params").is_dir() and not (folder / "meta.yaml").exists()
+        if alike and "artifacts" not in folder.relative_to(path).parts:
             yield folder
 
 

@@ -1,12 +1,13 @@
 """Optuna studies: parameters, user attributes and the value of every trial, from a storage."""
 
+import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .fault import ImportFault
+from .fault import NOTES, ImportFault
 from .runs import frame_of
 
 if TYPE_CHECKING:
@@ -44,13 +45,29 @@ def read_optuna(storage: str, study: str | None, include: Collection[str], sourc
         raise ImportFault(f"{source}: is no Optuna storage that can be read ({reason})") from None
     if not trials:
         raise ImportFault(f"{source}: the study {study} has no trial that ended")
-    return frame_of(_runs(trials), include, source)
+    frame = frame_of(_runs(trials), include, source)
+    if "://" not in storage and _is_torn(Path(storage)):
+        frame.attrs[NOTES] = ["the last line is cut off and passed over"]
+    return frame
+
+
+def _is_torn(journal: Path) -> bool:
+    """Whether its last line is not whole, which Optuna passes over without a word."""
+    last = journal.read_bytes().rstrip().rpartition(b"\n")[2]
+    try:
+        json.loads(last)
+    except ValueError:
+        return True
+    return False
 
 
 def _runs(trials: "Collection[FrozenTrial]") -> Iterator[tuple[str, dict[str, object]]]:
     for trial in trials:
         loss = trial.value if trial.state.name == "COMPLETE" else None  # a pruned one's is of another step
-        yield trial.state.name, {**trial.user_attrs, **trial.params, "loss": loss}
+        cells: dict[str, object] = {"loss": loss}
+        for folder, values in (("params", trial.params), ("user_attrs", trial.user_attrs)):
+            cells |= {f"{folder}.{name}" if name in cells else name: value for name, value in values.items()}
+        yield trial.state.name, cells
 
 
 def _storage(storage: str) -> "BaseStorage":

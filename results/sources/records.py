@@ -14,15 +14,21 @@ from .table import text_of
 from .wandb import FOLDERS, flat, read_runs
 
 Record = Mapping[str, Any]
+TRAINER = ("log_history", "global_step")
 
 
 def read_json(path: Path, include: Collection[str]) -> pd.DataFrame:
     """Runs of Weights & Biases, which have `config` or `summary`; of any other objects a row each, nested
     names joined by dots."""
     try:
-        records = _records(_loaded(text_of(path)))
+        loaded = _loaded(text_of(path))
+        records = _records(loaded)
     except (ValueError, RecursionError) as error:
         raise ImportFault(f"{path}: is no JSON that can be read ({str(error).splitlines()[0]})") from None
+    if isinstance(loaded, Mapping) and {*TRAINER} <= {*loaded}:
+        raise ImportFault(
+            f"{path}: is what transformers' Trainer keeps of one run; write a table with a row for each run"
+        )
     if not records:
         raise ImportFault(f"{path}: holds no objects; a run is one with config and summary, or a row's cells")
     if any({*FOLDERS} & {*record} for record in records):

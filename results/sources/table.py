@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .fault import ImportFault
+from .fault import NOTES, ImportFault
 
 SEPARATORS = (",", ";", "\t", "|")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
@@ -21,8 +21,6 @@ SAID = re.compile(r'^"?sep=([,;|\t])"?\s*$')
 """What a spreadsheet writes above a header to tell itself the separator."""
 LINES = "lines"
 """The attribute of a frame that holds the line of each row in the file, for messages."""
-COMMENTS = "comments"
-"""The attribute of a frame that holds the lines among its rows that begin with #."""
 Lines = list[tuple[int, str]]
 """Of a file, with their numbers."""
 NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(nan|inf)$", re.IGNORECASE)
@@ -55,7 +53,23 @@ def read_tables(folder: Path) -> pd.DataFrame:
 
 def _part(path: Path, folder: Path) -> pd.DataFrame:
     keys = dict(part.split("=", 1) for part in path.relative_to(folder).parts[:-1] if "=" in part)
-    return read_table(path).assign(**keys)
+    part = read_table(path)
+    for name, told in keys.items():
+        if name in part and (other := next((cell for cell in part[name] if not _alike(cell, told)), None)):
+            raise ImportFault(
+                f"{path}: the column {name} holds {other}, its folder says {told}; mend one of them"
+            )
+    return part.assign(**keys)
+
+
+def _alike(cell: object, told: str) -> bool:
+    """Whether a cell says what the name of its folder does."""
+    if str(cell) == told:
+        return True
+    try:
+        return float(str(cell)) == float(told)
+    except ValueError:
+        return False
 
 
 def opening(path: Path, size: int = OPENING) -> bytes:
@@ -161,7 +175,8 @@ def _read_text(path: Path) -> pd.DataFrame:
         writer.writerow([_number(cell, decimal) for cell in row[: len(head)]])
     frame = pd.read_csv(io.StringIO(out.getvalue()), skipinitialspace=True)
     frame.attrs[LINES] = lines
-    frame.attrs[COMMENTS] = passed
+    if passed:
+        frame.attrs[NOTES] = [f"{len(passed)} lines that begin with # passed over, from line {passed[0]} on"]
     return frame
 
 
