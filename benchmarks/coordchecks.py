@@ -99,10 +99,13 @@ ARCHITECTURES: dict[str, dict[str, str]] = {
     },
     "like gpt2": {"like": "gpt2"},
     "like gpt-neox": {"like": "gpt-neox"},
+    "like mixtral": {"like": "mixtral"},
+    "like qwen3-moe": {"like": "qwen3-moe", "experts": "32"},
     "transformer, mixer and MLP side by side, gated by GELU": {
         "architecture": "transformer", "mlp": "geglu", "parallel_residual": "true",
     },
     "transformer, norms behind the branches": {"architecture": "transformer", "norm_place": "post"},
+    "transformer, norms of the sums": {"architecture": "transformer", "norm_place": "sum"},
     "transformer, norms on both sides": {"architecture": "transformer", "norm_place": "sandwich"},
 }  # fmt: skip
 

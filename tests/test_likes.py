@@ -28,6 +28,8 @@ from transformers import (
     MixtralForCausalLM,
     Olmo2Config,
     Olmo2ForCausalLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3MoeConfig,
@@ -37,6 +39,7 @@ from transformers import (
 )
 
 from mutransfer.models.handover.assignment import Stored, assigned
+from mutransfer.models.handover.maps.gpt import NANOGPT, matrices
 from mutransfer.models.handover.maps.llama import attention, mlp
 from mutransfer.models.handover.maps.model_map import ModelMap, gain, head_gain, outside
 from mutransfer.models.handover.maps.qwen3_next import about_one
@@ -196,6 +199,31 @@ def test_norms_before_and_behind_the_branches_are_those_of_gemma2(recipe: Callab
     is_the_model(one, model, GEMMA2)
 
 
+@pytest.mark.usefixtures("wholly_in_float64")
+def test_norms_of_the_sums_are_those_of_gpt1(recipe: Callable[..., Recipe]) -> None:
+    """The embeddings have no norm, and the last block's is the final one."""
+    one = recipe(**{**LIKES["gpt2"], **SIZES}, norm_place="sum", final_norm="none")
+    model = OpenAIGPTLMHeadModel(OpenAIGPTConfig(
+        vocab_size=VOCABULARY, n_positions=TIME, n_embd=WIDTH, n_layer=DEPTH, n_head=WIDTH // HEAD,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, layer_norm_epsilon=1e-5,
+    ))  # fmt: skip
+    is_the_model(one, model, GPT1)
+
+
+GPT1 = replace(
+    NANOGPT,
+    roles={
+        "transformer.tokens_embed.weight": Stored("input", like="embedding.weight"),
+        "lm_head.weight": Stored("output", like="readout.weight"),
+        "transformer.positions_embed.weight": Stored("input", like="positions.weight"),
+        **{
+            f"transformer.h.*.{theirs}.{kind}": gain(f"blocks.*.{ours}.{own}", optional=kind == "bias")
+            for theirs, ours in (("ln_1", "mixer_post_norm"), ("ln_2", "mlp_post_norm"))
+            for kind, own in (("weight", "gain"), ("bias", "bias"))
+        },
+        **matrices("transformer.h.*", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
+    },
+)
 BLOCK = "model.layers.*"
 OLMO2 = replace(
     MAPS["llama"],

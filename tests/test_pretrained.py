@@ -74,6 +74,7 @@ def test_what_a_llama_has_no_place_for_is_in_its_weights(
         {"norm_place": "pre"},
         {"norm_place": "post"},
         {"norm_place": "sandwich"},
+        {"norm_place": "sum"},
         {"architecture": "gdn-hybrid", "attention_every": 2, "base_depth": 2},
         {"architecture": "gdn-hybrid", "attention_every": 2, "base_depth": 2, "qk_norm": True},
     ],

@@ -364,6 +364,11 @@ def test_a_model_that_is_not_known_is_named_alone(sweep_file: Path) -> None:
     assert load_sweep(str(sweep_file), ["like=gpt2"]).expansion.trials
 
 
+def test_norms_of_the_sums_beside_branches_side_by_side(sweep_file: Path) -> None:
+    told = faults(str(sweep_file), "norm_place=sum", "parallel_residual=true")
+    assert any("norm_place: sum norms the stream between mixer and MLP; give" in fault for fault in told)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -68,6 +68,7 @@ OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
     ("state_head_ratio", 2.0, MAMBA2),
     ("gelu", "tanh", {}),
     ("norm_place", "post", {}),
+    ("norm_place", "sum", {}),
     ("parallel_residual", True, {}),
     ("gelu", "tanh", {"mlp": "geglu"}),
     ("rotary_base", 1e6, {}),

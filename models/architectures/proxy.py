@@ -149,6 +149,11 @@ def _block(
         scaled_KBTD = scaled(x_KBTD, branch)
         return scaled_KBTD if drop is None else drop(scaled_KBTD, site)
 
+    def joined(stream_KBTD: Tensor, grown_KBTD: Tensor, behind: str, site: int) -> Tensor:
+        if shape.norm_place == "sum":
+            return norm(stream_KBTD + on_branch(grown_KBTD, site), parameters, behind, eps)
+        return stream_KBTD + on_branch(norm(grown_KBTD, parameters, behind, eps), site)
+
     normed_KBTD = norm(given_KBTD, parameters, f"{BLOCK}.mixer_norm", eps)
     first, *others = (
         MIXERS[name].forward()(
@@ -156,15 +161,13 @@ def _block(
         )
         for name, module in kind.mixers
     )
-    mixed_KBTD = norm(sum(others, first), parameters, f"{BLOCK}.mixer_post_norm", eps)
-    x_KBTD, load = given_KBTD + on_branch(mixed_KBTD, 1), None
+    x_KBTD, load = joined(given_KBTD, sum(others, first), f"{BLOCK}.mixer_post_norm", 1), None
     if shape.mlp != "none":
         seen_KBTD = given_KBTD if shape.parallel_residual else x_KBTD
         normed_KBTD = norm(seen_KBTD, parameters, f"{BLOCK}.mlp_norm", eps)
         given = normed_KBTD, parameters, f"{BLOCK}.mlp", shape, trace
         grown_KBTD, load = experts(*given) if shape.experts > 1 else (mlp(*given), None)
-        grown_KBTD = norm(grown_KBTD, parameters, f"{BLOCK}.mlp_post_norm", eps)
-        x_KBTD = x_KBTD + on_branch(grown_KBTD, 2)
+        x_KBTD = joined(x_KBTD, grown_KBTD, f"{BLOCK}.mlp_post_norm", 2)
     trace(BLOCK, given_KBTD, x_KBTD)
     return x_KBTD, load
 

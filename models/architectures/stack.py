@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ..recipe.shape import Norm, Shape
 
 NORM_PLACES: Mapping[str, tuple[bool, bool]] = {
-    "pre": (True, False), "post": (False, True), "sandwich": (True, True),
+    "pre": (True, False), "post": (False, True), "sandwich": (True, True), "sum": (False, True),
 }  # fmt: skip
-"""Whether a branch has a norm before it, and behind it."""
+"""Whether a branch has a norm before it, and behind it: of what it gives, or of the sum with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def folded(weights: Mapping[str, Tensor], recipe: Recipe) -> tuple[dict[str, Ten
     scale = sites.get(Site.ATTENTION, 1.0) * math.sqrt(shape.head_size)
     plain = replace(shape, tied=tied, learnable_multipliers="none")
     ends = {p.name.removesuffix(".weight") for p in plain_parameters(plain) if p.ends_branch}
-    if shape.norm_place != "pre":  # the norm behind a branch would undo it
+    if shape.norm_place in ("post", "sandwich"):  # the norm of what a branch gives would undo it
         ends = {name.removesuffix(".gain") for name in found if name.endswith("_post_norm.gain")}
     attention = architecture_of(shape).module_names.get("attention")
     queries = attention and f".{attention}.{'query_norm' if shape.qk_norm else 'query'}"

@@ -133,9 +133,10 @@ class Shape:
         ),
     ] = None
     norm_place: Annotated[
-        Literal["pre", "post", "sandwich"],
+        Literal["pre", "post", "sandwich", "sum"],
         Setting(
-            "before each branch; post: after it, before it is added (OLMo 2); sandwich: both (Gemma 2)",
+            "before each branch; post: after it, before it is added (OLMo 2); sandwich: both (Gemma 2); "
+            "sum: after it is added (GPT-1, BERT)",
             before="pre",
             idle=lambda point: point["norm"] == "none",
         ),
@@ -262,6 +263,10 @@ class Shape:
         constants(self.fixed_multipliers)
         if self.mlp != "none" and self.mlp_ratio * self.width < 1:
             raise ValueError(f"mlp_ratio: {self.mlp_ratio} leaves no MLP units at width {self.width}")
+        if self.norm_place == "sum" and self.parallel_residual and self.mlp != "none":
+            raise ValueError(
+                "norm_place: sum norms the stream between mixer and MLP; give parallel_residual: false"
+            )
         self._check_heads()
         if self.experts > 1:
             self._check_experts()
