@@ -61,6 +61,28 @@ def test_another_width_or_depth_is_refused_by_role(recipe: Build) -> None:
     refused(llama(64, 1), handover, LLAMA, "has 1 blocks")
 
 
+def test_a_role_whose_parameters_are_apart_says_no_rate(recipe: Build) -> None:
+    """Gains that are frozen, and a readout with another ratio of rate and decay, are told by name."""
+    handover = plan_of(recipe, Target(64, 2), frozen_gains="all")
+    refused(
+        llama(64),
+        handover,
+        LLAMA,
+        r"norm\.weight: the role .*vector does not .* \(frozen_gains all\); map it",
+    )
+    names: Roles = {
+        **LLAMA, "model.norm.weight": "final_norm.gain",
+        "*input_layernorm.weight": "blocks.*.mixer_norm.gain",
+        "*post_attention_layernorm.weight": "blocks.*.mlp_norm.gain",
+    }  # fmt: skip
+    by_name = {name: role for name, role in names.items() if name != "*layers.*norm.weight"}
+    assert 0.0 in {group["lr"] for group in param_groups(llama(64), handover, by_name)}
+    moved = plan_of(recipe, Target(64, 2), norm_scale=2.0, weight_decay=0.1)
+    refused(
+        llama(64), moved, LLAMA, r"lm_head\.weight: the role output does not .* \(norm_scale 2 of readout\)"
+    )
+
+
 def test_a_tied_model_needs_a_tied_handover(recipe: Build) -> None:
     roles = {name: role for name, role in LLAMA.items() if name != "lm_head.weight"}
     told = r"embed_tokens\.weight and lm_head\.weight are one, .*sweep with tied: true"

@@ -144,7 +144,10 @@ def test_a_batch_may_be_told_in_tokens(recipe: Callable[..., Recipe]) -> None:
     assert handed["model"]["vocab_size"] == 50_000
     told = " ".join(texts(handed))
     assert "sequence_length 64: 16 was measured" in told and "vocabulary 50000: 64 was measured" in told
-    assert "tokens for each parameter" in told
+    assert "tokens for each parameter" in told and "whole number of batches" not in told
+    handed = export_object(comparison, frame, Target(64, 2, tokens=700, sequence_length=64, batch_tokens=512))
+    assert any("700 tokens are no whole number of batches of 512; the large run trains on 512" in one
+               for one in texts(handed))  # fmt: skip
     for wrong, said in (
         (Target(64, 2, batch=8, batch_tokens=128), "say one"),
         (Target(64, 2, batch_tokens=100), "--batch-tokens 100: is no multiple of the 16 tokens"),

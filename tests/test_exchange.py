@@ -85,7 +85,7 @@ def test_suggestions_for_imports_are_a_table_to_train(mutransfer: Command, tmp_p
     with (tmp_path / "more.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["width"] for row in rows} == {"32"}
-    assert {row["heads"] for row in rows} == {""} and {row["loss"] for row in rows} == {""}
+    assert {row["heads"] for row in rows} == {""} and {row["loss"] for row in rows} == {"waiting"}
     assert sorted(float(row["learning_rate"]) for row in rows) == pytest.approx(list(GRID))
     for row in rows:
         rate = np.log2(float(row["learning_rate"]))
@@ -119,10 +119,14 @@ def test_pruned_trials_are_no_measurements(mutransfer: Command, tmp_path: Path) 
 
 
 def test_repeated_rows_are_said(mutransfer: Command, tmp_path: Path) -> None:
-    (tmp_path / "runs.csv").write_text("width,lr,loss\n64,0.1,3.0\n64,0.1,3.0\n64,0.2,3.1\n")
-    assert (
-        "1 row that repeats another is left out" in mutransfer("import", "runs.csv", "--out", "runs").stdout
-    )
+    """Where a seed says that they are the same run they are one; else each is a run."""
+    rows = "64,0.1,3.0\n64,0.1,3.0\n64,0.2,3.1\n"
+    (tmp_path / "runs.csv").write_text("width,lr,loss\n" + rows)
+    told = mutransfer("import", "runs.csv", "--out", "runs").stdout
+    assert "1 row repeats others, and no seed tells them apart: taken for runs of their own" in told
+    (tmp_path / "seeded.csv").write_text("seed,width,lr,loss\n" + rows.replace("64,", "0,64,"))
+    told = mutransfer("import", "seeded.csv", "--out", "seeded").stdout
+    assert "1 row that repeats another is left out" in told
 
 
 def test_a_study_is_one_of_optuna(mutransfer: Command, tmp_path: Path) -> None:

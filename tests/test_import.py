@@ -5,12 +5,15 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import Command
 
+from mutransfer.results.questions.comparison import compare
 from mutransfer.results.sources.fault import ImportFault
 from mutransfer.results.sources.importing import Reading, read_measurements, understand
+from mutransfer.results.store.schema import ROWS
 
 HEADER = "optimizer,parametrization,width,depth,learning_rate,loss\n"
 
@@ -327,3 +330,100 @@ def test_numbers_in_a_name_stay_apart(tmp_path: Path) -> None:
         ImportFault, match="seed is not finite or too large; mend it, or leave the column out"
     ):
         understand(tmp_path / "b.csv")
+
+
+def test_runs_that_repeat_without_a_seed_are_runs(tmp_path: Path) -> None:
+    """Three of five that diverged are most of them, whether or not seeds tell them apart."""
+    noise = np.random.default_rng(0)
+    rows = [
+        (width, 2.0**x, seed, 3.2 - width / 5120 + 0.02 * (x + 9) ** 2 + 0.003 * noise.normal())
+        for width in (64, 128, 256, 512)
+        for x in range(-13, -5)
+        for seed in range(5)
+    ]
+    frame = pd.DataFrame(rows, columns=["width", "learning_rate", "seed", "loss"])
+    lost = (frame["width"] == 512) & (frame["learning_rate"] >= 2.0**-10) & (frame["seed"] < 3)
+    frame["loss"] = frame["loss"].where(~lost)
+    for name, table in (("seeds", frame), ("none", frame.drop(columns="seed"))):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        found = understand(tmp_path / f"{name}.csv")
+        assert found.table.num_rows == 160
+        (compared,) = compare(found.table.to_pandas(), ROWS.names)
+        assert compared.drift.verdict == "drifts"
+        assert compared.drift.optima[-1].diverged == 15
+    twice = pd.concat([frame, frame]).drop(columns="seed")
+    twice.to_csv(tmp_path / "twice.csv", index=False)
+    assert understand(tmp_path / "twice.csv").table.num_rows == 160
+
+
+@pytest.mark.parametrize("rounded", ["float32", "three digits"])
+def test_values_that_differ_by_rounding_are_one(rounded: str, tmp_path: Path) -> None:
+    rows = [
+        (width, 2.0**x, seed, 3 + 0.01 * (x + 9) ** 2 + 0.1 * seed)
+        for width in (64, 128, 256)
+        for x in range(-13, -5)
+        for seed in (0, 1)
+    ]
+    frame = pd.DataFrame(rows, columns=["width", "learning_rate", "seed", "loss"])
+    other = frame["learning_rate"] * 1.1
+    told = (
+        other.astype("float32").astype(float)
+        if rounded == "float32"
+        else other.map(lambda v: float(f"{v:.3g}"))
+    )
+    frame["learning_rate"] = other.where(frame["seed"] == 0, told)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    (compared,) = compare(understand(tmp_path / "a.csv").table.to_pandas(), ROWS.names)
+    assert [len(curve.x) for curve in compared.drift.curves] == [8, 8, 8]
+
+
+def test_a_suggestion_that_still_waits_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "more.csv").write_text("width,learning_rate,loss\n64,0.1,3.0\n64,0.2,waiting\n")
+    found = understand(tmp_path / "more.csv")
+    assert found.table.num_rows == 1 and found.notes == ("1 waiting for a loss left out",)
+
+
+def test_folders_are_read_as_their_writers_mean_them(tmp_path: Path) -> None:
+    """What begins with _ or . is not committed; values are escaped as Hive does."""
+    frame = pd.DataFrame({"width": [64, 128], "learning_rate": [0.1, 0.1], "loss": [3.0, 2.0]})
+    frame.assign(note=["a b/c", None]).to_parquet(tmp_path / "all", partition_cols=["note"])
+    for name in ("_temporary/part-0.parquet", "._part.parquet"):
+        (tmp_path / "all" / name).parent.mkdir(exist_ok=True)
+        frame.to_parquet(tmp_path / "all" / name)
+    frame.assign(width=256).to_parquet(tmp_path / "all" / "more.pq")
+    found = understand(tmp_path / "all")
+    assert sorted(found.table.column("width").to_pylist()) == [64, 128, 256, 256]
+    assert {*found.table.column("note").to_pylist()} == {"a b/c", None}
+    assert "2 tables passed over, ._part.parquet first" in found.notes
+
+
+def test_runs_that_only_their_tracker_reads_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "offline-run-1").mkdir()
+    (tmp_path / "offline-run-1" / "run-a.wandb").write_bytes(b":W&B")
+    with pytest.raises(ImportFault, match="holds runs of Weights & Biases that only wandb reads; wandb sync"):
+        understand(tmp_path)
+
+
+def test_a_view_of_what_is_never_averaged(tmp_path: Path, mutransfer: Command) -> None:
+    rows = [f"{width},{2.0**x},{3 + (x + 9) ** 2}" for width in (1, 2, 4) for x in range(-12, -5)]
+    (tmp_path / "a.csv").write_text("\n".join(["width,lr,loss", *rows]))
+    pooled = mutransfer("report", "a.csv", "--pool", "width", "--out", "page")
+    assert pooled.returncode == 2
+    assert "--pool width: trials that differ in it are compared apart" in pooled.stderr
+    tuned = mutransfer("report", "a.csv", "--hyperparameter", "width", "--out", "page")
+    assert "nothing to compare: the trials have a width, and no width with several values" in tuned.stderr
+
+
+def test_a_tolerance_above_every_loss_is_said(tmp_path: Path) -> None:
+    rows = [
+        {
+            "width": 64 * 2**i,
+            "learning_rate": 2.0**x,
+            "loss": 1e-4 * (1 + (x + 7 + i) ** 2),
+        }
+        for i in range(4)
+        for x in range(-14, -4)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    (compared,) = compare(understand(tmp_path / "a.csv").table.to_pandas(), ROWS.names)
+    assert any("give the tolerance in the losses' unit" in reason for reason in compared.drift.reasons)

@@ -190,6 +190,11 @@ def test_of_a_trainings_reports_the_last_counts(tmp_path: Path) -> None:
         # Measures and settings that are called like a state of somebody's.
         ("success", ["1", "0", "0"], [1.0, 2.0, 3.0], 0),
         ("stopped", ["0", "1", "1"], [1.0, 2.0, 3.0], 0),
+        ("success", ["True", "False", "True"], [1.0, 2.0, 3.0], 1),
+        ("outcome", ["failed", "completed", "completed"], [1.0, 2.0, 3.0], 1),
+        ("result", ["0.7", "0.8", "0.9"], [1.0, 2.0, 3.0], 0),
+        ("status", ["passed", "FAILED!", "passed"], [1.0, 2.0, 3.0], 1),
+        ("status", ["3", "4", "3"], [1.0, 2.0, 3.0], 1),
         ("timeout", ["1", "1", "1"], [1.0, 2.0, 3.0], 0),
         ("error", ["1.0", "0.0", "0.0"], [1.0, 2.0, 3.0], 0),
         # Of what diverged nothing else is asked; where nothing is said nothing was.

@@ -245,6 +245,11 @@ def _fitting(name: str, tensor: Tensor, entry: Mapping[str, Any], stored: Stored
         raise UnknownParameterError(
             f"{name}: is {list(tensor.shape)}, but {shape} at the target; export for this model's size"
         )
+    if shape is None and "apart" in entry and not name.endswith("bias"):
+        raise UnknownParameterError(
+            f"{name}: the role {entry['role']} does not say its learning rate and decay ({entry['apart']}); "
+            "map it to a parameter of the handover, such as blocks.*.mixer_norm.gain or readout.weight"
+        )
     if stored.kept:
         return {**entry, "start": "kept"}
     if shape is None and (reason := _beyond_a_role(name, tensor, entry)):

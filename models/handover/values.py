@@ -40,15 +40,31 @@ def values_of(recipe: Recipe) -> dict[str, Any]:
     # Of a role as such: what is frozen or moved apart is told by name.
     usual = rules_by_pattern(replace(recipe, frozen_gains="none", norm_scale=1.0))
     roles = {rule.parameter.role.value: rule for rule in reversed(usual.values())}
+    own = rules_by_pattern(recipe)
+    apart = {rule.parameter.role.value for name, rule in usual.items() if _step(rule) != _step(own[name])}
     return {
         "tied": recipe.shape.tied,
         "learnable_multipliers": recipe.shape.learnable_multipliers,
         "weight_decay_convention": DECAY[recipe.decay],
         "update_convention": OPTIMIZERS[recipe.optimizer].convention,
         "multipliers": {site.value: value for site, value in forward_multipliers(recipe).items()},
-        "roles": {role: _role(rule, recipe) for role, rule in reversed(roles.items())},
-        "parameters": {pattern: _parameter(rule) for pattern, rule in rules_by_pattern(recipe).items()},
+        "roles": {
+            role: {**_role(rule, recipe), **({"apart": _apart(recipe)} if role in apart else {})}
+            for role, rule in reversed(roles.items())
+        },
+        "parameters": {pattern: _parameter(rule) for pattern, rule in own.items()},
     }
+
+
+def _step(rule: ParameterRule) -> tuple[float, float]:
+    return rule.learning_rate, rule.weight_decay
+
+
+def _apart(recipe: Recipe) -> str:
+    """What gives some parameters of a role another rate or decay than the rest of it."""
+    frozen = [f"frozen_gains {recipe.frozen_gains}"] if recipe.frozen_gains != "none" else []
+    moved = [f"norm_scale {recipe.norm_scale:g} of {recipe.norm_scale_of}"] if recipe.norm_scale != 1 else []
+    return ", ".join([*frozen, *moved])
 
 
 def coupled_decay(handover: Handed, decay: float, rate: float) -> float:

@@ -11,6 +11,7 @@ from ...results.questions.suggestion import suggestion
 from ...results.questions.view import MEASURED
 from ...results.questions.wanted import Wanted
 from ...results.report import words
+from ...results.sources.importing import WAITING
 from ...results.store.schema import BUDGETS
 from ...sweeps.load import load_sweep, resolved
 from ...sweeps.tokens import INSTEAD
@@ -37,7 +38,7 @@ def suggested(directories: Sequence[Path], evidence: Evidence, out: Path) -> str
 
 
 def _table(rows: pd.DataFrame, wanted: Sequence[Wanted]) -> str:
-    """A row for each trial, as `import` reads it once the losses are filled in.
+    """A row for each trial, as `import` reads it once the losses are filled in; those that are not wait.
 
     At a scale that is new, what goes with the scale is left empty, too.
     """
@@ -45,7 +46,7 @@ def _table(rows: pd.DataFrame, wanted: Sequence[Wanted]) -> str:
     left_out = MEASURED | (BUDGETS if own else set())
     kept = [name for name in rows.columns if name not in left_out and rows[name].notna().any()]
     found = [row for entry in wanted for row in _copies(rows_behind(entry.comparison, rows)[kept], entry)]
-    return str(pd.concat(found).drop_duplicates().assign(loss=None).to_csv(index=False))
+    return str(pd.concat(found).drop_duplicates().assign(loss=WAITING).to_csv(index=False))
 
 
 def _copies(members: pd.DataFrame, wanted: Wanted) -> Iterator[pd.DataFrame]:

@@ -32,6 +32,8 @@ MAX_SCALE_RATIO = 64.0
 """Beyond this ratio between the target and the largest measured scale the export warns."""
 MAX_OUTSIDE = 3.0
 """Doublings beyond the measured batches or durations that a slope is followed without --extrapolate."""
+ROUNDED_SHARE = 0.01
+"""Of the tokens that are asked for; what whole batches differ from them by more is said."""
 MAX_TOKENS_RATIO = 4.0
 """Between the tokens for each parameter of target and proxy; beyond it the export warns."""
 
@@ -223,6 +225,12 @@ def _differences(measured: Recipe, large: Recipe, target: Target) -> list[str]:
         )
     if ours.vocab_size != theirs.vocab_size:
         told.append(f"vocabulary {theirs.vocab_size}: {ours.vocab_size} was measured")
+    trained = tokens_of(large)
+    if target.tokens is not None and abs(trained / target.tokens - 1) > ROUNDED_SHARE:
+        told.append(
+            f"{target.tokens} tokens are no whole number of batches of {trained // large.steps}; the large "
+            f"run trains on {trained}"
+        )
     proxy, run = (tokens_of(one) / parameter_count(one.shape) for one in (measured, large))
     if target.tokens is not None and max(proxy / run, run / proxy) > MAX_TOKENS_RATIO:
         told.append(

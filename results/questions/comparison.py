@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ...models.recipe.family import Family
 from ...models.recipe.identity import unread_alike
@@ -28,6 +29,8 @@ INTEGERS = {column.name for column in ROWS if pa.types.is_integer(column.type)}
 DURATIONS = ("tokens", PER_PARAMETER)
 """Of a proxy, what may say how long it trains in place of its steps."""
 MIN_SWEPT = 3
+SAME_OCTAVES = 0.0075
+"""Of a hyperparameter's values in log2: three digits of the same number, or single precision."""
 WAITING = "waiting"
 """Status of a row that has no measurement yet: it says what else there is to train."""
 
@@ -103,7 +106,7 @@ def grouped(
             if axis in entry.varying and members[axis].nunique() > 1
         ]
         axes = [axis for axis in axes if axis != tuned]
-        for axis in [along] if along else axes or ["width"]:
+        for axis in [along] if along else axes or [name for name in ("width",) if name != tuned]:
             scaled = entry.scaled(axis)
             if scaled.members.empty:
                 continue
@@ -337,7 +340,7 @@ def curves_along(group: pd.DataFrame, axis: str, hyperparameter: str) -> list[Cu
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """The columns of some rows that curves are made of; NaN where a trial has no loss."""
+    """The columns of some rows that curves are made of; NaN where a trial has no loss, or no seed."""
 
     value: Floats
     seed: Floats
@@ -350,7 +353,7 @@ class Runs:
         seeded = "seed" in rows
         return cls(
             value=rows[hyperparameter].to_numpy(dtype=float),
-            seed=rows["seed"].fillna(0).to_numpy(dtype=float) if seeded else np.zeros(len(rows)),
+            seed=rows["seed"].to_numpy(dtype=float) if seeded else np.full(len(rows), np.nan),
             loss=rows["loss"].to_numpy(dtype=float),
             finished=(rows["status"] == "finished").to_numpy(dtype=bool),
             pruned=(rows["status"] == PRUNED).to_numpy(dtype=bool),
@@ -361,7 +364,7 @@ class Runs:
         chosen = chosen & (self.value > 0)
         x = _places(self.value[chosen])
         grid, column = np.unique(x, return_inverse=True)
-        seeds, row = np.unique(self.seed[chosen], return_inverse=True)
+        seeds, row = np.unique(_seeds(self.seed[chosen], column), return_inverse=True)
         loss, finished, pruned = self.loss[chosen], self.finished[chosen], self.pruned[chosen]
         there = finished & np.isfinite(loss)
         shape = (len(seeds), len(grid))
@@ -376,9 +379,22 @@ class Runs:
 
 
 def _places(values: Floats) -> Floats:
-    """log2, rounded, so that a value which went through a logarithm and back is still the same value."""
-    found: Floats = np.log2(values.astype(float)).round(9)
+    """log2. Values that differ by how they were rounded are one: the lowest of them."""
+    places, which = np.unique(np.log2(values.astype(float)).round(9), return_inverse=True)
+    for index in range(1, len(places)):
+        if places[index] - places[index - 1] <= SAME_OCTAVES:
+            places[index] = places[index - 1]
+    found: Floats = places[which]
     return found
+
+
+def _seeds(seeds: Floats, column: NDArray[np.intp]) -> Floats:
+    """Runs of one value that tell no seed are runs of their own, numbered downwards from -1."""
+    unknown = np.isnan(seeds)
+    nth = pd.Series(column[unknown]).groupby(column[unknown]).cumcount().to_numpy(dtype=float)
+    numbered = seeds.copy()
+    numbered[unknown] = -1 - nth
+    return numbered
 
 
 def _cell(name: str, value: Any) -> Any:  # noqa: ANN401 - a cell of any column

@@ -67,6 +67,10 @@ class View:
             if name in MEASURED or name in (self.hyperparameters or HYPERPARAMETERS):
                 raise ViewFault(f"--axis {name}: is measured or tuned, no scale; give what models differ in")
             rows = _numeric(rows, "--axis", name)
+        for name in self.pool:
+            if name in {*ROWS.names} - BUDGETS - MEASURED:
+                told = "trials that differ in it are compared apart, not averaged"
+                raise ViewFault(f"--pool {name}: {told}; --hold {name}=VALUE keeps one")
         for name in self.hyperparameters:
             if name in MEASURED:
                 raise ViewFault(f"--hyperparameter {name}: is measured, not chosen; give what was tuned")

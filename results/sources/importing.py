@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from .mlflow import has_runs, read_mlflow
 from .names import one_spelling, passed_over, score, understood
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, MARK, NOT_TOLD, by_state, told_left_out
-from .table import is_gzipped, opening, read_table, read_tables
+from .table import LINES, is_gzipped, opening, parquet_files, read_table, read_tables
 from .wandb import read_folder
 
 MAGIC = b"SQLite format 3\0"
@@ -31,6 +32,8 @@ DATABASES = {"postgresql", "mysql", "mariadb", "oracle", "mssql"}
 PASSWORD = re.compile(r"((?<=://)[^/@:]*:)[^\s]*(?=@)|((?:password|pwd)=)[^&]*")
 LFS = b"version https://git-lfs"
 MAX_FAULTS = 10
+WAITING = "waiting"
+"""The loss of a trial that is yet to be trained, in a table of suggestions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     named = _renamed(raw, source, reading)
     notes += passed_over(named.drop(columns=[name for name in reading.columns if name in named]))
     frame, found = understood(named, source)
+    frame, waiting = _trained(frame)
+    notes += waiting
     frame, spelled = one_spelling(frame)
     notes += spelled
     if empty := [name for name in USUAL if name in frame and len(frame) and frame[name].isna().all()]:
@@ -105,12 +110,29 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     if twice := len(frame) - table.num_rows:
         said = "1 row that repeats another is" if twice == 1 else f"{twice} rows that repeat others are"
         notes.append(f"{said} left out")
+    if again := int(table.drop_columns(["trial_id"]).to_pandas().duplicated().sum()):
+        said = "1 row repeats" if again == 1 else f"{again} rows repeat"
+        notes.append(f"{said} others, and no seed tells them apart: taken for runs of their own")
     if diverged := table.column("status").to_pylist().count("diverged"):
         if diverged > marked:
             notes.append(f"{diverged - marked} without a finite loss are taken for diverged")
         if marked:
             notes.append(f"{marked} diverged, as they say; a loss beside that does not count")
     return Measurements(table, found, tuple(notes))
+
+
+def _trained(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Without the trials of a suggestion whose losses are not filled in yet."""
+    if "loss" not in frame:
+        return frame, []
+    waiting = frame["loss"].map(lambda cell: str(cell).strip().lower() == WAITING).astype(bool)
+    if not waiting.any():
+        return frame, []
+    kept = frame[~waiting].reset_index(drop=True)
+    kept.attrs.update(frame.attrs)
+    if (lines := frame.attrs.get(LINES)) is not None:
+        kept.attrs[LINES] = [line for line, one in zip(lines, waiting, strict=True) if not one]
+    return kept, [f"{int(waiting.sum())} waiting for a loss left out"]
 
 
 def _placed(frame: pd.DataFrame, loss: str) -> tuple[pd.DataFrame, list[str]]:
@@ -162,7 +184,7 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
         raise ImportFault(f"{path}: is neither a file nor a folder; save what it gives, and import that")
     if (path / "sweep.yaml").exists():
         raise ImportFault(f"{path}: is a sweep directory already; next: mutransfer report {path}")
-    configured = path.glob("**/files/config.yaml")
+    configured = [*path.glob("**/files/config.yaml")]
     offline = any("artifacts" not in file.relative_to(path).parts for file in configured)
     if has_runs(path):
         if offline:
@@ -173,7 +195,12 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
     if offline:
         _without_study(path, reading)
         return read_folder(path, reading.include)
-    if any(path.glob("**/*.parquet")):
+    if any(path.glob("**/run-*.wandb")):
+        raise ImportFault(
+            f"{path}: holds runs of Weights & Biases that only wandb reads; wandb sync them, and import an "
+            "export of the project"
+        )
+    if parquet_files(path):
         _without_study(path, reading)
         return by_state(read_tables(path), reading.include, path)
     return read_mlflow(path, reading.study, reading.include)
@@ -237,7 +264,7 @@ def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
     frame["loss"] = frame["loss"].where(finite)
     frame["status"] = ["finished" if ok else "diverged" for ok in finite]
     frame["sweep"] = name_of(path)
-    frame["trial_id"] = [_identity(record) for record in frame.to_dict("records")]
+    frame["trial_id"] = _identities(frame)
     frame = frame.drop_duplicates("trial_id", ignore_index=True)
     known = {}
     for entry in ROWS:
@@ -274,7 +301,19 @@ def _as_text(column: pd.Series) -> pd.Series:
     return column.map(lambda value: _storable(str(value)), na_action="ignore").astype(object)
 
 
-def _identity(record: dict[str, object]) -> str:
-    """A measurement is its content: importing a file twice adds nothing."""
-    content = {str(name): str(value) for name, value in record.items() if name != "sweep"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+def _identities(frame: pd.DataFrame) -> list[str]:
+    """A measurement is its content: importing a file twice adds nothing. Of rows without a seed those that
+    repeat others are runs of their own, unless every row comes as often."""
+    contents = [
+        json.dumps({str(n): str(value) for n, value in record.items() if n != "sweep"}, sort_keys=True)
+        for record in frame.to_dict("records")
+    ]
+    copies = min(Counter(contents).values(), default=1)
+    seeded = frame["seed"].notna() if "seed" in frame else pd.Series(data=False, index=frame.index)
+    seen: Counter[str] = Counter()
+    found = []
+    for content, has_seed in zip(contents, seeded, strict=True):
+        nth = 0 if has_seed else seen[content] // copies
+        seen[content] += 1
+        found.append(hashlib.sha256((content + f" {nth}" * bool(nth)).encode()).hexdigest()[:16])
+    return found

@@ -3,11 +3,11 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from .fault import ImportFault
+from .fault import NOTES, ImportFault
 from .table import LINES
 
 FINISHED, DIVERGED = "finished", "diverged"
@@ -54,6 +54,8 @@ SAY_SO = {
 }
 """What truth values of these names, or with `is` before them, say of a run where they are true."""
 TRUE, FALSE = {"true", "1", "1.0", "yes", "y", "t"}, {"false", "0", "0.0", "no", "n", "f"}
+MAY_TELL = {"outcome", "result", "success", "succeeded", "successful", "ok"}
+"""Names of what may be how a run ended, or what it measured."""
 LIFE = "lifecyclestage"
 """Of MLflow's runs: `active` unless they were deleted, finished or not."""
 MANY = 4
@@ -256,10 +258,25 @@ def _marked(frame: pd.DataFrame, states: Sequence[str]) -> pd.DataFrame:
     return frame.copy().assign(**{MARK: [state == DIVERGED for state in states]})
 
 
+def _not_followed(frame: pd.DataFrame, told: Collection[object]) -> Iterator[str]:
+    """Lines of columns that may say how runs ended, in words or under a name that is not known."""
+    for name in frame.columns:
+        cells = frame[name].dropna()
+        if name in told or cells.empty:
+            continue
+        words = {*map(str, cells)}
+        if _plain(name) in ("state", "status"):
+            told_words = ", ".join(sorted(words)[:MANY])
+            yield f"{name}: {told_words} are no states that are known; no run is left out for them"
+        elif _plain(name) in MAY_TELL and {*map(_state, words)} <= {*STATES, "true", "false"}:
+            yield f"{name}: may tell how runs ended, but is not called state; no run is left out for it"
+
+
 def by_state(frame: pd.DataFrame, include: Collection[str], source: object) -> pd.DataFrame:
     """The rows of a table that says how its runs stand, by state; any other table as it is."""
     columns = [name for name in frame.columns if is_state(name)]
     told = {name: states for name in columns if {*(states := _column(name, frame[name]))} & {*STATES}}
+    frame.attrs[NOTES] = [*frame.attrs.get(NOTES, []), *_not_followed(frame, {*told})]
     if not told:
         if include:
             raise ImportFault(f"{source}: --include {next(iter(include))}: the table has no states of runs")

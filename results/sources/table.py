@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 from .fault import NOTES, ImportFault
 
 SEPARATORS = (",", ";", "\t", "|")
+PARQUET_NAMES, TEXT_NAMES = (".parquet", ".pq", ".parq"), (".csv", ".tsv", ".jsonl")
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 OPENING = 64
 SAID = re.compile(r'^"?sep=([,;|\t])"?\s*$')
@@ -46,13 +49,35 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ImportFault(f"{path}: is neither CSV nor Parquet that can be read ({reason})") from None
 
 
+def parquet_files(folder: Path) -> list[Path]:
+    """Those of a folder, ascending. What begins with _ or . is a writer's own, and no result yet."""
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in PARQUET_NAMES and path.is_file())
+    return sorted(path for path in files if not _is_hidden(path.relative_to(folder)))
+
+
 def read_tables(folder: Path) -> pd.DataFrame:
     """All Parquet files of a folder as one table; folders called `width=64` are columns."""
-    return pd.concat([_part(path, folder) for path in sorted(folder.glob("**/*.parquet"))], ignore_index=True)
+    found = parquet_files(folder)
+    table = pd.concat([_part(path, folder) for path in found], ignore_index=True)
+    others = [path for path in folder.rglob("*") if path.suffix.lower() in (*PARQUET_NAMES, *TEXT_NAMES)]
+    if passed := sorted({*others} - {*found}):
+        told = f"{len(passed)} tables passed over" if len(passed) > 1 else "1 table passed over"
+        table.attrs[NOTES] = [f"{told}, {passed[0].relative_to(folder)} first"]
+    return table
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _partition(part: str) -> tuple[str, str | None]:
+    """Column and value of a folder, as Hive writes them."""
+    name, told = (unquote(one) for one in part.split("=", 1))
+    return name, None if told == NO_VALUE else told
 
 
 def _part(path: Path, folder: Path) -> pd.DataFrame:
-    keys = dict(part.split("=", 1) for part in path.relative_to(folder).parts[:-1] if "=" in part)
+    keys = dict(_partition(part) for part in path.relative_to(folder).parts[:-1] if "=" in part)
     part = read_table(path)
     for name, told in keys.items():
         if name in part and (other := next((cell for cell in part[name] if not _alike(cell, told)), None)):
@@ -62,10 +87,10 @@ def _part(path: Path, folder: Path) -> pd.DataFrame:
     return part.assign(**keys)
 
 
-def _alike(cell: object, told: str) -> bool:
+def _alike(cell: object, told: str | None) -> bool:
     """Whether a cell says what the name of its folder does."""
-    if str(cell) == told:
-        return True
+    if told is None or str(cell) == told:
+        return told is not None or bool(pd.isna(cell))
     try:
         return float(str(cell)) == float(told)
     except ValueError:

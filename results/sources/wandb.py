@@ -13,7 +13,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from .fault import ImportFault, of_file
+from .fault import NOTES, ImportFault, of_file
 from .runs import DIVERGED, named_apart, state_of, tells_state
 
 FOLDERS = ("config", "summary")
@@ -22,8 +22,10 @@ NOT_FINITE = {"NaN": None, "Infinity": None, "-Infinity": None}
 
 
 def read_folder(path: Path, include: Collection[str]) -> pd.DataFrame:
-    """Of offline runs."""
-    return read_runs(_folder_runs(path), include, path)
+    """Of offline runs, of which only their `run-*.wandb` says how they ended, in wandb's own format."""
+    frame = read_runs(_folder_runs(path), include, path)
+    frame.attrs[NOTES] = ["a folder of runs does not tell how they ended: all are taken for finished"]
+    return frame
 
 
 def read_runs(found: Iterable[Mapping[str, Any]], include: Collection[str], path: Path) -> pd.DataFrame:

@@ -43,6 +43,9 @@ def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, al
     `inconclusive`: open, with what is open."""
     reasons = [reason for fit in fits for reason in _told(fit, allowed)]
     moves, costs = _moves(slope), _costs(penalty, allowed)
+    if (largest := fits[-1].loss) is not None and 0 < largest <= allowed < np.inf:
+        told = f"a transfer may cost {allowed:.3g}, and the largest scale's best loss is {largest:.3g}"
+        reasons.append(f"{told}; give the tolerance in the losses' unit")
     speaking = sum(fit.status in ("ok", "at_edge") for fit in fits)
     if speaking and fits[-1].status == "all_diverged":
         speaking += 1  # it says that the smaller ones' values do not transfer

@@ -165,6 +165,13 @@ def _lost_rates(handed: Handed) -> list[str]:
         theirs = rate * (ratio if role == "hidden" else 1.0)
         if not math.isclose(entry["learning_rate"], theirs, rel_tol=SAME):
             lost.append(f"the learning rate of {role}, {entry['learning_rate']:g} (it would be {theirs:g})")
+    lost += [
+        f"the learning rate and decay of {pattern}, {own['learning_rate']:g} and {own['weight_decay']:g} "
+        f"({role['apart']})"
+        for pattern, own in handed["parameters"].items()
+        if "apart" in (role := handed["roles"].get(own["role"], {}))
+        and any(own[value] != role[value] for value in ("learning_rate", "weight_decay"))
+    ]
     epsilon = handed["hyperparameters"].get("epsilon")
     others = [role for role, entry in handed["roles"].items() if entry["epsilon"] not in (None, epsilon)]
     if others:

@@ -35,6 +35,7 @@ def heading(handed: Handed) -> str:
         f"{role}: learning rate {entry['learning_rate']:.6g}, weight decay {entry['weight_decay']:.6g}"
         + ("" if entry["epsilon"] is None else f", epsilon {entry['epsilon']:.6g}")
         + (f", gamma {entry['gamma']:.6g}" if "gamma" in entry else "")
+        + (f"; by name where it is apart ({entry['apart']})" if "apart" in entry else "")
         for role, entry in handed["roles"].items()
     ]
     lines += [f"weight decay of the roles is {handed['weight_decay_convention']}"]
@@ -88,8 +89,8 @@ def torch_decay(handed: Handed) -> tuple[str, ...]:
 
 
 CONVENTIONS = (
-    "head_ratio", "gelu", "norm_place", "rotary_base", "rotary_share", "attention_gate", "biases",
-    "conv_bias", "state_norm", "fixed_multipliers", "parallel_residual",
+    "head_ratio", "gelu", "norm_place", "final_norm", "rotary_base", "rotary_share", "attention_gate",
+    "biases", "conv_bias", "state_norm", "fixed_multipliers", "parallel_residual",
 )  # fmt: skip
 """Fields that some models of others have and some have not."""
 
