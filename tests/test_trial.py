@@ -44,7 +44,7 @@ CHANGED = {
     "readout_multiplier": 2.0, "precision": "bf16", "eval_sequences": 9, "eval_every": 5,
     "architecture": "gdn", "final_norm": "layernorm",
     "kv_heads": 1, "qk_norm": True, "window": 4, "causal": False, "learnable_multipliers": "mlp",
-    "outputs": 3, "vectors": True, "frozen_gains": "all", "norm_scale": 2.0, "z_loss": 1e-4, "dropout": 0.1,
+    "outputs": 3, "vectors": True, "frozen_gains": "all", "z_loss": 1e-4, "dropout": 0.1,
     "activation_checkpointing": True, "norm_eps": 1e-5, "experts": 4,
     "embedding_lr": 2.0, "readout_lr": 2.0, "vector_lr": 2.0,
 }  # fmt: skip
@@ -116,7 +116,8 @@ OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
     ("multiplier_lr", 0.1, LEARNABLE),
     ("multiplier_decay", 0.1, LEARNABLE),
     ("clip_multipliers", True, LEARNABLE),
-    ("norm_scale_of", "mlp", {"norm_scale": 2.0}),
+    ("norm_scale", 2.0, {"weight_decay": 0.1}),
+    ("norm_scale_of", "mlp", {"norm_scale": 2.0, "weight_decay": 0.1}),
     ("cooldown", 0.5, {"schedule": "wsd"}),
     # AdamW takes multipliers beside any optimizer, and their decay has a convention.
     ("epsilon", 1e-3, {**LEARNABLE, "optimizer": "sgd"}),

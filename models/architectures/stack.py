@@ -89,19 +89,21 @@ class Stack:
         for index in range(shape.depth):
             block = f"blocks.{index}"
             before, after = NORM_PLACES[shape.norm_place]
+            # The norm of a sum is the whole stream's, as the last one is.
+            behind = Role.VECTOR if shape.norm_place == "sum" else Role.HIDDEN_VECTOR
             if before:
                 yield from _norm(f"{block}.mixer_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
             for name in self.mixers_of(shape, index):
                 yield from MIXERS[name].parameters(f"{block}.{self.module_name(name)}", shape)
             if after:
-                yield from _norm(f"{block}.mixer_post_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
+                yield from _norm(f"{block}.mixer_post_norm", shape, shape.norm, behind)
             if shape.mlp == "none":
                 continue
             if before:
                 yield from _norm(f"{block}.mlp_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
             yield from _mlp(f"{block}.mlp", shape)
             if after:
-                yield from _norm(f"{block}.mlp_post_norm", shape, shape.norm, Role.HIDDEN_VECTOR)
+                yield from _norm(f"{block}.mlp_post_norm", shape, shape.norm, behind)
         yield from _norm("final_norm", shape, shape.last_norm, Role.VECTOR)
         if not shape.tied:
             yield matrix("readout", shape.output_count, n, role=Role.OUTPUT)

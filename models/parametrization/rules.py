@@ -148,7 +148,7 @@ def _ratio_of(role: Role, recipe: Recipe) -> float:
 
 def is_frozen(parameter: Parameter, recipe: Recipe) -> bool:
     """Whether the parameter is a gain that keeps its first value."""
-    final = parameter.role is Role.VECTOR
+    final = parameter.name.startswith("final_norm.")
     is_gain = parameter.name.endswith(".gain")
     return is_gain and (recipe.frozen_gains == "all" or (recipe.frozen_gains == "final" and final))
 
