@@ -201,8 +201,6 @@ def test_a_norm_scale_moves_rate_against_decay(recipe: Build) -> None:
         ValueError, match="norm_scale_of: 'heads' is no part of a transformer; parts with matrices"
     ):
         recipe(norm_scale=2.0, norm_scale_of="heads", weight_decay=0.1)
-    with pytest.raises(ValueError, match="norm_scale: moves learning rate against decay, which is 0; give"):
-        recipe(norm_scale=2.0)
 
 
 def test_an_export_carries_them_into_any_module(recipe: Build) -> None:

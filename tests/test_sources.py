@@ -379,6 +379,9 @@ def test_a_folder_and_a_column_that_disagree(tmp_path: Path) -> None:
         frame = pd.DataFrame({"width": [width] * 2, "lr": [0.1, 0.2], "loss": [3.0, 2.0]})
         frame.to_parquet(tmp_path / f"width={width}" / "part.parquet")
     assert sorted(understand(tmp_path).table.column("width").to_pylist()) == [64, 64, 128, 128]
+    frame.assign(width=0).to_parquet(tmp_path / "width=128" / "part.parquet")
+    with pytest.raises(ImportFault, match=r"the column width holds 0, its folder says 128"):
+        understand(tmp_path)
     frame.assign(width=64).to_parquet(tmp_path / "width=128" / "part.parquet")
     with pytest.raises(
         ImportFault, match=r"part.parquet: the column width holds 64, its folder says 128; mend"

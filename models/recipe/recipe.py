@@ -332,8 +332,6 @@ class Recipe:
                 f"adamw_lr_ratio: {self.optimizer} leaves embedding, readout and vectors to AdamW; give its "
                 "learning rate as a fraction of learning_rate, such as 0.1"
             )
-        if self.norm_scale != 1 and not self.weight_decay:
-            raise ValueError("norm_scale: moves learning rate against decay, which is 0; give weight_decay")
         if self.warmup + self.cooldown > 1 and self.schedule == "wsd":
             raise ValueError(
                 f"cooldown: {self.cooldown} and a warm-up of {self.warmup} are more than the whole training"

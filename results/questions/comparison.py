@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ...models.recipe.family import Family
 from ...models.recipe.identity import unread_alike
@@ -29,8 +28,8 @@ INTEGERS = {column.name for column in ROWS if pa.types.is_integer(column.type)}
 DURATIONS = ("tokens", PER_PARAMETER)
 """Of a proxy, what may say how long it trains in place of its steps."""
 MIN_SWEPT = 3
-SAME_OCTAVES = 0.0075
-"""Of a hyperparameter's values in log2: three digits of the same number, or single precision."""
+SAME_OCTAVES = 1e-6
+"""Of a hyperparameter's values in log2: the same number in single precision."""
 WAITING = "waiting"
 """Status of a row that has no measurement yet: it says what else there is to train."""
 
@@ -340,10 +339,15 @@ def curves_along(group: pd.DataFrame, axis: str, hyperparameter: str) -> list[Cu
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """The columns of some rows that curves are made of; NaN where a trial has no loss, or no seed."""
+    """The columns of some rows that curves are made of; NaN where a trial has no loss.
+
+    Those without a seed (`unseeded`) have one and the same: nothing pairs them. Of those at one value the
+    mean counts, or, where at least half of them diverged, that.
+    """
 
     value: Floats
     seed: Floats
+    unseeded: Truths
     loss: Floats
     finished: Truths
     pruned: Truths
@@ -353,7 +357,8 @@ class Runs:
         seeded = "seed" in rows
         return cls(
             value=rows[hyperparameter].to_numpy(dtype=float),
-            seed=rows["seed"].to_numpy(dtype=float) if seeded else np.full(len(rows), np.nan),
+            seed=rows["seed"].fillna(0).to_numpy(dtype=float) if seeded else np.zeros(len(rows)),
+            unseeded=rows["seed"].isna().to_numpy() if seeded else np.ones(len(rows), dtype=bool),
             loss=rows["loss"].to_numpy(dtype=float),
             finished=(rows["status"] == "finished").to_numpy(dtype=bool),
             pruned=(rows["status"] == PRUNED).to_numpy(dtype=bool),
@@ -364,17 +369,20 @@ class Runs:
         chosen = chosen & (self.value > 0)
         x = _places(self.value[chosen])
         grid, column = np.unique(x, return_inverse=True)
-        seeds, row = np.unique(_seeds(self.seed[chosen], column), return_inverse=True)
+        seeds, row = np.unique(self.seed[chosen], return_inverse=True)
         loss, finished, pruned = self.loss[chosen], self.finished[chosen], self.pruned[chosen]
         there = finished & np.isfinite(loss)
         shape = (len(seeds), len(grid))
-        total_SP, count_SP, lost_SP, pruned_SP = (np.zeros(shape) for _ in range(4))
+        total_SP, count_SP, lost_SP, pruned_SP, unseeded_SP = (np.zeros(shape) for _ in range(5))
         np.add.at(total_SP, (row[there], column[there]), loss[there])
         np.add.at(count_SP, (row[there], column[there]), 1)  # a measurement may have been imported twice
         np.add.at(lost_SP, (row[~finished], column[~finished]), 1)
         np.add.at(pruned_SP, (row[pruned], column[pruned]), 1)
-        losses_SP = np.where(count_SP > 0, total_SP / np.maximum(count_SP, 1), np.nan)
-        lost, stopped = (lost_SP > pruned_SP) & (count_SP == 0), (pruned_SP > 0) & (count_SP == 0)
+        np.add.at(unseeded_SP, (row, column), self.unseeded[chosen])
+        most = np.where(unseeded_SP > 0, lost_SP - pruned_SP >= count_SP, count_SP == 0)
+        lost = (lost_SP > pruned_SP) & most
+        stopped = (pruned_SP > 0) & (count_SP == 0)
+        losses_SP = np.where((count_SP > 0) & ~lost, total_SP / np.maximum(count_SP, 1), np.nan)
         return curve_of(scale, grid, seeds, losses_SP, lost, stopped & ~lost)
 
 
@@ -386,15 +394,6 @@ def _places(values: Floats) -> Floats:
             places[index] = places[index - 1]
     found: Floats = places[which]
     return found
-
-
-def _seeds(seeds: Floats, column: NDArray[np.intp]) -> Floats:
-    """Runs of one value that tell no seed are runs of their own, numbered downwards from -1."""
-    unknown = np.isnan(seeds)
-    nth = pd.Series(column[unknown]).groupby(column[unknown]).cumcount().to_numpy(dtype=float)
-    numbered = seeds.copy()
-    numbered[unknown] = -1 - nth
-    return numbered
 
 
 def _cell(name: str, value: Any) -> Any:  # noqa: ANN401 - a cell of any column

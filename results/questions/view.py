@@ -8,9 +8,10 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from ...models.recipe.family import Family
 from ...models.recipe.fault import Fault
 from ..store.schema import BUDGETS, OUTCOMES, ROWS
-from .comparison import HYPERPARAMETERS
+from .comparison import HYPERPARAMETERS, NOT_COORDINATES
 from .per_parameter import PER_PARAMETER, per_parameter
 
 MEASURED = {"trial_id", "job_id", "sweep", "source", "seconds", "device", *OUTCOMES}
@@ -68,7 +69,7 @@ class View:
                 raise ViewFault(f"--axis {name}: is measured or tuned, no scale; give what models differ in")
             rows = _numeric(rows, "--axis", name)
         for name in self.pool:
-            if name in {*ROWS.names} - BUDGETS - MEASURED:
+            if name in {*ROWS.names, *Family._fields} - BUDGETS - (NOT_COORDINATES - {*Family._fields}):
                 told = "trials that differ in it are compared apart, not averaged"
                 raise ViewFault(f"--pool {name}: {told}; --hold {name}=VALUE keeps one")
         for name in self.hyperparameters:

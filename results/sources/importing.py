@@ -123,7 +123,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
 
 def _trained(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Without the trials of a suggestion whose losses are not filled in yet."""
-    if "loss" not in frame:
+    if "loss" not in frame or FOLDERS in frame.attrs:
         return frame, []
     waiting = frame["loss"].map(lambda cell: str(cell).strip().lower() == WAITING).astype(bool)
     if not waiting.any():
@@ -195,14 +195,14 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
     if offline:
         _without_study(path, reading)
         return read_folder(path, reading.include)
+    if parquet_files(path):
+        _without_study(path, reading)
+        return by_state(read_tables(path), reading.include, path)
     if any(path.glob("**/run-*.wandb")):
         raise ImportFault(
             f"{path}: holds runs of Weights & Biases that only wandb reads; wandb sync them, and import an "
             "export of the project"
         )
-    if parquet_files(path):
-        _without_study(path, reading)
-        return by_state(read_tables(path), reading.include, path)
     return read_mlflow(path, reading.study, reading.include)
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+NOT_THERE = object()
+
 
 def read_optuna(storage: str, study: str | None, include: Collection[str], source: str) -> pd.DataFrame:
     """One row per completed trial; failed and pruned ones, which have no loss, where they are included.
@@ -66,7 +68,9 @@ def _runs(trials: "Collection[FrozenTrial]") -> Iterator[tuple[str, dict[str, ob
         loss = trial.value if trial.state.name == "COMPLETE" else None  # a pruned one's is of another step
         cells: dict[str, object] = {"loss": loss}
         for folder, values in (("params", trial.params), ("user_attrs", trial.user_attrs)):
-            cells |= {f"{folder}.{name}" if name in cells else name: value for name, value in values.items()}
+            # What says the same twice is one column.
+            own = {name: value for name, value in values.items() if cells.get(name, NOT_THERE) != value}
+            cells |= {f"{folder}.{name}" if name in cells else name: value for name, value in own.items()}
         yield trial.state.name, cells
 
 

@@ -6,6 +6,7 @@ import io
 import re
 import zlib
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -59,7 +60,8 @@ def read_tables(folder: Path) -> pd.DataFrame:
     """All Parquet files of a folder as one table; folders called `width=64` are columns."""
     found = parquet_files(folder)
     table = pd.concat([_part(path, folder) for path in found], ignore_index=True)
-    others = [path for path in folder.rglob("*") if path.suffix.lower() in (*PARQUET_NAMES, *TEXT_NAMES)]
+    named = (path for path in folder.rglob("*") if path.suffix.lower() in (*PARQUET_NAMES, *TEXT_NAMES))
+    others = [path for path in named if path.is_file()]
     if passed := sorted({*others} - {*found}):
         told = f"{len(passed)} tables passed over" if len(passed) > 1 else "1 table passed over"
         table.attrs[NOTES] = [f"{told}, {passed[0].relative_to(folder)} first"]
@@ -80,17 +82,21 @@ def _part(path: Path, folder: Path) -> pd.DataFrame:
     keys = dict(_partition(part) for part in path.relative_to(folder).parts[:-1] if "=" in part)
     part = read_table(path)
     for name, told in keys.items():
-        if name in part and (other := next((cell for cell in part[name] if not _alike(cell, told)), None)):
-            raise ImportFault(
-                f"{path}: the column {name} holds {other}, its folder says {told}; mend one of them"
-            )
-    return part.assign(**keys)
+        cells = part[name].dropna() if name in part else pd.Series(dtype=object)
+        if others := [cell for cell in cells if not _alike(cell, told)]:
+            said = f"the column {name} holds {others[0]}, its folder says {told}"
+            raise ImportFault(f"{path}: {said}; mend one of them")
+        if cells.empty:
+            part = part.assign(**{name: told})
+    return part
 
 
 def _alike(cell: object, told: str | None) -> bool:
     """Whether a cell says what the name of its folder does."""
-    if told is None or str(cell) == told:
-        return told is not None or bool(pd.isna(cell))
+    if told is None:
+        return False
+    if str(cell).lower() == told.lower() or (isinstance(cell, date) and str(cell).startswith(told)):
+        return True
     try:
         return float(str(cell)) == float(told)
     except ValueError:

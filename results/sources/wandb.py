@@ -24,7 +24,7 @@ NOT_FINITE = {"NaN": None, "Infinity": None, "-Infinity": None}
 def read_folder(path: Path, include: Collection[str]) -> pd.DataFrame:
     """Of offline runs, of which only their `run-*.wandb` says how they ended, in wandb's own format."""
     frame = read_runs(_folder_runs(path), include, path)
-    frame.attrs[NOTES] = ["a folder of runs does not tell how they ended: all are taken for finished"]
+    frame.attrs[NOTES] = ["a folder of runs does not tell which of them ended early"]
     return frame
 
 

@@ -124,7 +124,8 @@ def _without_spikes(curves: Sequence[Curve]) -> list[Curve]:
 
 def _without_its_spikes(curve: Curve, least: float) -> Curve:
     """Beside a lone lowest loss nothing spikes: it is that loss which stands out."""
-    y, lone = _spikes_out(curve.y, least), _lone(curve, least)
+    y = _spikes_out(curve.y, least)
+    lone = _lone(replace(curve, y=y), least)
     if lone is None:
         return replace(curve, y=y)
     beside = slice(max(lone - 1, 0), lone + 2)
