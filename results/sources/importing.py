@@ -184,7 +184,7 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
         raise ImportFault(f"{path}: is neither a file nor a folder; save what it gives, and import that")
     if (path / "sweep.yaml").exists():
         raise ImportFault(f"{path}: is a sweep directory already; next: mutransfer report {path}")
-    configured = [*path.glob("**/files/config.yaml")]
+    configured = path.glob("**/files/config.yaml")
     offline = any("artifacts" not in file.relative_to(path).parts for file in configured)
     if has_runs(path):
         if offline:
@@ -195,9 +195,9 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
     if offline:
         _without_study(path, reading)
         return read_folder(path, reading.include)
-    if parquet_files(path):
+    if parts := parquet_files(path):
         _without_study(path, reading)
-        return by_state(read_tables(path), reading.include, path)
+        return by_state(read_tables(path, parts), reading.include, path)
     if any(path.glob("**/run-*.wandb")):
         raise ImportFault(
             f"{path}: holds runs of Weights & Biases that only wandb reads; wandb sync them, and import an "

@@ -56,9 +56,8 @@ def parquet_files(folder: Path) -> list[Path]:
     return sorted(path for path in files if not _is_hidden(path.relative_to(folder)))
 
 
-def read_tables(folder: Path) -> pd.DataFrame:
-    """All Parquet files of a folder as one table; folders called `width=64` are columns."""
-    found = parquet_files(folder)
+def read_tables(folder: Path, found: Sequence[Path]) -> pd.DataFrame:
+    """Parquet files of a folder as one table; folders called `width=64` are columns."""
     table = pd.concat([_part(path, folder) for path in found], ignore_index=True)
     named = (path for path in folder.rglob("*") if path.suffix.lower() in (*PARQUET_NAMES, *TEXT_NAMES))
     others = [path for path in named if path.is_file()]
