@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mutransfer.results.questions.comparison import WAITING, Comparison, compare
+from mutransfer.results.questions.comparison import Comparison, compare
 from mutransfer.results.questions.refinement import refinement, smallest
-from mutransfer.results.store.schema import ROWS
+from mutransfer.results.store.schema import ROWS, WAITING
 from mutransfer.sweeps.adaptive import RefineSpec
 
 FOLDER = Path(__file__).parent / "refinement"

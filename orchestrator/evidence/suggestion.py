@@ -11,8 +11,7 @@ from ...results.questions.suggestion import suggestion
 from ...results.questions.view import MEASURED
 from ...results.questions.wanted import Wanted
 from ...results.report import words
-from ...results.sources.importing import WAITING
-from ...results.store.schema import BUDGETS
+from ...results.store.schema import BUDGETS, WAITING
 from ...sweeps.load import load_sweep, resolved
 from ...sweeps.tokens import INSTEAD
 from ...sweeps.trial import Trial

@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 
 from ...models.recipe.recipe import FIELDS
-from ...results.questions.comparison import WAITING, Comparison, compare
+from ...results.questions.comparison import Comparison, compare
 from ...results.questions.per_parameter import DIGITS, PER_PARAMETER
 from ...results.questions.refinement import refinement, smallest
 from ...results.questions.wanted import Wanted
 from ...results.statistics.tolerance import Tolerance
+from ...results.store.schema import WAITING
 from ...results.store.store import read_rows
 from ...sweeps.adaptive import RefineSpec, SearchSpec
 from ...sweeps.grid import Expansion

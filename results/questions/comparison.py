@@ -14,7 +14,7 @@ from ...models.recipe.recipe import FIELDS
 from ..statistics.curve import Curve, Floats, Truths, curve_of
 from ..statistics.drift import Drift, judge
 from ..statistics.tolerance import Tolerance
-from ..store.schema import BEFORE, OUTCOMES, PRUNED, ROWS, UNKNOWN_BEFORE
+from ..store.schema import BEFORE, OUTCOMES, PRUNED, ROWS, UNKNOWN_BEFORE, WAITING
 from .facts import of_proxies
 from .per_parameter import PER_PARAMETER, per_parameter
 
@@ -30,8 +30,6 @@ DURATIONS = ("tokens", PER_PARAMETER)
 MIN_SWEPT = 3
 SAME_OCTAVES = 1e-6
 """Of a hyperparameter's values in log2: the same number in single precision."""
-WAITING = "waiting"
-"""Status of a row that has no measurement yet: it says what else there is to train."""
 
 
 @dataclass(frozen=True, slots=True)

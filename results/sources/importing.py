@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..store.schema import METADATA, ROWS
+from ..store.schema import METADATA, ROWS, WAITING
 from .cells import NUMERIC, REQUIRED, USUAL, faults_in
 from .fault import NOTES, ImportFault
 from .mlflow import has_runs, read_mlflow
@@ -32,8 +32,6 @@ DATABASES = {"postgresql", "mysql", "mariadb", "oracle", "mssql"}
 PASSWORD = re.compile(r"((?<=://)[^/@:]*:)[^\s]*(?=@)|((?:password|pwd)=)[^&]*")
 LFS = b"version https://git-lfs"
 MAX_FAULTS = 10
-WAITING = "waiting"
-"""The loss of a trial that is yet to be trained, in a table of suggestions."""
 
 
 @dataclass(frozen=True, slots=True)

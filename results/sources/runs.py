@@ -261,14 +261,14 @@ def _marked(frame: pd.DataFrame, states: Sequence[str]) -> pd.DataFrame:
 def _not_followed(frame: pd.DataFrame, told: Collection[object]) -> Iterator[str]:
     """Lines of columns that may say how runs ended, in words or under a name that is not known."""
     for name in frame.columns:
-        asked = _plain(name) in ("state", "status") or _plain(name) in MAY_TELL
-        words = {*map(str, frame[name].dropna())} if asked and name not in told else set()
-        if not words:
+        called_so = _plain(name) in ("state", "status")
+        if name in told or not (called_so or _plain(name) in MAY_TELL):
             continue
-        if _plain(name) in ("state", "status"):
-            told_words = ", ".join(sorted(words)[:MANY])
-            yield f"{name}: {told_words} are no states that are known; no run is left out for them"
-        elif {*map(_state, words)} <= {*STATES, "true", "false"}:
+        words = {*map(str, frame[name].dropna())}
+        if called_so and words:
+            some = ", ".join(sorted(words)[:MANY])
+            yield f"{name}: {some} are no states that are known; no run is left out for them"
+        elif words and {*map(_state, words)} <= {*STATES, "true", "false"}:
             yield f"{name}: may tell how runs ended, but is not called state; no run is left out for it"
 
 

@@ -125,7 +125,7 @@ def _without_spikes(curves: Sequence[Curve]) -> list[Curve]:
 def _without_its_spikes(curve: Curve, least: float) -> Curve:
     """Beside a lone lowest loss nothing spikes: it is that loss which stands out."""
     y = _spikes_out(curve.y, least)
-    lone = _lone(replace(curve, y=y), least)
+    lone = _lone(y, least)
     if lone is None:
         return replace(curve, y=y)
     beside = slice(max(lone - 1, 0), lone + 2)
@@ -133,14 +133,14 @@ def _without_its_spikes(curve: Curve, least: float) -> Curve:
     return replace(curve, y=y, lone=float(curve.x[lone]))
 
 
-def _lone(curve: Curve, least: float) -> int | None:
+def _lone(y: Floats, least: float) -> int | None:
     """Where the lowest loss is, if it is below all others by more than `least` and none beside it is the next
     lowest."""
-    there = np.flatnonzero(curve.usable)
+    there = np.flatnonzero(np.isfinite(y))
     if len(there) < 3:
         return None
-    first, second = np.argsort(curve.y[there], kind="stable")[:2]
-    alone = abs(first - second) > 1 and curve.y[there[second]] - curve.y[there[first]] > least
+    first, second = np.argsort(y[there], kind="stable")[:2]
+    alone = abs(first - second) > 1 and y[there[second]] - y[there[first]] > least
     return int(there[first]) if alone else None
 
 

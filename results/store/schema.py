@@ -30,6 +30,9 @@ POINT = [pa.field(name, ARROW.get(field.kind, pa.string())) for name, field in F
 POINT_NAMES = frozenset(FIELDS)
 
 PRUNED = "pruned"
+WAITING = "waiting"
+"""Status of a row that has no measurement yet, and the loss of one in a table of suggestions: it says what
+else there is to train."""
 
 OUTCOME = [
     pa.field("status", pa.string(), nullable=False),  # finished | diverged | pruned
