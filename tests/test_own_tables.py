@@ -115,6 +115,12 @@ def test_what_is_not_complete_is_told(case: str) -> None:
     assert told in str(error.value)
 
 
+def test_a_fault_is_told_once() -> None:
+    with pytest.raises(TableFaults) as error:
+        read_table({"extends": "mup", "init": ["hidden"]})
+    assert [place for place, _ in error.value.faults] == [("init",)]
+
+
 def test_only_optimizers_with_rows_are_trained(recipe: Make) -> None:
     known = make_known("few", mup_in_full())
     with pytest.raises(ValueError, match=f"optimizer: {known} has no rows for lion; give them under updates"):

@@ -94,7 +94,7 @@ class _Reading:
         self._unknown(("betas",), betas, BETAS)
         beta1, beta2 = (self._beta(name, betas.get(name, "1")) for name in BETAS)
         if self._faults:
-            raise TableFaults(self._faults)
+            raise TableFaults([*dict.fromkeys(self._faults)])  # a section that is read twice is told once
         table = Parametrization(
             init=init, multiplier=multiplier, update=updates.__getitem__, gradients=updates[BESIDE],
             beta1=beta1, beta2=beta2,
