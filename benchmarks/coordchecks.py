@@ -69,6 +69,7 @@ def cases() -> Iterator[tuple[str, dict[str, str]]]:
 ARCHITECTURES: dict[str, dict[str, str]] = {
     "mamba2": {},
     "mamba2, four growing heads": {"architecture": "mamba2", "heads": "4"},
+    "mamba2, norm before the gate": {"architecture": "mamba2", "norm_before_gate": "true"},
     # Exponents in depth hold where a branch is small beside the stream. Two mixers, or one whose output is
     # not gated, take longer to get there: these begin with smaller branches.
     "gdn-hybrid": {"attention_every": "2", "depth": "[4, 8, 16]", "residual_multiplier": "0.5"},

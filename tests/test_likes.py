@@ -81,6 +81,18 @@ def mamba2(groups: int) -> nn.Module:
     return model
 
 
+def falcon_h1(**norm: bool) -> nn.Module:
+    model: nn.Module = FalconH1ForCausalLM(FalconH1Config(
+        **rotary(2, 1e11), num_attention_heads=4, num_key_value_heads=1, rms_norm_eps=1e-5, mamba_d_ssm=96,
+        mamba_n_heads=12, mamba_d_head=HEAD, mamba_d_state=128, mamba_n_groups=1, mamba_chunk_size=16,
+        key_multiplier=0.390625,
+        attention_out_multiplier=0.9375, mlp_multipliers=[0.8838834764831844, 0.5859375],
+        ssm_in_multiplier=1.25, ssm_out_multiplier=0.23570226039551587,
+        ssm_multipliers=[0.3535533905932738, 0.25, 0.3535533905932738, 0.5, 0.3535533905932738], **norm,
+    ))  # fmt: skip
+    return model
+
+
 MODELS: Mapping[str, Callable[[], nn.Module]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(
         **rotary(3.5, 5e5), num_attention_heads=8, num_key_value_heads=2, rms_norm_eps=1e-5,
@@ -105,14 +117,7 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
         layer_types=["linear_attention"] * 3 + ["full_attention"],
     )),
     "mamba2": lambda: mamba2(groups=1),
-    "falcon-h1": lambda: FalconH1ForCausalLM(FalconH1Config(
-        **rotary(2, 1e11), num_attention_heads=4, num_key_value_heads=1, rms_norm_eps=1e-5, mamba_d_ssm=96,
-        mamba_n_heads=12, mamba_d_head=HEAD, mamba_d_state=128, mamba_n_groups=1, mamba_chunk_size=16,
-        mamba_rms_norm=False, mamba_norm_before_gate=False, key_multiplier=0.390625,
-        attention_out_multiplier=0.9375, mlp_multipliers=[0.8838834764831844, 0.5859375],
-        ssm_in_multiplier=1.25, ssm_out_multiplier=0.23570226039551587,
-        ssm_multipliers=[0.3535533905932738, 0.25, 0.3535533905932738, 0.5, 0.3535533905932738],
-    )),
+    "falcon-h1": lambda: falcon_h1(mamba_rms_norm=False),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(
         **COMMON, n_embd=WIDTH, n_head=WIDTH // HEAD, n_positions=TIME, resid_pdrop=0, embd_pdrop=0,
         attn_pdrop=0,
@@ -167,6 +172,15 @@ def test_a_proxy_is_the_model_that_it_is_like(name: str, init: str, recipe: Call
 @pytest.mark.usefixtures("wholly_in_float64")
 def test_groups_of_a_state_space_are_normed_apart_as_theirs(recipe: Callable[..., Recipe]) -> None:
     is_the_model(recipe(**{**LIKES["mamba2"], **SIZES}, state_groups=4), mamba2(groups=4), MAPS["mamba2"])
+
+
+@pytest.mark.usefixtures("wholly_in_float64")
+@pytest.mark.parametrize("before", [True, False])
+def test_the_norm_of_a_state_is_before_its_gate_or_behind(
+    before: bool, recipe: Callable[..., Recipe]
+) -> None:
+    one = recipe(**{**LIKES["falcon-h1"], **SIZES, "state_norm": True}, norm_before_gate=before)
+    is_the_model(one, falcon_h1(mamba_rms_norm=True, mamba_norm_before_gate=before), MAPS["falcon-h1"])
 
 
 NORMED: Mapping[str, Any] = {
@@ -296,12 +310,18 @@ def test_an_export_of_a_state_with_a_ratio_of_its_own_builds(recipe: Callable[..
     assert (model.config.expand, model.config.num_heads) == (2, 8)
 
 
-@pytest.mark.parametrize("name", [name for name in LIKES if name not in REORDERED])
+@pytest.mark.parametrize(
+    ("name", "further"),
+    [
+        *((name, {}) for name in LIKES if name not in REORDERED),
+        ("falcon-h1", {"state_norm": True, "norm_before_gate": True}),
+    ],
+)
 def test_an_export_builds_the_model_that_the_proxies_are_like(
-    name: str, recipe: Callable[..., Recipe]
+    name: str, further: Mapping[str, bool], recipe: Callable[..., Recipe]
 ) -> None:
     """Its configuration says all that the proxies have; those that order their rows differently aside."""
-    sizes = {**SIZES, "base_width": WIDTH, "init": "gpt2"}
+    sizes = {**SIZES, "base_width": WIDTH, "init": "gpt2", **further}
     changes = {**LIKES[name], **{n: value for n, value in sizes.items() if n != "width"}}
     frame = rows(lambda **at: recipe(**{**at, "width": WIDTH}), [-5], **changes)
     (comparison,) = compared(frame)

@@ -79,6 +79,7 @@ OF_ONE_KIND: list[tuple[str, object, dict[str, object]]] = [
     ("a_start", "counted", GDN),
     ("dt_start", "ones", MAMBA2),
     ("state_norm", False, MAMBA2),
+    ("norm_before_gate", True, MAMBA2),
     ("fixed_multipliers", "mlp.up=2", {}),
     ("heads", 2, {"head_dim": None, "width": 8}),
     ("momentum", 0.8, {"optimizer": "sgd"}),

@@ -227,8 +227,16 @@ class Shape:
     ] = None
     state_groups: Annotated[int, Setting("groups of heads that share B and C", COUNT, before=1)] = 1
     state_norm: Annotated[
-        bool, Setting("norm of what is read from the state, behind its gate", before=True)
+        bool, Setting("norm of what is read from the state, behind its gate or before it", before=True)
     ] = True
+    norm_before_gate: Annotated[
+        bool,
+        Setting(
+            "the state's norm, then its gate (Falcon-H1); false: the gate first (Mamba2)",
+            before=False,
+            idle=lambda point: not point["state_norm"],
+        ),
+    ] = False
     fixed_multipliers: Annotated[
         str,
         Setting(

@@ -91,8 +91,8 @@ FALCON_H1 = ModelMap(
         norm_epsilon("rms_norm_eps"),
         Difference(
             what="order of norm and gate",
-            ours="the gate, then the norm", theirs="mamba_norm_before_gate=True",
-            remedy="mamba_norm_before_gate=False",
+            ours="norm_before_gate: false", theirs="mamba_norm_before_gate=True",
+            remedy="norm_before_gate: true in the sweep, or mamba_norm_before_gate=False",
         ),
         Difference(
             what="norm of the state space's output", ours="state_norm: true", theirs="none by default",

@@ -64,7 +64,7 @@ def _forward() -> Forward:
 
 
 MAMBA2 = Mixer(
-    reads=RECURRENT | {"state_size", "state_ratio", "state_groups", "state_norm"},
+    reads=RECURRENT | {"state_size", "state_ratio", "state_groups", "state_norm", "norm_before_gate"},
     parameters=_parameters,
     site=_site,
     forward=_forward,

@@ -30,8 +30,8 @@ def mamba2(
 
     x, B, C pass a short causal convolution and SiLU; dt = softplus(W_dt u + dt_bias) and
     g = -exp(A_log) dt; the state is written with dt B x^T and read with C; skip adds x itself; the output
-    times SiLU(z) passes an RMSNorm over the channels of each group, unless there is none. The state runs in
-    float32 at least.
+    times SiLU(z) passes an RMSNorm over the channels of each group (or passes it first, or there is none).
+    The state runs in float32 at least.
     """
     k, b, t, _ = x_KBTD.shape
     groups, heads = shape.state_groups, shape.state_head_count
@@ -56,9 +56,13 @@ def mamba2(
     o_KBTHP = o_ZGJTP.reshape(k, b, heads, t, -1).transpose(2, 3)
     trace(f"{name}.state", v_KBTHP, o_KBTHP)
     o_KBTHP = o_KBTHP + parameters[f"{name}.skip"][:, None, None, :, None] * v_KBTHP
-    gated_KBTC = o_KBTHP.flatten(3) * F.silu(projection(x_KBTD, parameters, f"{name}.z", trace))
+    o_KBTC, gate_KBTC = o_KBTHP.flatten(3), F.silu(projection(x_KBTD, parameters, f"{name}.z", trace))
+    if not shape.norm_before_gate:
+        o_KBTC = o_KBTC * gate_KBTC
     if (gain_KC := parameters.get(f"{name}.norm.gain")) is not None:
-        grouped_KBTGC = gated_KBTC.unflatten(3, (groups, -1))
-        normed_KBTGC = F.rms_norm(grouped_KBTGC, grouped_KBTGC.shape[-1:], eps=shape.norm_eps)
-        gated_KBTC = normed_KBTGC.flatten(3) * gain_KC[:, None, None]
-    return projection(gated_KBTC, parameters, f"{name}.output", trace)
+        o_KBTGC = o_KBTC.unflatten(3, (groups, -1))
+        o_KBTGC = F.rms_norm(o_KBTGC, o_KBTGC.shape[-1:], eps=shape.norm_eps)
+        o_KBTC = o_KBTGC.flatten(3) * gain_KC[:, None, None]
+    if shape.norm_before_gate:
+        o_KBTC = o_KBTC * gate_KBTC
+    return projection(o_KBTC, parameters, f"{name}.output", trace)

@@ -127,7 +127,7 @@ TAKEN: Mapping[str, Collection[str]] = {
     "gpt2": {"gelu", "biases"},
     "gpt-neox": {"gelu", "biases", "rotary_base", "rotary_share", "parallel_residual"},
     "mamba2": {"head_ratio", "conv_bias"},
-    "falcon-h1": {*ROTARY, "biases", "conv_bias", "state_norm", "fixed_multipliers"},
+    "falcon-h1": {*ROTARY, "biases", "conv_bias", "state_norm", "norm_before_gate", "fixed_multipliers"},
     "qwen3-next": {*ROTARY, "rotary_share", "attention_gate"},
 }
 """The conventions that the configuration of each model can say, by the name of its map."""
@@ -324,7 +324,7 @@ def _falcon_h1(handed: Handed) -> dict[str, Any]:
         "mamba_n_groups": model["state_groups"],
         "mamba_d_conv": model["conv_size"],
         "mamba_rms_norm": model["state_norm"],
-        "mamba_norm_before_gate": False,
+        "mamba_norm_before_gate": model["norm_before_gate"],
         "mamba_conv_bias": model["conv_bias"],
         **_falcon_multipliers(model["fixed_multipliers"]),
     }

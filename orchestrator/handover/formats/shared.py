@@ -90,7 +90,7 @@ def torch_decay(handed: Handed) -> tuple[str, ...]:
 
 CONVENTIONS = (
     "head_ratio", "gelu", "norm_place", "final_norm", "rotary_base", "rotary_share", "attention_gate",
-    "biases", "conv_bias", "state_norm", "fixed_multipliers", "parallel_residual",
+    "biases", "conv_bias", "state_norm", "norm_before_gate", "fixed_multipliers", "parallel_residual",
 )  # fmt: skip
 """Fields that some models of others have and some have not."""
 
