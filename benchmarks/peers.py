@@ -81,6 +81,8 @@ def started(*words: str) -> None:
 
 
 def main() -> None:
+    if len(sys.argv) == 2:
+        sys.exit(__doc__)
     if len(sys.argv) > 1:
         way, file, *trial = sys.argv[1:]
         held = pickle.loads(Path(file).read_bytes())

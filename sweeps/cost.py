@@ -41,22 +41,21 @@ def forward_flops_per_token(shape: Shape) -> float:
 def cpu_seconds(recipe: Recipe) -> float:
     """Seconds of one trial on one core."""
     shape = recipe.shape
-    tokens = tokens_of(recipe)
-    evaluated = _evaluated_tokens(recipe) / 3
     per_token = 3 * forward_flops_per_token(shape) / CPU_FLOPS
     per_token += shape.width * _mixing(shape).cpu_seconds
     per_token += shape.output_count * CPU_LOGIT_SECONDS
     per_token *= 4 / 3 if recipe.activation_checkpointing else 1.0  # a second forward pass
-    return (tokens + evaluated) * per_token + recipe.steps * optimizer_flops(recipe) / CPU_FLOPS
+    return _trained_tokens(recipe) * per_token + recipe.steps * optimizer_flops(recipe) / CPU_FLOPS
 
 
 def gpu_seconds(recipe: Recipe, trials: int) -> float:
     """Seconds of one trial's share in a group of `trials` on one GPU."""
     shape = recipe.shape
-    launches = _mixing(shape).gpu_launches * GPU_LAUNCH_SECONDS
-    unchosen = 6 * _unchosen(shape) * tokens_of(recipe)  # computed there, too
-    arithmetic = training_flops(recipe) + unchosen + recipe.steps * optimizer_flops(recipe)
-    return recipe.steps * launches / trials + arithmetic / GPU_FLOPS
+    passes = recipe.steps + evaluations(recipe) / 3
+    launches = passes * _mixing(shape).gpu_launches * GPU_LAUNCH_SECONDS
+    per_token = 3 * forward_flops_per_token(shape) + 6 * _unchosen(shape)  # computed there, too
+    arithmetic = _trained_tokens(recipe) * per_token + recipe.steps * optimizer_flops(recipe)
+    return launches / trials + arithmetic / GPU_FLOPS
 
 
 def optimizer_flops(recipe: Recipe) -> float:
@@ -108,6 +107,12 @@ def _matrices_taken(recipe: Recipe) -> list[tuple[int, tuple[int, int]]]:
     return [(p.matrices, (p.shape[0] // p.matrices, p.shape[1])) for p in taken]
 
 
-def _evaluated_tokens(recipe: Recipe) -> int:
-    evaluations = 2 + (recipe.steps // recipe.eval_every if recipe.eval_every else 0)
-    return evaluations * recipe.eval_sequences * recipe.shape.sequence_length
+def evaluations(recipe: Recipe) -> int:
+    """Of one training."""
+    return 2 + (recipe.steps // recipe.eval_every if recipe.eval_every else 0)
+
+
+def _trained_tokens(recipe: Recipe) -> float:
+    """Those of the training, and of the evaluations a third, which have no backward pass."""
+    evaluated = evaluations(recipe) * recipe.eval_sequences * recipe.shape.sequence_length
+    return tokens_of(recipe) + evaluated / 3

@@ -1,7 +1,7 @@
 """What a group of proxies takes on a GPU, from counts of its own step (`models/training/counted.py`).
 
-A step's seconds are those of its launches, of the bytes that it moves and of its arithmetic together; a model
-that is within 20 % of the steps measured on an H200 (docs/performance.md). Counting loads torch.
+Seconds are those of launches, of the bytes that are moved and of arithmetic together; a model that is within
+20 % of the steps measured on an H200 (docs/performance.md). Counting loads torch.
 """
 
 from dataclasses import replace
@@ -11,10 +11,10 @@ from ..models.architectures.registry import architecture_of
 from ..models.recipe.group import group_key
 from ..models.recipe.recipe import Recipe
 from .card import Card
-from .cost import gpu_seconds, trial_bytes
+from .cost import evaluations, gpu_seconds, trial_bytes
 
 if TYPE_CHECKING:
-    from ..models.training.counted import Counts
+    from ..models.training.counted import Counts, Work
 
 LAUNCHES = 1.5
 """A small operation takes so many times what an empty one does."""
@@ -34,37 +34,65 @@ def group_bytes(recipe: Recipe, trials: int, micro_batches: int = 1) -> int:
 
 
 def trial_seconds(recipe: Recipe, trials: int, card: Card) -> float:
-    """Of one trial's share in a group of `trials`."""
+    """Of one trial's share in a group of `trials`, with its evaluations."""
     if not architecture_of(recipe.shape).repeats:
         return gpu_seconds(recipe, trials)
-    return recipe.steps * step_seconds(_of_step(recipe, trials), recipe, card) / trials
+    stepping = recipe.steps * step_seconds(recipe, trials, card)
+    return (stepping + evaluations(recipe) * _evaluation_seconds(recipe, trials, card)) / trials
 
 
 def bound(recipe: Recipe, trials: int, card: Card) -> str | None:
     """What most of a step is; None where it is not counted."""
     if not architecture_of(recipe.shape).repeats:
         return None
-    counts = _of_step(recipe, trials)
+    work = _of_step(recipe, trials)
+    recordable = _counts(recipe, 1, 1).recordable
     parts = {
-        "launches": counts.launches * LAUNCHES * card.launch_seconds,
-        "traffic": counts.bytes_moved / card.bytes_per_second,
-        "arithmetic": counts.flops / card.flops[recipe.precision],
+        "launches": work.launches * (LAUNCHES * card.launch_seconds if recordable else UNRECORDED_SECONDS),
+        "traffic": work.bytes_moved / card.bytes_per_second,
+        "arithmetic": work.flops / card.flops[recipe.precision],
     }
-    if not counts.recordable:
-        parts["launches"] = counts.launches * UNRECORDED_SECONDS
     return max(parts, key=lambda name: parts[name])
 
 
-def step_seconds(counts: "Counts", recipe: Recipe, card: Card) -> float:
-    busy = counts.bytes_moved / card.bytes_per_second + counts.flops / card.flops[recipe.precision]
-    busy = (busy + counts.launches * LAUNCHES * card.launch_seconds) / REACHED
-    return max(busy, counts.launches * UNRECORDED_SECONDS) if not counts.recordable else busy
+def step_seconds(recipe: Recipe, trials: int, card: Card) -> float:
+    """Of a group's step, recorded where it can be."""
+    work = _of_step(recipe, trials)
+    return _busy(work, recipe, card) if _counts(recipe, 1, 1).recordable else _launched(work, recipe, card)
 
 
-def _of_step(recipe: Recipe, trials: int) -> "Counts":
+def _evaluation_seconds(recipe: Recipe, trials: int, card: Card) -> float:
+    """Of all its sequences. A step that is recorded is recorded anew after it."""
+    from ..models.training.evaluate import sequences_at_once
+
+    one, count = _counts(recipe, 1, 1), recipe.eval_sequences
+    times = trials * count / one.sequences
+    parts = -(-count // sequences_at_once(trials, recipe.shape.sequence_length))
+    work = replace(
+        one.evaluation,
+        launches=one.evaluation.launches * parts,
+        bytes_moved=round(one.evaluation.bytes_moved * times),
+        flops=round(one.evaluation.flops * times),
+    )
+    recording = one.step.launches * UNRECORDED_SECONDS if one.recordable else 0.0
+    return _launched(work, recipe, card) + recording
+
+
+def _busy(work: "Work", recipe: Recipe, card: Card) -> float:
+    """What keeps the GPU busy, in seconds."""
+    moved = work.bytes_moved / card.bytes_per_second + work.flops / card.flops[recipe.precision]
+    return (moved + work.launches * LAUNCHES * card.launch_seconds) / REACHED
+
+
+def _launched(work: "Work", recipe: Recipe, card: Card) -> float:
+    """Operation after operation: the host may be the slower one."""
+    return max(_busy(work, recipe, card), work.launches * UNRECORDED_SECONDS)
+
+
+def _of_step(recipe: Recipe, trials: int) -> "Work":
     """Launches are those of one trial, whatever their number; traffic and arithmetic grow by as much with
-    each. So two counts tell them of any group; `peak_bytes` is not told so."""
-    one, two = (_counts(recipe, number, 1) for number in (1, 2))
+    each. So two counts tell them of any group."""
+    one, two = (_counts(recipe, number, 1).step for number in (1, 2))
     return replace(
         one,
         bytes_moved=one.bytes_moved + (trials - 1) * (two.bytes_moved - one.bytes_moved),

@@ -4,9 +4,11 @@ import importlib
 import logging
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Self
 
 from ..models.architectures.built.architecture import BuiltArchitecture
@@ -120,9 +122,16 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
         allocator = next(filter(None, map(os.environ.get, names)), "as torch has it")
         LOGGER.info("%s, CUDA %s, allocator %s", torch.cuda.get_device_name(), torch.version.cuda, allocator)
     keep = None if setup.weights is None else partial(_keep, setup.weights, setup.ids)
-    outcomes = (_trained_by_several if setup.gpus > 1 else _trained)(programs, setup, keep)
+    trained = _trained_by_several if setup.gpus > 1 else _trained
     if setup.device != "cuda":
-        return outcomes, "cpu"
+        return trained(programs, setup, keep), "cpu"
+    try:
+        outcomes = trained(programs, setup, keep)
+    except Exception as error:
+        clear_frames(error.__traceback__)  # they hold the training's tensors
+        with suppress(RuntimeError):  # of a device that is lost
+            torch.cuda.empty_cache()
+        raise
     torch.cuda.empty_cache()  # a worker lives on, and another job may share the GPU
     return outcomes, torch.cuda.get_device_name()
 

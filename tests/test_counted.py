@@ -15,7 +15,7 @@ from mutransfer.models.optimizers import spectral_sphere
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.recipe.recipe import FIELDS, Recipe, recipe_from_point
 from mutransfer.models.training import readout_loss
-from mutransfer.models.training.counted import Watch, counted
+from mutransfer.models.training.counted import META, Watch, counted
 from mutransfer.models.training.evaluate import evaluate
 from mutransfer.models.training.group import Group
 from mutransfer.models.training.state import GroupState
@@ -25,6 +25,7 @@ from mutransfer.orchestrator.planning.device import PreflightError, cores, find_
 from mutransfer.orchestrator.planning.plan import Device, group_size
 from mutransfer.sweeps import gpu
 from mutransfer.sweeps.card import H200, Card, card_named, keep_card
+from mutransfer.sweeps.cost import gpu_seconds
 from mutransfer.sweeps.load import load_sweep
 from mutransfer.sweeps.program import DeviceKind
 from mutransfer.sweeps.proxy import Proxy
@@ -68,9 +69,37 @@ def test_a_step_takes_what_it_took_on_a_gpu(
 ) -> None:
     """An H200's times of recorded steps, benchmarks/results/gpu-h200.md."""
     one = recipe_from_point({**SMALL, **changes})
-    assert 1e3 * gpu.trial_seconds(one, trials, H200) * trials / one.steps == pytest.approx(
-        milliseconds, rel=0.2
+    assert 1e3 * gpu.step_seconds(one, trials, H200) == pytest.approx(milliseconds, rel=0.2)
+
+
+@pytest.mark.parametrize("trials", [1, 16])
+@pytest.mark.parametrize("seconds", [gpu.trial_seconds, lambda one, trials, card: gpu_seconds(one, trials)])
+def test_evaluations_take_time(seconds: Callable[..., float], trials: int) -> None:
+    """At every step one of eight times a batch's sequences, without a backward pass: 2.7 times the arithmetic
+    of the steps, a third of the launches at least; a step is recorded anew behind each."""
+    never, often = (
+        recipe_from_point({**SMALL, "architecture": "transformer", "eval_every": every}) for every in (0, 1)
     )
+    assert 1.3 < seconds(often, trials, H200) / seconds(never, trials, H200) < 20
+
+
+def test_evaluations_are_counted_part_by_part(recipe: Build) -> None:
+    """As all of one on the meta device."""
+    one = recipe(width=64, sequence_length=512, eval_sequences=256)
+    with Watch() as watch:
+        group = Group([one] * 2, META)
+        state = GroupState.first(group)
+        held = torch.zeros(256, 512, dtype=torch.int64, device=META)
+        watch.begin()
+        evaluate(group, group.layout.views(state.buffers_KP), held, held)
+    whole = watch.work
+    still = Card("still", 0.0, 1.0, {"float32": 1e30})
+    recording = gpu._counts(one, 1, 1).step.launches * gpu.UNRECORDED_SECONDS
+    seconds = gpu._evaluation_seconds(one, 2, still) - recording
+    assert seconds * gpu.REACHED == pytest.approx(whole.bytes_moved, rel=0.02)
+    idle = Card("idle", 1.0, 1e30, {"float32": 1e30})
+    seconds = gpu._evaluation_seconds(one, 2, idle) - recording
+    assert seconds * gpu.REACHED / gpu.LAUNCHES == pytest.approx(whole.launches, rel=0.02)
 
 
 SHAPES: list[tuple[dict[str, object], int]] = [
@@ -117,7 +146,8 @@ def test_everything_of_ours_can_be_counted(
     options += [{"precision": name} for name in FIELDS["precision"].choices or ()]
     for changes in options:
         counts = counted([recipe(**common, **changes)])
-        assert min(counts.launches, counts.bytes_moved, counts.flops, counts.peak_bytes) > 0
+        for work in (counts.step, counts.evaluation):
+            assert min(work.launches, work.bytes_moved, work.flops, counts.peak_bytes) > 0
         repeats = OPTIMIZERS[str(changes.get("optimizer", "adamw"))].repeats
         assert counts.recordable == (
             repeats and changes.get("precision") != "fp16" and "dropout" not in changes
@@ -126,7 +156,7 @@ def test_everything_of_ours_can_be_counted(
 
 def test_traffic_and_arithmetic_grow_by_as_much_with_each_trial(recipe: Build) -> None:
     one = recipe(architecture="gdn", width=64, vocab_size=512)
-    told, direct = gpu._of_step(one, 5), gpu._counts(one, 5, 1)
+    told, direct = gpu._of_step(one, 5), gpu._counts(one, 5, 1).step
     assert (told.launches, told.flops) == (direct.launches, direct.flops)
     assert told.bytes_moved == pytest.approx(direct.bytes_moved, rel=1e-3)
 

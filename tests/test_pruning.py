@@ -96,6 +96,17 @@ def test_a_training_goes_on_from_a_checkpoint_of_those_that_are_left(
     assert told(resumed) == told(train(recipes, batches, CPU, keeper=NoKeeper(), pruning=RULE))
 
 
+def test_what_a_checkpoint_held_is_put_where_the_training_is(
+    recipe: Callable[..., Recipe], batches: Batches
+) -> None:
+    """A GPU's losses are compared with those from before the checkpoint, which is read on the CPU."""
+    recipes = [recipe(learning_rate=2.0**-rate, steps=STEPS) for rate in range(3)]
+    first, other = GroupTraining(recipes, batches, CPU), GroupTraining(recipes, batches, torch.device("meta"))
+    first._records.append((0, *first.step(0)))
+    other.restore(first.state(1, 0.0))
+    assert [x.device.type for x in other._records[0][1:]] == ["meta", "meta"]
+
+
 def test_only_companions_are_compared() -> None:
     losses_NK = np.array([[4.0, 4.0, 9.0, 4.0, 4.0, 4.0], [3.8, 3.0, 8.9, 2.0, np.nan, 1.0]])
     assert RULE.hopeless(losses_NK, [[0, 1, 3, 4, 5], [2]]) == [0]

@@ -1,6 +1,7 @@
 """Several processes train what one does: on real gloo processes, from the losses to the checkpoint."""
 
 import multiprocessing
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from mutransfer.models.training.checkpoint import Checkpoints
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome, Progress
 from mutransfer.models.training.together import Order, RankLostError, train_together
+from mutransfer.sweeps import proxy
 from mutransfer.sweeps.program import Setup
 from mutransfer.sweeps.proxy import Proxy
 from mutransfer.sweeps.proxy import train as train_programs
@@ -114,3 +116,27 @@ def test_a_job_of_several_is_trained_so(recipe: Build, tokens: TokenFile, tmp_pa
     alike(outcomes, train([one.recipe for one in programs], tokens.batches(16), CPU))
     assert seen[-1].step == 20
     assert {*torch.load(tmp_path / "weights.pt")} == {"a", "b"}
+
+
+def test_a_training_that_fails_gives_back_the_gpus_memory(
+    recipe: Build, tokens: TokenFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another job may share the GPU; while the exception stands, its frames hold all that they made."""
+    held: list[weakref.ref[torch.Tensor]] = []
+    freed: list[bool] = []
+
+    def runs_out(*given: object) -> None:
+        large = torch.zeros(1)
+        held.append(weakref.ref(large))
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(proxy, "_trained", runs_out)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "none")
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(held[0]() is None))
+    setup = Setup(
+        data=lambda digest: tokens, device="cuda", report=lambda progress: None, checkpoints=tmp_path / "c",
+        checkpoint_seconds=3600.0, micro_batches=1, ids=["a"], folder=tmp_path, attempt=1,
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train_programs([Proxy(recipe())], setup)
+    assert freed == [True]

@@ -11,6 +11,7 @@ K trials, B batch, T time.
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,8 @@ class Bench:
     def __init__(self, toy: bool) -> None:
         self.toy, self.device = toy, torch.device("cpu" if toy else "cuda")
         self.architectures = ("transformer",) if toy else ("transformer", "gdn")
+        self.product = 64 if toy else 8192
+        self._folder = tempfile.TemporaryDirectory()
 
     def recipe(self, architecture: str, width: int, trial: int = 0, **changes: object) -> Recipe:
         head = min(width, 32)
@@ -50,9 +53,10 @@ class Bench:
 
     def batches(self, one: Recipe) -> Batches:
         kind: TokenType = "uint8" if one.shape.vocab_size <= 256 else "uint16"
-        path, tokens = Path(f"/tmp/mutransfer-noise-{one.shape.vocab_size}.bin"), 1 << 21
-        drawn = np.random.default_rng(0).integers(0, one.shape.vocab_size, tokens)
-        drawn.astype(kind).tofile(path)
+        path, tokens = Path(self._folder.name) / f"noise-{one.shape.vocab_size}.bin", 1 << 21
+        if not path.exists():
+            drawn = np.random.default_rng(0).integers(0, one.shape.vocab_size, tokens)
+            drawn.astype(kind).tofile(path)
         source = TokenFile(
             paths=(str(path),), dtype=kind, tokens=tokens, vocab_size=one.shape.vocab_size,
             validation_fraction=0.1, digest="noise",
@@ -116,7 +120,8 @@ def grouped(bench: Bench) -> Iterator[str]:
 
 def large(bench: Bench) -> Iterator[str]:
     rate = matrix_rate(bench)
-    yield f"A bf16 product of two 8192 x 8192 matrices: {rate / 1e12:.0f} TFLOP/s, 100 % below.\n"
+    size = bench.product
+    yield f"A bf16 product of two {size} x {size} matrices: {rate / 1e12:.0f} TFLOP/s, 100 % below.\n"
     yield "| architecture | width | depth | execution | ms a step | tokens/s | TFLOP/s | share | peak, GiB |"
     yield "|---|---|---|---|---|---|---|---|---|"
     common = {"precision": "float32", "depth": 1, "vocab_size": 300} if bench.toy else {
@@ -176,7 +181,7 @@ def memory(bench: Bench) -> Iterator[str]:
 
 def matrix_rate(bench: Bench) -> float:
     """FLOP/s of a large bf16 product."""
-    size = 64 if bench.toy else 8192
+    size = bench.product
     a, b = (torch.randn(size, size, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
     return 2 * size**3 / bench.milliseconds(lambda index: a @ b, 20) * 1e3
 

@@ -29,14 +29,22 @@ ALLOCATED = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """Of one step, in order: operations that are launched, bytes that they read and write, floating-point
-    operations of products. `peak_bytes` is the most that is held at a time, in a step or an evaluation;
-    `recordable`: whether the step can be recorded (`recording`)."""
+class Work:
+    """Operations that are launched, bytes that they read and write, floating-point operations of products."""
 
     launches: int
     bytes_moved: int
     flops: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of one step, and of an evaluation on so many `sequences` as it takes at once. `peak_bytes` is the most
+    that is held at a time, in either; `recordable`: whether the step can be recorded (`recording`)."""
+
+    step: Work
+    evaluation: Work
+    sequences: int
     peak_bytes: int
     recordable: bool
 
@@ -48,15 +56,18 @@ def counted(recipes: Sequence[Recipe], micro_batches: int = 1) -> Counts:
         group = Group(recipes, META, micro_batches)
         state = GroupState.first(group)
         inputs, labels_KBT = _batch(group, len(recipes), one.batch_size)
-        sequences = min(one.eval_sequences, sequences_at_once(group))
+        sequences = min(
+            one.eval_sequences,
+            sequences_at_once(len(recipes), one.shape.sequence_length, micro_batches),
+        )
         held, held_labels_BT = (x[0] for x in _batch(group, 1, sequences))
+        watch.begin()
         evaluate(group, group.layout.views(state.buffers_KP), held, held_labels_BT)
+        evaluation = watch.work
         for step in range(2):  # the first one makes what lasts
             watch.begin()
             advance(group, state, Placed(inputs, labels_KBT), step)
-        return Counts(
-            watch.launches, watch.bytes_moved, watch.flops, watch.peak_bytes, unrecordable(group) is None
-        )
+        return Counts(watch.work, evaluation, sequences, watch.peak_bytes, unrecordable(group) is None)
 
 
 def _batch(group: Group, trials: int, sequences: int) -> tuple[Tensor, Tensor]:
@@ -79,7 +90,12 @@ class Watch(TorchDispatchMode):
         self.begin()
 
     def begin(self) -> None:
-        self.launches = self.bytes_moved = self.flops = 0
+        self._launches = self._bytes_moved = self._flops = 0
+
+    @property
+    def work(self) -> Work:
+        """Since `begin`."""
+        return Work(self._launches, self._bytes_moved, self._flops)
 
     def __torch_dispatch__(
         self,
@@ -93,9 +109,9 @@ class Watch(TorchDispatchMode):
         results = _tensors([made])
         fresh = [x for x in results if self._takes_in(x.untyped_storage())]
         if fresh or func._schema.is_mutable:
-            self.launches += 1
-            self.bytes_moved += sum(x.numel() * x.element_size() for x in (*given, *results))
-            self.flops += _flops(func, given, results)
+            self._launches += 1
+            self._bytes_moved += sum(x.numel() * x.element_size() for x in (*given, *results))
+            self._flops += _flops(func, given, results)
         return made
 
     def _takes_in(self, storage: torch.UntypedStorage) -> bool:

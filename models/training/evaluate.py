@@ -19,7 +19,8 @@ EVAL_TOKENS = 65_536
 def evaluate(group: Group, views: dict[str, Tensor], inputs: Tensor, labels_BT: Tensor) -> Tensor:
     """Validation loss, accuracy and load of the busiest expert of each trial, [3, K]; NaN where none is.
     The sequences are the same for all trials."""
-    trials, size = len(group.recipes), sequences_at_once(group)
+    trials = len(group.recipes)
+    size = sequences_at_once(trials, group.one.shape.sequence_length, group.micro_batches)
     count, parts, shares = len(inputs), [], []
     together = count >= group.ranks.world > 1
     if together:
@@ -41,7 +42,6 @@ def evaluate(group: Group, views: dict[str, Tensor], inputs: Tensor, labels_BT: 
     return torch.cat([both_2K, load_K[None]])
 
 
-def sequences_at_once(group: Group) -> int:
+def sequences_at_once(trials: int, sequence_length: int, micro_batches: int = 1) -> int:
     """Of one validation batch."""
-    tokens = EVAL_TOKENS // group.micro_batches
-    return max(1, tokens // (len(group.recipes) * group.one.shape.sequence_length))
+    return max(1, EVAL_TOKENS // micro_batches // (trials * sequence_length))

@@ -76,6 +76,7 @@ class GroupTraining:
         self._recipes, self._batches, self._one = recipes, batches, recipes[0]
         self._pruning, self._looks = pruning, pruning.looks(self._one.steps) if pruning else frozenset()
         self._kept = list(range(len(recipes)))
+        self._kept_K = torch.arange(len(recipes), device=device)
         self._pruned: dict[int, int] = {}
         self._broken: dict[int, int] = {}
         self._records: list[tuple[int, Tensor, Tensor]] = []
@@ -147,7 +148,10 @@ class GroupTraining:
         """Puts back what `state` took; returns the step to go on with."""
         self._leave(state.get("pruned", {}), state.get("broken", {}))  # older ones know nothing of it
         self._state.put_back(state["group"], self._group)
-        self._records = [(step, loss_K, norm_K) for step, loss_K, norm_K in state["records"]]
+        device = self._group.device
+        self._records = [
+            (at, loss_K.to(device), norm_K.to(device)) for at, loss_K, norm_K in state["records"]
+        ]
         self._evals = dict(state["evals"])
         return int(state["step"])
 
@@ -199,14 +203,14 @@ class GroupTraining:
             self._group, self._state = self._group.only(places), self._state.only(places)
             self._steps = steps_of(self._group, self._state, self._execution)
             self._kept = [self._kept[at] for at in places]
+            self._kept_K = torch.tensor(self._kept, device=self._group.device)
 
     def _spread(self, values_K: Tensor) -> Tensor:
         """Values of the trials that are left, [..., K], as those of all, NaN for the others."""
         if len(self._kept) == len(self._recipes):
             return values_K
         all_K = values_K.new_full((*values_K.shape[:-1], len(self._recipes)), math.nan)
-        all_K[..., self._kept] = values_K
-        return all_K
+        return all_K.index_copy_(-1, self._kept_K, values_K)
 
     def _broke(self) -> list[int]:
         """The step at which each trial broke, -1 where it did not."""

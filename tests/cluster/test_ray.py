@@ -82,7 +82,8 @@ def test_a_removed_node_costs_its_jobs_only(place: Path, cluster: Any) -> None: 
 
 
 def test_fractions_of_a_gpu(place: Path, cluster: Any) -> None:  # noqa: ANN401
-    """Two jobs share the node's one GPU, no more; each is told which it has."""
+    """Two jobs share the node's one GPU, no more; each has a process of its own: one that has used a GPU
+    keeps it, whichever Ray gives it next."""
     cluster.add_node(num_cpus=8, num_gpus=1)
     cluster.wait_for_nodes()
     sweep = many(place, range(10, 16), rates=1)
@@ -95,6 +96,8 @@ def test_fractions_of_a_gpu(place: Path, cluster: Any) -> None:  # noqa: ANN401
     assert_complete(sweep, 6)
     ended = sweep.events("ended")
     assert all(0 < event["gpu_seconds"] < event["seconds"] for event in ended)
+    processes = [line.split()[2] for line in noop.lines(sweep.noop) if line.startswith("begin")]
+    assert len({*processes}) == 6
 
 
 def test_a_killed_driver_leaves_nothing_running(place: Path, cluster: Any) -> None:  # noqa: ANN401

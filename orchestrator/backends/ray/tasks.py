@@ -1,6 +1,7 @@
 """Jobs as Ray tasks, each with its share of a GPU. Ray places them; whether to try again is our decision.
 
-Tasks, not actors: a worker process is kept by Ray for the next task, and nothing outlives the driver.
+Tasks, not actors: a worker process is kept by Ray for the next task (without GPUs), and nothing outlives
+the driver.
 """
 
 import logging
@@ -105,6 +106,7 @@ class RayBackend:
         self._cluster, self._directory, self._journal = cluster, directory, journal
         self._task_of, self._at_once, self._share = task_of, at_once, share
         self._remote = ray.remote(max_retries=0, max_calls=0)(_perform)
+        self._remote_once = ray.remote(max_retries=0, max_calls=1)(_perform_once)
         self._refs: dict[ray.ObjectRef[dict[str, Any]], str] = {}
         self._killed: set[str] = set()
         self._before: dict[str, int] = {}
@@ -129,7 +131,8 @@ class RayBackend:
         for job in jobs:
             task = self._task_of(job)
             cpus = max(1, int(task.gpus)) if job.trials[0].program.gpus is None else 1
-            remote = self._remote.options(num_cpus=cpus, num_gpus=task.gpus, name=f"mutransfer {job.id}")
+            remote = self._remote_once if task.gpus else self._remote
+            remote = remote.options(num_cpus=cpus, num_gpus=task.gpus, name=f"mutransfer {job.id}")
             earlier = latest_attempt(self._directory, job.id)
             self._before[job.id] = earlier.number if earlier else 0
             self._refs[remote.remote(task.text())] = job.id
@@ -209,3 +212,8 @@ def _perform(text: str) -> dict[str, Any]:
     if unusable(end):
         os._exit(1)  # the driver reads how the job ended, and Ray starts another worker
     return asdict(end)
+
+
+def _perform_once(text: str) -> dict[str, Any]:
+    """In a process of its own: one that has used a GPU keeps it, and Ray may give the next task another."""
+    return _perform(text)
