@@ -338,6 +338,23 @@ def test_rates_too_low_to_learn_did_not_blow_up() -> None:
     assert all(not one.blown for one in judge(curves).curves)
 
 
+@pytest.mark.parametrize("ends", ["diverged", "grid"])
+@pytest.mark.parametrize("noise", [0.0003, 0.001])
+def test_two_lowest_that_tie_beside_the_last_value_make_no_blow_up(noise: float, ends: str) -> None:
+    """The optimum is between the last two finite values, of the same loss at all scales but for noise: what
+    the lone neighbour is above the lowest is noise, and tells nothing of the steps on the other side."""
+    x = np.arange(-13.0, -3.0)
+    curves = []
+    for index in range(4):
+        losses = 3 - 0.1 * index + 0.06 * (x + 8.5) ** 2 + noise * ((7 * x + 3 * index) % 5 - 2) / 2
+        losses, at = (np.where(x > -8, np.inf, losses), x) if ends == "diverged" else (losses[:6], x[:6])
+        curves.append(curve(losses, x=at, scale=64.0 * 2**index))
+    drift = judge(curves)
+    assert all(not one.blown for one in drift.curves)
+    if ends == "diverged":
+        assert drift.verdict == "stable"
+
+
 def test_a_tolerance_without_bound_leaves_the_share_of_a_doubling() -> None:
     curves = [parabola(-5 - i, curvature=0.02, floor=3 - 0.1 * i, scale=64.0 * 2**i) for i in range(4)]
     drift = judge(curves, Tolerance(nats=np.inf))

@@ -27,7 +27,7 @@ FLAT, PLATEAU = 0.15, 3
 ones and above the other side, or at the upper end lower by no more than that share: what has blown up all
 ends alike, and may end at what is known without learning, as does what has not learned yet."""
 LONE = 3.0
-"""A lone neighbour of the lowest point counts so many times its height: it may tie, which says nothing."""
+"""A lone neighbour of the lowest point counts so many times its height: it may tie, and tells nothing then."""
 SPIKE = 8.0
 """A spike stands above both its neighbours by this many times the noise that the curves' roughness shows."""
 FALLS = 0.25
@@ -65,9 +65,10 @@ def _least(curves: Sequence[Curve], step: int) -> float:
     sides = [_height(curve)[_side(curve, step)] for curve in curves]
     risen = np.sort(np.concatenate([side[np.isfinite(side) & (side > 0)] for side in sides] or [np.empty(0)]))
     others = [_height(curve)[_side(curve, -step)] for curve in curves]
-    others = [side[np.isfinite(side)] for side in others if np.isfinite(side).any()]
-    first_step = _median([first for first in map(_step, others) if first > 0])
-    top = _median([float(side.max()) for side in others])
+    pairs = [(other[np.isfinite(other)], side[np.isfinite(side)]) for other, side in zip(others, sides, strict=True)]
+    first_steps = [_step(other, side) for other, side in pairs if len(other)]
+    first_step = _median([first for first in first_steps if first > 0])
+    top = _median([float(other.max()) for other, _ in pairs if len(other)])
     for below, above in pairwise([first_step, *risen]):
         as_high = 1 - FLAT if step > 0 else 1.0
         flat = above > as_high * top and _flat(sides, above)
@@ -83,10 +84,14 @@ def _flat(sides: Sequence[Floats], least: float) -> bool:
     return all(len(high) >= PLATEAU and np.ptp(high) <= FLAT * high.min() for high in risen)
 
 
-def _step(side: Floats) -> float:
-    """What the first step away from the lowest point comes to, on whichever side: of a parabola whose lowest
-    two points tie, half of what the second point is above them."""
-    return max(float(side[0]), float(side[1]) / 2) if len(side) > 1 else LONE * float(side[0])
+def _step(other: Floats, side: Floats) -> float:
+    """What the first step away from the lowest point comes to, as the other side tells it: of a parabola whose
+    lowest two points tie, half of what the second point is above them. Where there is no second, this side's own
+    first step, if it goes on rising: what has blown up hardly does."""
+    if len(other) > 1:
+        return max(float(other[0]), float(other[1]) / 2)
+    own = min(float(side[0]), float(side[1] - side[0]) / 2) if len(side) > 1 else 0.0
+    return max(LONE * float(other[0]), own)
 
 
 def _median(values: Sequence[float]) -> float:
