@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from mutransfer.results.questions.comparison import Comparison, compare, curves_along
 from mutransfer.results.store.schema import ROWS
@@ -106,6 +107,27 @@ def test_zipped_hyperparameters_do_not_split_each_other() -> None:
     frame["weight_decay"] = 0.1 / frame["learning_rate"]
     (found,) = compare(frame, ROWS.names)
     assert (found.hyperparameter, found.fixed, len(found.drift.optima)) == ("learning_rate", {}, 3)
+
+
+@pytest.mark.parametrize("grids", ["one value more", "its own"])
+def test_zipped_hyperparameters_may_have_a_value_that_occurs_once(grids: str) -> None:
+    """The largest model's grid goes one further; or each has its own, of values that never recur."""
+    frame = rows(width=[16, 32, 64])
+    if grids == "its own":
+        frame["learning_rate"] *= frame["width"] ** -0.3
+    else:
+        least = frame["learning_rate"].min()
+        frame = frame[(frame["learning_rate"] > least) | (frame["width"] == 64)]
+    frame["weight_decay"] = 1e-4 / frame["learning_rate"]
+    (found,) = compare(frame, ROWS.names)
+    assert (found.hyperparameter, found.fixed, len(found.drift.optima)) == ("learning_rate", {}, 3)
+
+
+def test_hyperparameters_drawn_at_random_are_not_zipped() -> None:
+    """Each value of one has one of the other, too."""
+    frame = rows(width=[16])
+    frame["weight_decay"] = 0.01 * 2.0 ** np.array([3, 0, 5, 1, 6, 2, 4])[: len(frame)]
+    assert {c.hyperparameter for c in compare(frame, ROWS.names)} == {"learning_rate", "weight_decay"}
 
 
 def test_a_value_that_went_through_a_logarithm_is_the_same_value() -> None:

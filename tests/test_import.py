@@ -14,6 +14,7 @@ from mutransfer.results.questions.comparison import compare
 from mutransfer.results.sources.fault import ImportFault
 from mutransfer.results.sources.importing import Reading, read_measurements, understand
 from mutransfer.results.store.schema import ROWS
+from mutransfer.results.store.store import read_rows
 
 HEADER = "optimizer,parametrization,width,depth,learning_rate,loss\n"
 
@@ -239,6 +240,57 @@ def test_what_is_averaged_silently_is_said(tmp_path: Path, mutransfer: Command) 
     assert "64 trials that differ in rows are averaged; --hold rows=VALUE" in mixed.stderr
     meant = mutransfer("report", "law", "--axis", "N", "--hold", "D=1e9", "--pool", "rows")
     assert "averaged" not in meant.stderr
+
+
+@pytest.mark.parametrize("column", ["algo", "measured"])
+def test_a_curve_of_two_families_is_said(column: str, tmp_path: Path, mutransfer: Command) -> None:
+    """Their grids do not meet, so that nothing is averaged. What is measured does not part the curves."""
+    rows = []
+    for width in (16, 32, 64):
+        for algo, shift, best in (("adam", 0.0, -9), ("sgd", 8.5, -1)):
+            for x in range(-12, -5):
+                loss = 3 + 0.1 * (x + shift - best) ** 2
+                rows.append(
+                    f"{width},{2.0 ** (x + shift)},{loss},{algo if column == 'algo' else f'{loss:.1f}'}"
+                )
+    (tmp_path / "two.csv").write_text(f"width,lr,loss,{column}\n" + "\n".join(rows))
+    told = mutransfer("report", "two.csv", "--out", "page").stderr
+    said = f"curves are made of trials that differ in {column}; --hold {column}=VALUE keeps one"
+    assert (said in told) == (column == "algo")
+    meant = mutransfer("report", "two.csv", "--out", "again", "--pool", column).stderr
+    assert "curves are made" not in meant
+
+
+def test_diverged_runs_are_compared_at_the_steps_that_they_were_to_take(
+    tmp_path: Path, mutransfer: Command
+) -> None:
+    """Their steps say how far they came, or nothing; those of finished ones follow from the width."""
+    rows = []
+    for width in (16, 32, 64):
+        for x in range(-10, -3):
+            steps, diverged = 10 * width, x > -6
+            loss = "nan" if diverged else 3 + 0.1 * (x + 7 + np.log2(width / 16)) ** 2
+            reached = ("" if x == -4 else 40 + x) if diverged else steps
+            rows.append(f"{width},{2.0**x},{loss},{reached}")
+    (tmp_path / "told.csv").write_text("width,lr,loss,steps\n" + "\n".join(rows))
+    done = mutransfer("import", "told.csv", "--out", "told")
+    assert "6 that diverged are compared at the steps that finished ones take, not at" in done.stdout
+    frame = read_rows(tmp_path / "told")[0].to_pandas()
+    assert (frame["steps"] == 10 * frame["width"]).all()
+    assert sorted(frame["diverged_step"].dropna()) == [35] * 3
+    told = mutransfer("report", "told", "--axis", "width", "-f", "json").stdout
+    (entry,) = json.loads(told)["comparisons"]
+    assert [optimum["diverged"] for optimum in entry["optima"]] == [2, 2, 2]
+
+
+def test_a_duration_at_which_all_diverged_stays(tmp_path: Path, mutransfer: Command) -> None:
+    """Where others finished after as many steps."""
+    rows = [f"{width},{2.0**x},{'nan' if (width, steps) == (64, 100) else 3 + 0.1 * (x + 7) ** 2},{steps}"
+            for width in (16, 32, 64) for steps in (100, 200) for x in range(-10, -4)]  # fmt: skip
+    (tmp_path / "told.csv").write_text("width,lr,loss,steps\n" + "\n".join(rows))
+    mutransfer("import", "told.csv", "--out", "told")
+    frame = read_rows(tmp_path / "told")[0].to_pandas()
+    assert {*frame[frame["status"] == "diverged"]["steps"]} == {100}
 
 
 @pytest.mark.parametrize(

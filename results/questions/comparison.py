@@ -27,7 +27,7 @@ NOT_COORDINATES = {
 INTEGERS = {column.name for column in ROWS if pa.types.is_integer(column.type)}
 DURATIONS = ("tokens", PER_PARAMETER)
 """Of a proxy, what may say how long it trains in place of its steps."""
-MIN_SWEPT = 3
+MIN_SWEPT, MIN_ZIPPED = 3, 6
 SAME_OCTAVES = 1e-6
 """Of a hyperparameter's values in log2: the same number in single precision."""
 
@@ -319,12 +319,17 @@ def _follows(members: pd.DataFrame, name: str, axes: Sequence[str], hyperparamet
 
 
 def _zipped(members: pd.DataFrame, name: str, other: str) -> bool:
-    """Whether two hyperparameters advance together over a grid, whose values recur at other scales."""
-    return (
-        int(members.groupby(other)[name].nunique(dropna=False).max()) == 1
-        and int(members.groupby(name)[other].nunique(dropna=False).max()) == 1
-        and int(members.groupby(other).size().min()) > 1
-    )
+    """Whether two hyperparameters advance together: each value of one has one of the other, over a grid,
+    whose values mostly recur at other scales, or along one way, which values drawn at random do not."""
+    if (
+        int(members.groupby(other)[name].nunique(dropna=False).max()) > 1
+        or int(members.groupby(name)[other].nunique(dropna=False).max()) > 1
+    ):
+        return False
+    along = members.drop_duplicates(other).sort_values(other)[name]
+    one_way = along.is_monotonic_increasing or along.is_monotonic_decreasing
+    recur = float(members.groupby(other).size().median()) > 1
+    return recur or (one_way and len(along) >= MIN_ZIPPED)
 
 
 def curves_along(group: pd.DataFrame, axis: str, hyperparameter: str) -> list[Curve]:

@@ -1,7 +1,7 @@
 """Which rows a report looks at, and along which column: what the rows themselves do not say."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -11,7 +11,7 @@ import pandas as pd
 from ...models.recipe.family import Family
 from ...models.recipe.fault import Fault
 from ..store.schema import BUDGETS, OUTCOMES, ROWS
-from .comparison import HYPERPARAMETERS, NOT_COORDINATES
+from .comparison import HYPERPARAMETERS, MIN_SWEPT, NOT_COORDINATES
 from .per_parameter import PER_PARAMETER, per_parameter
 
 MEASURED = {"trial_id", "job_id", "sweep", "source", "seconds", "device", *OUTCOMES}
@@ -79,7 +79,8 @@ class View:
         return rows
 
     def pooled(self, rows: pd.DataFrame, known_columns: Sequence[str]) -> list[str]:
-        """A line where trials are averaged that a column tells apart which no comparison knows."""
+        """Lines for columns which no comparison knows: that tell apart trials that are averaged, or what
+        curves are made of."""
         known = {name for name in known_columns if name in rows and name not in MEASURED | BUDGETS}
         known |= {*self.axes, *self.hyperparameters}
         known = {name for name in known if rows[name].notna().any()}
@@ -92,20 +93,52 @@ class View:
         if not known or not others:
             return []
         coded = pd.DataFrame({name: pd.factorize(rows[name], use_na_sentinel=False)[0] for name in others})
-        coded = coded.assign(outcome=rows["loss"].fillna(np.inf).to_numpy())
-        groups = coded.groupby([rows[name].to_numpy() for name in sorted(known)], dropna=False)
-        several = groups["outcome"].transform("nunique").to_numpy() > 1
-        if not several.any():
-            return []
-        apart = {name: several & (groups[name].transform("nunique").to_numpy() > 1) for name in others}
-        telling = [name for name, mask in apart.items() if mask.any()]
-        if not telling:
-            return []
-        count, first = int(np.logical_or.reduce([apart[name] for name in telling]).sum()), telling[0]
-        return [
-            f"{count} trials that differ in {', '.join(telling)} are averaged; --hold {first}=VALUE keeps "
-            f"one, import --map takes a column for a field, --pool {first} says that this is meant"
-        ]
+        averaged, count = _averaged(coded, rows, known)
+        told = []
+        if averaged:
+            told.append(
+                f"{count} trials that differ in {', '.join(averaged)} are averaged; {_remedy(averaged[0])}"
+            )
+        mixed = _mixed(coded.drop(columns=averaged), rows, known, self.hyperparameters or HYPERPARAMETERS)
+        told += [f"curves are made of trials that differ in {name}; {_remedy(name)}" for name in mixed]
+        return told
+
+
+def _remedy(column: str) -> str:
+    return (
+        f"--hold {column}=VALUE keeps one, import --map takes a column for a field, --pool {column} says "
+        "that this is meant"
+    )
+
+
+def _averaged(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]) -> tuple[list[str], int]:
+    """The columns that tell apart what is averaged, and how many trials that is."""
+    others = [*coded.columns]
+    coded = coded.assign(outcome=rows["loss"].fillna(np.inf).to_numpy())
+    groups = coded.groupby([rows[name].to_numpy() for name in sorted(known)], dropna=False)
+    several = groups["outcome"].transform("nunique").to_numpy() > 1
+    if not several.any():
+        return [], 0
+    apart = {name: several & (groups[name].transform("nunique").to_numpy() > 1) for name in others}
+    telling = [name for name, mask in apart.items() if mask.any()]
+    return telling, int(np.logical_or.reduce([apart[name] for name in telling]).sum()) if telling else 0
+
+
+def _mixed(
+    coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str], tuned: Collection[str]
+) -> Iterator[str]:
+    """The columns by which most curves fall into the same parts, each with values enough for a curve of its
+    own: two families whose grids do not meet, so that nothing is averaged."""
+    tuned = [name for name in tuned if name in known]
+    curve = [rows[name].to_numpy() for name in sorted(known) if name not in (*tuned, "seed")]
+    if not tuned or not curve:
+        return
+    values = pd.factorize(pd.MultiIndex.from_frame(rows[tuned]))[0]
+    for name in coded.columns:
+        parts = pd.Series(values).groupby([*curve, coded[name].to_numpy()], dropna=False).nunique()
+        enough = (parts >= MIN_SWEPT).groupby(level=[*range(len(curve))], dropna=False)
+        if (enough.sum() > 1).mean() > 0.5 and enough.all().mean() > 0.5:
+            yield str(name)
 
 
 ALL = View()

@@ -18,6 +18,7 @@ from .cells import NUMERIC, REQUIRED, USUAL, faults_in
 from .fault import NOTES, ImportFault
 from .mlflow import has_runs, read_mlflow
 from .names import one_spelling, passed_over, score, understood
+from .reached import DURATIONS, planned
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, MARK, NOT_TOLD, by_state, told_left_out
 from .table import LINES, is_gzipped, opening, parquet_files, read_table, read_tables
@@ -104,7 +105,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
         more = f"\n{path}: and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
         raise ImportFault("\n".join(f"{path}: {fault}" for fault in faults[:MAX_FAULTS]) + more)
     marked = int((frame[MARK] & _finite(frame["loss"])).sum()) if MARK in frame else 0
-    table = _table(frame, path)
+    table, short = _table(frame, path)
     if twice := len(frame) - table.num_rows:
         said = "1 row that repeats another is" if twice == 1 else f"{twice} rows that repeat others are"
         notes.append(f"{said} left out")
@@ -116,6 +117,10 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
             notes.append(f"{diverged - marked} without a finite loss are taken for diverged")
         if marked:
             notes.append(f"{marked} diverged, as they say; a loss beside that does not count")
+    if short:
+        notes.append(
+            f"{short} that diverged are compared at the steps that finished ones take, not at their own"
+        )
     return Measurements(table, found, tuple(notes))
 
 
@@ -251,7 +256,8 @@ def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame
     return named
 
 
-def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
+def _table(frame: pd.DataFrame, path: Path) -> tuple[pa.Table, int]:
+    """And how many diverged runs have other steps in it than their own."""
     finite = _finite(frame["loss"])
     if MARK in frame:
         finite &= ~frame[MARK]
@@ -263,7 +269,13 @@ def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
     frame["status"] = ["finished" if ok else "diverged" for ok in finite]
     frame["sweep"] = name_of(path)
     frame["trial_id"] = _identities(frame)
-    frame = frame.drop_duplicates("trial_id", ignore_index=True)
+    frame, finite = frame[first := ~frame.duplicated("trial_id")], finite[first]
+    own = frame.get("steps", pd.Series(dtype=float))
+    frame = frame.assign(**{name: planned(frame, finite, name) for name in DURATIONS if name in frame})
+    other = own.ne(frame["steps"]) & frame["steps"].notna() if "steps" in frame else own
+    if other.any() and "diverged_step" not in frame:
+        frame["diverged_step"] = own.where(other)
+    frame = frame.reset_index(drop=True)
     known = {}
     for entry in ROWS:
         column = frame[entry.name] if entry.name in frame else pd.Series([None] * len(frame))
@@ -278,7 +290,7 @@ def _table(frame: pd.DataFrame, path: Path) -> pa.Table:
     for name in extra.columns:
         # As text, so that files which hold other kinds of values under one name still go together.
         table = table.append_column(str(name), pa.array(_as_text(extra[name]), pa.string(), from_pandas=True))
-    return table.replace_schema_metadata(METADATA)
+    return table.replace_schema_metadata(METADATA), int(other.sum())
 
 
 def _finite(losses: pd.Series) -> pd.Series:

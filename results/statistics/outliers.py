@@ -27,7 +27,7 @@ FLAT, PLATEAU = 0.15, 3
 ones and above the other side, or at the upper end lower by no more than that share: what has blown up all
 ends alike, and may end at what is known without learning, as does what has not learned yet."""
 LONE = 3.0
-"""A lone neighbour of the lowest point counts so many times its height: it may tie, and tells nothing then."""
+"""A lone neighbour of the lowest point counts so many times its height: it may tie, and tells nothing."""
 SPIKE = 8.0
 """A spike stands above both its neighbours by this many times the noise that the curves' roughness shows."""
 FALLS = 0.25
@@ -65,7 +65,10 @@ def _least(curves: Sequence[Curve], step: int) -> float:
     sides = [_height(curve)[_side(curve, step)] for curve in curves]
     risen = np.sort(np.concatenate([side[np.isfinite(side) & (side > 0)] for side in sides] or [np.empty(0)]))
     others = [_height(curve)[_side(curve, -step)] for curve in curves]
-    pairs = [(other[np.isfinite(other)], side[np.isfinite(side)]) for other, side in zip(others, sides, strict=True)]
+    pairs = [
+        (other[np.isfinite(other)], side[np.isfinite(side)])
+        for other, side in zip(others, sides, strict=True)
+    ]
     first_steps = [_step(other, side) for other, side in pairs if len(other)]
     first_step = _median([first for first in first_steps if first > 0])
     top = _median([float(other.max()) for other, _ in pairs if len(other)])
@@ -85,9 +88,9 @@ def _flat(sides: Sequence[Floats], least: float) -> bool:
 
 
 def _step(other: Floats, side: Floats) -> float:
-    """What the first step away from the lowest point comes to, as the other side tells it: of a parabola whose
-    lowest two points tie, half of what the second point is above them. Where there is no second, this side's own
-    first step, if it goes on rising: what has blown up hardly does."""
+    """What the first step away from the lowest point comes to, as the other side tells it: of a parabola
+    whose lowest two points tie, half of what the second point is above them. Where there is no second, this
+    side's own first step, if it goes on rising: what has blown up hardly does."""
     if len(other) > 1:
         return max(float(other[0]), float(other[1]) / 2)
     own = min(float(side[0]), float(side[1] - side[0]) / 2) if len(side) > 1 else 0.0
