@@ -139,7 +139,7 @@ def test_reporting_nothing(tmp_path: Path, mutransfer: Command) -> None:
     missing = mutransfer("report", "empty")
     assert missing.returncode == 2
     assert (
-        "empty: is neither a sweep directory nor a table; run a sweep or import measurements first"
+        "empty: is neither a sweep directory nor a table; run a sweep, or import measurements first"
         in missing.stderr
     )
     address = mutransfer("report", "sqlite:///x.db")

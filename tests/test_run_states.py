@@ -184,6 +184,55 @@ def test_of_a_trainings_reports_the_last_counts(tmp_path: Path) -> None:
     assert "2 unfinished left out; --include unfinished takes them" in found.notes
 
 
+def ray_trial(folder: Path, name: str, rate: float, losses: Sequence[float], end: str = "") -> None:
+    """As Ray 2.56 writes a function's trial: no report says that it is the last."""
+    trial = folder / f"f_{name}_lr={rate}"
+    trial.mkdir(parents=True)
+    config = {"lr": rate, "model": {"width": 32}}
+    (trial / "params.json").write_text(json.dumps(config))
+    reports = [
+        {
+            "loss": loss,
+            "done": False,
+            "training_iteration": step,
+            "trial_id": name,
+            "pid": 7,
+            "config": config,
+        }
+        for step, loss in enumerate(losses, start=1)
+    ]
+    (trial / "result.json").write_text("".join(json.dumps(report) + "\n" for report in reports) + end)
+
+
+def test_the_folder_of_an_experiment(tmp_path: Path) -> None:
+    """Three trials ended, one of them in a loss that is no number; one failed, one goes on, one told nothing."""
+    experiment = tmp_path / "tuned" / "experiment"
+    ray_trial(experiment, "a0", 0.1, [5.0, 4.0])
+    ray_trial(experiment, "a1", 0.2, [5.0, 3.0], end='{"loss": 2.9, "trai')
+    ray_trial(experiment, "a2", 0.4, [5.0, float("nan")])
+    ray_trial(experiment, "a3", 0.8, [5.0])
+    ray_trial(experiment, "a4", 1.6, [5.0])
+    ray_trial(experiment, "a5", 3.2, [])
+    stands = ["TERMINATED"] * 3 + ["ERROR", "RUNNING", "TERMINATED"]
+    told = [[json.dumps({"trial_id": f"a{i}", "status": status}), "{}"] for i, status in enumerate(stands)]
+    (experiment / "experiment_state-2026.json").write_text(json.dumps({"trial_data": told}))
+    found = understand(tmp_path / "tuned", Reading(columns={"width": "model.width"}))
+    assert found.table.column("learning_rate").to_pylist() == [0.1, 0.2, 0.4]
+    assert found.table.column("loss").to_pylist() == [4.0, 3.0, None]
+    assert "1 failed, 1 running left out; --include failed --include running take them" in found.notes
+    assert not {"pid", "done"} & {*found.table.column_names}
+
+
+def test_without_the_states_of_an_experiment_its_trials_say_what_failed(tmp_path: Path) -> None:
+    ray_trial(tmp_path, "a0", 0.1, [5.0, 4.0])
+    ray_trial(tmp_path, "a1", 0.2, [5.0])
+    (tmp_path / "f_a1_lr=0.2" / "error.txt").write_text("ValueError")
+    assert understand(tmp_path).table.column("loss").to_pylist() == [4.0]
+    (tmp_path / "f_a0_lr=0.1" / "result.json").write_text("[1\n{}\n")
+    with pytest.raises(ImportFault, match=r"result.json: line 1 is no report of a trial; mend it"):
+        understand(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("columns", "rows", "losses", "notes"),
     [

@@ -97,7 +97,8 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         directory = SweepDirectory(path)
         name = directory.sweep_name()
         if name is None:
-            neither = "is neither a sweep directory nor a table; run a sweep or import measurements first"
+            neither = "is neither a sweep directory nor a table; run a sweep, or import measurements first"
+            neither += " (a folder of runs, too)"
             if str(path).startswith("sqlite:"):
                 neither = "is a database's address; give the path of its file"
             elif ADDRESS.match(str(path)):

@@ -18,6 +18,7 @@ from .cells import NUMERIC, REQUIRED, USUAL, faults_in
 from .fault import NOTES, ImportFault
 from .mlflow import has_runs, read_mlflow
 from .names import one_spelling, passed_over, score, understood
+from .ray_tune import is_experiment, read_experiment
 from .reached import DURATIONS, planned
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, MARK, NOT_TOLD, by_state, told_left_out
@@ -198,6 +199,9 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
     if offline:
         _without_study(path, reading)
         return read_folder(path, reading.include)
+    if is_experiment(path):
+        _without_study(path, reading)
+        return read_experiment(path, reading.include)
     if parts := parquet_files(path):
         _without_study(path, reading)
         return by_state(read_tables(path, parts), reading.include, path)
