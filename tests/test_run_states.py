@@ -205,7 +205,7 @@ def ray_trial(folder: Path, name: str, rate: float, losses: Sequence[float], end
 
 
 def test_the_folder_of_an_experiment(tmp_path: Path) -> None:
-    """Three trials ended, one of them in a loss that is no number; one failed, one goes on, one told nothing."""
+    """Three trials ended, one of them in no number; one failed, one goes on, one told nothing."""
     experiment = tmp_path / "tuned" / "experiment"
     ray_trial(experiment, "a0", 0.1, [5.0, 4.0])
     ray_trial(experiment, "a1", 0.2, [5.0, 3.0], end='{"loss": 2.9, "trai')

@@ -35,7 +35,7 @@ def read_experiment(path: Path, include: Collection[str]) -> pd.DataFrame:
 
 
 def _run(file: Path, stands: Mapping[str, str]) -> dict[str, Any]:
-    """Raises ImportFault for a line that is no report, but the last: whoever wrote it may have been killed."""
+    """Raises ImportFault for a line that is no report, but the last: its writer may have been killed."""
     lines = [line for line in text_of(file).split("\n") if line.strip()]
     reports: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
