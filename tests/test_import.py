@@ -72,6 +72,11 @@ def test_the_same_row_is_the_same_measurement(tmp_path: Path) -> None:
         (HEADER + 'adamw,sp,16,2,0.1,3\n"adamw', "is neither CSV nor Parquet that can be read"),
         ("width,0.1,0.2,0.3\n32,3,2,1\n64,3,oops,1\n", "row 3: loss 'oops' is not a number"),
         ("width,log2_lr,loss\n32,abc,2\n", "log2_lr 'abc' is not a number"),
+        (
+            "lr,loss\n0.1,mse\n0.2,mse\n",
+            "row 2: loss 'mse' is not a number, and nothing else of its column is; write plain numbers, or "
+            "name another column with --map loss=COLUMN",
+        ),
         ("lr,lr,loss\n0.1,0.2,3\n", "has several columns lr; keep one of each"),
         ("lr,loss\n0.1,1e200\n", "row 2: loss is too large"),
         (HEADER + "adamw,sp,16,2,0.1,3,4\n", "line 2 has 7 cells under 6 columns; quote what holds a ','"),
@@ -89,6 +94,14 @@ def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
     assert all(line.startswith(str(path)) for line in str(error.value).splitlines())
 
 
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_text_of_two_bytes_without_their_mark(order: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("lr,loss\n0.1,3\n0.2,2\n".encode(f"utf-16-{order}"))
+    with pytest.raises(ImportFault, match=r"a\.csv: is UTF-16 without its mark, or no text; save the file as"):
+        understand(path)
+
+
 def test_binary_and_missing_files(tmp_path: Path) -> None:
     path = tmp_path / "losses.csv"
     path.write_bytes(bytes(range(256)))
@@ -99,7 +112,7 @@ def test_binary_and_missing_files(tmp_path: Path) -> None:
 
 
 def test_many_faults_are_cut_short(tmp_path: Path) -> None:
-    path = write(tmp_path, HEADER + "adamw,sp,wide,2,0.1,3\n" * 30)
+    path = write(tmp_path, HEADER + "adamw,sp,wide,2,0.1,3\n" * 30 + "adamw,sp,16,2,0.1,3\n")
     with pytest.raises(ImportFault, match="and 20 more"):
         read_measurements(path)
 

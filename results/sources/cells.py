@@ -39,10 +39,11 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
     except OverflowError:
         return [f"{name} holds a number that is too large"]
     wrong = values.isna() & frame[name].notna()
-    faults = [
-        f"{row}: {name} {cell!r} is not a number"
-        for row, cell in zip(_rows(frame, wrong), frame[name][wrong], strict=True)
-    ]
+    rows = [*zip(_rows(frame, wrong), frame[name][wrong], strict=True)]
+    faults = [f"{row}: {name} {cell!r} is not a number" for row, cell in rows]
+    if len(rows) > 1 and not values.notna().any():
+        told = "and nothing else of its column is; write plain numbers, or name another column with --map"
+        faults = [f"{faults[0]}, {told} {name}=COLUMN"]
     # A gap makes of a column of integers one of floats, which knows fewer of them.
     seed = LARGEST_SEED if frame[name].dtype.kind == "i" else LARGEST
     large = values.abs() > {"loss": LARGEST_LOSS, "seed": seed}.get(name, LARGEST)

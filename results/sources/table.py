@@ -161,12 +161,15 @@ def text_of(path: Path) -> str:
         raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
     content = gzip.decompress(content) if content.startswith(GZIP) else content
     try:
-        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         if b"\0" in content:
             raise ValueError("it is binary") from None
         line = content.count(b"\n", 0, error.start) + 1
         raise ImportFault(f"{path}: line {line} is no text in UTF-8; save the file as that") from None
+    if "\0" in text:
+        raise ImportFault(f"{path}: is UTF-16 without its mark, or no text; save the file as UTF-8")
+    return text
 
 
 def _read_text(path: Path) -> pd.DataFrame:
