@@ -98,7 +98,7 @@ def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
 def test_text_of_two_bytes_without_their_mark(order: str, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("lr,loss\n0.1,3\n0.2,2\n".encode(f"utf-16-{order}"))
-    with pytest.raises(ImportFault, match=r"a\.csv: is UTF-16 without its mark, or no text; save the file as"):
+    with pytest.raises(ImportFault, match=r"a\.csv: is UTF-16 without its mark, or no text; save the file"):
         understand(path)
 
 
