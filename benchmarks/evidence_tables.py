@@ -40,7 +40,8 @@ def sweeps() -> dict[str, pa.Table]:
     names = [path.stem for path in files if not path.stem.endswith(("-fine", "-seeds"))]
     return {
         name: pa.concat_tables(
-            pq.read_table(path) for path in files if path.stem in (name, f"{name}-fine", f"{name}-seeds")
+            (pq.read_table(path) for path in files if path.stem in (name, f"{name}-fine", f"{name}-seeds")),
+            promote_options="default",  # later ones have fields that older ones do not know
         )
         for name in names
     }

@@ -26,6 +26,7 @@ from mutransfer.results.store.store import read_curves, read_rows
 from mutransfer.sweeps.adaptive import PruneSpec
 
 FOLDER = Path(__file__).parent / "pruning"
+TUNED = ("learning_rate", "weight_decay")
 LOSSES = "train_losses"
 """Column of all training losses of a trial, step after step."""
 MANY = 6
@@ -46,13 +47,15 @@ class Replay:
     pruned: list[Comparison]
 
 
-def replay(path: Path, rule: Pruning) -> Replay:
+def replay(path: Path) -> Replay:
     """Every curve is gone through as its training would have gone."""
     rows = pd.read_parquet(path)
-    after = {trial: step for _, curve in _curves(rows) for trial, step in _stopped(curve, rule)}
+    tuned = next(name for name in TUNED if rows[name].nunique() > 1)
+    rule = Pruning((tuned,), **dict(PruneSpec()))
+    after = {trial: step for _, curve in _curves(rows, tuned) for trial, step in _stopped(curve, rule)}
     stopped = rows["trial_id"].isin(after)
     saved = (rows["steps"] - rows["trial_id"].map(after))[stopped].sum() / rows["steps"].sum()
-    heights, off = _apart(rows, stopped)
+    heights, off = _apart(rows, stopped, tuned)
     whole = pruned = compare(rows, ROWS.names)
     if after:
         changed = rows.assign(
@@ -65,9 +68,9 @@ def replay(path: Path, rule: Pruning) -> Replay:
     )  # fmt: skip
 
 
-def _curves(rows: pd.DataFrame) -> Iterator[tuple[object, pd.DataFrame]]:
-    """Trials that agree in all but the learning rate."""
-    shared = [name for name in FIELDS if name in rows and name != "learning_rate"]
+def _curves(rows: pd.DataFrame, tuned: str) -> Iterator[tuple[object, pd.DataFrame]]:
+    """Trials that agree in all but what is tuned."""
+    shared = [name for name in FIELDS if name in rows and name != tuned]
     yield from rows.groupby(shared, dropna=False)
 
 
@@ -92,11 +95,11 @@ def _point(row: dict[str, object]) -> dict[str, object]:
     return {name: row[name] for name in FIELDS if name in row and not pd.isna(row[name])}
 
 
-def _apart(rows: pd.DataFrame, stopped: pd.Series) -> tuple[list[float], list[int]]:
+def _apart(rows: pd.DataFrame, stopped: pd.Series, tuned: str) -> tuple[list[float], list[int]]:
     """Of each stopped trial: its height above its curve's lowest loss, and the values between."""
     heights, off = [], []
-    for _, curve in _curves(rows):
-        ordered = curve.sort_values("learning_rate")
+    for _, curve in _curves(rows, tuned):
+        ordered = curve.sort_values(tuned)
         places = np.flatnonzero(stopped[ordered.index])
         losses = ordered["loss"].to_numpy()
         heights += [float(losses[place] - np.nanmin(losses)) for place in places]
@@ -131,12 +134,11 @@ def keep(directory: Path) -> None:
 def main() -> None:
     for directory in map(Path, sys.argv[1:]):
         keep(directory)
-    rule = Pruning(("learning_rate",), **dict(PruneSpec()))
     print("| sweep | trials | stopped | trial-steps saved | best of them, above the lowest | values off it "
           "| optima move by at most | leave their interval | verdicts, whole | pruned |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|---|")
     for path in sorted(FOLDER.glob("*.parquet")):
-        found = replay(path, rule)
+        found = replay(path)
         furthest, left = moved(found)
         whole, pruned = (_verdicts(compared) for compared in (found.whole, found.pruned))
         worst = f"{found.height:.2f} nats | {found.off}" if found.stopped else "– | –"
