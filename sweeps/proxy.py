@@ -128,7 +128,10 @@ def train(programs: Sequence[Proxy], setup: Setup) -> tuple[list[Outcome], str]:
     try:
         outcomes = trained(programs, setup, keep)
     except Exception as error:
-        clear_frames(error.__traceback__)  # they hold the training's tensors
+        cause: BaseException | None = error
+        while cause is not None:
+            clear_frames(cause.__traceback__)  # they hold the training's tensors
+            cause = cause.__cause__ or cause.__context__
         with suppress(RuntimeError):  # of a device that is lost
             torch.cuda.empty_cache()
         raise

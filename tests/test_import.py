@@ -255,23 +255,48 @@ def test_what_is_averaged_silently_is_said(tmp_path: Path, mutransfer: Command) 
     assert "averaged" not in meant.stderr
 
 
-@pytest.mark.parametrize("column", ["algo", "measured"])
+@pytest.mark.parametrize("column", ["algo", "host", "half"])
 def test_a_curve_of_two_families_is_said(column: str, tmp_path: Path, mutransfer: Command) -> None:
-    """Their grids do not meet, so that nothing is averaged. What is measured does not part the curves."""
+    """Their grids do not meet, so that nothing is averaged. Of hosts, or of the two halves of a grid, each
+    has values enough for a curve, and they are one."""
     rows = []
     for width in (16, 32, 64):
         for algo, shift, best in (("adam", 0.0, -9), ("sgd", 8.5, -1)):
             for x in range(-12, -5):
-                loss = 3 + 0.1 * (x + shift - best) ** 2
-                rows.append(
-                    f"{width},{2.0 ** (x + shift)},{loss},{algo if column == 'algo' else f'{loss:.1f}'}"
-                )
+                loss = 3 + 0.1 * (x + shift - (best if column == "algo" else -6)) ** 2
+                told = {"algo": algo, "host": f"n{x % 2}", "half": algo}[column]
+                rows.append(f"{width},{2.0 ** (x + shift)},{loss},{told}")
     (tmp_path / "two.csv").write_text(f"width,lr,loss,{column}\n" + "\n".join(rows))
     told = mutransfer("report", "two.csv", "--out", "page").stderr
     said = f"curves are made of trials that differ in {column}; --hold {column}=VALUE keeps one"
     assert (said in told) == (column == "algo")
     meant = mutransfer("report", "two.csv", "--out", "again", "--pool", column).stderr
     assert "curves are made" not in meant
+
+
+def test_curves_that_lie_beside_each_other_are_said(tmp_path: Path, mutransfer: Command) -> None:
+    """Two data sets, whose values alternate."""
+    rows = [
+        f"{width},{2.0 ** (x / 2)},{(3 if x % 2 else 2.4) + 0.05 * (x / 2 + 8) ** 2},{'ab'[x % 2]}"
+        for width in (16, 32, 64)
+        for x in range(-22, -9)
+    ]
+    (tmp_path / "two.csv").write_text("width,lr,loss,dataset\n" + "\n".join(rows))
+    told = mutransfer("report", "two.csv", "--out", "page").stderr
+    assert "curves are made of trials that differ in dataset;" in told
+
+
+@pytest.mark.parametrize("case", ["a retry", "a duration of its own"])
+def test_runs_that_diverged_elsewhere_stay_there(case: str, tmp_path: Path, mutransfer: Command) -> None:
+    """A value was tried again, and finished; or all of one duration diverged. What finished stays stable."""
+    rows = [f"{width},{2.0**x},{3 + 0.1 * (x + 7) ** 2},1000" for width in (16, 32, 64)
+            for x in range(-10, -3)]  # fmt: skip
+    lost = [-7] if case == "a retry" else range(-10, -3)
+    rows += [f"{width},{2.0**x},nan,40" for width in (16, 32, 64) for x in lost]
+    (tmp_path / "told.csv").write_text("width,lr,loss,steps\n" + "\n".join(rows))
+    told = mutransfer("report", "told.csv", "--axis", "width", "--out", "page", "-f", "json")
+    found = {entry["fixed"]["steps"]: entry["verdict"] for entry in json.loads(told.stdout)["comparisons"]}
+    assert found == {1000: "stable", 40: "inconclusive"}
 
 
 def test_diverged_runs_are_compared_at_the_steps_that_they_were_to_take(
@@ -287,7 +312,7 @@ def test_diverged_runs_are_compared_at_the_steps_that_they_were_to_take(
             rows.append(f"{width},{2.0**x},{loss},{reached}")
     (tmp_path / "told.csv").write_text("width,lr,loss,steps\n" + "\n".join(rows))
     done = mutransfer("import", "told.csv", "--out", "told")
-    assert "6 that diverged are compared at the steps that finished ones take, not at" in done.stdout
+    assert "6 that diverged are compared at what finished ones train for, not at their own" in done.stdout
     frame = read_rows(tmp_path / "told")[0].to_pandas()
     assert (frame["steps"] == 10 * frame["width"]).all()
     assert sorted(frame["diverged_step"].dropna()) == [35] * 3

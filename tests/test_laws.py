@@ -132,6 +132,14 @@ def test_finite_blow_ups_are_named_and_no_measurements() -> None:
     assert drift.verdict == "drifts"
 
 
+@pytest.mark.parametrize("rises", [(4, 6, 8), (4, 5, 6), (4, 3.9, 4.1), (5, 9)])
+def test_blow_ups_beside_a_lone_neighbour(rises: tuple[float, ...]) -> None:
+    """Whether they end alike or higher and higher, as no valley rises."""
+    losses = (3.05, 3.0, *(3 + rise for rise in rises))
+    drift = judge([blown(scale, *losses) for scale in (16, 32, 64)])
+    assert [len(curve.blown) for curve in drift.curves] == [len(rises)] * 3
+
+
 @pytest.mark.parametrize(
     "losses",
     [

@@ -7,6 +7,7 @@ from conftest import proxy_trial
 
 from mutransfer.models.recipe.group import group_key
 from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.orchestrator.planning.calibration import _step_seconds
 from mutransfer.orchestrator.planning.plan import Device, group_size, halves, makespan, plan_jobs
 from mutransfer.orchestrator.run.reconcile import reconcile
 from mutransfer.sweeps.cost import (
@@ -16,6 +17,7 @@ from mutransfer.sweeps.cost import (
     training_flops,
     trial_bytes,
 )
+from mutransfer.sweeps.program import DeviceKind
 from mutransfer.sweeps.proxy import Proxy, recipe_of
 from mutransfer.sweeps.trial import Trial
 
@@ -153,3 +155,14 @@ def test_matrix_optimizers_cost_their_matrices(recipe: Build) -> None:
     assert cpu_seconds(sphere) > cpu_seconds(muon) > cpu_seconds(recipe())
     assert trial_bytes(recipe(optimizer="soap", adamw_lr_ratio=0.1)) > trial_bytes(muon)
     assert 0 < optimizer_flops(recipe(optimizer="sophia")) < training_flops(recipe()) / 20 / 5
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_calibrated_step_is_compared_with_a_step(kind: DeviceKind, recipe: Build) -> None:
+    """What is timed has no evaluations, whatever share of the estimate they are."""
+    device = Device(kind, 1, 80 << 30)
+    never, often = (
+        plan_jobs([proxy_trial(recipe(steps=20, eval_every=every))], device)[0] for every in (0, 1)
+    )
+    assert often.seconds > 1.2 * never.seconds
+    assert _step_seconds(often, device) == pytest.approx(_step_seconds(never, device), rel=1e-6)

@@ -213,13 +213,14 @@ def test_the_folder_of_an_experiment(tmp_path: Path) -> None:
     ray_trial(experiment, "a3", 0.8, [5.0])
     ray_trial(experiment, "a4", 1.6, [5.0])
     ray_trial(experiment, "a5", 3.2, [])
+    (experiment / "f_a5_lr=3.2" / "result.json").unlink()
     stands = ["TERMINATED"] * 3 + ["ERROR", "RUNNING", "TERMINATED"]
     told = [[json.dumps({"trial_id": f"a{i}", "status": status}), "{}"] for i, status in enumerate(stands)]
     (experiment / "experiment_state-2026.json").write_text(json.dumps({"trial_data": told}))
     found = understand(tmp_path / "tuned", Reading(columns={"width": "model.width"}))
     assert found.table.column("learning_rate").to_pylist() == [0.1, 0.2, 0.4]
     assert found.table.column("loss").to_pylist() == [4.0, 3.0, None]
-    assert "1 failed, 1 running left out; --include failed --include running take them" in found.notes
+    assert "1 failed, 1 running, 1 unfinished left out; " in "".join(found.notes)
     assert not {"pid", "done"} & {*found.table.column_names}
 
 
@@ -228,8 +229,36 @@ def test_without_the_states_of_an_experiment_its_trials_say_what_failed(tmp_path
     ray_trial(tmp_path, "a1", 0.2, [5.0])
     (tmp_path / "f_a1_lr=0.2" / "error.txt").write_text("ValueError")
     assert understand(tmp_path).table.column("loss").to_pylist() == [4.0]
-    (tmp_path / "f_a0_lr=0.1" / "result.json").write_text("[1\n{}\n")
-    with pytest.raises(ImportFault, match=r"result.json: line 1 is no report of a trial; mend it"):
+    (tmp_path / "f_a0_lr=0.1" / "result.json").write_bytes(b"\x1f\x8b[1\n\xff\n")
+    with pytest.raises(ImportFault, match=r"result.json: holds no reports of a trial; mend it"):
+        understand(tmp_path)
+
+
+def test_trials_that_a_scheduler_stopped_have_not_finished(tmp_path: Path) -> None:
+    """They stand as terminated, too. One that diverged has nothing more to report."""
+    ray_trial(tmp_path, "a0", 0.1, [5.0, 4.0, 3.0, 2.0])
+    ray_trial(tmp_path, "a1", 0.2, [5.0, 4.9])
+    ray_trial(tmp_path, "a2", 0.4, [5.0, float("nan")])
+    told = [[json.dumps({"trial_id": f"a{i}", "status": "TERMINATED"}), "{}"] for i in range(3)]
+    told += [["no JSON"], 5, {}]  # type: ignore[list-item]
+    (tmp_path / "experiment_state-2026.json").write_text(json.dumps({"trial_data": told}))
+    found = understand(tmp_path)
+    assert found.table.column("loss").to_pylist() == [2.0, None]
+    assert "1 unfinished left out; --include unfinished takes them" in found.notes
+
+
+def test_trials_of_one_name_stand_as_their_own_experiment_says(tmp_path: Path) -> None:
+    for name, status, loss in (("x", "TERMINATED", 4.0), ("y", "ERROR", 5.0)):
+        ray_trial(tmp_path / name, "a0", 0.1, [loss])
+        told = [[json.dumps({"trial_id": "a0", "status": status}), "{}"]]
+        (tmp_path / name / "experiment_state-2026.json").write_text(json.dumps({"trial_data": told}))
+    assert understand(tmp_path).table.column("loss").to_pylist() == [4.0]
+
+
+def test_trials_beside_a_table_are_not_chosen_between(tmp_path: Path) -> None:
+    ray_trial(tmp_path, "a0", 0.1, [4.0])
+    pd.DataFrame({"lr": [0.1], "loss": [3.0]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ImportFault, match="holds trials of Ray Tune and Parquet files; give one of the"):
         understand(tmp_path)
 
 

@@ -126,9 +126,15 @@ def test_a_training_that_fails_gives_back_the_gpus_memory(
     freed: list[bool] = []
 
     def runs_out(*given: object) -> None:
+        try:
+            takes()
+        except ValueError as error:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB") from error
+
+    def takes() -> None:
         large = torch.zeros(1)
         held.append(weakref.ref(large))
-        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        raise ValueError
 
     monkeypatch.setattr(proxy, "_trained", runs_out)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "none")

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...sweeps.load import Sweep
@@ -10,6 +11,7 @@ from ...sweeps.proxy import recipe_of
 from .plan import Device, Job, job_seconds, plan_jobs
 
 WARM_UP_STEPS, TIMED_STEPS = 4, 3
+NO_EVALUATION = {"eval_every": 0, "eval_sequences": 1}
 
 Factors = dict[tuple[str, str], float]
 """Measured over estimated seconds of a step, by architecture and optimizer."""
@@ -37,8 +39,14 @@ def measure(sweep: Sweep, device: Device) -> Factors:
                 loss_K, _ = training.step(step)
             loss_K.tolist()
             seconds = (time.perf_counter() - begin) / TIMED_STEPS
-            factors[timed] = seconds / (job.seconds / recipes[0].steps)
+            factors[timed] = seconds / _step_seconds(job, device)
     return factors
+
+
+def _step_seconds(job: Job, device: Device) -> float:
+    """As estimated: without evaluations, which are not timed."""
+    alone = [replace(trial, program=trial.program.at(NO_EVALUATION)) for trial in job.trials]
+    return job_seconds(alone, device) / job.trials[0].program.steps
 
 
 def calibrated_seconds(jobs: Sequence[Job], device: Device, factors: Factors) -> list[float]:

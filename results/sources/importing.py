@@ -119,9 +119,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
         if marked:
             notes.append(f"{marked} diverged, as they say; a loss beside that does not count")
     if short:
-        notes.append(
-            f"{short} that diverged are compared at the steps that finished ones take, not at their own"
-        )
+        notes.append(f"{short} that diverged are compared at what finished ones train for, not at their own")
     return Measurements(table, found, tuple(notes))
 
 
@@ -199,10 +197,13 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
     if offline:
         _without_study(path, reading)
         return read_folder(path, reading.include)
+    parts = parquet_files(path)
     if is_experiment(path):
+        if parts:
+            raise ImportFault(f"{path}: holds trials of Ray Tune and Parquet files; give one of the folders")
         _without_study(path, reading)
         return read_experiment(path, reading.include)
-    if parts := parquet_files(path):
+    if parts:
         _without_study(path, reading)
         return by_state(read_tables(path, parts), reading.include, path)
     if any(path.glob("**/run-*.wandb")):
@@ -274,11 +275,13 @@ def _table(frame: pd.DataFrame, path: Path) -> tuple[pa.Table, int]:
     frame["sweep"] = name_of(path)
     frame["trial_id"] = _identities(frame)
     frame, finite = frame[first := ~frame.duplicated("trial_id")], finite[first]
-    own = frame.get("steps", pd.Series(dtype=float))
-    frame = frame.assign(**{name: planned(frame, finite, name) for name in DURATIONS if name in frame})
-    other = own.ne(frame["steps"]) & frame["steps"].notna() if "steps" in frame else own
-    if other.any() and "diverged_step" not in frame:
-        frame["diverged_step"] = own.where(other)
+    other = pd.Series(False, index=frame.index)
+    for name, series in [(name, planned(frame, finite, name)) for name in DURATIONS if name in frame]:
+        changed = frame[name].ne(series) & series.notna()
+        other |= changed
+        if name == "steps" and "diverged_step" not in frame and changed.any():
+            frame = frame.assign(diverged_step=frame[name].where(changed))
+        frame = frame.assign(**{name: series})
     frame = frame.reset_index(drop=True)
     known = {}
     for entry in ROWS:

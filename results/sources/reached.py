@@ -10,21 +10,36 @@ APART = [
     *Family._fields,
     *(name for name, one in FIELDS.items() if one.setting.scale and name not in DURATIONS),
 ]
+GRID = 3
+"""So many runs of a shape that diverged after the same steps were to take those."""
 
 
 def planned(frame: pd.DataFrame, finite: pd.Series, duration: str) -> pd.Series:
     """The steps, or tokens, of every run. One that diverged, and says fewer than the finished ones of its
-    shape take, or none, has theirs (where there is none of its shape, those of all), if they are one number;
-    not if some finished run takes as few."""
+    shape take, or none, has theirs (where there is none of its shape, those of all), if they are one number.
+
+    Not where a finished run has the same hyperparameters and seed: it is that one, tried before. Nor where
+    several of its shape say the same number, which some finished run takes, or none of its shape finished.
+    """
     told = pd.to_numeric(frame[duration], errors="coerce")
     finished = told[finite].dropna()
     if finished.empty:
         return told
-    shapes = pd.Series(0, index=frame.index)
-    if apart := [name for name in APART if name in frame]:
-        shapes = frame.groupby(apart, dropna=False, sort=False).ngroup()
+    shapes = _numbered(frame, APART)
     of_shape = finished.groupby(shapes[finished.index]).agg(["min", "max"])
     least = shapes.map(of_shape["min"]).fillna(finished.min())
     most = shapes.map(of_shape["max"]).fillna(finished.max())
-    short = told.isna() | ((told < least) & ~told.isin(finished))
-    return told.mask(~finite & short & (least == most), least)
+    points = _numbered(frame, [name for name in FIELDS if name not in DURATIONS])
+    again = points.isin(points[finite])
+    alike = (~finite).groupby([shapes, told]).transform("sum") >= GRID
+    of_its_own = alike & (told.isin(finished) | ~shapes.isin(shapes[finite]))
+    short = ~finite & (told.isna() | (told < least)) & (least == most)
+    return told.mask(short & ~again & ~of_its_own, least)
+
+
+def _numbered(frame: pd.DataFrame, names: list[str]) -> pd.Series:
+    """Rows that agree in these columns have one number."""
+    there = [name for name in names if name in frame]
+    if not there:
+        return pd.Series(0, index=frame.index)
+    return frame.groupby(there, dropna=False, sort=False).ngroup()

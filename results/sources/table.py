@@ -153,6 +153,10 @@ def _numpy(column: pd.Series) -> pd.Series:
     return pd.Series(column.to_numpy(), index=column.index)
 
 
+MARKS, SAMPLE = (b"\xff\xfe", b"\xfe\xff"), 1024
+"""Of text in UTF-16, and how much of a file tells it without them: every other byte of it is zero."""
+
+
 def text_of(path: Path) -> str:
     """Of a file, perhaps gzipped. Raises ImportFault where it is no UTF-8 or UTF-16, ValueError for bytes."""
     try:
@@ -160,16 +164,17 @@ def text_of(path: Path) -> str:
     except OSError as error:
         raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
     content = gzip.decompress(content) if content.startswith(GZIP) else content
+    if content[:2] not in MARKS and any(
+        2 * content[odd:SAMPLE:2].count(0) > len(content[odd:SAMPLE:2]) for odd in (0, 1)
+    ):
+        raise ImportFault(f"{path}: is UTF-16 without its mark, or no text; save the file as UTF-8")
     try:
-        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return content.decode("utf-16" if content[:2] in MARKS else "utf-8-sig")
     except UnicodeDecodeError as error:
         if b"\0" in content:
             raise ValueError("it is binary") from None
         line = content.count(b"\n", 0, error.start) + 1
         raise ImportFault(f"{path}: line {line} is no text in UTF-8; save the file as that") from None
-    if "\0" in text:
-        raise ImportFault(f"{path}: is UTF-16 without its mark, or no text; save the file as UTF-8")
-    return text
 
 
 def _read_text(path: Path) -> pd.DataFrame:

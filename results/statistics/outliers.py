@@ -90,10 +90,10 @@ def _flat(sides: Sequence[Floats], least: float) -> bool:
 def _step(other: Floats, side: Floats) -> float:
     """What the first step away from the lowest point comes to, as the other side tells it: of a parabola
     whose lowest two points tie, half of what the second point is above them. Where there is no second, this
-    side's own first step, if it goes on rising: what has blown up hardly does."""
+    side's own first step, if the next is no smaller, as in a valley: what has blown up ends much alike."""
     if len(other) > 1:
         return max(float(other[0]), float(other[1]) / 2)
-    own = min(float(side[0]), float(side[1] - side[0]) / 2) if len(side) > 1 else 0.0
+    own = float(side[0]) if len(side) > 1 and side[1] >= 2 * side[0] else 0.0
     return max(LONE * float(other[0]), own)
 
 
