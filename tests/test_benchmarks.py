@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import batching
+import budget_updates
 import coordchecks
 import downstream
 import handover
@@ -60,6 +61,18 @@ def test_coordchecks(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     small = coordchecks.SWEEP.replace("[32, 64, 128, 256]", "[16, 32]").replace("[2, 4, 8, 16]", "[2]")
     monkeypatch.setattr(coordchecks, "SWEEP", small.replace("steps: 10", "steps: 2"))
     assert "| transformer adamw depth-mup |" in printed(coordchecks.main, "depth-mup")
+
+
+def test_budget_updates(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the duration at one rate learns nearly twice as much; half the batch at one rate, as its steps."""
+    rules = {"batch": ("none", "batch-sqrt"), "duration": ("none",)}
+    small = {"BATCHES": (4, 8), "SEQUENCES": 16, "DURATIONS": (2, 4), "SEEDS": 2, "RULES": rules}
+    for name, value in small.items():
+        monkeypatch.setattr(budget_updates, name, value)
+    lines = [line.split(" | ") for line in printed(budget_updates.main).splitlines()[-3:]]
+    assert [line[1] for line in lines] == ["none", "batch-sqrt", "none"]
+    fixed, moved, longer = (float(line[3]) for line in lines)
+    assert -1.2 < fixed < moved - 0.3 and 0.7 < longer < 1.2
 
 
 def test_mutations(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
