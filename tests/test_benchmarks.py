@@ -64,7 +64,7 @@ def test_coordchecks(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_budget_updates(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice the duration at one rate learns nearly twice as much; half the batch at one rate, as its steps."""
+    """Twice the duration at one rate learns nearly twice as much; half the batch, by its steps."""
     rules = {"batch": ("none", "batch-sqrt"), "duration": ("none",)}
     small = {"BATCHES": (4, 8), "SEQUENCES": 16, "DURATIONS": (2, 4), "SEEDS": 2, "RULES": rules}
     for name, value in small.items():
