@@ -309,8 +309,8 @@ def test_diverged_runs_are_compared_at_the_steps_that_they_were_to_take(
             steps, diverged = 10 * width, x > -6
             loss = "nan" if diverged else 3 + 0.1 * (x + 7 + np.log2(width / 16)) ** 2
             reached = ("" if x == -4 else 40 + x) if diverged else steps
-            rows.append(f"{width},{2.0**x},{loss},{reached}")
-    (tmp_path / "told.csv").write_text("width,lr,loss,steps\n" + "\n".join(rows))
+            rows.append(f"{width},{2.0**x},{loss},{reached},")
+    (tmp_path / "told.csv").write_text("width,lr,loss,steps,diverged_step\n" + "\n".join(rows))
     done = mutransfer("import", "told.csv", "--out", "told")
     assert "6 that diverged are compared at what finished ones train for, not at their own" in done.stdout
     frame = read_rows(tmp_path / "told")[0].to_pandas()

@@ -279,8 +279,10 @@ def _table(frame: pd.DataFrame, path: Path) -> tuple[pa.Table, int]:
     for name, series in [(name, planned(frame, finite, name)) for name in DURATIONS if name in frame]:
         changed = frame[name].ne(series) & series.notna()
         other |= changed
-        if name == "steps" and "diverged_step" not in frame and changed.any():
-            frame = frame.assign(diverged_step=frame[name].where(changed))
+        if name == "steps" and changed.any():
+            reached = frame[name].where(changed)
+            own = frame["diverged_step"] if "diverged_step" in frame else reached
+            frame = frame.assign(diverged_step=own.fillna(reached))
         frame = frame.assign(**{name: series})
     frame = frame.reset_index(drop=True)
     known = {}
