@@ -281,8 +281,7 @@ def _table(frame: pd.DataFrame, path: Path) -> tuple[pa.Table, int]:
         other |= changed
         if name == "steps" and changed.any():
             reached = frame[name].where(changed)
-            own = frame["diverged_step"] if "diverged_step" in frame else reached
-            frame = frame.assign(diverged_step=own.fillna(reached))
+            frame = frame.assign(diverged_step=frame.get("diverged_step", reached).fillna(reached))
         frame = frame.assign(**{name: series})
     frame = frame.reset_index(drop=True)
     known = {}
