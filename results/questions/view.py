@@ -1,8 +1,7 @@
 """Which rows a report looks at, and along which column: what the rows themselves do not say."""
 
-import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -12,7 +11,8 @@ import pandas as pd
 from ...models.recipe.family import Family
 from ...models.recipe.fault import Fault
 from ..store.schema import BUDGETS, OUTCOMES, ROWS
-from .comparison import HYPERPARAMETERS, MIN_SWEPT, NOT_COORDINATES
+from .comparison import HYPERPARAMETERS, NOT_COORDINATES
+from .mixtures import mixtures
 from .per_parameter import PER_PARAMETER, per_parameter
 
 MEASURED = {"trial_id", "job_id", "sweep", "source", "seconds", "device", *OUTCOMES}
@@ -20,9 +20,6 @@ NEARLY_ALL = 0.9
 """A column with another value in nearly every row is a measurement."""
 SAME_SHARE, DERIVED_SHARE = 1e-9, 0.05
 """A value is held to within this share of it; what follows from other columns is rarely round."""
-CURVES_COMPARED, APART_SHARE, DISAGREEMENT = 20, 0.3, 0.15
-"""Parts of so many curves are compared; they are apart if so large a share of those are, by so large a share
-of what their losses span."""
 APART_OCTAVES = 0.1
 """Columns that leave a line by less than this go together."""
 
@@ -96,84 +93,7 @@ class View:
         ]
         if not known or not others:
             return []
-        coded = pd.DataFrame({name: pd.factorize(rows[name], use_na_sentinel=False)[0] for name in others})
-        averaged, count = _averaged(coded, rows, known)
-        told = []
-        if averaged:
-            told.append(
-                f"{count} trials that differ in {', '.join(averaged)} are averaged; {_remedy(averaged[0])}"
-            )
-        mixed = _mixed(coded.drop(columns=averaged), rows, known, self.hyperparameters or HYPERPARAMETERS)
-        told += [f"curves are made of trials that differ in {name}; {_remedy(name)}" for name in mixed]
-        return told
-
-
-def _remedy(column: str) -> str:
-    return (
-        f"--hold {column}=VALUE keeps one, import --map takes a column for a field, --pool {column} says "
-        "that this is meant"
-    )
-
-
-def _averaged(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]) -> tuple[list[str], int]:
-    """The columns that tell apart what is averaged, and how many trials that is."""
-    others = [*coded.columns]
-    coded = coded.assign(outcome=rows["loss"].fillna(np.inf).to_numpy())
-    groups = coded.groupby([rows[name].to_numpy() for name in sorted(known)], dropna=False)
-    several = groups["outcome"].transform("nunique").to_numpy() > 1
-    if not several.any():
-        return [], 0
-    apart = {name: several & (groups[name].transform("nunique").to_numpy() > 1) for name in others}
-    telling = [name for name, mask in apart.items() if mask.any()]
-    return telling, int(np.logical_or.reduce([apart[name] for name in telling]).sum()) if telling else 0
-
-
-def _mixed(
-    coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str], tuned: Collection[str]
-) -> Iterator[str]:
-    """The columns by which most curves fall into the same parts, each with values enough for a curve of its
-    own, that are no one curve: two families whose grids do not meet, so that nothing is averaged."""
-    tuned = [name for name in tuned if name in known]
-    curve = [rows[name].to_numpy() for name in sorted(known) if name not in (*tuned, "seed")]
-    leading = next((name for name in tuned if rows[name].nunique() >= MIN_SWEPT), None)
-    if leading is None or not curve:
-        return
-    values, losses = (rows[column].to_numpy(dtype=float) for column in (leading, "loss"))
-    there = (values > 0) & np.isfinite(losses)
-    numbers = pd.DataFrame({"x": np.log2(np.where(there, values, 1.0)), "y": losses})[there]
-    number = pd.DataFrame(dict(enumerate(curve))).groupby([*range(len(curve))], dropna=False).ngroup()
-    for name in coded.columns:
-        held = numbers.assign(curve=number, part=coded[name])
-        parts = held.groupby(["curve", "part"])["x"].nunique() >= MIN_SWEPT
-        enough = parts.groupby(level="curve")
-        if not ((enough.sum() > 1) & enough.all()).mean() > 0.5:
-            continue
-        curves = [*held.groupby("curve")][:CURVES_COMPARED]
-        apart = [_disagree([part for _, part in one.groupby("part")]) for _, one in curves]
-        if np.mean(apart) >= APART_SHARE:
-            yield str(name)
-
-
-def _disagree(parts: Sequence[pd.DataFrame]) -> bool:
-    """Whether two parts of a curve are none: where one lies within the other they differ by a good part of
-    what losses rise there; or each has a valley of its own."""
-    means = [part.groupby("x")["y"].mean() for part in parts if part["x"].nunique() >= MIN_SWEPT]
-    valleys = sum(0 < int(np.argmin(one)) < len(one) - 1 for one in means)
-    for one, other in itertools.permutations(means, 2):
-        inside = other[(other.index > one.index[0]) & (other.index < one.index[-1])]
-        if len(inside) < 2:
-            continue
-        misses = [abs(loss - _through_three(one, x)) for x, loss in inside.items()]
-        if np.median(misses) > DISAGREEMENT * np.ptp([*inside, *one]):
-            return True
-        valleys = 0  # they meet, so both may be of one valley
-    return valleys > 1
-
-
-def _through_three(curve: pd.Series, x: float) -> float:
-    """The parabola through the three nearest points."""
-    near = np.argsort(np.abs(curve.index.to_numpy() - x))[:3]
-    return float(np.polyval(np.polyfit(curve.index.to_numpy()[near], curve.to_numpy()[near], 2), x))
+        return mixtures(rows, known, others, self.hyperparameters or HYPERPARAMETERS)
 
 
 ALL = View()

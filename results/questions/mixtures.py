@@ -1,0 +1,99 @@
+"""Columns that no comparison knows, by which trials differ that it averages, or has on one curve."""
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from .comparison import MIN_SWEPT
+
+CURVES_COMPARED, APART_SHARE, DISAGREEMENT = 20, 0.3, 0.15
+"""Parts of so many curves are compared; they are apart if so large a share of those are, by so large a share
+of what their losses span."""
+PLACE_DIGITS = 6
+"""Of log2 of a value: the same value in single precision is in one place."""
+
+
+def mixtures(
+    rows: pd.DataFrame, known: Collection[str], others: Sequence[str], tuned: Collection[str]
+) -> list[str]:
+    """Lines for those of the `others` that tell apart trials which agree in all that is `known`, and for
+    those of which curves along what is `tuned` are made."""
+    coded = pd.DataFrame({name: pd.factorize(rows[name], use_na_sentinel=False)[0] for name in others})
+    averaged, count = _averaged(coded, rows, known)
+    told = []
+    if averaged:
+        names = ", ".join(averaged)
+        told.append(f"{count} trials that differ in {names} are averaged; {_remedy(averaged[0])}")
+    mixed = _mixed(coded.drop(columns=averaged), rows, known, tuned)
+    return told + [f"curves are made of trials that differ in {name}; {_remedy(name)}" for name in mixed]
+
+
+def _remedy(column: str) -> str:
+    return (
+        f"--hold {column}=VALUE keeps one, import --map takes a column for a field, --pool {column} says "
+        "that this is meant"
+    )
+
+
+def _averaged(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]) -> tuple[list[str], int]:
+    """The columns that tell apart what is averaged, and how many trials that is."""
+    others = [*coded.columns]
+    coded = coded.assign(outcome=rows["loss"].fillna(np.inf).to_numpy())
+    groups = coded.groupby([rows[name].to_numpy() for name in sorted(known)], dropna=False)
+    several = groups["outcome"].transform("nunique").to_numpy() > 1
+    if not several.any():
+        return [], 0
+    apart = {name: several & (groups[name].transform("nunique").to_numpy() > 1) for name in others}
+    telling = [name for name, mask in apart.items() if mask.any()]
+    return telling, int(np.logical_or.reduce([apart[name] for name in telling]).sum()) if telling else 0
+
+
+def _mixed(
+    coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str], tuned: Collection[str]
+) -> Iterator[str]:
+    """The columns by which most curves fall into the same parts, each with values enough for a curve of its
+    own, that are no one curve: two families whose grids do not meet, so that nothing is averaged."""
+    tuned = [name for name in tuned if name in known]
+    curve = [rows[name].to_numpy() for name in sorted(known) if name not in (*tuned, "seed")]
+    leading = next((name for name in tuned if rows[name].nunique() >= MIN_SWEPT), None)
+    if leading is None or not curve:
+        return
+    values, losses = (rows[column].to_numpy(dtype=float) for column in (leading, "loss"))
+    there = (values > 0) & np.isfinite(losses)
+    place = np.log2(np.where(there, values, 1.0)).round(PLACE_DIGITS)
+    numbers = pd.DataFrame({"x": place, "y": losses})[there]
+    number = pd.DataFrame(dict(enumerate(curve))).groupby([*range(len(curve))], dropna=False).ngroup()
+    for name in coded.columns:
+        held = numbers.assign(curve=number, part=coded[name])
+        parts = held.groupby(["curve", "part"])["x"].nunique() >= MIN_SWEPT
+        enough = parts.groupby(level="curve")
+        if not ((enough.sum() > 1) & enough.all()).mean() > 0.5:
+            continue
+        curves = [*held.groupby("curve")][:CURVES_COMPARED]
+        apart = [_disagree([part for _, part in one.groupby("part")]) for _, one in curves]
+        if np.mean(apart) >= APART_SHARE:
+            yield str(name)
+
+
+def _disagree(parts: Sequence[pd.DataFrame]) -> bool:
+    """Whether two parts of a curve are none: where one lies within the other they differ by a good part of
+    what losses rise there; or each has a valley of its own."""
+    means = [part.groupby("x")["y"].mean() for part in parts if part["x"].nunique() >= MIN_SWEPT]
+    valleys = sum(0 < int(np.argmin(one)) < len(one) - 1 for one in means)
+    for one, other in itertools.permutations(means, 2):
+        inside = other[(other.index > one.index[0]) & (other.index < one.index[-1])]
+        if len(inside) < 2:
+            continue
+        misses = [abs(loss - _through_three(one, x)) for x, loss in inside.items()]
+        if np.median(misses) > DISAGREEMENT * np.ptp([*inside, *one]):
+            return True
+        valleys = 0  # they meet, so both may be of one valley
+    return valleys > 1
+
+
+def _through_three(curve: pd.Series, x: float) -> float:
+    """The parabola through the three nearest points."""
+    near = np.argsort(np.abs(curve.index.to_numpy() - x))[:3]
+    return float(np.polyval(np.polyfit(curve.index.to_numpy()[near], curve.to_numpy()[near], 2), x))
