@@ -24,6 +24,7 @@ from mutransfer.models.training.coordinates import measure
 from mutransfer.results.checks.coordinates import Row, judge_row
 from mutransfer.results.report.coordinates_terminal import measured
 from mutransfer.sweeps.load import load_sweep
+from mutransfer.sweeps.proxy import recipe_of
 
 SWEEP = """\
 name: budget
@@ -81,7 +82,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     (folder / "budget.yaml").write_text(SWEEP)
     sweep = load_sweep(str(folder / "budget.yaml"), [])
-    one = recipe_from_point(sweep.expansion.trials[0].program.point())
+    one = recipe_of(sweep.expansion.trials[0])
     batches = sweep.materialised(folder).batches(one.shape.sequence_length)
     title, _, rest = (__doc__ or "").partition("\n\n    python")
     print(f"# Updates along batch and duration\n\n{title}\n{rest.partition(chr(10))[2]}")

@@ -258,7 +258,7 @@ def _duration(group: Group) -> str:
 def _waiting(group: Group) -> dict[float, tuple[float, ...]]:
     members = group.members[group.members["status"] == WAITING]
     values = members[members[group.hyperparameter] > 0].groupby(group.axis)[group.hyperparameter].unique()
-    return {float(scale): tuple(_places(np.sort(found)).tolist()) for scale, found in values.items()}
+    return {float(scale): tuple(places(np.sort(found)).tolist()) for scale, found in values.items()}
 
 
 def _flops(group: Group) -> dict[float, float]:
@@ -370,7 +370,7 @@ class Runs:
     def curve(self, scale: float, chosen: Truths) -> Curve:
         """The curve of the chosen rows, in log2 of their positive values."""
         chosen = chosen & (self.value > 0)
-        x = _places(self.value[chosen])
+        x = places(self.value[chosen])
         grid, column = np.unique(x, return_inverse=True)
         seeds, row = np.unique(self.seed[chosen], return_inverse=True)
         loss, finished, pruned = self.loss[chosen], self.finished[chosen], self.pruned[chosen]
@@ -389,7 +389,7 @@ class Runs:
         return curve_of(scale, grid, seeds, losses_SP, lost, stopped & ~lost)
 
 
-def _places(values: Floats) -> Floats:
+def places(values: Floats) -> Floats:
     """log2. Values that differ by how they were rounded are one: the lowest of them."""
     places, which = np.unique(np.log2(values.astype(float)).round(9), return_inverse=True)
     for index in range(1, len(places)):

@@ -6,13 +6,11 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from .comparison import MIN_SWEPT
+from .comparison import MIN_SWEPT, places
 
 CURVES_COMPARED, APART_SHARE, DISAGREEMENT = 20, 0.3, 0.15
 """Parts of so many curves are compared; they are apart if so large a share of those are, by so large a share
 of what their losses span."""
-PLACE_DIGITS = 6
-"""Of log2 of a value: the same value in single precision is in one place."""
 
 
 def mixtures(
@@ -62,8 +60,7 @@ def _mixed(
         return
     values, losses = (rows[column].to_numpy(dtype=float) for column in (leading, "loss"))
     there = (values > 0) & np.isfinite(losses)
-    place = np.log2(np.where(there, values, 1.0)).round(PLACE_DIGITS)
-    numbers = pd.DataFrame({"x": place, "y": losses})[there]
+    numbers = pd.DataFrame({"x": places(values[there]), "y": losses[there]}, index=np.flatnonzero(there))
     number = pd.DataFrame(dict(enumerate(curve))).groupby([*range(len(curve))], dropna=False).ngroup()
     for name in coded.columns:
         held = numbers.assign(curve=number, part=coded[name])

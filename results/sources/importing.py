@@ -19,7 +19,7 @@ from .fault import NOTES, ImportFault
 from .mlflow import has_runs, read_mlflow
 from .names import one_spelling, passed_over, score, understood
 from .ray_tune import is_experiment, read_experiment
-from .reached import DURATIONS, planned
+from .reached import as_planned
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, MARK, NOT_TOLD, by_state, told_left_out
 from .table import LINES, is_gzipped, opening, parquet_files, read_table, read_tables
@@ -275,15 +275,7 @@ def _table(frame: pd.DataFrame, path: Path) -> tuple[pa.Table, int]:
     frame["sweep"] = name_of(path)
     frame["trial_id"] = _identities(frame)
     frame, finite = frame[first := ~frame.duplicated("trial_id")], finite[first]
-    other = pd.Series(False, index=frame.index)
-    for name, series in [(name, planned(frame, finite, name)) for name in DURATIONS if name in frame]:
-        changed = frame[name].ne(series) & series.notna()
-        other |= changed
-        if name == "steps" and changed.any():
-            reached = frame[name].where(changed)
-            frame = frame.assign(diverged_step=frame.get("diverged_step", reached).fillna(reached))
-        frame = frame.assign(**{name: series})
-    frame = frame.reset_index(drop=True)
+    frame, short = as_planned(frame.reset_index(drop=True), finite.reset_index(drop=True))
     known = {}
     for entry in ROWS:
         column = frame[entry.name] if entry.name in frame else pd.Series([None] * len(frame))
@@ -298,7 +290,7 @@ def _table(frame: pd.DataFrame, path: Path) -> tuple[pa.Table, int]:
     for name in extra.columns:
         # As text, so that files which hold other kinds of values under one name still go together.
         table = table.append_column(str(name), pa.array(_as_text(extra[name]), pa.string(), from_pandas=True))
-    return table.replace_schema_metadata(METADATA), int(other.sum())
+    return table.replace_schema_metadata(METADATA), short
 
 
 def _finite(losses: pd.Series) -> pd.Series:

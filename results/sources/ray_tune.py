@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from .fault import ImportFault
-from .runs import FINISHED, UNFINISHED
+from .runs import FINISHED, UNFINISHED, state_of
+from .table import bytes_of
 from .wandb import read_runs
 
 PARAMETERS, RESULTS, STATES = "params.json", "result.json", "experiment_state-*.json"
@@ -39,8 +40,8 @@ def read_experiment(path: Path, include: Collection[str]) -> pd.DataFrame:
         found = [_run(file.parent, stands) for file in sorted(experiment.glob(f"*/{PARAMETERS}"))]
         most = max((_iterations(run) for run in found), default=0)
         for run in found:
-            ended = run["state"].lower() in (FINISHED, "terminated")
-            if ended and _iterations(run) < most and not _diverged(run["summary"]):
+            short = _iterations(run) < most and not _diverged(run["summary"])
+            if short and state_of(run) == FINISHED:
                 run["state"] = UNFINISHED
         runs += found
     return read_runs(runs, include, path)
@@ -61,12 +62,8 @@ def _run(folder: Path, stands: Mapping[str, str]) -> dict[str, Any]:
 
 def _last_report(file: Path) -> Mapping[str, Any]:
     """Of the last lines the first that is whole: whoever wrote the very last may have been killed."""
-    try:
-        lines = [line for line in file.read_bytes().split(b"\n") if line.strip(b"\0 \r\t")]
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ImportFault(f"{file}: cannot be read ({error.strerror or error})") from None
+    content = bytes_of(file) if file.exists() else b""
+    lines = [line for line in content.split(b"\n") if line.strip(b"\0 \r\t")]
     for line in reversed(lines[-2:]):
         try:
             report = json.loads(line)

@@ -14,7 +14,18 @@ GRID = 3
 """So many runs of a shape that diverged after the same steps were to take those."""
 
 
-def planned(frame: pd.DataFrame, finite: pd.Series, duration: str) -> pd.Series:
+def as_planned(frame: pd.DataFrame, finite: pd.Series) -> tuple[pd.DataFrame, int]:
+    """The runs with the steps and tokens that they were to train for, and how many that changes. The steps
+    that they reached are `diverged_step`, where theirs says nothing else."""
+    found = {name: _planned(frame, finite, name) for name in DURATIONS if name in frame}
+    changed = {name: frame[name].ne(series) & series.notna() for name, series in found.items()}
+    if "steps" in changed and changed["steps"].any():
+        reached = frame["steps"].where(changed["steps"])
+        found["diverged_step"] = frame.get("diverged_step", reached).fillna(reached)
+    return frame.assign(**found), int(pd.DataFrame(changed).any(axis=1).sum())
+
+
+def _planned(frame: pd.DataFrame, finite: pd.Series, duration: str) -> pd.Series:
     """The steps, or tokens, of every run. One that diverged, and says fewer than the finished ones of its
     shape take, or none, has theirs (where there is none of its shape, those of all), if they are one number.
 

@@ -153,16 +153,21 @@ def _numpy(column: pd.Series) -> pd.Series:
     return pd.Series(column.to_numpy(), index=column.index)
 
 
+def bytes_of(path: Path) -> bytes:
+    """All of a file. Raises ImportFault where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
 MARKS, SAMPLE = (b"\xff\xfe", b"\xfe\xff"), 1024
 """Of text in UTF-16, and how much of a file tells it without them: every other byte of it is zero."""
 
 
 def text_of(path: Path) -> str:
     """Of a file, perhaps gzipped. Raises ImportFault where it is no UTF-8 or UTF-16, ValueError for bytes."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ImportFault(f"{path}: cannot be read ({error.strerror or error})") from None
+    content = bytes_of(path)
     content = gzip.decompress(content) if content.startswith(GZIP) else content
     if content[:2] not in MARKS and any(
         2 * content[odd:SAMPLE:2].count(0) > len(content[odd:SAMPLE:2]) for odd in (0, 1)

@@ -62,16 +62,11 @@ def _marked(curve: Curve, least: float, step: int) -> Curve:
 
 def _least(curves: Sequence[Curve], step: int) -> float:
     """The height from which runs on this side blew up; infinity where none did."""
-    sides = [_height(curve)[_side(curve, step)] for curve in curves]
-    risen = np.sort(np.concatenate([side[np.isfinite(side) & (side > 0)] for side in sides] or [np.empty(0)]))
-    others = [_height(curve)[_side(curve, -step)] for curve in curves]
-    pairs = [
-        (other[np.isfinite(other)], side[np.isfinite(side)])
-        for other, side in zip(others, sides, strict=True)
-    ]
-    first_steps = [_step(other, side) for other, side in pairs if len(other)]
+    sides, others = ([_heights(curve, which) for curve in curves] for which in (step, -step))
+    risen = np.sort(np.concatenate([side[side > 0] for side in sides] or [np.empty(0)]))
+    first_steps = [_step(other, side) for other, side in zip(others, sides, strict=True) if len(other)]
     first_step = _median([first for first in first_steps if first > 0])
-    top = _median([float(other.max()) for other, _ in pairs if len(other)])
+    top = _median([float(other.max()) for other in others if len(other)])
     for below, above in pairwise([first_step, *risen]):
         as_high = 1 - FLAT if step > 0 else 1.0
         flat = above > as_high * top and _flat(sides, above)
@@ -83,7 +78,7 @@ def _least(curves: Sequence[Curve], step: int) -> float:
 
 def _flat(sides: Sequence[Floats], least: float) -> bool:
     """Whether what is as high is a plateau in every curve that has any of it, and of more than a few runs."""
-    risen = [high for side in sides if len(high := side[np.isfinite(side) & (side >= least)])]
+    risen = [high for side in sides if len(high := side[side >= least])]
     return all(len(high) >= PLATEAU and np.ptp(high) <= FLAT * high.min() for high in risen)
 
 
@@ -110,13 +105,20 @@ def _side(curve: Curve, step: int) -> slice:
     return slice(curve.lowest - 1, None, -1) if curve.lowest else slice(0, 0)
 
 
+def _heights(curve: Curve, step: int) -> Floats:
+    """The finite ones on one side, outwards from the lowest point."""
+    side = _height(curve)[_side(curve, step)]
+    found: Floats = side[np.isfinite(side)]
+    return found
+
+
 def _height(curve: Curve) -> Floats:
     return curve.y - np.min(curve.y[curve.usable]) if curve.usable.any() else curve.y
 
 
 def _ends_above(side: Floats, least: float) -> bool:
-    """Whether, outwards, nothing finite comes back below once it was above."""
-    above: Truths = side[np.isfinite(side)] >= least
+    """Whether, outwards, nothing comes back below once it was above."""
+    above: Truths = side >= least
     return not np.any(np.diff(above.astype(int)) < 0)
 
 
