@@ -17,7 +17,7 @@ from plain_modules import plain_losses
 import mutransfer as mt
 from mutransfer.models.architectures.built.architecture import BuiltArchitecture
 from mutransfer.models.architectures.built.model import built, model_map
-from mutransfer.models.architectures.registry import architecture_of, make_known
+from mutransfer.models.architectures.registry import BUILT, architecture_of, make_known
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.handover.maps.registry import MAPS
 from mutransfer.models.handover.own_code import OwnCodeError
@@ -246,8 +246,10 @@ data: {text: "text/*.txt"}
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Path:
-    """A sweep of 20 trials of a builder beside it."""
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sweep of 20 trials of a builder beside it, which no other test has made known from its own folder."""
+    for known in [*BUILT]:
+        monkeypatch.delitem(BUILT, known)
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("the quick brown fox jumps over the lazy dog. " * 50)
     example = (HERE.parent / "examples" / "architecture" / "my_model.py").read_text()

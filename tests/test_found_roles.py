@@ -132,3 +132,31 @@ def test_a_builder_that_ignores_its_width_is_told(recipe: Callable[..., Recipe])
     with pytest.raises(OpenRolesError, match=r"lm_head\.weight: \[96, 64\] becomes \[96, 64\] in a Linear"):
         find_roles(lambda width: llama(64), 32, 64)
     assert torch.get_default_device() == torch.device("cpu")
+
+
+def head(*layers: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+    return lambda width: nn.ModuleDict({"head": nn.Sequential(*(layer(width) for layer in layers))})
+
+
+def test_layers_of_a_list_that_differ_are_asked_for_by_name() -> None:
+    """The last reads out. What is told of one is not told of the others."""
+    deep = head(lambda w: nn.Linear(w, w), lambda w: nn.GELU(), lambda w: nn.Linear(w, 7, bias=False))
+    with pytest.raises(OpenRolesError, match=r"head\.2\.weight: \[7, 16\] becomes"):
+        find_roles(deep, 16, 32)
+    told: dict[str, Any] = {"head.2.*": "output", "head.0.weight": "hidden"}
+    assert find_roles(deep, 16, 32, told) == {**told, "head.*.bias": "hidden vector"}
+    with pytest.raises(OpenRolesError, match=r"head\.\*\.weight: \[7, 16\] becomes"):
+        find_roles(head(lambda w: nn.Dropout(), lambda w: nn.Linear(w, 7, bias=False)), 16, 32)
+
+
+def test_what_is_told_is_by_any_pattern() -> None:
+    def plain(width: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(5, width), nn.Linear(width, width), nn.Linear(width, 7))
+
+    told: dict[str, Any] = {"0.weight": "input", "2.weight": "output", "[012].bias": "vector"}
+    assert find_roles(plain, 16, 32, told) == {**told, "1.weight": "hidden"}
+
+
+def test_a_lazy_module_is_asked_for() -> None:
+    with pytest.raises(OpenRolesError, match=r"weight: has no shape yet; have `build` run the model once"):
+        find_roles(lambda width: nn.LazyLinear(width, bias=False), 16, 32)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mutransfer.models.optimizers.registry import OPTIMIZERS
+
 
 def test_a_script_runs_by_hand(tmp_path: Path) -> None:
     """Values come from the keywords or the command line; metrics are printed."""
@@ -55,6 +57,23 @@ def test_the_handover_of_a_trial_is_that_of_our_own_proxy() -> None:
     assert not {"schedule", "grad_clip"} & {*held["hyperparameters"]}  # of which nothing is known
     why_not = "the trial has no parametrization and no optimizer and no learning_rate"
     assert handover_of({"width": 64}) == (None, why_not)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_trial_is_handed_what_our_own_proxy_would_be(optimizer: str) -> None:
+    """Its optimizer's usual momentum; and the rate beside a matrix optimizer has no usual value."""
+    from mutransfer.models.handover.values import handover_of
+
+    point = {"parametrization": "mup", "optimizer": optimizer, "learning_rate": 0.01, "width": 64,
+             "base_width": 16, "base_depth": 1}  # fmt: skip
+    if OPTIMIZERS[optimizer].matrices:
+        nothing, why_not = handover_of(point)
+        assert nothing is None and why_not.startswith("adamw_lr_ratio: ")
+        point["adamw_lr_ratio"] = 0.1
+    held, why_not = handover_of(point)
+    assert held is not None, why_not
+    usual = OPTIMIZERS[optimizer].defaults
+    assert {name: held["hyperparameters"][name] for name in usual} == usual
 
 
 def test_a_word_that_is_no_number_is_said(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which values of a handover each parameter of a model gets. What is not sure is refused, with the remedy."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..recipe.placement import MATRIX_ROLES
 from ..recipe.role import EXPERT_ROLES, Role, pattern_of
 from .values import Handed
 
@@ -16,16 +18,26 @@ if TYPE_CHECKING:
 
 GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
 """Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
+OF_MATRICES = {*MATRIX_ROLES} - {Role.OUTPUT}
+"""Roles that nothing of one axis has; a readout has a bias."""
+ENDS = "blocks.*.mixer.output.weight"
 INSIDE = {*Role} - {Role.INPUT, Role.OUTPUT, Role.VECTOR, Role.MULTIPLIER}
 """Roles of parameters inside blocks."""
 ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
 """What torch calls a weight with a parametrization, and what that holds."""
-WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """What torch.compile, FSDP and activation checkpointing put into the names of parameters."""
 DECAYS = ("a_log", "dt_bias")
 """Decays and time steps of linear attention and state spaces: their starts are drawn, by no role."""
 TRANSPOSED = {"Conv1D"}
 """Modules of others whose weight is [in, out]: transformers' of GPT-2."""
+DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+FIELDS_OF = {
+    Role.NARROW: "kv_heads: 1 (fewer than heads)",
+    Role.HIDDEN_SCALAR: "qk_norm: true",
+    **dict.fromkeys((Role.ROUTER, *EXPERT_ROLES), "experts: N"),
+}
+"""What puts a role into the handover of a program, under `fixed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,8 @@ class Assigned:
     stored: Stored
     parts: tuple[tuple[Mapping[str, Any], str], ...]
     """What is fused in it: the entry of each, and the name that its first values are drawn by."""
+    module: nn.Module | None
+    """That has it as its own."""
 
     def stored_as(self, parts: Sequence[Tensor], shape: "Shape") -> Tensor:
         """What is fused in it, each as our own store it, [out, in] or [out], as the model does."""
@@ -77,19 +91,41 @@ class Assigned:
         rows = rows.T if self.stored.transposed else rows
         return rows.reshape(self.tensor.shape) - int(self.stored.zero_centred)
 
+    def turned(self, values: Tensor) -> Tensor:
+        """From the model's storage to ours, or back: experts, then [out, in], then a kernel's extents."""
+        if not self.stored.transposed or values.dim() < 2:
+            return values
+        return values.transpose(-1, -2) if self.entry["role"] in EXPERT_ROLES else values.transpose(0, 1)
+
     @property
     def shape(self) -> tuple[int, ...]:
-        """As our own would be stored: [out, in]."""
-        return tuple(self.tensor.shape[::-1] if self.stored.transposed else self.tensor.shape)
+        """As our own would be stored."""
+        return tuple(self.turned(self.tensor).shape)
+
+    @property
+    def padding(self) -> int | None:
+        """The row that stands for padding: torch keeps it at zero, and it never learns."""
+        return self.module.padding_idx if isinstance(self.module, nn.Embedding) else None
+
+    @property
+    def fan_in(self) -> int:
+        """By its role alone. A lookup table adds up no inputs; a map of vectors to the width does."""
+        if self.entry["role"] in EXPERT_ROLES:
+            return self.shape[-1]
+        maps = isinstance(self.module, DENSE) or type(self.module).__name__ in TRANSPOSED
+        return math.prod(self.shape[1:]) if maps or self.entry["role"] != Role.INPUT else 1
 
 
 def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assigned]:
     """Every parameter of the model with its entry. Raises UnknownParameterError."""
+    _must_be_a_handover(handover)
     found: list[Assigned] = []
-    unknown, modules = [], dict(model.named_modules())
+    unknown, asked_for, modules = [], set[str](), dict(model.named_modules())
     for held, tensor in model.named_parameters():  # a tied parameter comes once
         # A multiplier is known by the weight that it multiplies.
         name, weight = plain_name(held, model), _multiplied_weight(held, model)
+        if isinstance(tensor, nn.UninitializedParameter):
+            raise UnknownParameterError(f"{name}: has no shape yet; run the model once, and then this")
         asked = weight or name
         patterns = [pattern for pattern in roles if fnmatchcase(asked, pattern)]
         meant = {_stored(roles[pattern]) for pattern in patterns} or {Stored(pattern_of(asked))}
@@ -103,33 +139,52 @@ def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assig
         fused = [entry for entry in entries if entry is not None]
         if len(fused) < len(entries):
             unknown.append(name)
+            asked_for.add(one)
             continue
-        stored = _as_stored(name, tensor, fused[0], stored, modules.get(held.rpartition(".")[0]))
-        entry = _fitting(name, tensor, _together(name, fused), stored)
+        module = modules.get(held.replace(ORIGINAL, ".weight").rpartition(".")[0])
+        stored = _as_stored(name, tensor, fused[0], stored, module)
+        entry = _fitting(name, tensor, _together(name, fused), stored, handover["parameters"])
         fused = fused if len(fused) > 1 else [entry]
         found.append(
-            Assigned(name, tensor, entry, stored, tuple((part, _drawn_as(name, part)) for part in fused))
+            Assigned(
+                name, tensor, entry, stored, tuple((part, _drawn_as(name, part)) for part in fused), module
+            )
         )
     if unknown:
+        fields = sorted({FIELDS_OF[Role(one)] for one in asked_for & {*FIELDS_OF}})
+        remedy = f"; a sweep with {' and '.join(fields)} under `fixed` hands it over" if fields else ""
         raise UnknownParameterError(
             f"the handover does not know {', '.join(unknown)}; give each a role or a pattern of it in "
-            f"`roles` (roles: {', '.join(handover['roles'])})"
+            f"`roles` (roles: {', '.join(handover['roles'])}){remedy}"
         )
     matching = _matching(model, roles)
     _must_match(roles, matching)
-    _must_be_the_target(found, handover)
-    _must_be_tied_alike(model, found, handover)
+    names = owners(model)
+    _must_be_the_target(found, names, handover)
+    _must_be_tied_alike(found, names, handover)
     _must_be_whole(found, handover, [_stored(roles[pattern]) for pattern in matching])
     yield from found
 
 
+def _must_be_a_handover(handover: object) -> None:
+    """Raises UnknownParameterError for what is no export as it is read."""
+    if not isinstance(handover, Mapping) or not {"parameters", "roles"} <= {*handover}:
+        raise UnknownParameterError(
+            f"the handover is a {type(handover).__name__} without parameters and roles; give what json.load "
+            "makes of the file of `mutransfer export DIR -f json`"
+        )
+
+
 def plain_name(name: str, model: nn.Module) -> str:
     """What a parameter would be called in the model as it was written: without what wraps it."""
-    for wrapper in WRAPPERS:
-        name = name.replace(wrapper, "")
-    if isinstance(model, nn.parallel.DistributedDataParallel):
-        name = name.removeprefix("module.")
-    return name.replace(ORIGINAL, ".weight").replace(HELD, ".")
+    kept: list[str] = []
+    module: object = model
+    for part in name.split("."):
+        wrapped = isinstance(module, nn.parallel.DistributedDataParallel) and part == "module"
+        if not wrapped and part not in WRAPPERS:
+            kept.append(part)
+        module = getattr(module, part, None)
+    return ".".join(kept).replace(ORIGINAL, ".weight").replace(HELD, ".")
 
 
 def _multiplied_weight(name: str, model: nn.Module) -> str | None:
@@ -235,7 +290,9 @@ def _as_stored(
     )
 
 
-def _fitting(name: str, tensor: Tensor, entry: Mapping[str, Any], stored: Stored) -> Mapping[str, Any]:
+def _fitting(
+    name: str, tensor: Tensor, entry: Mapping[str, Any], stored: Stored, handed: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """The entry, made sure to be of the parameter's shape and kind; axes of length one do not matter."""
     shape = entry.get("shape")
     there = _axes(tensor)[::-1] if stored.transposed else _axes(tensor)
@@ -252,13 +309,19 @@ def _fitting(name: str, tensor: Tensor, entry: Mapping[str, Any], stored: Stored
         )
     if stored.kept:
         return {**entry, "start": "kept"}
-    if shape is None and (reason := _beyond_a_role(name, tensor, entry)):
+    if shape is None and tensor.dim() < 2 and entry["role"] in OF_MATRICES:
         raise UnknownParameterError(
-            f"{name}: the role {entry['role']} does not say how it starts ({reason}); map it to a parameter "
-            f"of the handover, such as blocks.*.mixer.output.weight, or to Stored({entry['role']!r}, "
-            "kept=True) for the model's own start"
+            f"{name}: is {[*tensor.shape]}, no matrix, which the role {entry['role']} is for; map gains and "
+            f"biases to hidden vector inside blocks, to vector outside, a readout's bias to output"
         )
-    if shape is None and len(tensor.shape) == 1 and entry["start"] == "ones" and name.endswith("bias"):
+    if shape is None and (reason := _beyond_a_role(name, tensor, entry)):
+        one = f"a parameter of the handover, such as {ENDS}, or to " if ENDS in handed else ""
+        raise UnknownParameterError(
+            f"{name}: the role {entry['role']} does not say how it starts ({reason}); map it to {one}"
+            f"Stored({entry['role']!r}, kept=True) for the model's own start"
+        )
+    # Biases start at zero, a readout's too.
+    if shape is None and tensor.dim() == 1 and (entry["role"] == Role.OUTPUT or name.endswith("bias")):
         return {**entry, "start": "zeros"}
     if entry["start"] == "ones":
         return {**entry, "start": _gain_start(name, tensor, stored)}
@@ -281,27 +344,32 @@ def _beyond_a_role(name: str, tensor: Tensor, entry: Mapping[str, Any]) -> str |
     """Why a role alone would give a parameter a start that its handover does not."""
     if entry["role"] == Role.NARROW_VECTOR or name.rpartition(".")[2].lower() in DECAYS:
         return "decays and time steps are drawn"
-    if entry["role"] in GAINS and len(_axes(tensor)) > 1:
+    if entry["role"] in GAINS and (len(_axes(tensor)) > 1 or tensor.dim() == 0):
         return "a gain has one axis"
     if entry["role"] == Role.HIDDEN and entry["init"] == "constant":
         return "gpt2 starts the ends of branches smaller"
     return None
 
 
-def _must_be_the_target(found: Sequence[Assigned], handover: Handed) -> None:
+def _must_be_the_target(
+    found: Sequence[Assigned], names: Mapping[int, Sequence[str]], handover: Handed
+) -> None:
     """Raises UnknownParameterError where roles alone are given and the model is of another width or depth."""
     by_role = [each for each in found if "pattern" not in each.entry]
     target = handover.get("target") or {}
     width, depth = target.get("width"), target.get("depth")
     for each in by_role if width is not None else ():
         role, shape = each.entry["role"], each.shape
-        seen = shape if role == Role.INPUT else shape[-1:] if role in (Role.OUTPUT, Role.VECTOR) else None
-        if seen is not None and width not in seen and not (role == Role.OUTPUT and len(shape) == 1):
+        seen = shape if role == Role.INPUT else shape[-1:] if role in (Role.OUTPUT, Role.VECTOR) else ()
+        if seen and width not in seen and not (role == Role.OUTPUT and len(shape) == 1):
             raise UnknownParameterError(
                 f"{each.name}: is {list(each.tensor.shape)}, of no model of width {width}; export for this "
                 "model's width"
             )
-    blocks = _blocks([each.name for each in by_role if each.entry["role"] in INSIDE])
+    inside = [each for each in by_role if each.entry["role"] in INSIDE]
+    blocks = _blocks(
+        [name for each in inside for name in names[id(each.tensor)]]
+    )  # a shared one counts again
     if depth is not None and blocks is not None and blocks != depth:
         raise UnknownParameterError(
             f"the model has {blocks} blocks by its parameters' names, and the handover is for {depth}; "
@@ -310,11 +378,12 @@ def _must_be_the_target(found: Sequence[Assigned], handover: Handed) -> None:
 
 
 def _blocks(names: Sequence[str]) -> int | None:
-    """How many there are: names up to their first index, which counts from zero; None where it does not."""
+    """How many there are: names up to their first index, which counts from zero and has modules below it;
+    None where it does not."""
     found: dict[str, set[int]] = {}
     for name in names:
         parts = name.split(".")
-        place = next((place for place, part in enumerate(parts) if part.isdigit()), None)
+        place = next((place for place, part in enumerate(parts[:-2]) if part.isdigit()), None)
         if place is not None:
             found.setdefault(".".join(parts[:place]), set()).add(int(parts[place]))
     counts = [len(indices) for indices in found.values()]
@@ -322,12 +391,13 @@ def _blocks(names: Sequence[str]) -> int | None:
     return sum(counts) if counts and contiguous else None
 
 
-def _must_be_tied_alike(model: nn.Module, found: Sequence[Assigned], handover: Handed) -> None:
+def _must_be_tied_alike(
+    found: Sequence[Assigned], names: Mapping[int, Sequence[str]], handover: Handed
+) -> None:
     """Raises UnknownParameterError where the model shares what the handover has apart."""
     own = handover["parameters"]
     if handover.get("tied", bool(own) and "readout.weight" not in own):
         return
-    names = owners(model)
     for each in found:
         if len(shared := names[id(each.tensor)]) > 1 and each.entry["role"] in (Role.INPUT, Role.OUTPUT):
             raise UnknownParameterError(

@@ -9,6 +9,7 @@ says by an index; what it does, its module says. Whatever that leaves open is as
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 
 import torch
@@ -49,29 +50,48 @@ def without_values(build: Callable[[], nn.Module]) -> nn.Module:
 
 def _roles(first: nn.Module, second: nn.Module, told: Mapping[str, str | Stored]) -> dict[str, str | Stored]:
     """Of a model with values and a wider one."""
-    shapes = {plain_name(name, second): tensor.shape for name, tensor in second.named_parameters()}
+    shapes = {
+        plain_name(name, second): tensor.shape
+        for name, tensor in second.named_parameters() if not isinstance(tensor, nn.UninitializedParameter)
+    }  # fmt: skip
     modules = dict(first.named_modules())
     found: dict[str, str | Stored] = dict(told)
     open_: dict[str, str] = {}
+    by_pattern: dict[str, dict[str, Role | str]] = {}
+    split: set[str] = set()  # patterns of which a part is told apart
+    tensors = {}
     for held, tensor in first.named_parameters():
         name = plain_name(held, first)
-        pattern = pattern_of(name)
-        if pattern in found or pattern in open_:
+        if any(fnmatchcase(name, pattern) for pattern in told):
+            split |= {pattern_of(name)}
             continue
-        if name not in shapes or len(shapes[name]) != tensor.dim():
-            open_[pattern] = "is not in both widths"
-            continue
-        grows = [one != other for one, other in zip(tensor.shape, shapes[name], strict=True)]
+        tensors[name] = tensor
         module = modules[held.rpartition(".")[0]]
-        role = _role(pattern, grows, module)
-        if role is None:
-            told_of = f"{list(tensor.shape)} becomes {list(shapes[name])} in a {type(module).__name__}"
-            open_[pattern] = told_of
-            continue
-        found[pattern] = _started(Stored(role), tensor, pattern)
+        by_pattern.setdefault(pattern_of(name), {})[name] = _told_by(name, tensor, shapes.get(name), module)
+    for pattern, each in by_pattern.items():
+        alike = len({*each.values()}) == 1
+        by_name = {pattern: next(iter(each.values()))} if alike and pattern not in split else each
+        for asked, role in by_name.items():
+            if not alike or not isinstance(role, Role):
+                open_[asked] = (
+                    role if not isinstance(role, Role) else f"would be {role}, unlike others of {pattern}"
+                )
+            else:
+                found[asked] = _started(Stored(role), tensors[next(iter(each))], pattern)
     if open_:
         raise OpenRolesError(open_)
     return found
+
+
+def _told_by(name: str, tensor: nn.Parameter, wider: torch.Size | None, module: nn.Module) -> Role | str:
+    """The role, or what is known of a parameter whose role is open."""
+    if isinstance(tensor, nn.UninitializedParameter):
+        return "has no shape yet; have `build` run the model once"
+    if wider is None or len(wider) != tensor.dim():
+        return "is not in both widths"
+    grows = [one != other for one, other in zip(tensor.shape, wider, strict=True)]
+    role = _role(pattern_of(name), grows, module)
+    return role or f"{list(tensor.shape)} becomes {list(wider)} in a {type(module).__name__}"
 
 
 def find_map(build: Callable[[int], nn.Module], small: int, large: int) -> ModelMap:
@@ -97,7 +117,8 @@ def find_map(build: Callable[[int], nn.Module], small: int, large: int) -> Model
 
 def _role(pattern: str, grows: list[bool], module: nn.Module) -> Role | None:
     """None where it is open."""
-    inside = "*" in pattern.split(".")
+    parts = pattern.split(".")
+    inside, listed = "*" in parts, parts[-2:-1] == ["*"]
     if pattern.rpartition(".")[2].lower() in DECAYS:
         return None
     if isinstance(module, nn.Embedding):
@@ -107,10 +128,12 @@ def _role(pattern: str, grows: list[bool], module: nn.Module) -> Role | None:
             return Role.HIDDEN_VECTOR if inside else Role.VECTOR
         return Role.HIDDEN_SCALAR if inside else None
     if isinstance(module, nn.Linear):
-        return _of_linear(grows[0], grows[1], inside)
-    if type(module).__name__ in TRANSPOSED:
-        return _of_linear(grows[1], grows[0], inside)
-    return None
+        role = _of_linear(grows[0], grows[1], inside)
+    elif type(module).__name__ in TRANSPOSED:
+        role = _of_linear(grows[1], grows[0], inside)
+    else:
+        return None
+    return None if role is Role.NARROW and listed else role  # the last of a list of layers may read out
 
 
 def _of_linear(out_grows: bool, in_grows: bool, inside: bool) -> Role | None:

@@ -13,7 +13,6 @@ Unknown parameters, and patterns that match nothing, are refused: what is silent
 is how a transfer fails.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +21,6 @@ from torch import Tensor, nn
 
 from ..optimizers.registry import BESIDE, OPTIMIZERS
 from ..recipe.initial import initial_draw
-from ..recipe.role import EXPERT_ROLES, Role
 from .assignment import GAINS, Assigned, Roles, Stored, UnknownParameterError, assigned
 from .values import Handed, coupled_decay
 
@@ -63,7 +61,7 @@ def initialize_(model: nn.Module, handover: Handed, seed: int, roles: Roles | No
             f"{empty[0]}: has no values, as the model is on meta; model.to_empty(device=...) it first"
         )
     for each in each_one:
-        if each.entry["start"] != "kept":
+        if each.entry["start"] != "kept" and each.tensor.requires_grad:  # what is frozen has its values
             _copy(each.tensor, _first_values(each, seed))
 
 
@@ -75,7 +73,9 @@ def _first_values(each: Assigned, seed: int) -> Tensor:
         std = init_std(each, entry)
         drawn.append(draw if std is None else draw * std)
     values = torch.cat(drawn).view(each.shape)
-    return values.T if each.stored.transposed else values
+    if "pattern" not in each.entry and each.padding is not None:
+        values[each.padding] = 0.0
+    return each.turned(values)
 
 
 def _shape(each: Assigned, entry: Mapping[str, Any]) -> tuple[int, ...]:
@@ -102,7 +102,7 @@ def group_values(entry: Mapping[str, Any], handover: Handed) -> dict[str, Any]:
     """What the optimizer's group of a parameter with this entry holds."""
     rate = entry["learning_rate"]
     decay = coupled_decay(handover, entry["weight_decay"], rate)
-    if entry["role"] in GAINS and "pattern" not in entry:
+    if "pattern" not in entry and (entry["role"] in GAINS or entry["start"] == "zeros"):
         decay = 0.0  # gains and biases do not decay
     values = {"lr": rate, "weight_decay": decay, "optimizer": entry["optimizer"], "role": entry["role"]}
     if entry["epsilon"] is not None:
@@ -126,9 +126,5 @@ def init_std(each: Assigned, entry: Mapping[str, Any]) -> float | None:
         return std
     if entry["start"] != "normal":
         return None
-    shape = _shape(each, entry)
-    fan_in = 1 if entry["role"] == Role.INPUT else math.prod(shape[1:])
-    if entry["role"] in EXPERT_ROLES:
-        fan_in = shape[-1]
     gain: float = entry["init_gain"]
-    return gain / fan_in**0.5 if entry["init"] == "fan-in" else gain
+    return gain / each.fan_in**0.5 if entry["init"] == "fan-in" else gain

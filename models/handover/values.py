@@ -126,9 +126,7 @@ def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
         # Of these no value of a role depends; a program's may be what our proxies cannot.
         parts = known.get("granularity", 1) * (known.get("base_granularity") or 1)
         known |= {"experts_per_token": 2, "mlp": "gelu", "mlp_ratio": float(parts), "biases": "none"}
-    if OPTIMIZERS[known["optimizer"]].matrices:
-        known.setdefault("adamw_lr_ratio", 1.0)
-        known.setdefault("matrices", "hidden")
+    known = {**OPTIMIZERS[known["optimizer"]].defaults, **known}
     try:
         recipe = recipe_from_point({**STAND_IN, **known})
         budget = ("batch_size", "steps") if follows_budget(recipe) else ()

@@ -48,7 +48,7 @@ def verify(
     if optimizer is not None:
         faults += [fault for each in found for fault in _group_faults(each, handover, optimizer)]
     if fresh:
-        faults += [fault for each in found for fault in _start_faults(each)]
+        faults += [fault for each in found if each.tensor.requires_grad for fault in _start_faults(each)]
     if probe is not None:
         faults += _factor_faults(model, handover, sites or {}, probe)
     if faults:
@@ -61,13 +61,31 @@ def _group_faults(each: Assigned, handover: Handed, optimizer: torch.optim.Optim
         yield f"{each.name}: is in {len(groups) or 'no'} groups of the optimizer; make them with param_groups"
         return
     (group,), expected = groups, group_values(each.entry, handover)
+    role, name = each.entry["role"], type(optimizer).__name__
+    if _of_another(optimizer, expected):
+        yield f"{each.name}: is trained by {name}, and the handover says {expected['optimizer']} ({role})"
     # A schedule of torch's keeps the peak under another name.
     told = {"lr": group.get("initial_lr", group["lr"])}
-    told |= {name: group.get(name) for name in ("weight_decay", "eps", "gamma")}
+    told |= {name: group.get(name) for name in ("weight_decay", "eps", "gamma", "momentum")}
+    for place, name in enumerate(("beta1", "beta2")):
+        told[name] = group["betas"][place] if "betas" in group else None
+        if "betas" in expected:
+            expected[name] = expected["betas"][place]
     for name, value in told.items():
         if (wanted := expected.get(name)) is not None and not _same(value, wanted, SAME):
-            role = each.entry["role"]
             yield f"{each.name}: has {name} {value}, and the handover says {wanted:.6g} ({role})"
+
+
+def _of_another(optimizer: torch.optim.Optimizer, expected: Mapping[str, Any]) -> bool:
+    """Whether it is one of torch's that trains otherwise; of other libraries' nothing is known. Without
+    decay Adam is AdamW."""
+    kind = type(optimizer)
+    if not kind.__module__.startswith("torch.optim"):
+        return False
+    wanted: str = expected["optimizer"]
+    meant = {"AdamW": "adamw", "Adam": "adamw", "SGD": "sgd", "Muon": "muon"}.get(kind.__name__)
+    decays = kind.__name__ == "Adam" and expected["weight_decay"] != 0
+    return decays or meant != wanted.removesuffix("-kimi")
 
 
 def _start_faults(each: Assigned) -> Iterator[str]:
@@ -95,7 +113,8 @@ def _factor_faults(
             there = getattr(each.module, kept)
             if not _same(there, each.value, SAME):
                 yield f"{each.name}: has a {kept} of {there:.4g}, and {each.value:.4g} on {each.site} is due"
-    with _measured({n: (each.module, each.place) for n, each in on_outputs.items()}) as seen, torch.no_grad():
+    modules = {name: (each.module, each.place) for name, each in on_outputs.items()}
+    with _measured(modules) as seen, _evaluating(model), torch.no_grad():
         probe()
     for name, each in on_outputs.items():
         if name not in seen:
@@ -109,6 +128,18 @@ def _factor_faults(
             yield f"{name}: gives {part:.4g} times its own output, and {due}"
         elif rest is not None and not _same(rest, 1.0, SAME_FACTOR):
             yield f"{name}: gives {rest:.4g} times what the multiplier on {each.site} is not on"
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout would be taken for a multiplier."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from ...handover.values import model_fields
 from ...optimizers.registry import OPTIMIZERS
 from ...parametrization.registry import PARAMETRIZATIONS
 from ...parametrization.rules import MATRICES, ratios
-from ...recipe.placement import MATRIX_ROLES
 from ...recipe.recipe import Recipe
 from ...recipe.role import Parameter, Role, Site, plain_site
 from ...recipe.shape import Shape
@@ -151,8 +150,13 @@ def _described(each: Assigned, ends: set[str]) -> Described:
     if not each.tensor.requires_grad:
         raise UnknownParameterError(f"{each.name}: does not require a gradient; what is fixed is a buffer")
     role, shape = Role(each.entry["role"]), each.shape
-    if role in MATRIX_ROLES and role is not Role.OUTPUT and len(shape) < 2:
-        raise UnknownParameterError(f"{each.name}: is {[*shape]}, no matrix, which the role {role} is for")
+    if each.entry["start"] != "kept" and role is Role.OUTPUT and len(shape) < 2:
+        raise UnknownParameterError(
+            f"{each.name}: is {[*shape]}, no matrix, which the role {role} is for; leave the bias out"
+            f", or map it to Stored({str(role)!r}, kept=True) for the model's own start"
+        )
+    if each.stored.transposed and len(shape) > 2:
+        raise UnknownParameterError(f"{each.name}: is no matrix; only those may be stored as [in, out] here")
     fan_in = 1 if role is Role.INPUT else int(np.prod(shape[1:], dtype=int))
     parameter = Parameter(
         name=each.name,
