@@ -178,7 +178,9 @@ def _checked_section(
     for name, value in entries.items():
         where: Where = (section, str(name))
         if name not in fields and not (own and name not in FIELDS):
-            problems.append(Problem(where, _unknown(str(name))))
+            taken = own and name in FIELDS
+            told = "is a name of our own proxies' data and models; give the field another name"
+            problems.append(Problem(where, told if taken else _unknown(str(name))))
             continue
         if name not in fields and (reason := unfit_name(str(name))):
             problems.append(Problem(where, reason))

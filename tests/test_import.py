@@ -255,6 +255,22 @@ def test_what_is_averaged_silently_is_said(tmp_path: Path, mutransfer: Command) 
     assert "averaged" not in meant.stderr
 
 
+def test_seeds_that_reach_nothing_are_said(tmp_path: Path, mutransfer: Command) -> None:
+    """Copies of one run are no repeats; one that differs in a single digit is."""
+    rows = [(width, 2.0**x, seed, 2 + 0.1 * (x + 5) ** 2) for width in (16, 32, 64) for x in range(-8, -1)
+            for seed in (0, 1)]  # fmt: skip
+    text = "width,lr,seed,loss\n" + "".join(f"{w},{lr},{seed},{loss}\n" for w, lr, seed, loss in rows)
+    (tmp_path / "copies.csv").write_text(text)
+    assert (
+        "at all 21 points with several seeds these ended alike"
+        in mutransfer("report", "copies.csv", "--out", "a").stderr
+    )
+    (tmp_path / "runs.csv").write_text(text.replace("16,0.03125,1,2.0\n", "16,0.03125,1,2.001\n"))
+    assert "ended alike" not in mutransfer("report", "runs.csv", "--out", "b").stderr
+    kept = mutransfer("report", "copies.csv", "--out", "c", "--hold", "seed=0")
+    assert "ended alike" not in kept.stderr
+
+
 @pytest.mark.parametrize("column", ["algo", "host", "half"])
 def test_a_curve_of_two_families_is_said(column: str, tmp_path: Path, mutransfer: Command) -> None:
     """Their grids do not meet, so that nothing is averaged. Of hosts, or of the two halves of a grid, each

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
-from own_programs import ONE
+from own_programs import ONE, VALLEY
 
 from mutransfer.orchestrator.backends.local.gpus import Gpus
 from mutransfer.sweeps.command.command import Command as OwnCommand
@@ -185,6 +185,26 @@ def test_a_log_range_of_whole_numbers_is_whole(own: Callable[[str, str], Path], 
     sweep = sweep.replace('"{rate}"', '"{rate}", "{tilt}"')
     told = mutransfer("plan", str(own(sweep, ""))).stdout
     assert "train.py 64 0.1\n" in told and "train.py 64 1.0\n" in told
+
+
+def test_an_axis_that_nothing_hands_over_is_said(
+    own: Callable[[str, str], Path], mutransfer: Command
+) -> None:
+    sweep = ONE.replace("axes: {", "axes: {seed: [0, 1], ")
+    told = "no word of the command holds {seed}: trials that differ in it alone run alike"
+    assert told in mutransfer("plan", str(own(sweep, VALLEY))).stdout
+    assert told in mutransfer("run", str(own(sweep, VALLEY))).stderr
+    helped = sweep.replace("{pattern: 'loss (\\S+)'}", "helper")
+    assert helped != sweep
+    assert told not in mutransfer("plan", str(own(helped, VALLEY))).stdout
+
+
+def test_a_name_that_our_data_decides_is_no_field(
+    own: Callable[[str, str], Path], mutransfer: Command
+) -> None:
+    done = mutransfer("plan", str(own(ONE.replace("axes: {", "axes: {vocab_size: [9], "), "")))
+    assert done.returncode == 2
+    assert "axes.vocab_size: is a name of our own proxies' data and models; give the field" in done.stderr
 
 
 def test_a_field_of_a_program_is_set_under_fixed(

@@ -103,6 +103,14 @@ def test_a_trial_without_a_result_is_shown(sweep_file: Path, mutransfer: Command
     told = mutransfer("show", "out", left[0])
     assert told.stdout.splitlines()[0] == f"trial {left[0]}: has no result yet"
 
+    job = next(job for job in planned["jobs"] if left[0] in job["trials"])
+    asked = mutransfer("show", "out", job["id"])
+    if len(job["trials"]) == 1:
+        assert asked.stdout == told.stdout
+    else:
+        assert asked.returncode == 2
+        assert f"is a job of several trials; name one: {', '.join(job['trials'])}" in asked.stderr
+
 
 @pytest.mark.parametrize(
     ("words", "told"),

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ...results.store.store import read_rows
 from ...sweeps.command.command import Command
-from ...sweeps.command.words import filled
+from ...sweeps.command.words import filled, placeholders
 from ...sweeps.load import Sweep
 from .duration import duration
 from .estimate import ids_of
@@ -47,6 +47,8 @@ class ProgramPlan:
     scales: tuple[ScaleCount, ...]
     at_once: int
     seconds: float | None
+    unasked: tuple[str, ...]
+    """Axes that no word of the command holds."""
 
 
 def program_plan(sweep: Sweep, path: Path, at_once: int) -> ProgramPlan:
@@ -74,6 +76,25 @@ def program_plan(sweep: Sweep, path: Path, at_once: int) -> ProgramPlan:
         scales=tuple(scales),
         at_once=at_once,
         seconds=left / at_once if known else None,
+        unasked=_unasked(sweep),
+    )
+
+
+def _unasked(sweep: Sweep) -> tuple[str, ...]:
+    """Of a command whose loss is read from what it leaves; with the helper it is given every field."""
+    program = sweep.spec.program
+    assert program is not None
+    if program.command is None or (program.loss and program.loss.helper):
+        return ()
+    asked = {name for word in program.words for name in placeholders(word)}
+    return tuple(name for name in sweep.spec.axes if name not in asked)
+
+
+def _told_to_nobody(names: tuple[str, ...]) -> str:
+    words = ", ".join(f"{{{name}}}" for name in names)
+    return (
+        f"no word of the command holds {words}: trials that differ in it alone run alike, unless the program "
+        "reads the file that MUTRANSFER_TRIAL names"
     )
 
 
@@ -96,6 +117,8 @@ def print_program_plan(plan: ProgramPlan) -> None:
         seconds = "?" if entry.seconds is None else f"{entry.seconds:,.1f}"
         table.add_row(entry.value, str(entry.trials), f"{entry.gpus:g}", str(entry.ended), seconds)
     console.print(table)
+    if plan.unasked:
+        console.print(f"note: {_told_to_nobody(plan.unasked)}", soft_wrap=True)
     told = (
         "not known before a trial of each scale has ended" if plan.seconds is None else duration(plan.seconds)
     )
@@ -103,10 +126,11 @@ def print_program_plan(plan: ProgramPlan) -> None:
 
 
 def commands_told(sweep: Sweep) -> str:
-    """What will run, in one line: said before it does."""
-    first = sweep.expansion.trials[0]
+    """What will run, and what it is not told: said before it does."""
+    first, unasked = sweep.expansion.trials[0], _unasked(sweep)
     assert isinstance(first.program, Command)
-    return f"runs in {first.program.definition['directory']}: {_told(first.program, first.id)}"
+    told = f"runs in {first.program.definition['directory']}: {_told(first.program, first.id)}"
+    return f"{told}\n{_told_to_nobody(unasked)}" if unasked else told
 
 
 def _told(command: Command, trial: str) -> str:

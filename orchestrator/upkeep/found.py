@@ -41,10 +41,27 @@ def found_trial(directory: SweepDirectory, name: str) -> Found:
     planned = directory.planned()
     known = {trial.id: trial for trial in sweep.expansion.trials}
     ids = {*known, *(trial for held in planned.values() for trial in held)}
-    id_ = the_one(directory, ids, name, "trial", "trials", "mutransfer trials has all")
+    id_ = the_one(
+        directory, ids, _of_job(directory, name), "trial", "trials", "mutransfer trials has those that ended"
+    )
     jobs = tuple(job for job, held in planned.items() if id_ in held)
     in_jobs = (one for job in jobs for one in directory.read_job(job)[0] if one.id == id_)
     return Found(sweep, id_, known[id_] if id_ in known else next(in_jobs, None), jobs)
+
+
+def _of_job(directory: SweepDirectory, name: str) -> str:
+    """The trial of a job's name, as `run` and `status` say what failed. Raises DirectoryError for a job of
+    several."""
+    planned = directory.planned()
+    jobs = [job for job in planned if job.startswith(name)]
+    if any(trial.startswith(name) for held in planned.values() for trial in held) or len(jobs) != 1:
+        return name
+    (held,) = (planned[job] for job in jobs)
+    if len(held) > 1:
+        raise DirectoryError(
+            f"{directory.path}: {name} is a job of several trials; name one: {', '.join(held)}"
+        )
+    return next(iter(held))
 
 
 def alone(directory: SweepDirectory, found: Found) -> Sweep:

@@ -12,6 +12,7 @@ from ...models.recipe.family import Family
 from ...models.recipe.fault import Fault
 from ..store.schema import BUDGETS, OUTCOMES, ROWS
 from .comparison import HYPERPARAMETERS, NOT_COORDINATES
+from .copies import copies
 from .mixtures import mixtures
 from .per_parameter import PER_PARAMETER, per_parameter
 
@@ -81,7 +82,7 @@ class View:
 
     def pooled(self, rows: pd.DataFrame, known_columns: Sequence[str]) -> list[str]:
         """Lines for columns which no comparison knows: that tell apart trials that are averaged, or what
-        curves are made of."""
+        curves are made of; and for seeds that are copies."""
         known = {name for name in known_columns if name in rows and name not in MEASURED | BUDGETS}
         known |= {*self.axes, *self.hyperparameters}
         known = {name for name in known if rows[name].notna().any()}
@@ -91,9 +92,10 @@ class View:
             if name not in known | MEASURED | {*self.pool} and (name not in ROWS.names or name in BUDGETS)
             if rows[name].nunique() <= NEARLY_ALL * len(rows)
         ]
-        if not known or not others:
-            return []
-        return mixtures(rows, known, others, self.hyperparameters or HYPERPARAMETERS)
+        told = copies(rows, known)
+        if known and others:
+            told += mixtures(rows, known, others, self.hyperparameters or HYPERPARAMETERS)
+        return told
 
 
 ALL = View()
