@@ -13,6 +13,7 @@ from mutransfer.results.questions.comparison import compare
 from mutransfer.results.questions.contrast import contrasts
 from mutransfer.results.questions.plane import joint
 from mutransfer.results.report.contract import compare_object
+from mutransfer.results.report.tables import contrast_table
 from mutransfer.results.statistics.drift import judge
 from mutransfer.results.store.schema import ROWS
 
@@ -43,6 +44,32 @@ def test_pairs_of_one_report(recipe: Callable[..., Recipe]) -> None:
         assert low is not None and high is not None and high < 0 and high - low < 0.04
     entry = compare_object([found], ["one"])["contrasts"][0]
     assert entry["better"] == "second" and entry["losses"][0]["scale"] == 8
+
+
+def test_penalties_are_compared_over_the_scales_that_both_have(recipe: Callable[..., Recipe]) -> None:
+    """Both move alike; one was measured over two doublings more, over which its transfer costs more."""
+    far = rows(recipe, [-5 - 0.5 * i for i in range(6)])
+    near = rows(recipe, [-5 - 0.5 * i for i in range(6)], parametrization="sp")
+    both = compare(pd.concat([far, near[near["width"] <= 64]], ignore_index=True), ROWS.names)
+    (found,) = contrasts(both)
+    penalties = [one.drift.penalty for one in (found.first, found.second)]
+    assert None not in penalties and abs(np.diff([one.value for one in penalties if one])[0]) > 0.05
+    assert found.penalty is not None and abs(found.penalty.value) < 0.002
+    assert (found.better, found.alike) == (None, True)
+
+
+def test_what_is_not_known_to_be_alike_is_open(recipe: Callable[..., Recipe]) -> None:
+    frames = [noisy(recipe, 0, 0.0, parametrization="sp"), noisy(recipe, 0, 0.0)]
+    generator = np.random.default_rng(1)
+    for frame in frames:
+        frame["loss"] += 0.4 * generator.standard_normal(len(frame))
+    (found,) = contrasts(compare(pd.concat(frames, ignore_index=True), ROWS.names))
+    assert (found.better, found.alike) == (None, False)
+    (row,) = contrast_table([found]).rows
+    assert row[-1] == "open"
+    one_scale = [frame[frame["width"] == 8] for frame in frames]
+    for found in contrasts(compare(pd.concat(one_scale, ignore_index=True), ROWS.names)):
+        assert contrast_table([found]).rows[0][-1] == "–"
 
 
 def test_two_sweeps_are_matched_to_the_closest(recipe: Callable[..., Recipe]) -> None:

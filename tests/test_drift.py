@@ -338,6 +338,16 @@ def test_rates_too_low_to_learn_did_not_blow_up() -> None:
     assert all(not one.blown for one in judge(curves).curves)
 
 
+def test_curves_that_are_peaks_are_asked_about() -> None:
+    """Scores that somebody took for losses; and a valley, or a curve that ends at an edge, is none."""
+    family_ = family([-5, -5.1, -5.2])
+    upside_down = [curve(-one.y, scale=one.scale) for one in family_]
+    assert any("are highest inside, and lowest at an end" in told for told in judge(upside_down).reasons)
+    edges = [curve(np.log(2.0 + np.arange(len(one.y))), scale=one.scale) for one in family_]
+    for curves in (family_, edges):
+        assert not any("highest inside" in told for told in judge(curves).reasons)
+
+
 @pytest.mark.parametrize("ends", ["diverged", "grid"])
 @pytest.mark.parametrize("noise", [0.0003, 0.001])
 def test_two_lowest_that_tie_beside_the_last_value_make_no_blow_up(noise: float, ends: str) -> None:

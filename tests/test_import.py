@@ -200,7 +200,7 @@ def test_what_may_be_meant_instead_is_said(tmp_path: Path) -> None:
     taken = understand(path, Reading({"loss": "val_loss"}))
     assert taken.table.column("loss").to_pylist() == [3.0] and taken.notes == ()
     taken = understand(path, Reading({"loss": "accuracy"}))
-    assert "loss: accuracy is called like a score; where more is better, map its negative" in taken.notes
+    assert "loss: accuracy is called like a score; where more is better, give its negative" in taken.notes
 
 
 def test_a_column_that_is_empty_throughout_is_said(tmp_path: Path) -> None:
@@ -224,6 +224,46 @@ def test_a_column_for_each_learning_rate(tmp_path: Path) -> None:
 def test_words_for_divergence(tmp_path: Path, word: str) -> None:
     rows, _ = found(tmp_path, f"width,depth,lr,loss\n64,2,0.25,{word}\n64,2,0.5,3\n")
     assert [row["loss"] for row in rows] == [None, 3.0]
+
+
+def test_a_cell_with_nothing_in_it_was_not_run(tmp_path: Path) -> None:
+    """Of a table with a column for each rate; what is written diverged did."""
+    path = tmp_path / "wide.csv"
+    path.write_text("width,2^-8,2^-7,2^-6,2^-5\n16,3.0,2.9,2.8,2.9\n32,2.9,2.8,nan,\n64,2.8,diverged,,\n")
+    found = understand(path)
+    assert found.table.num_rows == 9 and found.table.column("loss").null_count == 2
+    assert "3 empty cells were not run; write diverged into those that were" in found.notes
+    assert "2 without a finite loss are taken for diverged" in found.notes
+    path.write_text("width,lr,loss\n16,0.1,3.0\n16,0.2,\n16,0.4,oom\n16,0.8,OOM\n")
+    found = understand(path)
+    assert found.table.column("status").to_pylist() == ["finished", "diverged"]
+    assert "2 out of memory, which is no divergence, left out" in found.notes
+
+
+def test_markdown_and_powers_in_cells(tmp_path: Path) -> None:
+    path = tmp_path / "table.md"
+    path.write_text(
+        "| width | lr | loss |\n|:---|---:|------|\n| 16 | 2^-10 | 3.0 |\n| 16 | 10**−2 | 2.9 |\n"
+    )
+    assert understand(path).table.column("learning_rate").to_pylist() == [2**-10, 0.01]
+
+
+@pytest.mark.parametrize("name", ["top1", "val_top-1", "valAcc", "episode_return", "mAP", "test/f1"])
+def test_a_score_by_its_name(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text(f"width,lr,{name}\n16,0.1,3.0\n16,0.2,4\n")
+    notes = understand(path, Reading({"loss": name})).notes
+    assert f"loss: {name} is called like a score; where more is better, give its negative" in notes
+
+
+def test_what_an_axis_is_not_is_said(tmp_path: Path, mutransfer: Command) -> None:
+    (tmp_path / "a.csv").write_text(
+        "width,params,wd,lr,loss\n16,14M,0.1,0.1,3\n16,14M,0.1,0.2,2\n16,14M,0.1,0.4,3\n"
+    )
+    told = mutransfer("report", "a.csv", "--out", "x", "--axis", "params").stderr
+    assert "--axis params: holds what is no positive number, such as 14M" in told
+    told = mutransfer("report", "a.csv", "--out", "x", "--axis", "wd").stderr
+    assert "--axis wd: is no column of these measurements; it was taken for weight_decay" in told
 
 
 LAW = "N,D,bs,lr,loss\n" + "".join(

@@ -4,7 +4,7 @@ Within one sweep equal seeds are equal batches, so the losses of a pair are comp
 sweeps, and for slopes and penalties, the draws of both fits are subtracted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from ...models.recipe.family import Family
-from ..statistics.curve import Floats
 from ..statistics.interval import Estimate, percentiles
 from ..statistics.paired import difference, independent
+from ..statistics.penalty import Penalty, smaller_half, transfer_penalty
 from .comparison import Comparison
 
 
@@ -29,9 +29,11 @@ class LossDifference:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Second minus first. `drift` is the difference of the slopes' sizes, octaves per doubling.
+    """Second minus first. `drift` is the difference of the slopes' sizes, octaves per doubling; `penalty` is
+    over the scales that both have.
 
-    `better` is the one whose transfer penalty is lower beyond doubt, None where neither is.
+    `better` is the one whose transfer penalty is lower beyond doubt, None where neither is. `alike` says that
+    the two differ, beyond doubt, by less than a transfer may cost.
     """
 
     first: Comparison
@@ -41,6 +43,7 @@ class Contrast:
     penalty: Estimate | None
     losses: tuple[LossDifference, ...]
     better: Literal["first", "second"] | None
+    alike: bool
 
 
 def contrasts(first: Sequence[Comparison], second: Sequence[Comparison] | None = None) -> list[Contrast]:
@@ -52,7 +55,9 @@ def contrasts(first: Sequence[Comparison], second: Sequence[Comparison] | None =
 
 
 def _contrast(first: Comparison, second: Comparison, paired: bool) -> Contrast:
-    penalty = _difference(first.drift.penalty, second.drift.penalty, _least(first), _least(second))
+    shared = _scales(first) & _scales(second)
+    penalty = _difference(_transfer(first, shared), _transfer(second, shared))
+    allowed = min(first.drift.allowed.loss, second.drift.allowed.loss)
     return Contrast(
         first,
         second,
@@ -61,7 +66,20 @@ def _contrast(first: Comparison, second: Comparison, paired: bool) -> Contrast:
         penalty,
         tuple(_loss_differences(first, second, paired)),
         _better(penalty),
+        _within_allowed(penalty, allowed),
     )
+
+
+def _scales(comparison: Comparison) -> set[float]:
+    return {curve.scale for curve in comparison.drift.curves}
+
+
+def _transfer(comparison: Comparison, scales: Set[float]) -> Penalty | None:
+    """From the smaller half of these scales to the largest of them."""
+    if scales == _scales(comparison):
+        return comparison.drift.transfer
+    fits = [fit for fit in comparison.drift.fitted.fits if fit.curve.scale in scales]
+    return transfer_penalty(fits, smaller_half(fits))
 
 
 def _within(comparisons: Sequence[Comparison]) -> list[tuple[Comparison, Comparison]]:
@@ -94,17 +112,15 @@ def _differs(one: Comparison, other: Comparison) -> tuple[str, ...]:
     return (*names, *(name for name in shared if one.fixed[name] != other.fixed[name]))
 
 
-def _difference(
-    first: Estimate | None, second: Estimate | None, first_R: Floats | None, second_R: Floats | None
-) -> Estimate | None:
+def _difference(first: Penalty | None, second: Penalty | None) -> Estimate | None:
     """With a side open where either of the two is not bounded."""
-    if first is None or second is None or first_R is None or second_R is None:
+    if first is None or second is None:
         return None
-    if not (np.isfinite(first_R).all() and np.isfinite(second_R).all()):
+    if not (np.isfinite(first.least_R).all() and np.isfinite(second.least_R).all()):
         return None  # one of the two diverges where it is transferred to: the verdicts say it all
-    value = second.value - first.value
-    low, high = percentiles(independent(second_R) - first_R, value)
-    open_low, open_high = first.interval[1] is None, second.interval[1] is None
+    value = second.estimate.value - first.estimate.value
+    low, high = percentiles(independent(second.least_R) - first.least_R, value)
+    open_low, open_high = first.estimate.interval[1] is None, second.estimate.interval[1] is None
     return Estimate(value, (None if open_low else low, None if open_high else high))
 
 
@@ -117,11 +133,6 @@ def _size_difference(first: Comparison, second: Comparison) -> Estimate | None:
     return Estimate(value, percentiles(drawn_R, value))
 
 
-def _least(comparison: Comparison) -> Floats | None:
-    transfer = comparison.drift.transfer
-    return None if transfer is None else transfer.least_R
-
-
 def _loss_differences(first: Comparison, second: Comparison, paired: bool) -> Iterator[LossDifference]:
     fits = {fit.curve.scale: fit for fit in first.drift.fitted.fits if fit.usable}
     for fit in second.drift.fitted.fits:
@@ -129,6 +140,11 @@ def _loss_differences(first: Comparison, second: Comparison, paired: bool) -> It
             found = difference(fits[fit.curve.scale], fit, paired)
             estimate = Estimate(found.loss, percentiles(found.loss_R, found.loss))
             yield LossDifference(fit.curve.scale, estimate, found.pairs)
+
+
+def _within_allowed(penalty: Estimate | None, allowed: float) -> bool:
+    low, high = (None, None) if penalty is None else penalty.interval
+    return low is not None and high is not None and max(-low, high) <= allowed
 
 
 def _better(penalty: Estimate | None) -> Literal["first", "second"] | None:

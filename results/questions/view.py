@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
 from ...models.recipe.fault import Fault
 from ..store.schema import BUDGETS, OUTCOMES, ROWS
@@ -123,7 +124,9 @@ def _numeric(rows: pd.DataFrame, option: str, name: str) -> pd.DataFrame:
     there = rows[name].notna()
     positive = np.isfinite(numbers[there]) & (numbers[there] >= 0)
     if not positive.all() or not there.any() or (option == "--axis" and (numbers[there] == 0).any()):
-        raise ViewFault(f"{option} {name}: holds what is no positive number")
+        wrong = rows[name][there][~positive | (numbers[there] == 0)]
+        told = f", such as {wrong.iloc[0]}" if len(wrong) else ""
+        raise ViewFault(f"{option} {name}: holds what is no positive number{told}")
     return rows.assign(**{name: numbers})
 
 
@@ -138,8 +141,10 @@ def _derived(rows: pd.DataFrame, option: str, name: str) -> pd.Series:
     else:
         parts = ["", *re.split(r"\s*([*/])\s*", name)]
     if len(parts) < 4 or not {*parts[1::2]} <= {*rows.columns}:
-        there = ", ".join(sorted(str(name) for name in rows.columns if rows[name].notna().any()))
-        raise ViewFault(f"{option} {name}: is no column of these measurements; there are {there}")
+        there = sorted(str(name) for name in rows.columns if rows[name].notna().any())
+        ours = next((ours for ours, theirs in ALIASES.items() if name.lower() in theirs), None)
+        meant = f"; it was taken for {ours}" if ours in there else f"; there are {', '.join(there)}"
+        raise ViewFault(f"{option} {name}: is no column of these measurements{meant}")
     found = pd.Series(1.0, index=rows.index)
     for sign, column in zip(parts[::2], parts[1::2], strict=True):
         numbers = pd.to_numeric(rows[column], errors="coerce")

@@ -60,7 +60,7 @@ def verdict_table(family: Sequence[Comparison], axis: str, hyperparameter: str) 
 def _tolerances(family: Sequence[Comparison]) -> str:
     """What each transfer was allowed to cost."""
     limits = sorted({c.drift.allowed.loss for c in family})
-    told = " to ".join(f"{limit:.2g}" for limit in dict.fromkeys((limits[0], limits[-1])))
+    told = " to ".join(dict.fromkeys(f"{limit:.2g}" for limit in (limits[0], limits[-1])))
     return f"Transferring may cost {told}: the stricter of the tolerance and its share of a doubling's gain."
 
 
@@ -219,7 +219,7 @@ def contrast_table(contrasts: Sequence[Contrast], of: Sequence[str] = ()) -> Tab
             _estimate(entry.drift),
             _estimate(entry.penalty, 3),
             "–" if last is None else f"{words.scale_name(last.scale)}: {_estimate(last.difference, 3)}",
-            {"first": "worse", "second": "better", None: "alike"}[entry.better],
+            _transfers(entry),
         ])  # fmt: skip
     columns = [
         "what",
@@ -230,7 +230,18 @@ def contrast_table(contrasts: Sequence[Contrast], of: Sequence[str] = ()) -> Tab
         "transfers",
     ]
     which = f" Second: {of[1]}; first: {of[0]}." if len(of) > 1 else ""
-    return Table("One against the other", columns, rows, f"Second minus first: below 0 is better.{which}")
+    return Table(
+        "One against the other",
+        columns,
+        rows,
+        f"Second minus first: below 0 is better; penalties over the scales that both have.{which}",
+    )
+
+
+def _transfers(entry: Contrast) -> str:
+    if entry.penalty is None:
+        return "–"
+    return {"first": "worse", "second": "better", None: "alike" if entry.alike else "open"}[entry.better]
 
 
 def search_table(searches: Sequence[Searched]) -> Table:

@@ -34,6 +34,11 @@ DATABASES = {"postgresql", "mysql", "mariadb", "oracle", "mssql"}
 PASSWORD = re.compile(r"((?<=://)[^/@:]*:)[^\s]*(?=@)|((?:password|pwd)=)[^&]*")
 LFS = b"version https://git-lfs"
 MAX_FAULTS = 10
+LEFT = {
+    WAITING: "waiting for a loss",
+    **dict.fromkeys(("oom", "out of memory", "out-of-memory"), "out of memory, which is no divergence,"),
+}
+"""What stands in place of a loss that no training has told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     named = _renamed(raw, source, reading)
     notes += passed_over(named.drop(columns=[name for name in reading.columns if name in named]))
     frame, found = understood(named, source)
+    notes += frame.attrs.get(NOTES, [])[len(raw.attrs.get(NOTES, [])) :]
     frame, waiting = _trained(frame)
     notes += waiting
     frame, spelled = one_spelling(frame)
@@ -92,7 +98,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     notes += unplaced
     found |= {**reading.columns, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
     if score(found.get("loss", "")):
-        notes.append(f"loss: {found['loss']} is called like a score; where more is better, map its negative")
+        notes.append(f"loss: {found['loss']} is called like a score; where more is better, give its negative")
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise ImportFault(
@@ -124,17 +130,18 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
 
 
 def _trained(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Without the trials of a suggestion whose losses are not filled in yet."""
+    """Without the trials of a suggestion that have no loss yet, and those that had too little memory."""
     if "loss" not in frame or FOLDERS in frame.attrs:
         return frame, []
-    waiting = frame["loss"].map(lambda cell: str(cell).strip().lower() == WAITING).astype(bool)
-    if not waiting.any():
+    told = frame["loss"].map(lambda cell: LEFT.get(str(cell).strip().lower()))
+    left = told.notna()
+    if not left.any():
         return frame, []
-    kept = frame[~waiting].reset_index(drop=True)
+    kept = frame[~left].reset_index(drop=True)
     kept.attrs.update(frame.attrs)
     if (lines := frame.attrs.get(LINES)) is not None:
-        kept.attrs[LINES] = [line for line, one in zip(lines, waiting, strict=True) if not one]
-    return kept, [f"{int(waiting.sum())} waiting for a loss left out"]
+        kept.attrs[LINES] = [line for line, one in zip(lines, left, strict=True) if not one]
+    return kept, [f"{count} {why} left out" for why, count in told.value_counts(sort=False).items()]
 
 
 def _placed(frame: pd.DataFrame, loss: str) -> tuple[pd.DataFrame, list[str]]:

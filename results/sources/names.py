@@ -9,16 +9,21 @@ import pandas as pd
 
 from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
-from .fault import ImportFault
-from .table import LINES, NUMBER
+from .fault import NOTES, ImportFault
+from .table import EMPTY, LINES, NUMBER, WIDE
 
 BETWEEN_WORDS = re.compile(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)")
 """Between numbers they part numbers."""
 MEANT_BY_NAME = frozenset(name for ours, theirs in ALIASES.items() for name in (ours, *theirs))
 POWERS = {"log2": 2.0, "log10": 10.0}
-DIVERGED = {"diverged", "div", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf", "oom"}
+DIVERGED = {"diverged", "div", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf"}
 NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+(e[-+]?\d+)?$")
-SCORES = {"acc", "accuracy", "auc", "auroc", "bleu", "f1", "precision", "recall", "reward", "rouge", "score"}
+SCORES = {
+    "acc", "acc1", "acc5", "accuracy", "auc", "auroc", "bleu", "em", "f1", "fscore", "iou", "map", "miou",
+    "mrr", "ndcg", "precision", "psnr", "r2", "recall", "return", "returns", "reward", "rewards", "rouge",
+    "score", "scores", "ssim", "success", "top1", "top5", "win", "winrate",
+}  # fmt: skip
+CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 POWER = re.compile(r"^(2|10)\s*(?:\^|\*\*)\s*\(?([-−]?[\d.]+)\)?$")
 
 
@@ -59,6 +64,8 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
             found[ours] = f"{base:g}^{name}"
     if "loss" in frame.columns:
         frame = frame.assign(loss=frame["loss"].map(_loss))
+    if "learning_rate" in frame.columns:
+        frame = frame.assign(learning_rate=frame["learning_rate"].map(_as_rate))
     return frame, found
 
 
@@ -81,7 +88,8 @@ def passed_over(frame: pd.DataFrame) -> list[str]:
 
 def score(name: str) -> bool:
     """Whether a column is called like something of which more is better."""
-    return bool({*re.split(r"[_\W]+", name.lower())} & SCORES)
+    words = {word for form in (name, CAMEL.sub("_", name)) for word in re.split(r"[_\W]+", form.lower())}
+    return bool(words & SCORES) or {"top", "1"} <= words or {"top", "5"} <= words
 
 
 def one_spelling(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -131,10 +139,16 @@ def _loss(value: object) -> object:
     return np.nan if text in DIVERGED or NOT_BELOW.match(text) else value
 
 
+def _as_rate(value: object) -> object:
+    """2^-10 as a number; all else as it is."""
+    written_so = isinstance(value, str) and POWER.match(value.strip().replace("−", "-"))
+    return _rate(value) or value if written_so else value
+
+
 def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """A table with a column for each learning rate, as a row for each training."""
     rates = {name: rate for name in frame.columns if (rate := _rate(name)) is not None}
-    if len(rates) < 3:
+    if len(rates) < WIDE:
         return frame, {}
     kept = [name for name in frame.columns if name not in rates]
     if not kept:
@@ -150,8 +164,15 @@ def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str
             "hardly learning rates; where they are, call them lr=1, lr=2; else give each loss a row"
         )
     long = frame.melt(id_vars=kept, value_vars=list(rates), var_name="learning_rate", value_name="loss")
+    lines = list(frame.attrs.get(LINES, ())) * len(rates)
+    empty = {*frame.attrs.get(EMPTY, ())}
+    run = [(row, name) not in empty for name in rates for row in range(len(frame))]
     long["learning_rate"] = long["learning_rate"].map(rates)
-    long.attrs[LINES] = list(frame.attrs.get(LINES, ())) * len(rates)
+    long = long[run].reset_index(drop=True)
+    long.attrs[LINES] = [line for line, there in zip(lines, run, strict=False) if there]
+    if left := run.count(False):
+        told = f"{left} empty cells were not run; write diverged into those that were"
+        long.attrs[NOTES] = [*frame.attrs.get(NOTES, ()), told]
     told = ", ".join(map(str, rates))
     return long, {"learning_rate": f"the names of {len(rates)} columns: {told}", "loss": "their cells"}
 

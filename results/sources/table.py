@@ -18,6 +18,8 @@ from .fault import NOTES, ImportFault
 
 SEPARATORS = (",", ";", "\t", "|")
 PARQUET_NAMES, TEXT_NAMES = (".parquet", ".pq", ".parq"), (".csv", ".tsv", ".jsonl")
+WIDE = 3
+"""A table with a column for each learning rate has so many of them."""
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 OPENING = 64
@@ -25,8 +27,12 @@ SAID = re.compile(r'^"?sep=([,;|\t])"?\s*$')
 """What a spreadsheet writes above a header to tell itself the separator."""
 LINES = "lines"
 """The attribute of a frame that holds the line of each row in the file, for messages."""
+EMPTY = "empty"
+"""That holds row and column of cells with nothing in them, of a table with columns that may be rates."""
 Lines = list[tuple[int, str]]
 """Of a file, with their numbers."""
+RULE = re.compile(r"^(:?-{3,}:?)?$")
+"""A cell of the line below the header of a Markdown table."""
 NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(nan|inf)$", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"^-?\d+,\d+([eE][-+]?\d+)?$")
 COMMA_IN_NUMBER = re.compile(r"\d,\d")
@@ -202,6 +208,7 @@ def _read_text(path: Path) -> pd.DataFrame:
     names = [name.strip() for name in head]
     _once(names, path)
     filled = [(line, row) for line, row in zip(lines[1:], rest, strict=True) if any(map(str.strip, row))]
+    filled = [(line, row) for line, row in filled if not all(RULE.match(cell.strip()) for cell in row)]
     lines, rest = [line for line, _ in filled], [[cell.strip() for cell in row] for _, row in filled]
     for line, row in zip(lines, rest, strict=True):
         told = f"{path}: line {line} has {len(row)} cells under {len(head)} columns"
@@ -218,6 +225,11 @@ def _read_text(path: Path) -> pd.DataFrame:
         writer.writerow([_number(cell, decimal) for cell in row[: len(head)]])
     frame = pd.read_csv(io.StringIO(out.getvalue()), skipinitialspace=True)
     frame.attrs[LINES] = lines
+    if sum(any(map(str.isdigit, name)) for name in names) >= WIDE:
+        frame.attrs[EMPTY] = [
+            (place, name)
+            for place, row in enumerate(rest) for name, cell in zip(names, row, strict=False) if not cell
+        ]  # fmt: skip
     if passed:
         frame.attrs[NOTES] = [f"{len(passed)} lines that begin with # passed over, from line {passed[0]} on"]
     return frame

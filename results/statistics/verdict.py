@@ -20,6 +20,8 @@ which is sure where its interval excludes 0; below it, that it stays, which is s
 than the second."""
 YES_SURE, NO_SURE = 0.975, 0.95
 MIN_SCALES = 3
+PEAK_SHARE = 0.3
+"""Of the variance of a curve's losses: what a parabola leaves of one that it explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,9 @@ def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, al
     """`stable`: stays, and costs nothing; `shifts`: moves, and costs nothing yet; `drifts`: costs;
     `inconclusive`: open, with what is open."""
     reasons = [reason for fit in fits for reason in _told(fit, allowed)]
+    if (peaks := sum(map(_is_peak, fits))) > len(fits) / 2:
+        told = f"{peaks} of {len(fits)} curves are highest inside, and lowest at an end"
+        reasons.append(f"{told}: are these scores, of which more is better? Then give their negative")
     moves, costs = _moves(slope), _costs(penalty, allowed)
     if (largest := fits[-1].loss) is not None and 0 < largest <= allowed < np.inf:
         told = f"a transfer may cost {allowed:.3g}, and the largest scale's best loss is {largest:.3g}"
@@ -57,8 +62,21 @@ def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, al
     if costs.answer == "no" and moves.answer != "open":
         return Judgement("shifts" if moves.answer == "yes" else "stable", moves, costs, tuple(reasons))
     if all(fit.curve.usable.sum() <= MIN_POINTS and fit.curve.runs.max() == 1 for fit in fits):
-        reasons.append(f"{MIN_POINTS} values a scale, of one run each, tell no noise; add values or seeds")
+        most = max(int(fit.curve.usable.sum()) for fit in fits)
+        reasons.append(f"{most} values a scale, of one run each, tell no noise; add values or seeds")
     return Judgement("inconclusive", moves, costs, (*_open(moves, costs, penalty, allowed), *reasons))
+
+
+def _is_peak(fit: Fit) -> bool:
+    """Whether a parabola through the finite losses explains most of them, and has its top among them."""
+    x, y = (values[fit.curve.usable] for values in (fit.curve.x, fit.curve.y))
+    if len(x) < MIN_POINTS + 1 or np.ptp(y) == 0:
+        return False
+    bend, slope, level = np.polyfit(x - x.mean(), y, 2)
+    if bend >= 0 or not x[0] < x.mean() - slope / (2 * bend) < x[-1]:
+        return False
+    left = y - np.polyval((bend, slope, level), x - x.mean())
+    return bool(left.var() < PEAK_SHARE * y.var())
 
 
 def _moves(slope: Slope | None) -> Question:
