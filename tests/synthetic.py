@@ -42,6 +42,20 @@ SHAPES: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
+def kink(u: Floats) -> Floats:
+    return np.where(u > 0, 0.3 * u, -0.04 * u)
+
+
+def two_curvatures(u: Floats) -> Floats:
+    return np.where(u > 0, 0.09 * u**2, 0.03 * u**2)
+
+
+UNLIKE_WALLS: dict[str, Callable[[Floats], Floats]] = {
+    shape.__name__: shape for shape in (kink, two_curvatures)
+}
+"""Walls that part at the optimum: a curve is not smooth there."""
+
+
 @dataclass(frozen=True)
 class Truth:
     """A family of curves: `slope` in octaves per doubling, `noise` of one run in nats.
@@ -71,7 +85,7 @@ class Truth:
     def height(self, index: int, u: Floats) -> Floats:
         """Above the scale's lowest loss, u octaves from its optimum."""
         if not self.lean_changes:
-            return self.depth / 0.1 * SHAPES[self.shape](u)
+            return self.depth / 0.1 * (SHAPES | UNLIKE_WALLS)[self.shape](u)
         share = index / (self.scales - 1)
         return self.depth / 0.1 * (share * steepening(u) + (1 - share) * steepening(-u))
 

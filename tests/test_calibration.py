@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from synthetic import COARSE, DENSE, FINE, FIVE, SHAPES, Drawn, Truth, drifts
+from synthetic import COARSE, DENSE, FINE, FIVE, SHAPES, UNLIKE_WALLS, Drawn, Truth, drifts
 
 from mutransfer.results.statistics.drift import Drift
 from mutransfer.results.statistics.interval import Interval
@@ -39,6 +39,12 @@ DESIGN: dict[str, list[Truth]] = {
             Truth(diverges_at=octaves, blows_up=True, grid=tuple(FINE), depth=depth) for depth in (0.03, 0.1)
         ]
         for octaves in (0.5, 1.0, 2.0)
+    },
+    **{
+        f"{shape} at the optimum": [
+            Truth(shape=shape, noise=0.005, grid=tuple(grid)) for grid in (COARSE, FINE)
+        ]
+        for shape in UNLIKE_WALLS
     },
     "a lean that changes with scale": [Truth(lean_changes=True, grid=tuple(g)) for g in (COARSE, FINE)],
     "3 scales": [Truth(scales=3, grid=tuple(grid)) for grid in (COARSE, FINE)],
