@@ -338,6 +338,16 @@ def test_rates_too_low_to_learn_did_not_blow_up() -> None:
     assert all(not one.blown for one in judge(curves).curves)
 
 
+def test_optima_that_bend_are_said() -> None:
+    """Three doublings at -0.6, then none; a line of as many scales does not bend."""
+    bent = judge(family([-4, -4.6, -5.2, -5.8, -5.8, -5.8, -5.8]))
+    (told,) = (reason for reason in bent.reasons if "bend" in reason)
+    assert told.startswith("the optima bend: −0.6") and "up to 128, +0.0" in told
+    for slope in (0.0, -0.4):
+        straight = judge(family([-4 + slope * i for i in range(7)]))
+        assert not any("bend" in reason for reason in straight.reasons)
+
+
 def test_curves_that_are_peaks_are_asked_about() -> None:
     """Scores that somebody took for losses; and a valley, or a curve that ends at an edge, is none."""
     family_ = family([-5, -5.1, -5.2])

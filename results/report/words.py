@@ -51,11 +51,13 @@ def slope(estimate: Estimate | None) -> tuple[str, str]:
 
 
 def penalty(estimate: Estimate | None) -> tuple[str, str]:
-    """A loss difference and its interval."""
+    """A loss difference and its interval; zero or more, where nothing else is known of it."""
     if estimate is None:
         return number(None), ""
     if math.isinf(estimate.value):
         return "diverges", ""
+    if estimate.value == 0 and estimate.interval == (0.0, None):
+        return f"≥ {number(0.0, 3)}", ""
     ends = [abs(end) for end in estimate.interval if end is not None]
     digits = decimals(max(abs(estimate.value), *ends))
     return number(estimate.value, digits), interval(estimate.interval, digits)

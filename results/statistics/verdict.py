@@ -20,6 +20,8 @@ which is sure where its interval excludes 0; below it, that it stays, which is s
 than the second."""
 YES_SURE, NO_SURE = 0.975, 0.95
 MIN_SCALES = 3
+MIN_BENT, BENT_OCTAVES = 5, 0.2
+"""Optima of so many scales tell a bend: by so many octaves per doubling, or more, between the two halves."""
 PEAK_SHARE = 0.3
 """Of the variance of a curve's losses: what a parabola leaves of one that it explains."""
 
@@ -47,6 +49,8 @@ def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, al
     if (peaks := sum(map(_is_peak, fits))) > len(fits) / 2:
         told = f"{peaks} of {len(fits)} curves are highest inside, and lowest at an end"
         reasons.append(f"{told}: are these scores, of which more is better? Then give their negative")
+    if (bent := _bend(fits)) is not None:
+        reasons.append(bent)
     moves, costs = _moves(slope), _costs(penalty, allowed)
     if (largest := fits[-1].loss) is not None and 0 < largest <= allowed < np.inf:
         told = f"a transfer may cost {allowed:.3g}, and the largest scale's best loss is {largest:.3g}"
@@ -77,6 +81,26 @@ def _is_peak(fit: Fit) -> bool:
         return False
     left = y - np.polyval((bend, slope, level), x - x.mean())
     return bool(left.var() < PEAK_SHARE * y.var())
+
+
+def _bend(fits: Sequence[Fit]) -> str | None:
+    """What to say where the optima of the smaller and of the larger scales follow no one line."""
+    known = [fit for fit in fits if fit.usable and fit.vertex_R is not None]
+    if len(known) < MIN_BENT:
+        return None
+    scale_S = np.log2([fit.curve.scale for fit in known])
+    vertex_RS = np.stack([fit.vertex_R for fit in known if fit.vertex_R is not None], axis=1)
+    middle = len(known) // 2
+    small_R, large_R = (
+        np.polyfit(scale_S[part], vertex_RS[:, part].T, 1)[0]
+        for part in (slice(None, middle + 1), slice(middle, None))
+    )
+    low, high = np.percentile(large_R - small_R, [2.5, 97.5])
+    if low <= BENT_OCTAVES and high >= -BENT_OCTAVES:
+        return None
+    small, large = (f"{float(np.median(slope_R)):+.2f}".replace("-", "−") for slope_R in (small_R, large_R))
+    told = f"the optima bend: {small} octaves per doubling up to {known[middle].curve.scale:g}"
+    return f"{told}, {large} from there on; beyond the largest scale one line says little"
 
 
 def _moves(slope: Slope | None) -> Question:
