@@ -65,6 +65,7 @@ def test_what_is_not_known_to_be_alike_is_open(recipe: Callable[..., Recipe]) ->
         frame["loss"] += 0.4 * generator.standard_normal(len(frame))
     (found,) = contrasts(compare(pd.concat(frames, ignore_index=True), ROWS.names))
     assert (found.better, found.alike) == (None, False)
+    assert compare_object([found], ["one"])["contrasts"][0]["alike"] is False
     (row,) = contrast_table([found]).rows
     assert row[-1] == "open"
     one_scale = [frame[frame["width"] == 8] for frame in frames]

@@ -353,6 +353,9 @@ def test_curves_that_are_peaks_are_asked_about() -> None:
     family_ = family([-5, -5.1, -5.2])
     upside_down = [curve(-one.y, scale=one.scale) for one in family_]
     assert any("are highest inside, and lowest at an end" in told for told in judge(upside_down).reasons)
+    saturates = np.array([3.05, 4.37, 6.4, 8.43, 9.75, 10.38, 10.64, 10.74, 10.7])
+    edges = [curve(saturates, scale=one.scale) for one in family_]
+    assert not any("highest inside" in told for told in judge(edges).reasons)
     edges = [curve(np.log(2.0 + np.arange(len(one.y))), scale=one.scale) for one in family_]
     for curves in (family_, edges):
         assert not any("highest inside" in told for told in judge(curves).reasons)

@@ -234,6 +234,10 @@ def test_a_cell_with_nothing_in_it_was_not_run(tmp_path: Path) -> None:
     assert found.table.num_rows == 9 and found.table.column("loss").null_count == 2
     assert "3 empty cells were not run; write diverged into those that were" in found.notes
     assert "2 without a finite loss are taken for diverged" in found.notes
+    path.write_text("width,state,2^-3,2^-2,2^-1\n16,failed,3.0,,1\n32,finished,,2,3\n64,finished,3,2,\n")
+    assert understand(path).table.column("loss").to_pylist() == [3.0, 2.0, 2.0, 3.0]
+    path.write_text("width;0,5;0,25;0,125\n16;3,0;2,9;2,8\n32;;2,8;\n")
+    assert understand(path).table.column("loss").to_pylist() == [3.0, 2.9, 2.8, 2.8]
     path.write_text("width,lr,loss\n16,0.1,3.0\n16,0.2,\n16,0.4,oom\n16,0.8,OOM\n")
     found = understand(path)
     assert found.table.column("status").to_pylist() == ["finished", "diverged"]
@@ -242,9 +246,7 @@ def test_a_cell_with_nothing_in_it_was_not_run(tmp_path: Path) -> None:
 
 def test_markdown_and_powers_in_cells(tmp_path: Path) -> None:
     path = tmp_path / "table.md"
-    path.write_text(
-        "| width | lr | loss |\n|:---|---:|------|\n| 16 | 2^-10 | 3.0 |\n| 16 | 10**−2 | 2.9 |\n"
-    )
+    path.write_text("| width | lr | loss |\n|:-|--:|------|\n| 16 | 2^-10 | 3.0 |\n| 16 | 10**−2 | 2.9 |\n")
     assert understand(path).table.column("learning_rate").to_pylist() == [2**-10, 0.01]
 
 
@@ -254,6 +256,13 @@ def test_a_score_by_its_name(name: str, tmp_path: Path) -> None:
     path.write_text(f"width,lr,{name}\n16,0.1,3.0\n16,0.2,4\n")
     notes = understand(path, Reading({"loss": name})).notes
     assert f"loss: {name} is called like a score; where more is better, give its negative" in notes
+
+
+@pytest.mark.parametrize("name", ["reward_model_loss", "returns_mse", "map_error"])
+def test_a_loss_is_no_score(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "losses.csv"
+    path.write_text(f"width,lr,{name}\n16,0.1,3.0\n16,0.2,4\n")
+    assert not any("score" in note for note in understand(path, Reading({"loss": name})).notes)
 
 
 def test_what_an_axis_is_not_is_said(tmp_path: Path, mutransfer: Command) -> None:

@@ -87,6 +87,30 @@ def test_a_gain_or_bias_under_a_matrix_pattern_is_refused(pattern: str, handover
         initialize_(Model(), handover, 0, roles)
 
 
+def test_a_kept_readouts_bias_does_not_decay_either(handover: dict[str, Any]) -> None:
+    roles: Roles = {**ROLES, "out.weight": "output", "out.bias": Stored("output", kept=True)}
+    del roles["out.*"]  # type: ignore[attr-defined]
+    model = Model()
+    before = model.out.bias.detach().clone()
+    initialize_(model, handover, 0, roles)
+    assert torch.equal(model.out.bias, before)
+    assert entry_of(model, handover, roles, "out.bias")["weight_decay"] == 0
+
+
+def test_a_gain_of_a_readout_is_no_bias(handover: dict[str, Any]) -> None:
+    model = Model()
+    model.out = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 96))  # type: ignore[assignment]
+    with pytest.raises(UnknownParameterError, match=r"out\.0\.weight: is \[64\], no matrix and no bias"):
+        initialize_(model, handover, 0, ROLES)
+
+
+def test_a_token_of_its_own_is_an_input(handover: dict[str, Any]) -> None:
+    model = Model()
+    model.mask = nn.Parameter(torch.zeros(WIDTH))
+    initialize_(model, handover, 0, {**ROLES, "mask": "input"})
+    assert model.mask.std().item() == pytest.approx(1.0, rel=0.3)
+
+
 def test_what_is_frozen_keeps_its_values(handover: dict[str, Any]) -> None:
     pos = nn.Embedding.from_pretrained(torch.full((16, WIDTH), 5.0), freeze=True)
     model = Model(pos=pos)
@@ -101,6 +125,21 @@ def test_a_padding_row_stays_zero(handover: dict[str, Any]) -> None:
     model.emb = nn.Embedding(96, WIDTH, padding_idx=3)
     initialize_(model, handover, 0, ROLES)
     assert not model.emb.weight[3].any() and model.emb.weight[2].all()
+    few = Model()
+    few.emb = nn.Embedding(3, WIDTH, padding_idx=0)
+    initialize_(few, handover, 0, ROLES)
+    verify(few, handover, ROLES)
+
+
+def test_a_tied_table_is_one_whichever_module_comes_first(recipe: Build) -> None:
+    handover = plan_of(recipe, Target(WIDTH, 2), tied=True)
+    model = nn.ModuleDict({"out": nn.Linear(WIDTH, 96, bias=False)})
+    model["emb"] = nn.Embedding(96, WIDTH, padding_idx=3)
+    model["out"].weight = model["emb"].weight
+    initialize_(model, handover, 0, {"out.weight": "input"})
+    weight = model["emb"].weight
+    assert isinstance(weight, torch.Tensor)
+    assert weight[4:].std().item() == pytest.approx(1.0, rel=0.05) and not weight[3].any()
 
 
 def test_a_map_of_vectors_starts_by_its_fan_in(handover: dict[str, Any]) -> None:
@@ -108,6 +147,15 @@ def test_a_map_of_vectors_starts_by_its_fan_in(handover: dict[str, Any]) -> None
     model = Model(patches=patches)
     initialize_(model, handover, 0, {**ROLES, "patches.weight": "input"})
     assert patches.weight.std().item() == pytest.approx(768**-0.5, rel=0.02)
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(WIDTH, 768))
+
+    own = Own()
+    initialize_(Model(own=own), handover, 0, {**ROLES, "own.weight": Stored("input", transposed=False)})
+    assert own.weight.std().item() == pytest.approx(768**-0.5, rel=0.02)
     assert model.emb.weight.std().item() == pytest.approx(1.0, rel=0.05)
 
 
@@ -136,6 +184,16 @@ def test_lists_of_layers_are_no_blocks(handover: dict[str, Any]) -> None:
     shared.blocks = nn.ModuleList([Block()] * 4)
     with pytest.raises(UnknownParameterError, match="the model has 4 blocks"):
         initialize_(shared, handover, 0, ROLES)
+    aliased = Model()
+    aliased.layers = aliased.blocks
+    initialize_(aliased, handover, 0, ROLES)
+    plain = nn.ModuleDict({
+        "emb": nn.Embedding(96, WIDTH), "out": nn.Linear(WIDTH, 96, bias=False),
+        "hid": nn.ModuleList([nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(5)]),
+    })  # fmt: skip
+    roles: Roles = {"emb.weight": "input", "hid.*.weight": "hidden", "out.weight": "output"}
+    with pytest.raises(UnknownParameterError, match="the model has 5 blocks"):
+        initialize_(plain, handover, 0, roles)
 
 
 def test_lazy_modules_are_named(handover: dict[str, Any]) -> None:
@@ -194,7 +252,9 @@ def test_another_optimizer_is_found_out(
 ) -> None:
     model = Model()
     initialize_(model, handover, 0, ROLES)
-    verify(model, handover, ROLES, torch.optim.AdamW(param_groups(model, handover, ROLES)))
+    groups = param_groups(model, handover, ROLES)
+    for same in (torch.optim.AdamW(groups), torch.optim.Adam(groups, decoupled_weight_decay=True)):
+        verify(model, handover, ROLES, same)
     with pytest.raises(VerificationError, match=told):
         verify(model, handover, ROLES, make(param_groups(model, handover, ROLES)))
 

@@ -194,6 +194,11 @@ def test_an_axis_that_nothing_hands_over_is_said(
     told = "no word of the command holds {seed}: trials that differ in it alone run alike"
     assert told in mutransfer("plan", str(own(sweep, VALLEY))).stdout
     assert told in mutransfer("run", str(own(sweep, VALLEY))).stderr
+    space = "axes: {width: [64]}\nsearch: {space: {learning_rate: {log2: [-9, -3]}}, trials: 4}"
+    searched = ONE.replace("axes: {rate: [0.5, 0.25]}", space).replace('"{rate}"', '"{width}"')
+    assert told.replace("seed", "learning_rate") in mutransfer("plan", str(own(searched, VALLEY))).stdout
+    zipped = ONE.replace("axes: {", "zip: [[rate, label]]\naxes: {label: [a, b], one: [1], ")
+    assert "no word of the command" not in mutransfer("plan", str(own(zipped, VALLEY))).stdout
     helped = sweep.replace("{pattern: 'loss (\\S+)'}", "helper")
     assert helped != sweep
     assert told not in mutransfer("plan", str(own(helped, VALLEY))).stdout

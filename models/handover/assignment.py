@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 GAINS = {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR}
 """Roles of gains, which start at one, and of biases, which start at zero; neither decays."""
 OF_MATRICES = {*MATRIX_ROLES} - {Role.OUTPUT}
-"""Roles that nothing of one axis has; a readout has a bias."""
+"""Roles that no gain or bias has; a readout has a bias, and an input may be one row."""
 ENDS = "blocks.*.mixer.output.weight"
 INSIDE = {*Role} - {Role.INPUT, Role.OUTPUT, Role.VECTOR, Role.MULTIPLIER}
 """Roles of parameters inside blocks."""
@@ -81,8 +81,10 @@ class Assigned:
     stored: Stored
     parts: tuple[tuple[Mapping[str, Any], str], ...]
     """What is fused in it: the entry of each, and the name that its first values are drawn by."""
-    module: nn.Module | None
-    """That has it as its own."""
+    dense: bool
+    """Whether it maps vectors, as a table that is looked up does not."""
+    padding: int | None
+    """The row of such a table that stands for padding: torch keeps it at zero, and it never learns."""
 
     def stored_as(self, parts: Sequence[Tensor], shape: "Shape") -> Tensor:
         """What is fused in it, each as our own store it, [out, in] or [out], as the model does."""
@@ -103,17 +105,11 @@ class Assigned:
         return tuple(self.turned(self.tensor).shape)
 
     @property
-    def padding(self) -> int | None:
-        """The row that stands for padding: torch keeps it at zero, and it never learns."""
-        return self.module.padding_idx if isinstance(self.module, nn.Embedding) else None
-
-    @property
     def fan_in(self) -> int:
         """By its role alone. A lookup table adds up no inputs; a map of vectors to the width does."""
         if self.entry["role"] in EXPERT_ROLES:
             return self.shape[-1]
-        maps = isinstance(self.module, DENSE) or type(self.module).__name__ in TRANSPOSED
-        return math.prod(self.shape[1:]) if maps or self.entry["role"] != Role.INPUT else 1
+        return math.prod(self.shape[1:]) if self.dense or self.entry["role"] != Role.INPUT else 1
 
 
 def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assigned]:
@@ -121,6 +117,7 @@ def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assig
     _must_be_a_handover(handover)
     found: list[Assigned] = []
     unknown, asked_for, modules = [], set[str](), dict(model.named_modules())
+    of_tensor = _modules_of_tensors(model)
     for held, tensor in model.named_parameters():  # a tied parameter comes once
         # A multiplier is known by the weight that it multiplies.
         name, weight = plain_name(held, model), _multiplied_weight(held, model)
@@ -141,15 +138,15 @@ def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assig
             unknown.append(name)
             asked_for.add(one)
             continue
-        module = modules.get(held.replace(ORIGINAL, ".weight").rpartition(".")[0])
+        module = modules.get(held.rpartition(".")[0])
         stored = _as_stored(name, tensor, fused[0], stored, module)
         entry = _fitting(name, tensor, _together(name, fused), stored, handover["parameters"])
         fused = fused if len(fused) > 1 else [entry]
-        found.append(
-            Assigned(
-                name, tensor, entry, stored, tuple((part, _drawn_as(name, part)) for part in fused), module
-            )
-        )
+        parts = tuple((part, _drawn_as(name, part)) for part in fused)
+        table = next((one for one in of_tensor[id(tensor)] if isinstance(one, nn.Embedding)), None)
+        dense = table is None and _maps_vectors(tensor, stored, of_tensor[id(tensor)], handover)
+        padding = None if table is None else table.padding_idx
+        found.append(Assigned(name, tensor, entry, stored, parts, dense, padding))
     if unknown:
         fields = sorted({FIELDS_OF[Role(one)] for one in asked_for & {*FIELDS_OF}})
         remedy = f"; a sweep with {' and '.join(fields)} under `fixed` hands it over" if fields else ""
@@ -191,6 +188,26 @@ def _multiplied_weight(name: str, model: nn.Module) -> str | None:
     """The weight that a parameter multiplies, by its name in the model; None for any other parameter."""
     module, held, _ = name.partition(HELD)
     return plain_name(f"{module}.weight", model) if held else None
+
+
+def _modules_of_tensors(model: nn.Module) -> dict[int, list[nn.Module]]:
+    """The modules that have a parameter as their own, by its identity: several where it is tied. What torch
+    parametrizes is that of the module around."""
+    found: dict[int, list[nn.Module]] = {}
+    for name, module in model.named_modules():
+        around = name.partition(".parametrizations.")[0]
+        for tensor in module.parameters(recurse=False):
+            found.setdefault(id(tensor), []).append(model.get_submodule(around))
+    return found
+
+
+def _maps_vectors(tensor: Tensor, stored: Stored, modules: Sequence[nn.Module], handover: Handed) -> bool:
+    """Whether a matrix of role input is [width, in], by its module, or by where the width stands."""
+    if any(isinstance(one, DENSE) or type(one).__name__ in TRANSPOSED for one in modules):
+        return True
+    width = (handover.get("target") or {}).get("width")
+    shape = tensor.shape[::-1] if stored.transposed else tensor.shape
+    return len(shape) == 2 and shape[0] == width and shape[1] != width
 
 
 def _stored(told: str | Stored) -> Stored:
@@ -307,9 +324,18 @@ def _fitting(
             f"{name}: the role {entry['role']} does not say its learning rate and decay ({entry['apart']}); "
             "map it to a parameter of the handover, such as blocks.*.mixer_norm.gain or readout.weight"
         )
+    bias = tensor.dim() == 1 and name.endswith("bias")
+    if shape is None and bias and entry["role"] == Role.OUTPUT:
+        entry = {**entry, "weight_decay": 0.0, "start": "zeros"}
     if stored.kept:
         return {**entry, "start": "kept"}
-    if shape is None and tensor.dim() < 2 and entry["role"] in OF_MATRICES:
+    if shape is None and tensor.dim() < 2 and not bias and entry["role"] == Role.OUTPUT:
+        raise UnknownParameterError(
+            f"{name}: is {[*tensor.shape]}, no matrix and no bias, which the role output is for; map gains "
+            "to vector"
+        )
+    one_row = tensor.dim() == 1 and not bias and entry["role"] == Role.INPUT
+    if shape is None and tensor.dim() < 2 and entry["role"] in OF_MATRICES and not one_row:
         raise UnknownParameterError(
             f"{name}: is {[*tensor.shape]}, no matrix, which the role {entry['role']} is for; map gains and "
             f"biases to hidden vector inside blocks, to vector outside, a readout's bias to output"
@@ -320,8 +346,7 @@ def _fitting(
             f"{name}: the role {entry['role']} does not say how it starts ({reason}); map it to {one}"
             f"Stored({entry['role']!r}, kept=True) for the model's own start"
         )
-    # Biases start at zero, a readout's too.
-    if shape is None and tensor.dim() == 1 and (entry["role"] == Role.OUTPUT or name.endswith("bias")):
+    if shape is None and bias:
         return {**entry, "start": "zeros"}
     if entry["start"] == "ones":
         return {**entry, "start": _gain_start(name, tensor, stored)}
@@ -332,7 +357,7 @@ def _gain_start(name: str, tensor: Tensor, stored: Stored) -> str:
     """Raises UnknownParameterError for a gain that the model itself starts at zero, unless it is said why."""
     if stored.zero_centred:
         return "zeros"
-    if not tensor.is_meta and not tensor.detach().any():
+    if tensor.requires_grad and not tensor.is_meta and not tensor.detach().any():
         raise UnknownParameterError(
             f"{name}: is a gain, and all zeros in the model; where it multiplies by 1 + w map it to "
             f"Stored({stored.role!r}, zero_centred=True), else let it start at one"
@@ -367,9 +392,12 @@ def _must_be_the_target(
                 "model's width"
             )
     inside = [each for each in by_role if each.entry["role"] in INSIDE]
-    blocks = _blocks(
-        [name for each in inside for name in names[id(each.tensor)]]
-    )  # a shared one counts again
+    # A block that a list holds several times counts as often; another name of the list does not.
+    held = [
+        name for each in inside for name in names[id(each.tensor)] if _list_of(name) == _list_of(each.name)
+    ]
+    nested = [name for name in held if (index := _index(name)) is not None and index < name.count(".") - 1]
+    blocks = _blocks(nested or held)  # lists of single layers are blocks where nothing else is
     if depth is not None and blocks is not None and blocks != depth:
         raise UnknownParameterError(
             f"the model has {blocks} blocks by its parameters' names, and the handover is for {depth}; "
@@ -377,15 +405,21 @@ def _must_be_the_target(
         )
 
 
+def _index(name: str) -> int | None:
+    """The place of the first index in a name."""
+    return next((place for place, part in enumerate(name.split(".")) if part.isdigit()), None)
+
+
+def _list_of(name: str) -> str:
+    return ".".join(name.split(".")[: _index(name)])
+
+
 def _blocks(names: Sequence[str]) -> int | None:
-    """How many there are: names up to their first index, which counts from zero and has modules below it;
-    None where it does not."""
+    """How many there are: names up to their first index, which counts from zero; None where it does not."""
     found: dict[str, set[int]] = {}
     for name in names:
-        parts = name.split(".")
-        place = next((place for place, part in enumerate(parts[:-2]) if part.isdigit()), None)
-        if place is not None:
-            found.setdefault(".".join(parts[:place]), set()).add(int(parts[place]))
+        if (place := _index(name)) is not None:
+            found.setdefault(_list_of(name), set()).add(int(name.split(".")[place]))
     counts = [len(indices) for indices in found.values()]
     contiguous = all(indices == set(range(len(indices))) for indices in found.values())
     return sum(counts) if counts and contiguous else None

@@ -61,6 +61,11 @@ def initialize_(model: nn.Module, handover: Handed, seed: int, roles: Roles | No
             f"{empty[0]}: has no values, as the model is on meta; model.to_empty(device=...) it first"
         )
     for each in each_one:
+        if not each.tensor.requires_grad and not each.tensor.isfinite().all():
+            raise UnknownParameterError(
+                f"{each.name}: is frozen, and its values are no numbers; give it some"
+            )
+    for each in each_one:
         if each.entry["start"] != "kept" and each.tensor.requires_grad:  # what is frozen has its values
             _copy(each.tensor, _first_values(each, seed))
 
@@ -102,7 +107,7 @@ def group_values(entry: Mapping[str, Any], handover: Handed) -> dict[str, Any]:
     """What the optimizer's group of a parameter with this entry holds."""
     rate = entry["learning_rate"]
     decay = coupled_decay(handover, entry["weight_decay"], rate)
-    if "pattern" not in entry and (entry["role"] in GAINS or entry["start"] == "zeros"):
+    if entry["role"] in GAINS and "pattern" not in entry:
         decay = 0.0  # gains and biases do not decay
     values = {"lr": rate, "weight_decay": decay, "optimizer": entry["optimizer"], "role": entry["role"]}
     if entry["epsilon"] is not None:

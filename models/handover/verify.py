@@ -62,7 +62,7 @@ def _group_faults(each: Assigned, handover: Handed, optimizer: torch.optim.Optim
         return
     (group,), expected = groups, group_values(each.entry, handover)
     role, name = each.entry["role"], type(optimizer).__name__
-    if _of_another(optimizer, expected):
+    if _of_another(optimizer, group, expected):
         yield f"{each.name}: is trained by {name}, and the handover says {expected['optimizer']} ({role})"
     # A schedule of torch's keeps the peak under another name.
     told = {"lr": group.get("initial_lr", group["lr"])}
@@ -76,16 +76,20 @@ def _group_faults(each: Assigned, handover: Handed, optimizer: torch.optim.Optim
             yield f"{each.name}: has {name} {value}, and the handover says {wanted:.6g} ({role})"
 
 
-def _of_another(optimizer: torch.optim.Optimizer, expected: Mapping[str, Any]) -> bool:
+def _of_another(
+    optimizer: torch.optim.Optimizer, group: Mapping[str, Any], expected: Mapping[str, Any]
+) -> bool:
     """Whether it is one of torch's that trains otherwise; of other libraries' nothing is known. Without
-    decay Adam is AdamW."""
+    decay, or with a decoupled one, Adam is AdamW; Muon is Kimi's with its own adjustment."""
     kind = type(optimizer)
     if not kind.__module__.startswith("torch.optim"):
         return False
     wanted: str = expected["optimizer"]
     meant = {"AdamW": "adamw", "Adam": "adamw", "SGD": "sgd", "Muon": "muon"}.get(kind.__name__)
-    decays = kind.__name__ == "Adam" and expected["weight_decay"] != 0
-    return decays or meant != wanted.removesuffix("-kimi")
+    coupled = kind.__name__ == "Adam" and not group.get("decoupled_weight_decay")
+    if meant == "muon" and group.get("adjust_lr_fn") == "match_rms_adamw":
+        meant = "muon-kimi"
+    return (coupled and expected["weight_decay"] != 0) or meant != wanted
 
 
 def _start_faults(each: Assigned) -> Iterator[str]:
@@ -98,6 +102,8 @@ def _start_faults(each: Assigned) -> Iterator[str]:
     std = stds.pop() if len(stds) == 1 else None
     if start != "normal" or std is None:
         return
+    if each.padding is not None and "pattern" not in each.entry:
+        values = torch.cat([values[: each.padding], values[each.padding + 1 :]])
     seen = float(values.float().pow(2).mean().sqrt())
     if not _same(seen, std, SAME_FACTOR + DEVIATIONS / math.sqrt(2 * values.numel())):
         yield f"{each.name}: starts with a standard deviation of {seen:.4g}, and the handover says {std:.4g}"

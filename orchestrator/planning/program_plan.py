@@ -87,7 +87,11 @@ def _unasked(sweep: Sweep) -> tuple[str, ...]:
     if program.command is None or (program.loss and program.loss.helper):
         return ()
     asked = {name for word in program.words for name in placeholders(word)}
-    return tuple(name for name in sweep.spec.axes if name not in asked)
+    for together in sweep.spec.zip:  # one of them tells all
+        asked |= {*together} if asked & {*together} else set()
+    space = sweep.spec.search.space if sweep.spec.search is not None else {}
+    differing = [*(name for name, values in sweep.spec.axes.items() if len(values) > 1), *space]
+    return tuple(name for name in differing if name not in asked)
 
 
 def _told_to_nobody(names: tuple[str, ...]) -> str:

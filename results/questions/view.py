@@ -124,7 +124,8 @@ def _numeric(rows: pd.DataFrame, option: str, name: str) -> pd.DataFrame:
     there = rows[name].notna()
     positive = np.isfinite(numbers[there]) & (numbers[there] >= 0)
     if not positive.all() or not there.any() or (option == "--axis" and (numbers[there] == 0).any()):
-        wrong = rows[name][there][~positive | (numbers[there] == 0)]
+        negative = rows[name][there][~positive]
+        wrong = negative if len(negative) else rows[name][there]
         told = f", such as {wrong.iloc[0]}" if len(wrong) else ""
         raise ViewFault(f"{option} {name}: holds what is no positive number{told}")
     return rows.assign(**{name: numbers})

@@ -110,6 +110,7 @@ def _contrast_object(entry: Contrast) -> dict[str, Any]:
             for loss in entry.losses
         ],
         "better": entry.better,
+        "alike": entry.alike,
     }
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
 from .fault import NOTES, ImportFault
-from .table import EMPTY, LINES, NUMBER, WIDE
+from .rates import POWER, WIDE, rate
+from .table import LINES, NUMBER
 
 BETWEEN_WORDS = re.compile(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)")
 """Between numbers they part numbers."""
@@ -23,8 +24,8 @@ SCORES = {
     "mrr", "ndcg", "precision", "psnr", "r2", "recall", "return", "returns", "reward", "rewards", "rouge",
     "score", "scores", "ssim", "success", "top1", "top5", "win", "winrate",
 }  # fmt: skip
+LOSSES = {"loss", "losses", "nll", "mse", "mae", "rmse", "ppl", "perplexity", "error", "err", "bpb", "bpc"}
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-POWER = re.compile(r"^(2|10)\s*(?:\^|\*\*)\s*\(?([-−]?[\d.]+)\)?$")
 
 
 def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -88,6 +89,8 @@ def passed_over(frame: pd.DataFrame) -> list[str]:
 
 def score(name: str) -> bool:
     """Whether a column is called like something of which more is better."""
+    if LOSSES & {*re.split(r"[_\W]+", name.lower())}:
+        return False
     words = {word for form in (name, CAMEL.sub("_", name)) for word in re.split(r"[_\W]+", form.lower())}
     return bool(words & SCORES) or {"top", "1"} <= words or {"top", "5"} <= words
 
@@ -142,12 +145,12 @@ def _loss(value: object) -> object:
 def _as_rate(value: object) -> object:
     """2^-10 as a number; all else as it is."""
     written_so = isinstance(value, str) and POWER.match(value.strip().replace("−", "-"))
-    return _rate(value) or value if written_so else value
+    return rate(value) or value if written_so else value
 
 
 def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """A table with a column for each learning rate, as a row for each training."""
-    rates = {name: rate for name in frame.columns if (rate := _rate(name)) is not None}
+    rates = {name: value for name in frame.columns if (value := rate(name)) is not None}
     if len(rates) < WIDE:
         return frame, {}
     kept = [name for name in frame.columns if name not in rates]
@@ -158,15 +161,14 @@ def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str
         )
     if row := _named_by_a_row(frame, rates):
         raise ImportFault(f"{source}: its columns are called {row}, like a row; is its header missing?")
-    if all(_is_bare(name) and rate % 1 == 0 for name, rate in rates.items()):
+    if all(_is_bare(name) and value % 1 == 0 for name, value in rates.items()):
         raise ImportFault(
             f"{source}: the columns {', '.join(map(str, rates))} are called by whole numbers, which are "
             "hardly learning rates; where they are, call them lr=1, lr=2; else give each loss a row"
         )
     long = frame.melt(id_vars=kept, value_vars=list(rates), var_name="learning_rate", value_name="loss")
     lines = list(frame.attrs.get(LINES, ())) * len(rates)
-    empty = {*frame.attrs.get(EMPTY, ())}
-    run = [(row, name) not in empty for name in rates for row in range(len(frame))]
+    run = long["loss"].notna().tolist()
     long["learning_rate"] = long["learning_rate"].map(rates)
     long = long[run].reset_index(drop=True)
     long.attrs[LINES] = [line for line, there in zip(lines, run, strict=False) if there]
@@ -189,14 +191,3 @@ def _named_by_a_row(frame: pd.DataFrame, rates: Mapping[object, float]) -> str:
 def _is_bare(name: object) -> bool:
     """A number alone, not `lr=0.1`."""
     return NUMBER.match(str(name).strip()) is not None
-
-
-def _rate(name: object) -> float | None:
-    """A positive number, or a power of two or ten, as the name of a column."""
-    text = str(name).strip().lower().removeprefix("lr=").removeprefix("lr_").replace("−", "-")
-    try:
-        power = POWER.match(text)
-        value = float(power[1]) ** float(power[2]) if power else float(text)
-    except (ValueError, OverflowError):
-        return None
-    return float(value) if 0 < value < np.inf else None

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .fault import NOTES, ImportFault
+from .rates import WIDE, rate
 
 SEPARATORS = (",", ";", "\t", "|")
 PARQUET_NAMES, TEXT_NAMES = (".parquet", ".pq", ".parq"), (".csv", ".tsv", ".jsonl")
-WIDE = 3
-"""A table with a column for each learning rate has so many of them."""
+NO_NUMBER = {"nan", "-nan", "n/a", "na", "none", "null"}
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 OPENING = 64
@@ -27,11 +27,9 @@ SAID = re.compile(r'^"?sep=([,;|\t])"?\s*$')
 """What a spreadsheet writes above a header to tell itself the separator."""
 LINES = "lines"
 """The attribute of a frame that holds the line of each row in the file, for messages."""
-EMPTY = "empty"
-"""That holds row and column of cells with nothing in them, of a table with columns that may be rates."""
 Lines = list[tuple[int, str]]
 """Of a file, with their numbers."""
-RULE = re.compile(r"^(:?-{3,}:?)?$")
+RULE = re.compile(r"^(:?-+:?)?$")
 """A cell of the line below the header of a Markdown table."""
 NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(nan|inf)$", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"^-?\d+,\d+([eE][-+]?\d+)?$")
@@ -221,15 +219,17 @@ def _read_text(path: Path) -> pd.DataFrame:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow([_number(name, decimal) for name in names])
+    of_rates = {place for place, name in enumerate(names) if rate(_number(name, decimal)) is not None}
+    wide = of_rates if len(of_rates) >= WIDE else set()
     for row in rest:
-        writer.writerow([_number(cell, decimal) for cell in row[: len(head)]])
+        cells = [_number(cell, decimal) for cell in row[: len(head)]]
+        # pandas reads words for no number as it does nothing; in such a table only those that ran have one.
+        writer.writerow(
+            ["diverged" if place in wide and cell.lower() in NO_NUMBER else cell
+             for place, cell in enumerate(cells)]
+        )  # fmt: skip
     frame = pd.read_csv(io.StringIO(out.getvalue()), skipinitialspace=True)
     frame.attrs[LINES] = lines
-    if sum(any(map(str.isdigit, name)) for name in names) >= WIDE:
-        frame.attrs[EMPTY] = [
-            (place, name)
-            for place, row in enumerate(rest) for name, cell in zip(names, row, strict=False) if not cell
-        ]  # fmt: skip
     if passed:
         frame.attrs[NOTES] = [f"{len(passed)} lines that begin with # passed over, from line {passed[0]} on"]
     return frame

@@ -22,8 +22,9 @@ YES_SURE, NO_SURE = 0.975, 0.95
 MIN_SCALES = 3
 MIN_BENT, BENT_OCTAVES = 5, 0.2
 """Optima of so many scales tell a bend: by so many octaves per doubling, or more, between the two halves."""
-PEAK_SHARE = 0.3
-"""Of the variance of a curve's losses: what a parabola leaves of one that it explains."""
+PEAK_SHARE, PEAK_FALL = 0.3, 0.25
+"""Of the variance of a curve's losses what a parabola leaves of one that it explains, and of their span what
+both sides of a peak fall by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +73,14 @@ def decide(fits: Sequence[Fit], slope: Slope | None, penalty: Penalty | None, al
 
 
 def _is_peak(fit: Fit) -> bool:
-    """Whether a parabola through the finite losses explains most of them, and has its top among them."""
+    """Whether the highest finite loss is inside, well above both ends, of which one is the lowest, and a
+    parabola explains most of the curve."""
     x, y = (values[fit.curve.usable] for values in (fit.curve.x, fit.curve.y))
-    if len(x) < MIN_POINTS + 1 or np.ptp(y) == 0:
+    if len(x) < MIN_POINTS + 1 or np.ptp(y) == 0 or y.argmin() not in (0, len(y) - 1):
         return False
-    bend, slope, level = np.polyfit(x - x.mean(), y, 2)
-    if bend >= 0 or not x[0] < x.mean() - slope / (2 * bend) < x[-1]:
+    if y.max() - max(y[0], y[-1]) < PEAK_FALL * np.ptp(y):
         return False
-    left = y - np.polyval((bend, slope, level), x - x.mean())
+    left = y - np.polyval(np.polyfit(x - x.mean(), y, 2), x - x.mean())
     return bool(left.var() < PEAK_SHARE * y.var())
 
 
