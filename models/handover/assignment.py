@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..recipe.placement import MATRIX_ROLES
 from ..recipe.role import EXPERT_ROLES, Role, pattern_of
+from .names import block_count, modules_of_tensors, multiplied_weight, owners, plain_name
 from .values import Handed
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ OF_MATRICES = {*MATRIX_ROLES} - {Role.OUTPUT}
 ENDS = "blocks.*.mixer.output.weight"
 INSIDE = {*Role} - {Role.INPUT, Role.OUTPUT, Role.VECTOR, Role.MULTIPLIER}
 """Roles of parameters inside blocks."""
-ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
-"""What torch calls a weight with a parametrization, and what that holds."""
-WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-"""What torch.compile, FSDP and activation checkpointing put into the names of parameters."""
 DECAYS = ("a_log", "dt_bias")
 """Decays and time steps of linear attention and state spaces: their starts are drawn, by no role."""
 TRANSPOSED = {"Conv1D"}
@@ -117,10 +114,10 @@ def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assig
     _must_be_a_handover(handover)
     found: list[Assigned] = []
     unknown, asked_for, modules = [], set[str](), dict(model.named_modules())
-    of_tensor = _modules_of_tensors(model)
+    of_tensor = modules_of_tensors(model)
     for held, tensor in model.named_parameters():  # a tied parameter comes once
         # A multiplier is known by the weight that it multiplies.
-        name, weight = plain_name(held, model), _multiplied_weight(held, model)
+        name, weight = plain_name(held, model), multiplied_weight(held, model)
         if isinstance(tensor, nn.UninitializedParameter):
             raise UnknownParameterError(f"{name}: has no shape yet; run the model once, and then this")
         asked = weight or name
@@ -172,35 +169,6 @@ def _must_be_a_handover(handover: object) -> None:
         )
 
 
-def plain_name(name: str, model: nn.Module) -> str:
-    """What a parameter would be called in the model as it was written: without what wraps it."""
-    kept: list[str] = []
-    module: object = model
-    for part in name.split("."):
-        wrapped = isinstance(module, nn.parallel.DistributedDataParallel) and part == "module"
-        if not wrapped and part not in WRAPPERS:
-            kept.append(part)
-        module = getattr(module, part, None)
-    return ".".join(kept).replace(ORIGINAL, ".weight").replace(HELD, ".")
-
-
-def _multiplied_weight(name: str, model: nn.Module) -> str | None:
-    """The weight that a parameter multiplies, by its name in the model; None for any other parameter."""
-    module, held, _ = name.partition(HELD)
-    return plain_name(f"{module}.weight", model) if held else None
-
-
-def _modules_of_tensors(model: nn.Module) -> dict[int, list[nn.Module]]:
-    """The modules that have a parameter as their own, by its identity: several where it is tied. What torch
-    parametrizes is that of the module around."""
-    found: dict[int, list[nn.Module]] = {}
-    for name, module in model.named_modules():
-        around = name.partition(".parametrizations.")[0]
-        for tensor in module.parameters(recurse=False):
-            found.setdefault(id(tensor), []).append(model.get_submodule(around))
-    return found
-
-
 def _maps_vectors(tensor: Tensor, stored: Stored, modules: Sequence[nn.Module], handover: Handed) -> bool:
     """Whether a matrix of role input is [width, in], by its module, or by where the width stands."""
     if any(isinstance(one, DENSE) or type(one).__name__ in TRANSPOSED for one in modules):
@@ -233,7 +201,7 @@ def _must_match(roles: Roles, matching: Set[str]) -> None:
 def _matching(model: nn.Module, roles: Roles) -> set[str]:
     """The patterns that something in the model is called by."""
     names = {name for several in owners(model).values() for name in several}
-    names |= {weight for name, _ in model.named_parameters() if (weight := _multiplied_weight(name, model))}
+    names |= {weight for name, _ in model.named_parameters() if (weight := multiplied_weight(name, model))}
     return {pattern for pattern in roles if any(fnmatchcase(name, pattern) for name in names)}
 
 
@@ -391,38 +359,13 @@ def _must_be_the_target(
                 f"{each.name}: is {list(each.tensor.shape)}, of no model of width {width}; export for this "
                 "model's width"
             )
-    inside = [each for each in by_role if each.entry["role"] in INSIDE]
-    # A block that a list holds several times counts as often; another name of the list does not.
-    held = [
-        name for each in inside for name in names[id(each.tensor)] if _list_of(name) == _list_of(each.name)
-    ]
-    nested = [name for name in held if (index := _index(name)) is not None and index < name.count(".") - 1]
-    blocks = _blocks(nested or held)  # lists of single layers are blocks where nothing else is
+    held = [(each.name, names[id(each.tensor)]) for each in by_role if each.entry["role"] in INSIDE]
+    blocks = block_count(held)
     if depth is not None and blocks is not None and blocks != depth:
         raise UnknownParameterError(
             f"the model has {blocks} blocks by its parameters' names, and the handover is for {depth}; "
             "export for this model's depth"
         )
-
-
-def _index(name: str) -> int | None:
-    """The place of the first index in a name."""
-    return next((place for place, part in enumerate(name.split(".")) if part.isdigit()), None)
-
-
-def _list_of(name: str) -> str:
-    return ".".join(name.split(".")[: _index(name)])
-
-
-def _blocks(names: Sequence[str]) -> int | None:
-    """How many there are: names up to their first index, which counts from zero; None where it does not."""
-    found: dict[str, set[int]] = {}
-    for name in names:
-        if (place := _index(name)) is not None:
-            found.setdefault(_list_of(name), set()).add(int(name.split(".")[place]))
-    counts = [len(indices) for indices in found.values()]
-    contiguous = all(indices == set(range(len(indices))) for indices in found.values())
-    return sum(counts) if counts and contiguous else None
 
 
 def _must_be_tied_alike(
@@ -438,14 +381,6 @@ def _must_be_tied_alike(
                 f"{' and '.join(shared)} are one, and the handover is of a model whose embedding and readout "
                 "are two; untie them, or sweep with tied: true"
             )
-
-
-def owners(model: nn.Module) -> dict[int, list[str]]:
-    """The names of every parameter, by identity; a tied one has several."""
-    found: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        found.setdefault(id(parameter), []).append(plain_name(name, model))
-    return found
 
 
 def _drawn_as(name: str, entry: Mapping[str, Any]) -> str:

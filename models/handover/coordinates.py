@@ -18,8 +18,9 @@ from ..recipe.recipe import Recipe
 from ..recipe.role import Role, Site
 from ..training.coordinates import OUTSIDE, Coordinate, Squares
 from ..training.loss import loss
-from .assignment import Assigned, UnknownParameterError, assigned, plain_name
+from .assignment import Assigned, UnknownParameterError, assigned
 from .maps.model_map import ModelMap
+from .names import plain_name
 from .sites import apply_multipliers_
 from .transfer import initialize_, multipliers, param_groups
 from .values import Handed, handover_at

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..mixers.mixer import Kind
-from .assignment import Roles, UnknownParameterError, assigned, owners
+from .assignment import Roles, UnknownParameterError, assigned
+from .names import owners
 from .values import Handed
 
 

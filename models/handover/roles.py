@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from ..recipe.role import Role, Site, pattern_of
-from .assignment import DECAYS, GAINS, TRANSPOSED, Stored, plain_name
+from .assignment import DECAYS, GAINS, TRANSPOSED, Stored
 from .maps.model_map import ModelMap
+from .names import plain_name
 
 
 class OpenRolesError(Exception):
@@ -77,7 +78,8 @@ def _roles(first: nn.Module, second: nn.Module, told: Mapping[str, str | Stored]
                     role if not isinstance(role, Role) else f"would be {role}, unlike others of {pattern}"
                 )
             else:
-                found[asked] = _started(Stored(role), tensors[next(iter(each))], pattern)
+                first_held = tensors[asked if asked in each else next(iter(each))]
+                found[asked] = _started(Stored(role), first_held, pattern)
     if open_:
         raise OpenRolesError(open_)
     return found

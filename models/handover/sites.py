@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from ..recipe.role import plain_site
-from .assignment import TRANSPOSED, UnknownParameterError, owners, plain_name
+from .assignment import TRANSPOSED, UnknownParameterError
+from .names import owners, plain_name
 from .transfer import multipliers
 from .values import Handed
 

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...handover.assignment import GAINS, INSIDE, Assigned, UnknownParameterError, assigned, owners
+from ...handover.assignment import GAINS, INSIDE, Assigned, UnknownParameterError, assigned
 from ...handover.maps.model_map import ModelMap
+from ...handover.names import owners
 from ...handover.own_code import OwnCodeError, map_named, own, said
 from ...handover.roles import OpenRolesError, find_map, without_values
 from ...handover.sites import takings

@@ -1,0 +1,74 @@
+"""What parameters of a model are called: without what wraps it, by all their owners, and in which block."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
+"""What torch calls a weight with a parametrization, and what that holds."""
+WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""What torch.compile, FSDP and activation checkpointing put into the names of parameters."""
+
+
+def plain_name(name: str, model: nn.Module) -> str:
+    """What a parameter would be called in the model as it was written: without what wraps it."""
+    kept: list[str] = []
+    module: object = model
+    for part in name.split("."):
+        wrapped = isinstance(module, nn.parallel.DistributedDataParallel) and part == "module"
+        if not wrapped and part not in WRAPPERS:
+            kept.append(part)
+        module = getattr(module, part, None)
+    return ".".join(kept).replace(ORIGINAL, ".weight").replace(HELD, ".")
+
+
+def multiplied_weight(name: str, model: nn.Module) -> str | None:
+    """The weight that a parameter multiplies, by its name in the model; None for any other parameter."""
+    module, held, _ = name.partition(HELD)
+    return plain_name(f"{module}.weight", model) if held else None
+
+
+def modules_of_tensors(model: nn.Module) -> dict[int, list[nn.Module]]:
+    """The modules that have a parameter as their own, by its identity: several where it is tied. What torch
+    parametrizes is that of the module around."""
+    found: dict[int, list[nn.Module]] = {}
+    for name, module in model.named_modules():
+        around = name.partition(".parametrizations.")[0]
+        for tensor in module.parameters(recurse=False):
+            found.setdefault(id(tensor), []).append(model.get_submodule(around))
+    return found
+
+
+def owners(model: nn.Module) -> dict[int, list[str]]:
+    """The names of every parameter, by identity; a tied one has several."""
+    found: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        found.setdefault(id(parameter), []).append(plain_name(name, model))
+    return found
+
+
+def _index(name: str) -> int | None:
+    """The place of the first index in a name."""
+    return next((place for place, part in enumerate(name.split(".")) if part.isdigit()), None)
+
+
+def _list_of(name: str) -> str:
+    return ".".join(name.split(".")[: _index(name)])
+
+
+def block_count(parameters: Sequence[tuple[str, Sequence[str]]]) -> int | None:
+    """How many blocks hold parameters, each with its name and those of all its owners: names up to their
+    first index, which counts from zero; None where it does not.
+
+    A block that a list holds several times counts as often; another name of the list does not. Lists of
+    single layers are blocks where nothing else is.
+    """
+    held = [name for first, several in parameters for name in several if _list_of(name) == _list_of(first)]
+    nested = [name for name in held if (index := _index(name)) is not None and index < name.count(".") - 1]
+    found: dict[str, set[int]] = {}
+    for name in nested or held:
+        if (place := _index(name)) is not None:
+            found.setdefault(_list_of(name), set()).add(int(name.split(".")[place]))
+    counts = [len(indices) for indices in found.values()]
+    contiguous = all(indices == set(range(len(indices))) for indices in found.values())
+    return sum(counts) if counts and contiguous else None
