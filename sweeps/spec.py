@@ -178,9 +178,7 @@ def _checked_section(
     for name, value in entries.items():
         where: Where = (section, str(name))
         if name not in fields and not (own and name not in FIELDS):
-            taken = own and name in FIELDS
-            told = "is a name of our own proxies' data and models; give the field another name"
-            problems.append(Problem(where, told if taken else _unknown(str(name))))
+            problems.append(Problem(where, _unknown(str(name), own)))
             continue
         if name not in fields and (reason := unfit_name(str(name))):
             problems.append(Problem(where, reason))
@@ -382,7 +380,9 @@ def _exclude_problems(spec: SweepSpec) -> list[Problem]:
     return problems
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, own: bool) -> str:
+    if own and name in FIELDS:
+        return "is a name of our own proxies' data and models; give the field another name"
     if name == LIKE:
         return "is no axis; give it under fixed"
     if name in FIELDS:

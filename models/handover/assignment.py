@@ -81,7 +81,7 @@ class Assigned:
     dense: bool
     """Whether it maps vectors, as a table that is looked up does not."""
     padding: int | None
-    """The row of such a table that stands for padding: torch keeps it at zero, and it never learns."""
+    """By its role alone, the row of such a table for padding: torch keeps it at zero, and it never learns."""
 
     def stored_as(self, parts: Sequence[Tensor], shape: "Shape") -> Tensor:
         """What is fused in it, each as our own store it, [out, in] or [out], as the model does."""
@@ -142,7 +142,7 @@ def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assig
         parts = tuple((part, _drawn_as(name, part)) for part in fused)
         table = next((one for one in of_tensor[id(tensor)] if isinstance(one, nn.Embedding)), None)
         dense = table is None and _maps_vectors(tensor, stored, of_tensor[id(tensor)], handover)
-        padding = None if table is None else table.padding_idx
+        padding = None if table is None or "pattern" in entry else table.padding_idx
         found.append(Assigned(name, tensor, entry, stored, parts, dense, padding))
     if unknown:
         fields = sorted({FIELDS_OF[Role(one)] for one in asked_for & {*FIELDS_OF}})
@@ -151,9 +151,9 @@ def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assig
             f"the handover does not know {', '.join(unknown)}; give each a role or a pattern of it in "
             f"`roles` (roles: {', '.join(handover['roles'])}){remedy}"
         )
-    matching = _matching(model, roles)
-    _must_match(roles, matching)
     names = owners(model)
+    matching = _matching(model, names, roles)
+    _must_match(roles, matching)
     _must_be_the_target(found, names, handover)
     _must_be_tied_alike(found, names, handover)
     _must_be_whole(found, handover, [_stored(roles[pattern]) for pattern in matching])
@@ -198,11 +198,11 @@ def _must_match(roles: Roles, matching: Set[str]) -> None:
         raise UnknownParameterError(f"no parameter matches {', '.join(sorted(unused))}; mend the role map")
 
 
-def _matching(model: nn.Module, roles: Roles) -> set[str]:
+def _matching(model: nn.Module, names: Mapping[int, Sequence[str]], roles: Roles) -> set[str]:
     """The patterns that something in the model is called by."""
-    names = {name for several in owners(model).values() for name in several}
-    names |= {weight for name, _ in model.named_parameters() if (weight := multiplied_weight(name, model))}
-    return {pattern for pattern in roles if any(fnmatchcase(name, pattern) for name in names)}
+    called = {name for several in names.values() for name in several}
+    called |= {weight for name, _ in model.named_parameters() if (weight := multiplied_weight(name, model))}
+    return {pattern for pattern in roles if any(fnmatchcase(name, pattern) for name in called)}
 
 
 def _must_be_whole(found: Sequence[Assigned], handover: Handed, told: Sequence[Stored]) -> None:
@@ -292,32 +292,41 @@ def _fitting(
             f"{name}: the role {entry['role']} does not say its learning rate and decay ({entry['apart']}); "
             "map it to a parameter of the handover, such as blocks.*.mixer_norm.gain or readout.weight"
         )
-    bias = tensor.dim() == 1 and name.endswith("bias")
-    if shape is None and bias and entry["role"] == Role.OUTPUT:
-        entry = {**entry, "weight_decay": 0.0, "start": "zeros"}
+    entry = entry if shape is not None else _by_its_role(name, tensor, entry, stored, handed)
     if stored.kept:
         return {**entry, "start": "kept"}
-    if shape is None and tensor.dim() < 2 and not bias and entry["role"] == Role.OUTPUT:
+    if entry["start"] == "ones":
+        return {**entry, "start": _gain_start(name, tensor, stored)}
+    return entry
+
+
+def _by_its_role(
+    name: str, tensor: Tensor, entry: Mapping[str, Any], stored: Stored, handed: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The entry of a role, made sure to say how this parameter starts: biases at zero, a readout's without
+    decay, as it is no matrix."""
+    role, bias = entry["role"], tensor.dim() == 1 and name.endswith("bias")
+    if bias:
+        entry = {**entry, "start": "zeros", **({"weight_decay": 0.0} if role == Role.OUTPUT else {})}
+    if stored.kept:
+        return entry
+    if tensor.dim() < 2 and not bias and role == Role.OUTPUT:
         raise UnknownParameterError(
             f"{name}: is {[*tensor.shape]}, no matrix and no bias, which the role output is for; map gains "
             "to vector"
         )
-    one_row = tensor.dim() == 1 and not bias and entry["role"] == Role.INPUT
-    if shape is None and tensor.dim() < 2 and entry["role"] in OF_MATRICES and not one_row:
+    one_row = tensor.dim() == 1 and not bias and role == Role.INPUT
+    if tensor.dim() < 2 and role in OF_MATRICES and not one_row:
         raise UnknownParameterError(
-            f"{name}: is {[*tensor.shape]}, no matrix, which the role {entry['role']} is for; map gains and "
-            f"biases to hidden vector inside blocks, to vector outside, a readout's bias to output"
+            f"{name}: is {[*tensor.shape]}, no matrix, which the role {role} is for; map gains and biases to "
+            "hidden vector inside blocks, to vector outside, a readout's bias to output"
         )
-    if shape is None and (reason := _beyond_a_role(name, tensor, entry)):
+    if reason := _beyond_a_role(name, tensor, entry):
         one = f"a parameter of the handover, such as {ENDS}, or to " if ENDS in handed else ""
         raise UnknownParameterError(
-            f"{name}: the role {entry['role']} does not say how it starts ({reason}); map it to {one}"
-            f"Stored({entry['role']!r}, kept=True) for the model's own start"
+            f"{name}: the role {role} does not say how it starts ({reason}); map it to {one}"
+            f"Stored({role!r}, kept=True) for the model's own start"
         )
-    if shape is None and bias:
-        return {**entry, "start": "zeros"}
-    if entry["start"] == "ones":
-        return {**entry, "start": _gain_start(name, tensor, stored)}
     return entry
 
 

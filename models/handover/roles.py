@@ -58,28 +58,25 @@ def _roles(first: nn.Module, second: nn.Module, told: Mapping[str, str | Stored]
     modules = dict(first.named_modules())
     found: dict[str, str | Stored] = dict(told)
     open_: dict[str, str] = {}
-    by_pattern: dict[str, dict[str, Role | str]] = {}
+    by_pattern: dict[str, dict[str, tuple[nn.Parameter, Role | str]]] = {}
     split: set[str] = set()  # patterns of which a part is told apart
-    tensors = {}
     for held, tensor in first.named_parameters():
         name = plain_name(held, first)
         if any(fnmatchcase(name, pattern) for pattern in told):
             split |= {pattern_of(name)}
             continue
-        tensors[name] = tensor
-        module = modules[held.rpartition(".")[0]]
-        by_pattern.setdefault(pattern_of(name), {})[name] = _told_by(name, tensor, shapes.get(name), module)
+        role = _told_by(name, tensor, shapes.get(name), modules[held.rpartition(".")[0]])
+        by_pattern.setdefault(pattern_of(name), {})[name] = tensor, role
     for pattern, each in by_pattern.items():
-        alike = len({*each.values()}) == 1
-        by_name = {pattern: next(iter(each.values()))} if alike and pattern not in split else each
-        for asked, role in by_name.items():
-            if not alike or not isinstance(role, Role):
-                open_[asked] = (
-                    role if not isinstance(role, Role) else f"would be {role}, unlike others of {pattern}"
-                )
+        alike = len({role for _, role in each.values()}) == 1
+        whole = alike and pattern not in split
+        for asked, (tensor, role) in ({pattern: next(iter(each.values()))} if whole else each).items():
+            if not isinstance(role, Role):
+                open_[asked] = role
+            elif not alike:
+                open_[asked] = f"would be {role}, unlike others of {pattern}"
             else:
-                first_held = tensors[asked if asked in each else next(iter(each))]
-                found[asked] = _started(Stored(role), first_held, pattern)
+                found[asked] = _started(Stored(role), tensor, pattern)
     if open_:
         raise OpenRolesError(open_)
     return found

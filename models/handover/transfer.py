@@ -78,7 +78,7 @@ def _first_values(each: Assigned, seed: int) -> Tensor:
         std = init_std(each, entry)
         drawn.append(draw if std is None else draw * std)
     values = torch.cat(drawn).view(each.shape)
-    if "pattern" not in each.entry and each.padding is not None:
+    if each.padding is not None:
         values[each.padding] = 0.0
     return each.turned(values)
 

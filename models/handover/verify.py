@@ -102,7 +102,7 @@ def _start_faults(each: Assigned) -> Iterator[str]:
     std = stds.pop() if len(stds) == 1 else None
     if start != "normal" or std is None:
         return
-    if each.padding is not None and "pattern" not in each.entry:
+    if each.padding is not None:
         values = torch.cat([values[: each.padding], values[each.padding + 1 :]])
     seen = float(values.float().pow(2).mean().sqrt())
     if not _same(seen, std, SAME_FACTOR + DEVIATIONS / math.sqrt(2 * values.numel())):

@@ -158,6 +158,7 @@ def _described(each: Assigned, ends: set[str]) -> Described:
         )
     if each.stored.transposed and len(shape) > 2:
         raise UnknownParameterError(f"{each.name}: is no matrix; only those may be stored as [in, out] here")
+    # Tokens are looked up; another start of what maps vectors would train trials anew.
     fan_in = 1 if role is Role.INPUT else int(np.prod(shape[1:], dtype=int))
     parameter = Parameter(
         name=each.name,
