@@ -95,7 +95,13 @@ def test_a_plan_names_its_trials(sweep_file: Path, mutransfer: Command) -> None:
     assert ids == points[axes].to_dict("index")
 
 
-def test_a_trial_without_a_result_is_shown(sweep_file: Path, mutransfer: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("several", [True, False])
+def test_a_trial_without_a_result_is_shown(
+    several: bool, sweep_file: Path, mutransfer: Command, tmp_path: Path
+) -> None:
+    if not several:
+        text = sweep_file.read_text().replace("[sp, mup]", "[mup]")
+        sweep_file.write_text(text.replace("{log2: [-8, -4], step: 2}", "[0.01]"))
     assert mutransfer("run", str(sweep_file), "--out", "out", "--only", "width=8").returncode == 0
     done = {*read_rows(tmp_path / "out")[0].column("trial_id").to_pylist()}
     planned = json.loads((tmp_path / "out" / "plan.json").read_text())
@@ -104,12 +110,13 @@ def test_a_trial_without_a_result_is_shown(sweep_file: Path, mutransfer: Command
     assert told.stdout.splitlines()[0] == f"trial {left[0]}: has no result yet"
 
     job = next(job for job in planned["jobs"] if left[0] in job["trials"])
+    assert (len(job["trials"]) > 1) == several
     asked = mutransfer("show", "out", job["id"])
-    if len(job["trials"]) == 1:
-        assert asked.stdout == told.stdout
-    else:
+    if several:
         assert asked.returncode == 2
         assert f"is a job of several trials; name one: {', '.join(job['trials'])}" in asked.stderr
+    else:
+        assert asked.stdout == told.stdout
 
 
 @pytest.mark.parametrize(

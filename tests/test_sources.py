@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -309,6 +310,18 @@ def test_a_database_is_read_and_nothing_made_beside_it(name: str, log: str, tmp_
     (row,) = read_measurements(there / name).to_pylist()
     assert (row["learning_rate"], row["loss"]) == (0.1, 2.5 if log == "full" else 2.0)
     assert {file.name: file.read_bytes() for file in there.iterdir()} == before
+
+
+def test_a_damaged_database_is_told_how_to_be_saved(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE studies(id text)")
+        database.commit()
+    whole = bytearray(path.read_bytes())
+    whole[100:3000] = b"\xff" * 2900  # the first page, which says what tables there are
+    path.write_bytes(whole)
+    with pytest.raises(ImportFault, match=rf"{re.escape(str(path))}: cannot be read \(.*\.recover"):
+        read_measurements(path)
 
 
 @pytest.mark.parametrize("name", ["other.db", "other.sqlite", "odd?name.db", "other"])

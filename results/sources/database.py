@@ -28,7 +28,10 @@ def read_database(path: Path, study: str | None, include: Collection[str]) -> pd
                 if {"experiments", "runs", "params", "latest_metrics"} <= tables:
                     return read_mlflow_database(database, path, study, include)
         except sqlite3.Error as error:
-            raise ImportFault(f"{path}: cannot be read ({error})") from None
+            raise ImportFault(
+                f"{path}: cannot be read ({error}); import a copy of it: sqlite3 {path} '.backup copy.db', "
+                f"or, where it is damaged, sqlite3 {path} .recover | sqlite3 copy.db"
+            ) from None
         if not {"studies", "trials", "version_info"} <= tables:
             there = ", ".join(sorted(tables)) or "none"
             raise ImportFault(

@@ -22,7 +22,7 @@ from .ray_tune import is_experiment, read_experiment
 from .reached import as_planned
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, MARK, NOT_TOLD, by_state, told_left_out
-from .table import LINES, is_gzipped, opening, parquet_files, read_table, read_tables
+from .table import LINES, is_gzipped, opening, read_table, read_tables, tables_of
 from .wandb import read_folder
 
 MAGIC = b"SQLite format 3\0"
@@ -204,7 +204,7 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
     if offline:
         _without_study(path, reading)
         return read_folder(path, reading.include)
-    parts = parquet_files(path)
+    parts, others = tables_of(path)
     if is_experiment(path):
         if parts:
             raise ImportFault(f"{path}: holds trials of Ray Tune and Parquet files; give one of the folders")
@@ -212,7 +212,7 @@ def _read(source: str, reading: Reading) -> pd.DataFrame:
         return read_experiment(path, reading.include)
     if parts:
         _without_study(path, reading)
-        return by_state(read_tables(path, parts), reading.include, path)
+        return by_state(read_tables(path, parts, others), reading.include, path)
     if any(path.glob("**/run-*.wandb")):
         raise ImportFault(
             f"{path}: holds runs of Weights & Biases that only wandb reads; wandb sync them, and import an "

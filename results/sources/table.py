@@ -54,20 +54,26 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ImportFault(f"{path}: is neither CSV nor Parquet that can be read ({reason})") from None
 
 
-def parquet_files(folder: Path) -> list[Path]:
-    """Those of a folder, ascending. What begins with _ or . is a writer's own, and no result yet."""
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in PARQUET_NAMES and path.is_file())
-    return sorted(path for path in files if not _is_hidden(path.relative_to(folder)))
+def tables_of(folder: Path) -> tuple[list[Path], list[Path]]:
+    """A folder's Parquet files, ascending, and its other tables. What begins with _ or . is a writer's own,
+    and no result yet."""
+    names = (*PARQUET_NAMES, *TEXT_NAMES)
+    tables = sorted(path for path in folder.rglob("*") if path.suffix.lower() in names and path.is_file())
+    found = [
+        path
+        for path in tables
+        if path.suffix.lower() in PARQUET_NAMES and not _is_hidden(path.relative_to(folder))
+    ]
+    return found, sorted({*tables} - {*found})
 
 
-def read_tables(folder: Path, found: Sequence[Path]) -> pd.DataFrame:
-    """Parquet files of a folder as one table; folders called `width=64` are columns."""
+def read_tables(folder: Path, found: Sequence[Path], others: Sequence[Path]) -> pd.DataFrame:
+    """Parquet files of a folder as one table; folders called `width=64` are columns. Of the `others` it says
+    that they are passed over."""
     table = pd.concat([_part(path, folder) for path in found], ignore_index=True)
-    named = (path for path in folder.rglob("*") if path.suffix.lower() in (*PARQUET_NAMES, *TEXT_NAMES))
-    others = [path for path in named if path.is_file()]
-    if passed := sorted({*others} - {*found}):
-        told = f"{len(passed)} tables passed over" if len(passed) > 1 else "1 table passed over"
-        table.attrs[NOTES] = [f"{told}, {passed[0].relative_to(folder)} first"]
+    if others:
+        told = f"{len(others)} tables passed over" if len(others) > 1 else "1 table passed over"
+        table.attrs[NOTES] = [f"{told}, {others[0].relative_to(folder)} first"]
     return table
 
 

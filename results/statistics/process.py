@@ -238,8 +238,13 @@ def _evidence(held: _Held, common: float) -> Floats:
     across = np.einsum("lbpt,clanp->clantb", crossed_LBPT, precision, optimize=True)
     paired_LPTU = terms_LPT[..., None] * terms_LPT[:, :, None]
     spread = np.einsum("lptu,clanp->clantu", paired_LPTU, precision, optimize=True)
-    explained = (across * np.linalg.solve(spread, across)).sum(axis=-2)  # [C, L, A, N, B]
-    size = np.log(variance).sum(axis=-1) + np.linalg.slogdet(spread)[1]
+    if spread.shape[-1] == 1:  # a level alone: a division in place of many small systems
+        explained = across[..., 0, :] ** 2 / spread[..., 0]  # [C, L, A, N, B]
+        trend = np.log(spread[..., 0, 0])
+    else:
+        explained = (across * np.linalg.solve(spread, across)).sum(axis=-2)
+        trend = np.linalg.slogdet(spread)[1]
+    size = np.log(variance).sum(axis=-1) + trend
     height_P = (held.losses.y_P - held.losses.y_P.min()) / held.unit
     stretch_B = np.log1p(height_P / BENDS[:, None]).sum(axis=1)
     told = -0.5 * (squares - np.moveaxis(explained, -1, 2) + size[:, :, None])
