@@ -1,5 +1,6 @@
 """SQLite files, looked at before they are used, and never written to: Optuna's and MLflow's."""
 
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -28,9 +29,10 @@ def read_database(path: Path, study: str | None, include: Collection[str]) -> pd
                 if {"experiments", "runs", "params", "latest_metrics"} <= tables:
                     return read_mlflow_database(database, path, study, include)
         except sqlite3.Error as error:
+            opened = f"sqlite3 {shlex.quote(str(path))}"
             raise ImportFault(
-                f"{path}: cannot be read ({error}); import a copy of it: sqlite3 {path} '.backup copy.db', "
-                f"or, where it is damaged, sqlite3 {path} .recover | sqlite3 copy.db"
+                f"{path}: cannot be read ({error}); import a copy of it: {opened} '.backup copy.db', or, "
+                f"where it is damaged, {opened} .recover | sqlite3 copy.db"
             ) from None
         if not {"studies", "trials", "version_info"} <= tables:
             there = ", ".join(sorted(tables)) or "none"

@@ -58,13 +58,12 @@ def tables_of(folder: Path) -> tuple[list[Path], list[Path]]:
     """A folder's Parquet files, ascending, and its other tables. What begins with _ or . is a writer's own,
     and no result yet."""
     names = (*PARQUET_NAMES, *TEXT_NAMES)
-    tables = sorted(path for path in folder.rglob("*") if path.suffix.lower() in names and path.is_file())
-    found = [
-        path
-        for path in tables
-        if path.suffix.lower() in PARQUET_NAMES and not _is_hidden(path.relative_to(folder))
-    ]
-    return found, sorted({*tables} - {*found})
+    parts: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in names and path.is_file()):
+        is_part = path.suffix.lower() in PARQUET_NAMES and not _is_hidden(path.relative_to(folder))
+        (parts if is_part else others).append(path)
+    return parts, others
 
 
 def read_tables(folder: Path, found: Sequence[Path], others: Sequence[Path]) -> pd.DataFrame:
