@@ -123,6 +123,14 @@ def test_zipped_hyperparameters_may_have_a_value_that_occurs_once(grids: str) ->
     assert (found.hyperparameter, found.fixed, len(found.drift.optima)) == ("learning_rate", {}, 3)
 
 
+def test_a_hyperparameter_that_some_rows_leave_empty_is_not_zipped() -> None:
+    """Empty is a value as another: nothing says that those rows go on where the others end."""
+    frame = rows(width=[16, 32, 64])
+    frame["weight_decay"] = np.where(frame["learning_rate"] < 2.0**-5, 0.1 / frame["learning_rate"], np.nan)
+    fixed = [c.fixed for c in compare(frame, ROWS.names) if c.hyperparameter == "learning_rate"]
+    assert len(fixed) > 1 and all("weight_decay" in one for one in fixed)
+
+
 def test_hyperparameters_drawn_at_random_are_not_zipped() -> None:
     """Each value of one has one of the other, too."""
     frame = rows(width=[16])

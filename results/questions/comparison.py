@@ -322,8 +322,8 @@ def _zipped(members: pd.DataFrame, name: str, other: str) -> bool:
     """Whether two hyperparameters advance together: each value of one has one of the other, over a grid,
     whose values mostly recur at other scales, or along one way, which values drawn at random do not."""
     if (
-        int(members.groupby(other)[name].nunique(dropna=False).max()) > 1
-        or int(members.groupby(name)[other].nunique(dropna=False).max()) > 1
+        int(members.groupby(other, dropna=False)[name].nunique(dropna=False).max()) > 1
+        or int(members.groupby(name, dropna=False)[other].nunique(dropna=False).max()) > 1
     ):
         return False
     along = members.drop_duplicates(other).sort_values(other)[name]

@@ -28,20 +28,20 @@ def read_database(path: Path, study: str | None, include: Collection[str]) -> pd
                 tables = {str(name) for (name,) in names}
                 if {"experiments", "runs", "params", "latest_metrics"} <= tables:
                     return read_mlflow_database(database, path, study, include)
+            if {"studies", "trials", "version_info"} <= tables:
+                # An address takes the marks of its own out of what it holds.
+                address = f"sqlite:///{quote(place, safe=':/?=&')}&uri=true"
+                return read_optuna(address, study, include, str(path))
         except sqlite3.Error as error:
             opened = f"sqlite3 {shlex.quote(str(path))}"
             raise ImportFault(
                 f"{path}: cannot be read ({error}); import a copy of it: {opened} '.backup copy.db', or, "
                 f"where it is damaged, {opened} .recover | sqlite3 copy.db"
             ) from None
-        if not {"studies", "trials", "version_info"} <= tables:
-            there = ", ".join(sorted(tables)) or "none"
-            raise ImportFault(
-                f"{path}: is a database of neither Optuna nor MLflow; its tables: {there}; export it as CSV"
-            )
-        # An address takes the marks of its own out of what it holds.
-        address = f"sqlite:///{quote(place, safe=':/?=&')}&uri=true"
-        return read_optuna(address, study, include, str(path))
+    there = ", ".join(sorted(tables)) or "none"
+    raise ImportFault(
+        f"{path}: is a database of neither Optuna nor MLflow; its tables: {there}; export it as CSV"
+    )
 
 
 @contextmanager

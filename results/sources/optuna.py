@@ -1,6 +1,7 @@
 """Optuna studies: parameters, user attributes and the value of every trial, from a storage."""
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ def read_optuna(storage: str, study: str | None, include: Collection[str], sourc
 
     Optuna fails a trial whose loss is not a number, and one whose program broke. `storage` is a URL or a
     journal file; nothing is written to either. Raises ImportFault, naming the studies where there are several
-    and none is chosen.
+    and none is chosen, and SQLite's DatabaseError for a file of its own that is damaged.
     """
     import optuna
 
@@ -43,7 +44,12 @@ def read_optuna(storage: str, study: str | None, include: Collection[str], sourc
     except ImportFault:
         raise
     except Exception as error:  # the storages' libraries raise their own
-        reason = str(error.__cause__ or error).splitlines()[0]  # Optuna's own words tell nothing
+        cause: BaseException = error
+        while cause.__cause__:  # Optuna's own words tell nothing
+            cause = cause.__cause__
+        if type(cause) is sqlite3.DatabaseError:  # the errors below it are of other tables, or of a lock
+            raise cause from None
+        reason = str(cause).splitlines()[0]
         raise ImportFault(f"{source}: is no Optuna storage that can be read ({reason})") from None
     if not trials:
         raise ImportFault(f"{source}: the study {study} has no trial that ended")
