@@ -37,8 +37,9 @@ from .evidence.gather import gather, measurements
 from .handover.export import Leave, Target, export_object
 from .handover.own_models import make_models_known
 from .handover.program_export import is_of_programs, program_export
-from .planning.device import Choice
+from .planning.device import Choice, find_device
 from .planning.estimate import estimate, estimate_object
+from .planning.program_plan import program_plan, program_plan_object
 from .record.directory import SweepDirectory
 from .run.options import RunOptions
 
@@ -81,11 +82,14 @@ def expand(sweep: Sweep) -> pd.DataFrame:
 def plan(
     sweep: Sweep, backend: str = "local", device: Choice = "auto", workers: int | None = None
 ) -> dict[str, Any]:
-    """What a sweep of proxies costs, as `plan -f json` says it. Raises Fault for one of programs."""
+    """What a sweep costs, as `plan -f json` says it. Raises Fault for a module of one's own that cannot be
+    trained."""
+    from .planning.try_out import try_out
+
+    try_out(sweep)
     if sweep.spec.program is not None:
-        raise Fault(
-            f"{sweep.spec.name}: what a program costs is known by its trials; mutransfer plan says it"
-        )
+        at_once = workers or find_device(device).count
+        return program_plan_object(program_plan(sweep, Path("runs") / sweep.spec.name, at_once), sweep)
     options = _options(backend=backend, device=device, max_concurrent=workers)
     planned = BACKENDS[backend].planned_for(sweep, options)
     return estimate_object(estimate(sweep, *planned, backend=backend), sweep)

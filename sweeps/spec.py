@@ -122,7 +122,7 @@ def check_spec(raw: Mapping[str, Any]) -> tuple[SweepSpec | None, list[Problem]]
     try:
         spec = SweepSpec.model_validate(resolved)
     except ValidationError as error:
-        problems += [Problem(tuple(fault["loc"]), _reason(fault)) for fault in error.errors()]
+        problems += [Problem(_place(fault["loc"]), _reason(fault)) for fault in error.errors()]
         return None, problems
     problems += [*_missing(spec), *_zip_problems(spec), *_exclude_problems(spec)]
     if spec.program is None:
@@ -356,13 +356,15 @@ def _zip_problems(spec: SweepSpec) -> list[Problem]:
         unknown = [name for name in names if name not in spec.axes]
         if unknown:
             problems.append(Problem(where, f"{', '.join(unknown)} is not under axes"))
-        elif len(names) < 2:
+        elif len({*names}) < 2:
             problems.append(Problem(where, "name at least two axes that advance together"))
         elif len({len(spec.axes[name]) for name in names}) > 1:
             lengths = ", ".join(f"{name} has {len(spec.axes[name])}" for name in names)
             problems.append(Problem(where, f"zipped axes need the same number of values; {lengths}"))
-        problems += [Problem(where, f"{name} is zipped twice") for name in names if name in seen]
-        seen |= {*names}
+        for name in names:
+            if name in seen:
+                problems.append(Problem(where, f"{name} is zipped twice"))
+            seen.add(name)
     return problems
 
 
@@ -393,6 +395,11 @@ def _unknown(name: str, own: bool) -> str:
     close = meant or difflib.get_close_matches(name, NAMED, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(sorted(NAMED))}"
     return f"is not a field of a trial; {hint}"
+
+
+def _place(where: Where) -> Where:
+    """As the file has it: pydantic says of a key that it is one."""
+    return tuple(part for part in where if part != "[key]")
 
 
 def _reason(fault: Mapping[str, Any]) -> str:

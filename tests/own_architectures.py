@@ -1,6 +1,7 @@
 """Builders of a user's own, as `architecture: own_architectures:NAME` names them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import test_maps
@@ -367,3 +368,88 @@ def spare(given: Given) -> Stacked:
     model = Stacked(given)
     model.register_module("router", nn.Linear(given["model"]["width"], 4, bias=False))
     return model
+
+
+class Experts(nn.Module):
+    """A mixture of two, all of whose units are in one parameter each: [experts, out, in]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.router = Gain(width), nn.Linear(width, 2, bias=False)
+        self.up = nn.Parameter(torch.randn(2, 4 * width, width))
+        self.down = nn.Parameter(torch.randn(2, width, 4 * width))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        shares_BTE = self.router(self.norm(x_BTD)).softmax(-1)
+        hidden_BTEU = nn.functional.gelu(torch.einsum("btd,eud->bteu", self.norm(x_BTD), self.up))
+        return torch.einsum("bteu,edu,bte->btd", hidden_BTEU, self.down, shares_BTE)
+
+
+def mixture(given: Given) -> nn.Module:
+    model = Stacked(given)
+    width = given["model"]["width"]
+    model.blocks = nn.ModuleList(nn.Sequential(Experts(width)) for _ in range(given["model"]["depth"]))
+    return model
+
+
+MIXTURE = ModelMap(
+    of="Stacked",
+    proxy={},
+    roles={
+        "tokens.weight": "input",
+        "blocks.*.norm.gain": "hidden vector",
+        "blocks.*.router.weight": "router",
+        "blocks.*.up": Stored("expert in", transposed=False),
+        "blocks.*.down": Stored("expert out", transposed=False),
+        "norm.weight": "vector",
+        "head.weight": "output",
+    },
+    sites={"embedding": ["tokens"], "residual branch": ["blocks.*.0"], "readout": ["head"]},
+)
+
+
+def mixtral(given: Given) -> nn.Module:
+    return test_maps.mixtral(given["model"]["width"])
+
+
+def qwen3_moe(given: Given) -> nn.Module:
+    return test_maps.qwen3_moe(given["model"]["width"])
+
+
+def one_block(given: Given) -> Stacked:
+    """Twice in the list."""
+    model = Stacked(given)
+    model.blocks = nn.ModuleList([model.blocks[0]] * 2)
+    return model
+
+
+def compiled_blocks(given: Given) -> Stacked:
+    model = Stacked(given)
+    model.blocks = nn.ModuleList(torch.compile(block, backend="eager") for block in model.blocks)  # type: ignore[misc]
+    return model
+
+
+def in_half(given: Given) -> nn.Module:
+    return Stacked(given).half()
+
+
+def clipped(given: Given) -> Stacked:
+    model = Stacked(given)
+    model.tokens.max_norm = 1.0
+    return model
+
+
+class Shrinking(Stacked):
+    """Makes its readout smaller as it goes."""
+
+    def read(self, x_BTD: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.head.weight.mul_(0.9)
+        return super().read(x_BTD)
+
+
+def shrinking(given: Given) -> Stacked:
+    return Shrinking(given)
+
+
+FIFTHS = replace(STACKED, sites={**STACKED.sites, "residual branch": [Place("blocks.*.3", part=(0, 5))]})

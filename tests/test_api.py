@@ -4,12 +4,14 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SWEEP
+from conftest import SWEEP, Command
+from own_programs import ONE
 
 import mutransfer as mt
 
@@ -90,6 +92,14 @@ def test_a_sweep_from_its_file_to_the_handover(tmp_path: Path) -> None:
     assert verdicts and all(isinstance(one, mt.Comparison) for one in verdicts)
     with pytest.raises(mt.Fault, match=r"nothing"):
         mt.load(path, set=["nothing=3"])
+
+
+def test_a_plan_of_programs_is_that_of_the_command(
+    own: Callable[[str, str], Path], mutransfer: Command, tmp_path: Path
+) -> None:
+    path = own(ONE, "print('loss 1')\n")
+    told = json.loads(mutransfer("plan", str(path), "-f", "json", "-j", "2").stdout)
+    assert json.loads(json.dumps(mt.plan(mt.load(path), workers=2))) == told and told["trials"] == 2
 
 
 NOTEBOOK = Path(__file__).parent.parent / "examples" / "from_sweep_to_charts.ipynb"

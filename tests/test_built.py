@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, Command, arguments
+from own_architectures import MIXTURE, mixture
 from plain_modules import plain_losses
 
 import mutransfer as mt
@@ -26,6 +27,8 @@ from mutransfer.models.handover.transfer import initialize_, param_groups
 from mutransfer.models.handover.values import handover_at
 from mutransfer.models.parametrization.rules import parameter_rules
 from mutransfer.models.recipe.recipe import Recipe, recipe_from_point
+from mutransfer.models.recipe.role import Role
+from mutransfer.models.recipe.version import RECIPE_VERSION, recipe_version
 from mutransfer.models.training.loop import train
 from mutransfer.sweeps.proxy import Proxy
 from mutransfer.sweeps.trial import trial_of
@@ -79,13 +82,21 @@ def test_learnable_multipliers_go_onto_it(placement: str, batches: Batches) -> N
 
 @pytest.mark.parametrize(
     ("name", "roles"),
-    [("llama", "llama"), ("gpt2", "gpt2"), ("mamba2", "mamba2"), ("qwen3_next", "qwen3-next")],
+    [
+        ("llama", "llama"),
+        ("gpt2", "gpt2"),
+        ("mamba2", "mamba2"),
+        ("qwen3_next", "qwen3-next"),
+        ("mixtral", "mixtral"),
+        ("qwen3_moe", "qwen3-moe"),
+    ],
 )
 def test_models_of_transformers_train_as_in_a_plain_loop(name: str, roles: str, batches: Batches) -> None:
     """Transposed, kept and zero-centred parameters among them: what is handed over is what was trained."""
     changes = {"width": 32, "depth": 2, "base_width": 16, "base_depth": 2, "parametrization": "mup",
                "weight_decay": 0.1, "steps": 6, "epsilon": 1e-3, "seed": 3}  # fmt: skip
-    recipe = of(name, roles, **changes)
+    experts = {"experts": 8, "balance_loss": 0.0} if name in ("mixtral", "qwen3_moe") else {}
+    recipe = of(name, roles, **changes, **experts)
     (ours,) = curves([recipe], batches)
     architecture = architecture_of(recipe.shape)
     assert isinstance(architecture, BuiltArchitecture)
@@ -110,7 +121,7 @@ def test_any_module_trains_alone_as_beside_others(batches: Batches) -> None:
     assert (together[:, -1] < together[:, 0] - 0.1).all()
 
 
-@pytest.mark.parametrize("name", ["stacked", "padded", "valued", "wordy", "spare"])
+@pytest.mark.parametrize("name", ["stacked", "padded", "valued", "wordy", "spare", "compiled_blocks"])
 def test_it_trains_as_in_a_plain_loop_alone_and_in_a_group(
     name: str, batches: Batches, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +147,25 @@ def test_matrices_of_one_block_have_starts_of_their_own() -> None:
     stds = {rule.parameter.name: rule.init_std for rule in parameter_rules(of("stacked", None, base_depth=2))}
     first, second = stds["blocks.1.1.weight"], stds["blocks.1.3.weight"]
     assert first is not None and second is not None and first == pytest.approx(2 * second)
+
+
+@pytest.mark.parametrize("parametrization", ["sp", "mup"])
+@pytest.mark.parametrize("init", ["fan-in", "gpt2"])
+def test_experts_of_one_parameter_start_as_those_of_our_own(init: str, parametrization: str) -> None:
+    """By the inputs of each, and smaller where a branch ends; by their roles alone, too."""
+    changes = {"experts": 2, "experts_per_token": 2, "balance_loss": 0.0, "base_width": 8, "base_depth": 2,
+               "depth": 2, "width": 32, "init": init, "parametrization": parametrization}  # fmt: skip
+    mine = of("mixture", "own_architectures:MIXTURE", **changes)
+    ours = recipe_from_point({**SMALL, **changes, "mlp_ratio": 4.0})
+    wanted = {rule.parameter.role: rule.init_std for rule in parameter_rules(ours)}
+    for rule in parameter_rules(mine):
+        assert rule.init_std == pytest.approx(wanted[rule.parameter.role]), rule.parameter.name
+    model = mixture({"model": {"width": 32, "depth": 2, "vocab_size": mine.shape.vocab_size}})
+    initialize_(model, {**handover_at(ours), "parameters": {}}, 0, MIXTURE.roles)
+    for block in model.get_submodule("blocks").children():
+        for name, role in (("up", Role.EXPERT_IN), ("down", Role.EXPERT_OUT)):
+            seen = float(block.get_parameter(f"0.{name}").detach().std())
+            assert seen == pytest.approx(wanted[role], rel=0.05), name  # 8,192 draws: 0.8 %
 
 
 def test_roles_are_found_where_none_are_given() -> None:
@@ -176,6 +206,12 @@ def test_roles_are_found_where_none_are_given() -> None:
             "head.weight: is a matrix of its own",
         ),
         ("sharing", "own_architectures:STACKED", {}, "blocks.1.1.weight: are one"),
+        ("mixture", "own_architectures:MIXTURE", {}, "blocks.0.0.up: is of experts, and the sweep has none"),
+        ("one_block", None, {"depth": 2}, "are one, and rules for a block are for its own"),
+        ("in_half", None, {}, "tokens.weight: is float16; build it in float32"),
+        ("clipped", None, {}, "tokens.weight: every look-up clips its rows to max_norm=1"),
+        ("shrinking", None, {}, "head.weight: is changed by the forward pass"),
+        ("stacked", "own_architectures:FIFTHS", {}, "16 outputs are not 5 equal parts"),
         ("gradless", None, {}, "has no gradient"),
         ("exiting", None, {}, "SystemExit: 7"),
         ("unlike", None, {}, "gives a dict; return logits"),
@@ -198,6 +234,14 @@ def test_what_cannot_be_trained_as_one_of_ours_is_refused(
     with pytest.raises(OwnCodeError) as raised:
         train([of(name, roles, **{**base, **changes})], batches, CPU)
     assert said in str(raised.value) and str(raised.value).startswith(("architecture", "model.roles"))
+
+
+def test_mixtures_of_before_are_told_apart() -> None:
+    """They say that they have experts: those of one parameter have to."""
+    mixed = {"experts": 2, "balance_loss": 0.0}
+    assert recipe_version(of("mixture", "own_architectures:MIXTURE", **mixed)) == RECIPE_VERSION == 3
+    assert recipe_version(of("mixture", "own_architectures:MIXTURE")) == 1
+    assert recipe_version(of("stacked", None, **mixed)) == 1
 
 
 def test_its_code_and_its_roles_are_part_of_the_id() -> None:

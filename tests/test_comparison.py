@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from mutransfer.results.questions.comparison import Comparison, compare, curves_along
+from mutransfer.results.questions.searched import best_of_searches
+from mutransfer.results.report.tables import search_table
 from mutransfer.results.store.schema import ROWS
 
 
@@ -121,6 +123,16 @@ def test_zipped_hyperparameters_may_have_a_value_that_occurs_once(grids: str) ->
     frame["weight_decay"] = 1e-4 / frame["learning_rate"]
     (found,) = compare(frame, ROWS.names)
     assert (found.hyperparameter, found.fixed, len(found.drift.optima)) == ("learning_rate", {}, 3)
+
+
+def test_points_of_a_search_that_were_stopped_early_did_not_diverge() -> None:
+    frame = rows(width=[16])
+    frame["status"] = ["finished", "pruned", "diverged", "pruned", *["finished"] * (len(frame) - 4)]
+    frame.loc[frame["status"] != "finished", "loss"] = np.nan
+    (cell,) = best_of_searches(frame, ["learning_rate"], ROWS.names)
+    assert (cell.points, cell.diverged, cell.pruned) == (len(frame), 1, 2)
+    (row,) = search_table([cell]).rows
+    assert row[1] == f"{len(frame)}, 1 diverged, 2 stopped early"
 
 
 def test_a_hyperparameter_that_some_rows_leave_empty_is_not_zipped() -> None:

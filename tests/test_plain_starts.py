@@ -245,6 +245,8 @@ def test_wrappers_inside_of_each_other(handover: dict[str, Any]) -> None:
             lambda groups: torch.optim.AdamW([{**group, "betas": (0.5, 0.5)} for group in groups]),
             "has beta1 0.5, and the handover says 0.9",
         ),
+        (lambda groups: torch.optim.AdamW(groups, maximize=True), "is trained with maximize=True"),
+        (lambda groups: torch.optim.AdamW(groups, amsgrad=True), "is trained with amsgrad=True"),
     ],
 )
 def test_another_optimizer_is_found_out(

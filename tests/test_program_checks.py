@@ -87,6 +87,12 @@ from mutransfer.sweeps.load import load_sweep
             "refine: needs a coarse grid: at least 3 values under axes of",
         ),
         ("[0.5, 0.25]", "", "axes.rate: is empty"),
+        ("  loss", "  environment: {A-B: x}\n  loss", "program.environment.A-B: 'A-B' is no name"),
+        (
+            "  command: ",
+            "  function: train:f\n  # command: ",
+            "program.loss: is what the function returns; take it out",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_before_anything_runs(

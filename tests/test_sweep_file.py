@@ -235,6 +235,7 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
         ("steps: 5", "steps: 5\n  learnable_multipliers: everywher", "9: fixed.learnable_multipliers: 'everywher' is no placement; give none, attention, gdn, mamba2, mlp, embedding, all, everywhere, or PATTERN=KIND[+KIND] such as readout=scalar"),  # noqa: E501
         ("data:", "search: {trials: 4, space: {dropout: {log2: [-8, -4]}}}\ndata:", "16: search.space: dropout cannot be searched; choose from learning_rate"),  # noqa: E501
         ("data:", "zip: [[width, depth]]\ndata:", "16: zip.0: depth is not under axes"),
+        ("data:", "zip: [[width, width]]\ndata:", "16: zip.0: name at least two axes that advance together"),
         ("data:", "zip: [[width, learning_rate]]\ndata:", "16: zip.0: zipped axes need the same number of values; width has 2, learning_rate has 3"),  # noqa: E501
         ("data:", "exclude: [{width: 12}]\ndata:", "16: exclude.0.width: 12 is not a value of that axis"),
         ("data:", "exclude: [{steps: 5}]\ndata:", "16: exclude.0.steps: is not under axes; a point is left out by its axis values"),  # noqa: E501

@@ -79,9 +79,13 @@ def test_a_trial_is_handed_what_our_own_proxy_would_be(optimizer: str) -> None:
 def test_a_word_that_is_no_number_is_said(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text("import mutransfer\nmutransfer.trial(width=64)\n")
-    words = [sys.executable, str(script), "--width", "abc"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and done.stderr.strip() == "--width abc: is no number"
+    for words, told in (
+        (["--width", "abc"], "--width abc: is no number"),
+        (["--width"], "--width: needs a number"),
+    ):
+        line = [sys.executable, str(script), *words]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and done.stderr.strip() == told
 
 
 def test_words_of_a_command_line_are_understood() -> None:

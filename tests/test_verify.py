@@ -118,6 +118,31 @@ def test_sites_that_do_not_fit_are_refused(sites: Sites, told: str, handover: di
         apply_multipliers_(model, handover, SITES)
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ({"part": (3, 3)}, r"part=\(3, 3\) is none; the first of n is \(0, n\)"),
+        ({"part": (0, 0)}, r"part=\(0, 0\) is none"),
+        ({"part": (-1, 3)}, r"part=\(-1, 3\) is none"),
+        ({"has": "half"}, "has='half' is no number above 0"),
+        ({"has": 0}, "has=0 is no number above 0"),
+        ({"has": -1.0}, "has=-1.0 is no number above 0"),
+        ({"has": float("inf")}, "has=inf is no number above 0"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(place: dict[str, Any], told: str) -> None:
+    with pytest.raises(UnknownParameterError, match=told):
+        Place("*.q_proj", **place)
+
+
+def test_parts_that_are_not_equal_are_refused(handover: dict[str, Any]) -> None:
+    model, only = Fused(), {**handover, "multipliers": {"attention logits": 0.25}}
+    apply_multipliers_(model, only, {"attention logits": [Place("qkv", part=(0, 5), has=0.5)]})
+    for use in (lambda: model(torch.ones(1, 8)), lambda: merge_sites_(model)):
+        with pytest.raises(UnknownParameterError, match="24 outputs are not 5 equal parts"):
+            use()
+
+
 def test_logits_are_scaled_on_the_queries_as_well(handover: dict[str, Any]) -> None:
     """By what the model does not have itself."""
     model, _ = handed(handover)

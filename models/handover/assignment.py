@@ -141,6 +141,11 @@ def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assig
         fused = fused if len(fused) > 1 else [entry]
         parts = tuple((part, _drawn_as(name, part)) for part in fused)
         table = next((one for one in of_tensor[id(tensor)] if isinstance(one, nn.Embedding)), None)
+        if table is not None and table.max_norm is not None:
+            raise UnknownParameterError(
+                f"{name}: every look-up clips its rows to max_norm={table.max_norm:g}, whatever they start "
+                "at and learn; build it without"
+            )
         dense = table is None and _maps_vectors(tensor, stored, of_tensor[id(tensor)], handover)
         padding = None if table is None or "pattern" in entry else table.padding_idx
         found.append(Assigned(name, tensor, entry, stored, parts, dense, padding))

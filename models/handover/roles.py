@@ -98,7 +98,7 @@ def find_map(build: Callable[[int], nn.Module], small: int, large: int) -> Model
     branches and on the logits of attention no width tells. Raises OpenRolesError."""
     model = build(small)
     roles = _roles(model, without_values(partial(build, large)), {})
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     sites: dict[str, list[str]] = {Site.EMBEDDING: [], Site.READOUT: []}
     for held, _ in model.named_parameters(remove_duplicate=False):
         name, module = plain_name(held, model), modules[held.rpartition(".")[0]]

@@ -13,6 +13,7 @@ put on belongs to the modules: it is copied with them and traced by torch.compil
 dict, so apply it to a model that is loaded, too.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -47,6 +48,21 @@ class Place:
     attribute: str | None = None
     part: tuple[int, int] = (0, 1)
     has: float | str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UnknownParameterError for a part that there is not, and for no number to divide by."""
+        index, parts = self.part
+        if not 0 <= index < parts:
+            raise UnknownParameterError(
+                f"Place({self.modules!r}): part={self.part} is none; the first of n is (0, n), the last "
+                "(n - 1, n)"
+            )
+        number = isinstance(self.has, int | float) and 0 < self.has < math.inf
+        if self.has is not None and self.has != ROOT and not number:
+            raise UnknownParameterError(
+                f"Place({self.modules!r}): has={self.has!r} is no number above 0; give what the model "
+                "multiplies by, or ROOT for 1 / sqrt(head_dim)"
+            )
 
 
 Sites = Mapping[str, Sequence[str | Place]]
@@ -84,13 +100,19 @@ class Factor:
         index, parts = self.part
         if parts == 1:
             return (output * self.value).to(output.dtype)
-        return torch.cat(
-            [
-                (one * self.value).to(one.dtype) if place == index else one
-                for place, one in enumerate(output.chunk(parts, -1))
-            ],
-            -1,
+        scaled = [*parts_of(output, parts)]
+        scaled[index] = (scaled[index] * self.value).to(output.dtype)
+        return torch.cat(scaled, -1)
+
+
+def parts_of(outputs: Tensor, parts: int, axis: int = -1) -> tuple[Tensor, ...]:
+    """Equal ones. Raises UnknownParameterError where that does not go."""
+    extent = outputs.shape[axis]
+    if extent % parts:
+        raise UnknownParameterError(
+            f"{extent} outputs are not {parts} equal parts, which a Place's part=(i, {parts}) is of"
         )
+    return outputs.chunk(parts, axis)
 
 
 def lone(output: object) -> Tensor | None:
@@ -198,16 +220,22 @@ def merge_sites_(model: nn.Module) -> None:
             raise UnknownParameterError(
                 f"{name}: its weight is shared by {' and '.join(shared)}; keep the multiplier there"
             )
+        for factor in _factors(module):
+            parts_of(weight, factor.part[1], _outputs_axis(module))
     for _, module in held:
-        # An embedding and a Conv1D have their outputs on the last axis, a Linear on its first.
-        axis = 0 if isinstance(module, nn.Linear) else -1
+        axis = _outputs_axis(module)
         for factor in _factors(module):
             index, parts = factor.part
-            module.get_parameter("weight").chunk(parts, axis)[index].mul_(factor.value)
+            parts_of(module.get_parameter("weight"), parts, axis)[index].mul_(factor.value)
             if isinstance(bias := getattr(module, "bias", None), Tensor):
-                bias.chunk(parts)[index].mul_(factor.value)
+                parts_of(bias, parts)[index].mul_(factor.value)
         for key in [key for key, hook in module._forward_hooks.items() if isinstance(hook, Factor)]:
             del module._forward_hooks[key]
+
+
+def _outputs_axis(module: nn.Module) -> int:
+    """Of its weight: the first of a Linear, the last of an embedding and a Conv1D."""
+    return 0 if isinstance(module, nn.Linear) else -1
 
 
 def applied(model: nn.Module) -> dict[str, list[str]]:

@@ -155,7 +155,7 @@ def _from_words(words: Iterable[str], defaults: Mapping[str, Value]) -> dict[str
             text = value if equals else "true" if alone and isinstance(defaults[name], bool) else following
             found[name] = _typed(text, defaults[name])
             if isinstance(defaults[name], int | float) and isinstance(found[name], str):
-                raise SystemExit(f"--{name} {text}: is no number")
+                raise SystemExit(f"{word}: needs a number" if alone else f"--{name} {text}: is no number")
     return found
 
 

@@ -80,10 +80,8 @@ def handover_at(recipe: Recipe) -> dict[str, Any]:
     return {
         "optimizer": recipe.optimizer,
         "parametrization": recipe.parametrization,
-        "base": base_sizes(base),
-        "target": {
-            "width": recipe.shape.width, "depth": recipe.shape.depth, "head_size": recipe.shape.head_size,
-        },
+        "base": sizes_of(base),
+        "target": {**sizes_of(recipe.shape), "head_size": recipe.shape.head_size},
         "model": model_fields(recipe.shape),
         "hyperparameters": {"learning_rate": recipe.learning_rate, **other_hyperparameters(recipe)},
         **values_of(recipe),
@@ -106,10 +104,10 @@ def model_fields(shape: Shape) -> dict[str, Any]:
     }
 
 
-def base_sizes(base: Shape) -> dict[str, int]:
-    """What the ratios of sizes refer to."""
-    names = ("width", "depth", *(EXPERTS if base.experts > 1 else ()))
-    return {name: getattr(base, name) for name in names}
+def sizes_of(shape: Shape) -> dict[str, int]:
+    """What the ratios of sizes are of."""
+    names = ("width", "depth", *(EXPERTS if shape.experts > 1 else ()))
+    return {name: getattr(shape, name) for name in names}
 
 
 def handover_of(point: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
@@ -185,6 +183,8 @@ def _role(rule: ParameterRule, recipe: Recipe) -> dict[str, Any]:
     gain = recipe.init_scale * PARAMETRIZATIONS[recipe.parametrization].init[role](ratios(recipe))
     if recipe.init == "gpt2":
         gain *= GPT2_STD
+        if role is Role.EXPERT_OUT:  # all of them end a branch, of hidden matrices some do
+            gain /= math.sqrt(2 * recipe.base_shape().depth)
     elif role in GROWING_FAN_IN:
         # The table scales the base's std, which is 1 / sqrt(its fan_in).
         at = ratios(recipe)

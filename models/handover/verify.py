@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .assignment import Assigned, Roles, assigned
-from .sites import Place, Sites, lone, takings
+from .sites import Place, Sites, lone, parts_of, takings
 from .transfer import group_values, init_std
 from .values import Handed
 
@@ -20,6 +20,8 @@ SAME = 1e-6
 """Learning rates, decays and epsilons are those of the handover to within this share."""
 DEVIATIONS = 6.0
 """A start's standard deviation is told from its own to within so many of its standard errors."""
+ALTERED_BY = ("maximize", "amsgrad", "dampening")
+"""What makes another optimizer of one of torch's, and is off unless it is asked for."""
 SAME_FACTOR = 1e-2
 """A multiplier is measured in whatever precision the model runs in."""
 
@@ -64,6 +66,9 @@ def _group_faults(each: Assigned, handover: Handed, optimizer: torch.optim.Optim
     role, name = each.entry["role"], type(optimizer).__name__
     if _of_another(optimizer, group, expected):
         yield f"{each.name}: is trained by {name}, and the handover says {expected['optimizer']} ({role})"
+    for option in ALTERED_BY:
+        if group.get(option):
+            yield f"{each.name}: is trained with {option}={group[option]}, which the handover does not say"
     # A schedule of torch's keeps the peak under another name.
     told = {"lr": group.get("initial_lr", group["lr"])}
     told |= {name: group.get(name) for name in ("weight_decay", "eps", "gamma", "momentum")}
@@ -159,7 +164,7 @@ def _measured(
         def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: object) -> None:
             index, parts = place.part
             both = (lone(module.forward(*given, **named)), lone(output))
-            raw, got = (list(one.float().chunk(parts, -1)) for one in both if one is not None)
+            raw, got = (list(parts_of(one.float(), parts)) for one in both if one is not None)
             here = _ratio([raw.pop(index)], [got.pop(index)])
             seen[name] = (here, _ratio(raw, got))
 

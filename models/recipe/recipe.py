@@ -365,7 +365,11 @@ class Recipe:
                 f"learnable_multipliers: {', '.join(lost)} fits no matrix of a {shape.architecture}; "
                 f"there are {', '.join(modules)}"
             )
-        parts = dict.fromkeys(p.name.split(".")[-3 if p.name.startswith("blocks") else 0] for p in matrices)
+        parts = dict.fromkeys(
+            part
+            for p in matrices
+            if not (part := p.name.split(".")[-3 if p.name.startswith("blocks") else 0]).isdigit()
+        )
         if self.norm_scale != 1 and self.norm_scale_of not in parts:
             raise ValueError(
                 f"norm_scale_of: {self.norm_scale_of!r} is no part of a {shape.architecture}; parts with "

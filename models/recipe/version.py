@@ -7,6 +7,7 @@ Add a `Change` whenever the same recipe would train differently. All other trial
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..architectures.built.architecture import BuiltArchitecture
 from ..architectures.registry import architecture_of
 from .recipe import Recipe, without_base
 
@@ -18,6 +19,14 @@ class Change:
     since: int
     what: str
     concerns: Callable[[Recipe], bool]
+
+
+def _maps_experts(recipe: Recipe) -> bool:
+    """A module of the user's own with experts that a map tells. How they are stored only its code would say,
+    and what is read is not imported."""
+    architecture = architecture_of(recipe.shape)
+    own = isinstance(architecture, BuiltArchitecture) and architecture.roles is not None
+    return own and recipe.shape.experts > 1
 
 
 def _has(mixer: str) -> Callable[[Recipe], bool]:
@@ -35,6 +44,11 @@ CHANGES = (
         2,
         "Sophia's gamma grows as gradients fall",
         lambda recipe: recipe.optimizer == "sophia" and not without_base(recipe.point()),
+    ),
+    Change(
+        3,
+        "experts of the user's own module start by their own inputs, and under gpt2 as a branch ends",
+        _maps_experts,
     ),
 )
 RECIPE_VERSION = max(change.since for change in CHANGES)

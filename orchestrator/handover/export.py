@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ...models.architectures.registry import ARCHITECTURES
 from ...models.handover.handover import SCHEMA, WHERE, Caution, Severity
-from ...models.handover.values import base_sizes, model_fields, other_hyperparameters, values_of
+from ...models.handover.values import model_fields, other_hyperparameters, sizes_of, values_of
 from ...models.optimizers.registry import OPTIMIZERS
 from ...models.recipe.budget import tokens_of
 from ...models.recipe.family import family_of
@@ -97,10 +97,9 @@ def export_object(
     return {
         "schema": SCHEMA,
         **family_of(large)._asdict(),
-        "base": base_sizes(base),
+        "base": sizes_of(base),
         "target": {
-            "width": target.width,
-            "depth": target.depth,
+            **sizes_of(large.shape),
             "head_size": large.shape.head_size,
             "batch_size": large.batch_size,
             "sequence_length": large.shape.sequence_length,

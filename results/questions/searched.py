@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...models.recipe.family import Family
+from ..store.schema import PRUNED
 from .comparison import family_rows
 
 NEAR_NATS = 0.02
@@ -25,6 +26,7 @@ class Searched:
     fixed: dict[str, Any]
     points: int
     diverged: int
+    pruned: int
     loss: float
     best: dict[str, float]
     near: dict[str, tuple[float, float]]
@@ -47,7 +49,9 @@ def _cells(
     found = []
     groups = members.groupby(list(varying), dropna=False) if varying else [((), members)]
     for key, group in groups:
-        points = group.groupby(list(searched))["loss"].agg(lambda s: s.mean(skipna=False))
+        by_point = group.groupby(list(searched))
+        points = by_point["loss"].agg(lambda s: s.mean(skipna=False))
+        pruned = by_point["status"].agg(lambda s: {*s} - {"finished"} == {PRUNED})
         finished = points[np.isfinite(points.to_numpy(dtype=float))].sort_values()
         if finished.empty:
             continue
@@ -58,7 +62,8 @@ def _cells(
                 family,
                 fixed={name: _plain(value) for name, value in zip(varying, key, strict=True)},
                 points=len(points),
-                diverged=len(points) - len(finished),
+                diverged=len(points) - len(finished) - int(pruned.sum()),
+                pruned=int(pruned.sum()),
                 loss=float(table["loss"].iloc[0]),
                 best={name: float(table[name].iloc[0]) for name in searched},
                 near={name: (float(near[name].min()), float(near[name].max())) for name in searched},

@@ -249,7 +249,7 @@ def search_table(searches: Sequence[Searched]) -> Table:
     rows = [
         [
             words.family_label(entry.family, entry.fixed),
-            f"{entry.points}, {entry.diverged} diverged",
+            f"{entry.points}, {words.fates(entry)}",
             f"{entry.loss:.4f}",
             *(
                 f"{entry.best[name]:.3g} ({entry.near[name][0]:.2g} to {entry.near[name][1]:.2g})"

@@ -7,6 +7,7 @@ from ...models.recipe.family import Family
 from ..questions.comparison import Comparison
 from ..questions.facts import Facts
 from ..questions.options import OptionShift
+from ..questions.searched import Searched
 from ..statistics.curve import Curve
 from ..statistics.drift import ScaleOptimum
 from ..statistics.interval import Estimate, Interval
@@ -142,10 +143,10 @@ def unit(facts: Facts) -> str:
     return "in nats" if facts.in_nats else "in the losses' unit"
 
 
-def fates(facts: Facts) -> str:
-    """How many trials have no loss, and why."""
-    stopped = f", {facts.pruned:,} stopped early" if facts.pruned else ""
-    return f"{facts.diverged:,} diverged{stopped}"
+def fates(held: Facts | Searched) -> str:
+    """How many trials or points have no loss, and why."""
+    stopped = f", {held.pruned:,} stopped early" if held.pruned else ""
+    return f"{held.diverged:,} diverged{stopped}"
 
 
 def _bar(height: float) -> str:

@@ -136,6 +136,8 @@ def program_problems(
     if spec.command is not None and spec.loss is None:
         told = "is missing; say where the final loss stands, such as {pattern: 'val loss (\\S+)'}"
         problems.append(Problem((where, "loss"), told))
+    if spec.function is not None and spec.loss is not None:
+        problems.append(Problem((where, "loss"), "is what the function returns; take it out"))
     for name in ("file", "csv"):
         path = getattr(spec.loss, name, None)
         if path is not None and (os.path.isabs(path) or ".." in Path(path).parts):

@@ -24,7 +24,7 @@ from ...recipe.role import Site, plain_site
 from ...recipe.shape import Shape
 from ..proxy import Regime
 from .architecture import BuiltArchitecture
-from .model import assigned_alone, built, described, given, model_map
+from .model import assigned_alone, built, described, given, model_map, named
 
 LOGGER = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ class _Held:
         self._module = built(architecture, shape).to(device)
         known = model_map(architecture, shape)
         [*assigned_alone(self._module, known, shape)]  # with values, which say more than meta did
+        self._named = named(self._module)
         self._transposed = {each.parameter.name for each in described(architecture, shape) if each.transposed}
         ones = {"multipliers": dict.fromkeys(known.sites, 1.0), **given(shape)}
         self._takings = [*takings(self._module, ones, known.sites)]
@@ -99,12 +100,17 @@ class _Held:
         what does not follow parameters and multipliers.
         """
         buffers = {name: buffer.clone() for name, buffer in self._module.named_buffers()}
+        before = {name: x.clone() for name, x in parameters.items()}
         with torch.no_grad():
             alone_KBTV, again_KBTV = (self.logits(parameters, sites, inputs) for _ in range(2))
             wanted = (*inputs.shape[:3], self._outputs)
             if alone_KBTV.shape != wanted:
                 raise UnknownParameterError(
                     f"makes {[*alone_KBTV.shape[1:]]} of tokens {[*inputs.shape[1:]]}, not {[*wanted[1:]]}"
+                )
+            if changed := [name for name, x in parameters.items() if not torch.equal(x, before[name])]:
+                raise UnknownParameterError(
+                    f"{changed[0]}: is changed by the forward pass; train it by its gradient"
                 )
             if not torch.allclose(alone_KBTV, again_KBTV, rtol=0, atol=0, equal_nan=True):
                 raise UnknownParameterError("gives other logits for the same inputs; set its dropout to 0")
@@ -141,7 +147,7 @@ class _Held:
                 "them, elsewhere, too"
             )
         ours = _gradients(called_BTV, [*one.values()])
-        theirs = _gradients(held_BTV, [held[name] for name in one])
+        theirs = _gradients(held_BTV, [held[self._named[name]] for name in one])
         for name, mine, other in zip(one, ours, theirs, strict=True):
             other = other.transpose(-1, -2) if name in self._transposed else other
             if _differ(mine, other):
@@ -240,9 +246,9 @@ class _Held:
                 setattr(taking.module, taking.place.attribute, self._values[taking.site] * taking.value)
 
     def _theirs(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As the module stores them."""
+        """As the module stores and calls them."""
         return {
-            name: value.transpose(-1, -2) if name in self._transposed else value
+            self._named[name]: value.transpose(-1, -2) if name in self._transposed else value
             for name, value in parameters.items()
         }
 

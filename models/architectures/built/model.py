@@ -16,7 +16,7 @@ from torch import nn
 
 from ...handover.assignment import GAINS, INSIDE, Assigned, UnknownParameterError, assigned
 from ...handover.maps.model_map import ModelMap
-from ...handover.names import owners
+from ...handover.names import owners, plain_name
 from ...handover.own_code import OwnCodeError, map_named, own, said
 from ...handover.roles import OpenRolesError, find_map, without_values
 from ...handover.sites import takings
@@ -25,13 +25,14 @@ from ...optimizers.registry import OPTIMIZERS
 from ...parametrization.registry import PARAMETRIZATIONS
 from ...parametrization.rules import MATRICES, ratios
 from ...recipe.recipe import Recipe
-from ...recipe.role import Parameter, Role, Site, plain_site
+from ...recipe.role import EXPERT_ROLES, Parameter, Role, Site, plain_site
 from ...recipe.shape import Shape
 from .architecture import BuiltArchitecture
 
 Build = Callable[[Mapping[str, Any]], nn.Module]
 LARGEST_FOUND_BY = 256
 """Roles follow from two widths; of a wide model two smaller ones tell them, too."""
+OF_EXPERTS = {Role.ROUTER, *EXPERT_ROLES}
 UNDECAYED = {*GAINS, Role.NARROW_VECTOR}
 """As a handover by roles has it."""
 
@@ -74,7 +75,22 @@ def built(architecture: BuiltArchitecture, shape: Shape, seed: int = 0) -> nn.Mo
             raise UnknownParameterError(
                 f"the builder gives a {type(module).__name__}; return a module, which is trained here"
             )
-        return getattr(module, "_orig_mod", module)  # compiled, it would know one set of parameters
+        return _uncompiled(module)
+
+
+def _uncompiled(module: nn.Module) -> nn.Module:
+    """As it was written, in all its parts: compiled, it would know one set of parameters."""
+    for part in [*module.modules()]:
+        for name, child in [*part.named_children()]:
+            if isinstance(inner := getattr(child, "_orig_mod", None), nn.Module):
+                setattr(part, name, inner)
+    whole: nn.Module = getattr(module, "_orig_mod", module)
+    return whole
+
+
+def named(module: nn.Module) -> dict[str, str]:
+    """What each parameter is called in the module, by its name without what wraps it."""
+    return {plain_name(name, module): name for name, _ in module.named_parameters()}
 
 
 @lru_cache(maxsize=64)
@@ -150,6 +166,12 @@ def _kind(parameter: Parameter) -> tuple[object, ...]:
 def _described(each: Assigned, ends: set[str]) -> Described:
     if not each.tensor.requires_grad:
         raise UnknownParameterError(f"{each.name}: does not require a gradient; what is fixed is a buffer")
+    if each.tensor.dtype != torch.float32:
+        kind = str(each.tensor.dtype).removeprefix("torch.")
+        raise UnknownParameterError(
+            f"{each.name}: is {kind}; build it in float32, and say in the sweep what products are taken in, "
+            "precision: bf16"
+        )
     role, shape = Role(each.entry["role"]), each.shape
     if each.entry["start"] != "kept" and role is Role.OUTPUT and len(shape) < 2:
         raise UnknownParameterError(
@@ -158,16 +180,16 @@ def _described(each: Assigned, ends: set[str]) -> Described:
         )
     if each.stored.transposed and len(shape) > 2:
         raise UnknownParameterError(f"{each.name}: is no matrix; only those may be stored as [in, out] here")
-    # Tokens are looked up; another start of what maps vectors would train trials anew.
-    fan_in = 1 if role is Role.INPUT else int(np.prod(shape[1:], dtype=int))
     parameter = Parameter(
         name=each.name,
         shape=shape,
         role=role,
         start=each.entry["start"],
-        fan_in=fan_in,
+        # Tokens are looked up; another start of what maps vectors would train trials anew.
+        fan_in=1 if role is Role.INPUT else each.fan_in,
         decayed=role not in UNDECAYED,
-        ends_branch=each.name.rpartition(".")[0] in ends,
+        # A mixture of experts is one module to the multiplier: what ends it are the matrices out of them.
+        ends_branch=role is Role.EXPERT_OUT if role in OF_EXPERTS else each.name.rpartition(".")[0] in ends,
     )
     return Described(parameter, bool(each.stored.transposed))
 
@@ -183,11 +205,9 @@ def _branch_ends(module: nn.Module, known: ModelMap, shape: Shape) -> set[str]:
 def own_starts(architecture: BuiltArchitecture, shape: Shape, seed: int) -> Mapping[str, np.ndarray]:
     """What the builder starts the parameters at, flat float32, by name, as we store them."""
     module, other = built(architecture, shape, seed), described(architecture, shape)
-    values = dict(module.named_parameters())
-    return {
-        each.parameter.name: _as_ours(values[each.parameter.name].detach().float().cpu(), each.transposed)
-        for each in other
-    }
+    held = named(module)
+    values = {each: module.get_parameter(held[each.parameter.name]).detach().float().cpu() for each in other}
+    return {each.parameter.name: _as_ours(value, each.transposed) for each, value in values.items()}
 
 
 def _as_ours(tensor: torch.Tensor, transposed: bool) -> np.ndarray:
@@ -234,6 +254,12 @@ def _must_fit(architecture: BuiltArchitecture, recipe: Recipe, known: ModelMap) 
         raise UnknownParameterError(
             "init gpt2 starts the ends of branches smaller, and nothing says which they are; name them in a "
             "ModelMap, sites={'residual branch': [...]}, model.roles"
+        )
+    experts = [parameter for parameter in own if parameter.role in EXPERT_ROLES]
+    if recipe.shape.experts == 1 and any(len(one.shape) > 2 or recipe.init == "gpt2" for one in experts):
+        raise UnknownParameterError(
+            f"{experts[0].name}: is of experts, and the sweep has none; give experts: N and balance_loss: 0 "
+            "under fixed"
         )
     taken = MATRICES[recipe.matrices] if OPTIMIZERS[recipe.optimizer].matrices else frozenset()
     for parameter in own:

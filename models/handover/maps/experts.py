@@ -30,11 +30,17 @@ def _mixed(dense: ModelMap, of: str, *further: Difference) -> ModelMap:
         proxy={**dense.proxy, "experts": 8},
         roles={
             **roles,
-            f"{BLOCK}.mlp.gate.weight": Stored("router", like=f"{OURS}.router.weight"),
+            f"{BLOCK}.mlp.gate.weight": Stored("router", transposed=False, like=f"{OURS}.router.weight"),
             f"{BLOCK}.mlp.experts.gate_up_proj": Stored(
-                "expert in", like=f"{OURS}.gate.weight", beside=(f"{OURS}.up.weight",), grouped="expert_count"
+                "expert in",
+                transposed=False,
+                like=f"{OURS}.gate.weight",
+                beside=(f"{OURS}.up.weight",),
+                grouped="expert_count",
             ),
-            f"{BLOCK}.mlp.experts.down_proj": Stored("expert out", like=f"{OURS}.down.weight"),
+            f"{BLOCK}.mlp.experts.down_proj": Stored(
+                "expert out", transposed=False, like=f"{OURS}.down.weight"
+            ),
         },
         sites={**dense.sites, "residual branch": [f"{BLOCK}.self_attn.o_proj", f"{BLOCK}.mlp"]},
         differences=(*dense.differences, *further, BALANCE, ROWS),
