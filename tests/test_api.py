@@ -70,7 +70,7 @@ def test_any_table_is_judged(slope: float, verdict: str) -> None:
 def test_a_table_that_cannot_be_judged_is_said() -> None:
     with pytest.raises(mt.Fault, match=r"^table\.parquet: the columns learning_rate are missing"):
         mt.judge(table(0.0).drop(columns="learning_rate"))
-    with pytest.warns(UserWarning, match="1 without a finite loss are taken for diverged"):
+    with pytest.warns(UserWarning, match="1 without a finite final loss are taken for diverged"):
         mt.judge(table(0.0).assign(loss=lambda rows: rows["loss"].where(rows.index != 8)))
 
 

@@ -11,6 +11,8 @@ import pytest
 from mutransfer.results.questions.comparison import Comparison, compare, curves_along
 from mutransfer.results.questions.searched import best_of_searches
 from mutransfer.results.report.tables import search_table
+from mutransfer.results.report.words import penalty, sparkline
+from mutransfer.results.statistics.interval import Estimate
 from mutransfer.results.store.schema import ROWS
 
 
@@ -123,6 +125,39 @@ def test_zipped_hyperparameters_may_have_a_value_that_occurs_once(grids: str) ->
     frame["weight_decay"] = 1e-4 / frame["learning_rate"]
     (found,) = compare(frame, ROWS.names)
     assert (found.hyperparameter, found.fixed, len(found.drift.optima)) == ("learning_rate", {}, 3)
+
+
+def test_bars_and_penalties_are_told_in_any_unit() -> None:
+    told = []
+    for unit in (1e-9, 1.0, 1e6):
+        frame = rows(width=[16, 32, 64])
+        (comparison,) = found(frame.assign(loss=unit * frame["loss"]))
+        bars = [sparkline(curve) for curve in comparison.drift.curves]
+        told.append(bars)
+        shown, _ = penalty(Estimate(2e-3 * unit, (0.0, 5e-3 * unit)))
+        assert float(shown.replace("−", "-")) == pytest.approx(2e-3 * unit)
+    assert told[0] == told[1] == told[2] == ["█▅▂▁▂▅█"] * 3
+
+
+def test_what_changes_with_the_scale_alone_is_said() -> None:
+    """Half of the widths under one schedule and half under another: the drift may be the schedule's. What
+    has another value at every scale, as the number of heads has, is a size."""
+    frame = rows(width=[16, 32, 64, 128]).assign(schedule="cosine", flag="1")
+    frame.loc[frame["width"] > 32, ["schedule", "flag"]] = "linear", "2"
+    frame["heads"] = frame["width"] // 8
+    (comparison,) = found(frame)
+    (reason,) = [one for one in comparison.drift.reasons if "part of the slope" in one]
+    assert reason.startswith("flag, schedule: not the same at all scales") and "--hold flag=VALUE" in reason
+    assert not [one for one in found(rows(width=[16, 32, 64]))[0].drift.reasons if "part of" in one]
+
+
+@pytest.mark.parametrize("name", ["momentum", "weight_decay"])
+def test_what_moves_along_with_the_hyperparameter_is_said(name: str) -> None:
+    frame = rows(width=[16, 32, 64], optimizer=["sgd"])
+    frame[name] = 10 * frame["learning_rate"]
+    (comparison,) = found(frame)
+    told = f"{name.replace('_', ' ')} moves along with the learning rate: the optimum is that of both"
+    assert told in comparison.drift.reasons and comparison.fixed == {}
 
 
 def test_points_of_a_search_that_were_stopped_early_did_not_diverge() -> None:

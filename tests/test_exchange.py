@@ -64,6 +64,14 @@ def test_what_cannot_be_handed_over(words: str, told: str, mutransfer: Command, 
     assert refused.returncode == 2 and told in refused.stderr
 
 
+def test_a_slope_is_not_followed_far_unasked(mutransfer: Command, tmp_path: Path) -> None:
+    write(tmp_path / "up.csv", (64, 128, 256), slope=1.0)
+    refused = mutransfer("export", "up.csv", "--target", "4096")
+    assert refused.returncode == 2
+    assert "width 4096: is 4.0 doublings beyond what was measured (64 to 256), and a slope" in refused.stderr
+    assert mutransfer("export", "up.csv", "--target", "4096", "--extrapolate").returncode == 0
+
+
 def test_one_scale_says_nothing_of_another(mutransfer: Command, tmp_path: Path) -> None:
     write(tmp_path / "up.csv", (64, 128, 256), slope=1.0)
     mutransfer("import", "up.csv", "--out", "up")
@@ -103,7 +111,7 @@ def test_suggestions_for_imports_are_a_table_to_train(mutransfer: Command, tmp_p
 def test_what_was_exported_comes_back_as_it_was(mutransfer: Command) -> None:
     """Rows of an import, diverged ones among them, as a table and imported again: the same report."""
     rows = Path(__file__).parent.parent / "benchmarks" / "evidence" / "depth-no-norms.parquet"
-    assert "30 without a finite loss" in mutransfer("import", str(rows), "--out", "first").stdout
+    assert "30 without a finite final loss" in mutransfer("import", str(rows), "--out", "first").stdout
     mutransfer("trials", "first", "--out", "first.csv")
     mutransfer("import", "first.csv", "--out", "second")
     first, second = (mutransfer("report", name, "-f", "json").stdout for name in ("first", "second"))
@@ -115,7 +123,7 @@ def test_pruned_trials_are_no_measurements(mutransfer: Command, tmp_path: Path) 
     (tmp_path / "runs.csv").write_text("\n".join(lines))
     told = mutransfer("import", "runs.csv", "--out", "runs").stdout
     assert "1 pruned left out; --include pruned takes them" in told
-    assert "1 without a finite loss are taken for diverged" in told
+    assert "1 without a finite final loss are taken for diverged" in told
 
 
 def test_repeated_rows_are_said(mutransfer: Command, tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_a_cell_with_nothing_in_it_was_not_run(tmp_path: Path) -> None:
     found = understand(path)
     assert found.table.num_rows == 9 and found.table.column("loss").null_count == 2
     assert "3 empty cells were not run; write diverged into those that were" in found.notes
-    assert "2 without a finite loss are taken for diverged" in found.notes
+    assert "2 without a finite final loss are taken for diverged" in found.notes
     path.write_text("width,state,2^-3,2^-2,2^-1\n16,failed,3.0,,1\n32,finished,,2,3\n64,finished,3,2,\n")
     assert understand(path).table.column("loss").to_pylist() == [3.0, 2.0, 2.0, 3.0]
     path.write_text("width;0,5;0,25;0,125\n16;3,0;2,9;2,8\n32;;2,8;\n")
@@ -293,6 +293,32 @@ def test_any_column_is_a_scale(tmp_path: Path, mutransfer: Command) -> None:
     (entry,) = json.loads(told.stdout)["comparisons"]
     assert entry["axis"] == "N" and [optimum["scale"] for optimum in entry["optima"]] == [100, 200, 400, 800]
     assert entry["optima"][0]["log2_optimum"] == pytest.approx(-8.25, abs=0.05)
+
+
+def test_trials_that_contradict_each_other_are_said(tmp_path: Path, mutransfer: Command) -> None:
+    """One seed twice, with another loss; and two tables of the same points. Rounding is no other loss."""
+    lines = [f"{w},{2.0**p!r},0,{3 + (p + 5) ** 2 / 9!r}" for w in (32, 64, 128) for p in range(-8, -2)]
+    (tmp_path / "once.csv").write_text("\n".join(["width,lr,seed,loss", *lines]))
+    (tmp_path / "again.csv").write_text("\n".join(["width,lr,seed,loss", *lines, "64,0.03125,0,4.5"]))
+    moved = [line.rpartition(",") for line in lines]
+    for name, factor in (("other", 1.01), ("rounded", 1 + 1e-9)):
+        others = [f"{point},{float(loss) * factor!r}" for point, _, loss in moved]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["width,lr,seed,loss", *others]))
+    told = "2 trials agree in all that is known, their seed included, and ended otherwise (at learning_rate"
+    assert told in mutransfer("report", "again.csv", "--out", "page").stderr
+    both = mutransfer("report", "once.csv", "other.csv", "--out", "page").stderr
+    assert "36 trials that differ in sweep are averaged; --hold sweep=VALUE keeps one" in both
+    for words in (["once.csv"], ["once.csv", "rounded.csv"]):
+        assert "averaged" not in mutransfer("report", *words, "--out", "page").stderr
+
+
+def test_a_learning_rate_that_is_the_same_everywhere_is_said(tmp_path: Path, mutransfer: Command) -> None:
+    lines = [f"{w},0.001,{b / 10},{3 + (b - 5) ** 2 / 9!r}" for w in (32, 64, 128) for b in range(2, 9)]
+    (tmp_path / "a.csv").write_text("\n".join(["width,lr,momentum,loss", *lines]))
+    told = "the learning rate is 0.001 in all trials; --hyperparameter COLUMN says what was tuned"
+    assert told in mutransfer("report", "a.csv", "--out", "page").stderr
+    named = mutransfer("report", "a.csv", "--out", "page", "--hyperparameter", "momentum")
+    assert "the learning rate is" not in named.stderr and "stable" in named.stdout
 
 
 def test_what_is_averaged_silently_is_said(tmp_path: Path, mutransfer: Command) -> None:

@@ -204,7 +204,7 @@ def test_what_was_taken_for_diverged_is_said(tmp_path: Path) -> None:
     """A table of suggestions whose losses were not filled in, say."""
     (tmp_path / "a.csv").write_text("width,depth,lr,loss\n64,,0.1,\n64,,0.2,3\n")
     found = understand(tmp_path / "a.csv")  # a column without any cell is none
-    assert "1 without a finite loss are taken for diverged" in found.notes
+    assert "1 without a finite final loss are taken for diverged" in found.notes
 
 
 @pytest.mark.parametrize(
@@ -279,6 +279,30 @@ def test_separators_where_commas_are_in_numbers(text: str, tmp_path: Path) -> No
     assert told == {
         (128, 0.001): 3.5, (128, 0.002): 3.4, (128, 0.004): 3.45, (256, 0.001): 3.3, (256, 0.002): 3.2,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("r.csv", b'"lr","loss"\n"1",0.1,3\n"2",0.2,2\n', "begins with its number, .* as R writes it"),
+        ("log.csv", b"learning_rate,loss\n-3,2\n-4,2.5\n", "call a column of logarithms log2_lr"),
+        ("sheet.xlsx", b"PK\x03\x04\x14\x00", "is a spreadsheet or a ZIP archive; save its table as CSV"),
+        ("a.csv.xz", b"\xfd7zXZ\x00\x00", "is packed by xz; unpack it"),
+        ("a.feather", b"ARROW1\x00\x00", "is an Arrow or Feather file; save it as Parquet"),
+        ("cut.csv.gz", gzip.compress(b"lr,loss\n0.1,3\n" * 99)[:-9], "cut off or damaged, fetch it anew"),
+        ("excel.csv", b"lr,loss\n0.1,#DIV/0!\n0.2,3\n", "write diverged where a run has no loss"),
+        ("split.json", b'{"columns": ["lr"], "index": [0], "data": [[1]]}', "pandas writes rows with orient"),
+        (
+            "asked.csv",
+            b"lr,loss\n0.1,waiting\n0.2,waiting\n",
+            "measurements; 2 waiting for a loss left out",
+        ),
+    ],
+)
+def test_a_remedy_is_named(name: str, content: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImportFault, match=told):
+        understand(tmp_path / name)
 
 
 def test_what_is_not_the_file_itself_is_said(tmp_path: Path) -> None:

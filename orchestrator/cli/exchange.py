@@ -178,7 +178,7 @@ def export(
     shape = {"--width": width, "--depth": depth, "--batch": batch, "--tokens": tokens,
              "--sequence-length": sequence_length, "--batch-tokens": batch_tokens,
              "--vocabulary": vocabulary, "--experts": experts, "--granularity": granularity,
-             "--rule": rule, "--extrapolate": extrapolate or None}  # fmt: skip
+             "--rule": rule}  # fmt: skip
     given = [name for name, value in shape.items() if value is not None]
     if target is not None and (given or not FORMATS[format_].whole):
         out_of_place = ", ".join(given or ["-f"])
@@ -197,7 +197,7 @@ def export(
     tuned = hyperparameter or next(iter(asked_field(directories, "hyperparameter")), "learning_rate")
     chosen = choose(evidence.content.comparisons, tuned, **wanted)
     if target is not None:
-        handed = value_object(chosen, target)
+        handed = value_object(chosen, target, extrapolate=extrapolate)
     elif large is None:
         raise Fault("--width, --depth: give the large model's, or --target SCALE for the value alone")
     else:

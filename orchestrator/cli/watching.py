@@ -2,11 +2,12 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import DirectoriesArgument, DirectoryArgument, TableOrJson
+from .options import DirectoryArgument, TableOrJson
 
 WATCH_SECONDS = 2.0
 
@@ -80,7 +81,7 @@ def show(
 
 
 def watch(
-    directories: DirectoriesArgument,
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Sweep directories.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Default: one that is free.")] = 0,
 ) -> None:
     """Serve report and progress as a page on this machine, new as trials end, until Ctrl-C."""

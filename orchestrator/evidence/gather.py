@@ -186,6 +186,10 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
     if content.comparisons:
         problems += view.pooled(found.rows, found.coordinates)
         problems += _together(found.rows)
+        rates = found.rows["learning_rate"].unique()
+        if len(rates) == 1 and all(one.hyperparameter == "learning_rate" for one in content.comparisons):
+            told = "--hyperparameter COLUMN says what was tuned in its place"
+            problems.append(f"the learning rate is {rates[0]:g} in all trials; {told}")
     return Evidence(found.rows, content, tuple(problems))
 
 

@@ -1,5 +1,6 @@
 """The hand-over of a value alone: of measurements that do not say how each parameter was trained."""
 
+import math
 from typing import Any
 
 from ...models.handover.handover import SCHEMA
@@ -7,13 +8,14 @@ from ...results.questions.choice import NothingTunedError, tuned_log2, usable_op
 from ...results.questions.comparison import Comparison
 from ...results.report.contract import comparison_object
 from ...results.statistics.prediction import predict
-from .export import MAX_SCALE_RATIO, cautions, verdict_warnings
+from .export import MAX_OUTSIDE, MAX_SCALE_RATIO, cautions, verdict_warnings
+from .fault import ExportError
 
 
-def value_object(comparison: Comparison, target: float) -> dict[str, Any]:
+def value_object(comparison: Comparison, target: float, *, extrapolate: bool = False) -> dict[str, Any]:
     """The tuned hyperparameter at a scale of the comparison's axis: where the optimum is stable the mean over
     the scales, else what the line through the optima says. Raises NothingTunedError where one scale alone
-    has an optimum."""
+    has an optimum, ExportError for a line that is followed further than there is leave for."""
     predicted = predict(comparison.drift, target)
     (first, *others) = usable_optima(comparison)
     if not others and first.scale != target:
@@ -24,6 +26,8 @@ def value_object(comparison: Comparison, target: float) -> dict[str, Any]:
     if comparison.drift.verdict == "stable" or predicted is None:
         log2, interval = tuned_log2(comparison)
     else:
+        if not extrapolate:
+            _must_be_near(comparison, target)
         log2, interval = predicted.log2_optimum.value, predicted.log2_optimum.interval
     name = comparison.hyperparameter
     return {
@@ -37,6 +41,17 @@ def value_object(comparison: Comparison, target: float) -> dict[str, Any]:
         "evidence": {"comparison": comparison_object(comparison)},
         "warnings": _warnings(comparison, target),
     }
+
+
+def _must_be_near(comparison: Comparison, target: float) -> None:
+    optima = usable_optima(comparison)
+    low, high = optima[0].scale, optima[-1].scale
+    if (outside := max(math.log2(target / high), math.log2(low / target))) > MAX_OUTSIDE:
+        raise ExportError(
+            f"{comparison.axis} {target:g}: is {outside:.1f} doublings beyond what was measured ({low:g} to "
+            f"{high:g}), and a slope holds for {MAX_OUTSIDE:g}; sweep {comparison.axis} further, or add "
+            "--extrapolate"
+        )
 
 
 def _warnings(comparison: Comparison, target: float) -> list[dict[str, str]]:

@@ -217,7 +217,7 @@ def split(
 
 def _judged(group: Group, curves: Sequence[Curve], tolerance: Tolerance | None) -> Comparison:
     drift = judge(curves, tolerance)
-    reasons = (*_zeros(group), *drift.judgement.reasons)
+    reasons = (*_zeros(group), *_entangled(group), *drift.judgement.reasons)
     return Comparison(
         group.family,
         group.axis,
@@ -243,6 +243,26 @@ def _zeros(group: Group) -> Iterator[str]:
     better = [f"{scale:g}" for scale in least.index[least.get(True) < least.get(False)]]
     lower = f"; the lowest loss is theirs at scale {', '.join(better)}" if better else ""
     yield f"left out: {count} with a {readable} of 0, which has no logarithm{lower}"
+
+
+def _entangled(group: Group) -> Iterator[str]:
+    """What changes from scale to scale and is one at each, but for what has another value at every scale, as
+    sizes have; and what moves along with the hyperparameter. No trial tells either apart."""
+    members, axis, tuned = _measured(group.members), group.axis, group.hyperparameter
+    others = members.columns.difference([axis, tuned, "source", *NOT_COORDINATES, *SCALE_AXES, *DURATIONS])
+    scales, values = members[axis].nunique(), members[others].nunique(dropna=False)
+    some = [name for name in others if 1 < values[name] < scales]
+    most = members.groupby(axis)[some].nunique(dropna=False).max() if some else {}
+    if switched := [str(name) for name in some if most[name] == 1]:
+        yield (
+            f"{', '.join(switched)}: not the same at all scales, and never two at one; what that does is "
+            f"part of the slope, and --hold {switched[0]}=VALUE keeps one"
+        )
+    several = [name for name in others if values[name] > 1 and name in FIELDS and name not in switched]
+    along = [name for name in several if _tunable(members, name) and _zipped(members, name, tuned)]
+    if along:
+        readable = [name.replace("_", " ") for name in (*along, tuned)]
+        yield f"{', '.join(readable[:-1])} moves along with the {readable[-1]}: the optimum is that of both"
 
 
 def _duration(group: Group) -> str:
@@ -315,7 +335,13 @@ def _follows(members: pd.DataFrame, name: str, axes: Sequence[str], hyperparamet
     """Whether `name` is a function of the axes, or zipped with a hyperparameter: neither splits a curve."""
     if int(members.groupby(list(axes))[name].nunique(dropna=False).max()) == 1:
         return True
-    return name in HYPERPARAMETERS and any(_zipped(members, name, other) for other in hyperparameters)
+    return _tunable(members, name) and any(_zipped(members, name, other) for other in hyperparameters)
+
+
+def _tunable(members: pd.DataFrame, name: str) -> bool:
+    """Whether a column is one of numbers that may be tuned, and no scale."""
+    numbers = pd.api.types.is_numeric_dtype(members[name]) and not pd.api.types.is_bool_dtype(members[name])
+    return name in HYPERPARAMETERS or (numbers and name in FIELDS and name not in SCALE_AXES)
 
 
 def _zipped(members: pd.DataFrame, name: str, other: str) -> bool:

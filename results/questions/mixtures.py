@@ -5,9 +5,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .comparison import MIN_SWEPT, places
 
+SAME_LOSS = 1e-6
+"""Losses are the same to within this share: machines round otherwise."""
 CURVES_COMPARED, APART_SHARE, DISAGREEMENT = 20, 0.3, 0.15
 """Parts of so many curves are compared; they are apart if so large a share of those are, by so large a share
 of what their losses span."""
@@ -16,14 +19,16 @@ of what their losses span."""
 def mixtures(
     rows: pd.DataFrame, known: Collection[str], others: Sequence[str], tuned: Collection[str]
 ) -> list[str]:
-    """Lines for those of the `others` that tell apart trials which agree in all that is `known`, and for
-    those of which curves along what is `tuned` are made."""
+    """Lines for those of the `others` that tell apart trials which agree in all that is `known`, for those
+    of which curves along what is `tuned` are made, and for trials that nothing tells apart, their seed
+    included, and that ended otherwise."""
     coded = pd.DataFrame({name: pd.factorize(rows[name], use_na_sentinel=False)[0] for name in others})
     averaged, count = _averaged(coded, rows, known)
     told = []
     if averaged:
         names = ", ".join(averaged)
         told.append(f"{count} trials that differ in {names} are averaged; {_remedy(averaged[0])}")
+    told += _contradicting(coded, rows, known)
     mixed = _mixed(coded.drop(columns=averaged), rows, known, tuned)
     return told + [f"curves are made of trials that differ in {name}; {_remedy(name)}" for name in mixed]
 
@@ -38,14 +43,43 @@ def _remedy(column: str) -> str:
 def _averaged(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]) -> tuple[list[str], int]:
     """The columns that tell apart what is averaged, and how many trials that is."""
     others = [*coded.columns]
-    coded = coded.assign(outcome=rows["loss"].fillna(np.inf).to_numpy())
-    groups = coded.groupby([rows[name].to_numpy() for name in sorted(known)], dropna=False)
-    several = groups["outcome"].transform("nunique").to_numpy() > 1
+    groups, several = _unlike(coded, rows, known)
     if not several.any():
         return [], 0
     apart = {name: several & (groups[name].transform("nunique").to_numpy() > 1) for name in others}
     telling = [name for name, mask in apart.items() if mask.any()]
     return telling, int(np.logical_or.reduce([apart[name] for name in telling]).sum()) if telling else 0
+
+
+def _unlike(
+    coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]
+) -> tuple["pd.api.typing.DataFrameGroupBy", NDArray[np.bool_]]:
+    """What agrees in all that is known, and which trials are among such that ended otherwise."""
+    coded = coded.assign(outcome=rows["loss"].fillna(np.inf).to_numpy())
+    groups = coded.groupby([rows[name].to_numpy() for name in sorted(known)], dropna=False)
+    highest, lowest = (groups["outcome"].transform(most).to_numpy() for most in ("max", "min"))
+    with np.errstate(invalid="ignore"):  # where all diverged
+        return groups, highest - lowest > SAME_LOSS * np.abs(lowest)
+
+
+def _contradicting(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]) -> list[str]:
+    """Of trials without a seed repeats may end otherwise."""
+    if "seed" not in known:
+        return []
+    everything = rows.assign(**{f"{name} of its own": coded[name].to_numpy() for name in coded})
+    apart = {*known, *(f"{name} of its own" for name in coded)}
+    _, unlike = _unlike(coded, everything, apart)
+    found = rows[unlike & rows["seed"].notna().to_numpy()]
+    if found.empty:
+        return []
+    first = ", ".join(
+        f"{name} {found[name].iloc[0]:g}" for name in sorted(known)
+        if rows[name].nunique() > 1 and pd.api.types.is_numeric_dtype(found[name])
+    )  # fmt: skip
+    return [
+        f"{len(found)} trials agree in all that is known, their seed included, and ended otherwise (at "
+        f"{first}): they are averaged; keep one of each"
+    ]
 
 
 def _mixed(

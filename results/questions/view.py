@@ -93,6 +93,7 @@ class View:
             if name not in known | MEASURED | {*self.pool} and (name not in ROWS.names or name in BUDGETS)
             if rows[name].nunique() <= NEARLY_ALL * len(rows)
         ]
+        others += ["sweep"] if "sweep" in rows and "sweep" not in self.pool else []
         told = copies(rows, known)
         if known and others:
             told += mixtures(rows, known, others, self.hyperparameters or HYPERPARAMETERS)

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from ...models.recipe.family import Family
 from ..questions.comparison import Comparison
 from ..questions.facts import Facts
@@ -15,6 +17,7 @@ from ..statistics.interval import Estimate, Interval
 MINUS = "−"
 HUGE = 1e9
 """Numbers from here on are written with an exponent."""
+MOST_DECIMALS = 9
 ALL_TRIALS = "all trials"
 
 
@@ -24,10 +27,12 @@ def signed(value: float | None, digits: int = 2) -> str:
     return ("+" if round(value, digits) >= 0 else "") + number(value, digits)
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None, digits: int | None = 3) -> str:
+    """With so many decimals; None of them is an exponent."""
     if value is None:
         return "–"
-    told = f"{round(value, digits) + 0.0:.{digits}f}" if abs(value) < HUGE else f"{value:.2e}"
+    plain = digits is not None and abs(value) < HUGE
+    told = f"{round(value, digits) + 0.0:.{digits}f}" if plain else f"{value:.3g}"
     return told.replace("-", MINUS)
 
 
@@ -36,7 +41,7 @@ def exponent(value: float) -> str:
     return f"{value:g}".replace("-", MINUS)
 
 
-def interval(ends: Interval | None, digits: int = 2) -> str:
+def interval(ends: Interval | None, digits: int | None = 2) -> str:
     """`[low, high]`; an open side is written as ∞."""
     if ends is None:
         return ""
@@ -64,9 +69,11 @@ def penalty(estimate: Estimate | None) -> tuple[str, str]:
     return number(estimate.value, digits), interval(estimate.interval, digits)
 
 
-def decimals(value: float) -> int:
-    """Three, or as many as show two digits of a small loss, in whatever unit it is."""
-    return 3 if value >= 0.002 or value == 0 else min(1 - math.floor(math.log10(value)), 9)
+def decimals(value: float) -> int | None:
+    """Three, or as many as show two digits of a small loss, in whatever unit it is; None where that is no
+    number to be read."""
+    digits = 3 if value >= 0.002 or value == 0 else 1 - math.floor(math.log10(value))
+    return digits if digits <= MOST_DECIMALS else None
 
 
 def power_of_two(log2: float | None) -> str:
@@ -126,12 +133,14 @@ def sparkline(curve: Curve) -> str:
     """A loss curve in as many characters as it has points: low is good, × diverged, ↑ stopped early, · left
     out.
 
-    The bars span one nat above the scale's best loss: what lies higher is as bad as bad can be.
+    The bars reach to twice the median height above the scale's best loss: what lies higher is as bad as bad
+    can be.
     """
     finite = curve.y[curve.usable]
     if not finite.size:
         return "×" * len(curve.y)
-    reach = min(1.0, max(float(finite.max() - finite.min()), 1e-6))
+    above = finite - finite.min()
+    reach = min(float(above.max()), 2 * float(np.median(above[above > 0]))) if above.any() else 1.0
     heights = (curve.y - finite.min()) / reach * (len(BARS) - 1)
     marks = {float(x): STOPPED for x in curve.pruned}
     return "".join(

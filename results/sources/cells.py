@@ -40,10 +40,11 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
         return [f"{name} holds a number that is too large"]
     wrong = values.isna() & frame[name].notna()
     rows = [*zip(_rows(frame, wrong), frame[name][wrong], strict=True)]
-    faults = [f"{row}: {name} {cell!r} is not a number" for row, cell in rows]
+    remedy = "; write diverged where a run has no loss" if name == "loss" else ""
+    faults = [f"{row}: {name} {cell!r} is not a number{remedy}" for row, cell in rows]
     if len(rows) > 1 and not values.notna().any():
         told = "and nothing else of its column is; write plain numbers, or name another column with --map"
-        faults = [f"{faults[0]}, {told} {name}=COLUMN"]
+        faults = [f"{rows[0][0]}: {name} {rows[0][1]!r} is not a number, {told} {name}=COLUMN"]
     # A gap makes of a column of integers one of floats, which knows fewer of them.
     seed = LARGEST_SEED if frame[name].dtype.kind == "i" else LARGEST
     large = values.abs() > {"loss": LARGEST_LOSS, "seed": seed}.get(name, LARGEST)
@@ -56,6 +57,9 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
         ]
     if name in (*REQUIRED, *USUAL) and name != "loss":
         faults += [f"{row}: {name} is empty" for row in _rows(frame, frame[name].isna())]
+    if name == "learning_rate" and len(values) and (values <= 0).all():
+        told = "of learning_rate no cell is above 0; call a column of logarithms log2_lr or log10_lr"
+        return [*faults, told]
     if name in POSITIVE:
         faults += [f"{row}: {name} must be positive" for row in _rows(frame, values <= 0)]
     if name in NOT_NEGATIVE:

@@ -33,6 +33,16 @@ DATABASES = {"postgresql", "mysql", "mariadb", "oracle", "mssql"}
 """Whose addresses Optuna takes, with a driver or without."""
 PASSWORD = re.compile(r"((?<=://)[^/@:]*:)[^\s]*(?=@)|((?:password|pwd)=)[^&]*")
 LFS = b"version https://git-lfs"
+OTHERS = {
+    b"PK\x03\x04": ("a spreadsheet or a ZIP archive", "save its table as CSV, or unpack it"),
+    b"BZh": ("packed by bzip2", "unpack it"),
+    b"\xfd7zXZ": ("packed by xz", "unpack it"),
+    b"\x28\xb5\x2f\xfd": ("packed by zstd", "unpack it"),
+    b"ARROW1": ("an Arrow or Feather file", "save it as Parquet or CSV"),
+    b"\x89HDF": ("an HDF5 file", "save its table as Parquet or CSV"),
+    b"\xd0\xcf\x11\xe0": ("a spreadsheet", "save its table as CSV"),
+}
+"""Files of other kinds, by what they begin with: what they are, and the remedy."""
 MAX_FAULTS = 10
 LEFT = {
     WAITING: "waiting for a loss",
@@ -106,7 +116,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
             f"{', '.join(map(str, frame.columns))}; name theirs with --map {missing[0]}=COLUMN"
         )
     if frame.empty:
-        raise ImportFault(f"{path}: holds no measurements")
+        raise ImportFault("; ".join([f"{path}: holds no measurements", *waiting]))
     faults = faults_in(frame)
     if faults:
         more = f"\n{path}: and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
@@ -121,7 +131,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
         notes.append(f"{said} others, and no seed tells them apart: taken for runs of their own")
     if diverged := table.column("status").to_pylist().count("diverged"):
         if diverged > marked:
-            notes.append(f"{diverged - marked} without a finite loss are taken for diverged")
+            notes.append(f"{diverged - marked} without a finite final loss are taken for diverged")
         if marked:
             notes.append(f"{marked} diverged, as they say; a loss beside that does not count")
     if short:
@@ -225,6 +235,9 @@ def _read_file(path: Path, reading: Reading) -> pd.DataFrame:
     opens = opening(path)
     if opens.startswith((MAGIC, JOURNAL)) and is_gzipped(path):
         raise ImportFault(f"{path}: is gzipped, which only tables and JSON may be; unpack it")
+    for mark, (kind, remedy) in OTHERS.items():
+        if opens.startswith(mark):
+            raise ImportFault(f"{path}: is {kind}; {remedy}")
     if opens.startswith(LFS):
         raise ImportFault(f"{path}: is a pointer of Git LFS, not the file; git lfs pull fetches that")
     if opens.startswith(MAGIC):

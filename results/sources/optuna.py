@@ -39,7 +39,10 @@ def read_optuna(storage: str, study: str | None, include: Collection[str], sourc
             raise ImportFault(f"{source}: {asked}choose one with --study: {held}")
         loaded = optuna.load_study(study_name=study, storage=opened)
         if loaded.directions != [optuna.study.StudyDirection.MINIMIZE]:
-            raise ImportFault(f"{source}: the study {study} does not minimise one loss")
+            raise ImportFault(
+                f"{source}: the study {study} does not minimise one loss; export its trials as CSV, with "
+                "what is to be small as loss"
+            )
         trials = loaded.get_trials(deepcopy=False)
     except ImportFault:
         raise

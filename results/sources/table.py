@@ -51,7 +51,10 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ImportFault(f"{path}: cannot be read ({reason})") from None
     except (ValueError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise ImportFault(f"{path}: is neither CSV nor Parquet that can be read ({reason})") from None
+        raise ImportFault(
+            f"{path}: is neither CSV nor Parquet that can be read ({reason}); where it is cut off or "
+            "damaged, fetch it anew"
+        ) from None
 
 
 def tables_of(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -213,6 +216,12 @@ def _read_text(path: Path) -> pd.DataFrame:
     filled = [(line, row) for line, row in zip(lines[1:], rest, strict=True) if any(map(str.strip, row))]
     filled = [(line, row) for line, row in filled if not all(RULE.match(cell.strip()) for cell in row)]
     lines, rest = [line for line, _ in filled], [[cell.strip() for cell in row] for _, row in filled]
+    counted = [row[0] for row in rest] == [str(count) for count in range(1, len(rest) + 1)]
+    if rest and counted and all(len(row) == len(head) + 1 for row in rest):
+        raise ImportFault(
+            f"{path}: every line begins with its number, which has no name in the header, as R writes it; "
+            "write row.names=FALSE"
+        )
     for line, row in zip(lines, rest, strict=True):
         told = f"{path}: line {line} has {len(row)} cells under {len(head)} columns"
         if any(row[len(head) :]):
