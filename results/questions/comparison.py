@@ -87,6 +87,8 @@ class Group:
     hyperparameter: str
     fixed: dict[str, Any]
     members: pd.DataFrame
+    differing: tuple[str, ...]
+    """As its family's."""
 
 
 def grouped(
@@ -113,7 +115,7 @@ def grouped(
             for hyperparameter in [tuned] if tuned else leading:
                 found += _scaling(
                     [
-                        Group(entry.family, axis, hyperparameter, fixed, group)
+                        Group(entry.family, axis, hyperparameter, fixed, group, entry.differing)
                         for fixed, group in split(scaled, (axis,), hyperparameter)
                         if (group[hyperparameter] > 0).any()
                     ]
@@ -127,11 +129,13 @@ def _measured(members: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class FamilyRows:
-    """The rows of one family, and the coordinates that vary in them."""
+    """The rows of one family, the coordinates that vary in them, and all columns that do and are neither
+    measured nor a scale."""
 
     family: Family
     members: pd.DataFrame
     varying: tuple[str, ...]
+    differing: tuple[str, ...]
 
     def scaled(self, axis: str) -> Self:
         """Those rows that have a place on the axis."""
@@ -148,7 +152,14 @@ def family_rows(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[Fa
             name for name in coordinates
             if name not in unread and members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1
         ]  # fmt: skip
-        yield FamilyRows(Family(*map(_none, names)), members, tuple(by_duration(members, varying)))
+        others = members.columns.difference(["source", *NOT_COORDINATES, *SCALE_AXES, *DURATIONS])
+        values = members[others].nunique(dropna=False)
+        yield FamilyRows(
+            Family(*map(_none, names)),
+            members,
+            tuple(by_duration(members, varying)),
+            tuple(map(str, values.index[values > 1])),
+        )
 
 
 def by_duration(members: pd.DataFrame, varying: list[str]) -> list[str]:
@@ -249,11 +260,11 @@ def _entangled(group: Group) -> Iterator[str]:
     """What changes from scale to scale and is one at each, but for what has another value at every scale, as
     sizes have; and what moves along with the hyperparameter. No trial tells either apart."""
     members, axis, tuned = _measured(group.members), group.axis, group.hyperparameter
-    others = members.columns.difference([axis, tuned, "source", *NOT_COORDINATES, *SCALE_AXES, *DURATIONS])
+    others = [name for name in group.differing if name not in (axis, tuned)]
     scales, values = members[axis].nunique(), members[others].nunique(dropna=False)
     some = [name for name in others if 1 < values[name] < scales]
     most = members.groupby(axis)[some].nunique(dropna=False).max() if some else {}
-    if switched := [str(name) for name in some if most[name] == 1]:
+    if switched := [name for name in some if most[name] == 1]:
         yield (
             f"{', '.join(switched)}: not the same at all scales, and never two at one; what that does is "
             f"part of the slope, and --hold {switched[0]}=VALUE keeps one"

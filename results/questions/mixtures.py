@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,33 +43,22 @@ def _remedy(column: str) -> str:
 
 def _averaged(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]) -> tuple[list[str], int]:
     """The columns that tell apart what is averaged, and how many trials that is."""
-    others = [*coded.columns]
-    groups, several = _unlike(coded, rows, known)
+    keys = [rows[name].to_numpy() for name in sorted(known)]
+    several = _unlike(rows, keys)
     if not several.any():
         return [], 0
-    apart = {name: several & (groups[name].transform("nunique").to_numpy() > 1) for name in others}
+    groups = coded.groupby(keys, dropna=False)
+    apart = {name: several & (groups[name].transform("nunique").to_numpy() > 1) for name in coded.columns}
     telling = [name for name, mask in apart.items() if mask.any()]
     return telling, int(np.logical_or.reduce([apart[name] for name in telling]).sum()) if telling else 0
-
-
-def _unlike(
-    coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]
-) -> tuple["pd.api.typing.DataFrameGroupBy", NDArray[np.bool_]]:
-    """What agrees in all that is known, and which trials are among such that ended otherwise."""
-    coded = coded.assign(outcome=rows["loss"].fillna(np.inf).to_numpy())
-    groups = coded.groupby([rows[name].to_numpy() for name in sorted(known)], dropna=False)
-    highest, lowest = (groups["outcome"].transform(most).to_numpy() for most in ("max", "min"))
-    with np.errstate(invalid="ignore"):  # where all diverged
-        return groups, highest - lowest > SAME_LOSS * np.abs(lowest)
 
 
 def _contradicting(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]) -> list[str]:
     """Of trials without a seed repeats may end otherwise."""
     if "seed" not in known:
         return []
-    everything = rows.assign(**{f"{name} of its own": coded[name].to_numpy() for name in coded})
-    apart = {*known, *(f"{name} of its own" for name in coded)}
-    _, unlike = _unlike(coded, everything, apart)
+    of_others = [coded[name].to_numpy() for name in coded.columns]
+    unlike = _unlike(rows, [*(rows[name].to_numpy() for name in sorted(known)), *of_others])
     found = rows[unlike & rows["seed"].notna().to_numpy()]
     if found.empty:
         return []
@@ -80,6 +70,15 @@ def _contradicting(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[st
         f"{len(found)} trials agree in all that is known, their seed included, and ended otherwise (at "
         f"{first}): they are averaged; keep one of each"
     ]
+
+
+def _unlike(rows: pd.DataFrame, keys: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
+    """Which are among trials that agree in all keys and ended otherwise."""
+    outcomes = pd.Series(rows["loss"].fillna(np.inf).to_numpy()).groupby([*keys], dropna=False)
+    highest, lowest = outcomes.transform("max").to_numpy(), outcomes.transform("min").to_numpy()
+    with np.errstate(invalid="ignore"):  # where all diverged
+        found: NDArray[np.bool_] = highest - lowest > SAME_LOSS * np.abs(lowest)
+    return found
 
 
 def _mixed(
