@@ -82,8 +82,8 @@ def expand(sweep: Sweep) -> pd.DataFrame:
 def plan(
     sweep: Sweep, backend: str = "local", device: Choice = "auto", workers: int | None = None
 ) -> dict[str, Any]:
-    """What a sweep costs, as `plan -f json` says it. Raises Fault for a module of one's own that cannot be
-    trained."""
+    """What a sweep costs, as `plan -f json` says it; of programs by the trials that have ended in runs/NAME
+    here, on whatever backend. Raises Fault for a module of one's own that cannot be trained."""
     from .planning.try_out import try_out
 
     try_out(sweep)

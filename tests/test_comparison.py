@@ -1,6 +1,7 @@
 """Which rows belong on one curve."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +143,23 @@ def test_bars_and_penalties_are_told_in_any_unit() -> None:
 def test_what_changes_with_the_scale_alone_is_said() -> None:
     """Half of the widths under one schedule and half under another: the drift may be the schedule's. What
     has another value at every scale, as the number of heads has, is a size."""
-    frame = rows(width=[16, 32, 64, 128]).assign(schedule="cosine", flag="1")
-    frame.loc[frame["width"] > 32, ["schedule", "flag"]] = "linear", "2"
-    frame["heads"] = frame["width"] // 8
-    (comparison,) = found(frame)
-    (reason,) = [one for one in comparison.drift.reasons if "part of the slope" in one]
-    assert reason.startswith("flag, schedule: not the same at all scales") and "--hold flag=VALUE" in reason
-    assert not [one for one in found(rows(width=[16, 32, 64]))[0].drift.reasons if "part of" in one]
+    frame = rows(width=[16, 32, 64, 128]).assign(schedule="cosine", corpus="c4")
+    frame.loc[frame["width"] > 32, ["schedule", "corpus"]] = "linear", "pile"
+
+    def told(pool: Sequence[str] = ()) -> list[str]:
+        (comparison,) = compare(frame, ROWS.names, pool=pool)
+        return [one for one in comparison.drift.reasons if "part of the slope" in one]
+
+    (reason,) = told()
+    assert reason.startswith("schedule, corpus: not the same at all scales")
+    assert "--hold schedule=VALUE keeps one, --pool corpus says that this is meant" in reason
+    assert "corpus" not in told(["corpus"])[0]
+    # Sizes, measurements, and what somebody did not write down.
+    frame = frame.drop(columns=["schedule", "corpus"])
+    step = frame["width"].map({16: 1, 32: 2, 64: 2, 128: 3})
+    frame = frame.assign(head_dim=8 * step, heads=step.astype(str), accuracy=0.1 * step)
+    frame["data"] = frame["width"].map({16: "c4"})
+    assert told() == []
 
 
 @pytest.mark.parametrize("name", ["momentum", "weight_decay"])

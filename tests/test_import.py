@@ -308,14 +308,14 @@ def test_trials_that_contradict_each_other_are_said(tmp_path: Path, mutransfer: 
     assert told in mutransfer("report", "again.csv", "--out", "page").stderr
     both = mutransfer("report", "once.csv", "other.csv", "--out", "page").stderr
     assert "36 trials that differ in sweep are averaged; --hold sweep=VALUE keeps one" in both
-    for words in (["once.csv"], ["once.csv", "rounded.csv"]):
+    for words in (["once.csv"], ["once.csv", "rounded.csv"], ["once.csv", "other.csv", "--pool", "sweep"]):
         assert "averaged" not in mutransfer("report", *words, "--out", "page").stderr
 
 
 def test_a_learning_rate_that_is_the_same_everywhere_is_said(tmp_path: Path, mutransfer: Command) -> None:
     lines = [f"{w},0.001,{b / 10},{3 + (b - 5) ** 2 / 9!r}" for w in (32, 64, 128) for b in range(2, 9)]
     (tmp_path / "a.csv").write_text("\n".join(["width,lr,momentum,loss", *lines]))
-    told = "the learning rate is 0.001 in all trials; --hyperparameter COLUMN says what was tuned"
+    told = "the learning rate is 0.001 in all trials; --hyperparameter momentum, which has 7 values, says"
     assert told in mutransfer("report", "a.csv", "--out", "page").stderr
     named = mutransfer("report", "a.csv", "--out", "page", "--hyperparameter", "momentum")
     assert "the learning rate is" not in named.stderr and "stable" in named.stdout

@@ -285,7 +285,11 @@ def test_separators_where_commas_are_in_numbers(text: str, tmp_path: Path) -> No
     ("name", "content", "told"),
     [
         ("r.csv", b'"lr","loss"\n"1",0.1,3\n"2",0.2,2\n', "begins with its number, .* as R writes it"),
-        ("log.csv", b"learning_rate,loss\n-3,2\n-4,2.5\n", "call a column of logarithms log2_lr"),
+        (
+            "log.csv",
+            b"learning_rate,loss\n-3,2\n-4,2.5\n",
+            "row 2: learning_rate -3, and none is",
+        ),
         ("sheet.xlsx", b"PK\x03\x04\x14\x00", "is a spreadsheet or a ZIP archive; save its table as CSV"),
         ("a.csv.xz", b"\xfd7zXZ\x00\x00", "is packed by xz; unpack it"),
         ("a.feather", b"ARROW1\x00\x00", "is an Arrow or Feather file; save it as Parquet"),
@@ -298,11 +302,24 @@ def test_separators_where_commas_are_in_numbers(text: str, tmp_path: Path) -> No
             "measurements; 2 waiting for a loss left out",
         ),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # gzip writes the time
 )
 def test_a_remedy_is_named(name: str, content: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ImportFault, match=told):
         understand(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "count"),
+    [
+        ("a.csv", "run,width,lr,loss\n1,64,0.001,3.2,\n2,64,0.002,3.0,\n", 2),
+        ("a.json", '{"columns": [1, 2], "data": ["c4", "c4"], "lr": [0.1, 0.2], "loss": [3.0, 2.0]}', 2),
+    ],
+)
+def test_what_only_looks_like_another_kind_is_read(name: str, text: str, count: int, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert understand(tmp_path / name).table.num_rows == count
 
 
 def test_what_is_not_the_file_itself_is_said(tmp_path: Path) -> None:

@@ -124,6 +124,8 @@ def test_sites_that_do_not_fit_are_refused(sites: Sites, told: str, handover: di
         ({"part": (3, 3)}, r"part=\(3, 3\) is none; the first of n is \(0, n\)"),
         ({"part": (0, 0)}, r"part=\(0, 0\) is none"),
         ({"part": (-1, 3)}, r"part=\(-1, 3\) is none"),
+        ({"part": (1,)}, r"part=\(1,\) is none"),
+        ({"has": True}, "has=True is no number above 0"),
         ({"has": "half"}, "has='half' is no number above 0"),
         ({"has": 0}, "has=0 is no number above 0"),
         ({"has": -1.0}, "has=-1.0 is no number above 0"),

@@ -105,7 +105,7 @@ class Assigned:
     def fan_in(self) -> int:
         """By its role alone. A lookup table adds up no inputs; a map of vectors to the width does."""
         if self.entry["role"] in EXPERT_ROLES:
-            return self.shape[-1]
+            return math.prod(self.shape[-1:])
         return math.prod(self.shape[1:]) if self.dense or self.entry["role"] != Role.INPUT else 1
 
 
@@ -353,7 +353,7 @@ def _beyond_a_role(name: str, tensor: Tensor, entry: Mapping[str, Any]) -> str |
         return "decays and time steps are drawn"
     if entry["role"] in GAINS and (len(_axes(tensor)) > 1 or tensor.dim() == 0):
         return "a gain has one axis"
-    if entry["role"] == Role.HIDDEN and entry["init"] == "constant":
+    if entry["role"] in (Role.HIDDEN, Role.EXPERT_OUT) and entry["init"] == "constant":
         return "gpt2 starts the ends of branches smaller"
     return None
 

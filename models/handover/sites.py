@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from numbers import Real
 from typing import Any
 
 import torch
@@ -51,13 +52,12 @@ class Place:
 
     def __post_init__(self) -> None:
         """Raises UnknownParameterError for a part that there is not, and for no number to divide by."""
-        index, parts = self.part
-        if not 0 <= index < parts:
+        if len(self.part) != 2 or not 0 <= self.part[0] < self.part[1]:
             raise UnknownParameterError(
                 f"Place({self.modules!r}): part={self.part} is none; the first of n is (0, n), the last "
                 "(n - 1, n)"
             )
-        number = isinstance(self.has, int | float) and 0 < self.has < math.inf
+        number = isinstance(self.has, Real) and not isinstance(self.has, bool) and 0 < self.has < math.inf
         if self.has is not None and self.has != ROOT and not number:
             raise UnknownParameterError(
                 f"Place({self.modules!r}): has={self.has!r} is no number above 0; give what the model "

@@ -183,8 +183,6 @@ def _role(rule: ParameterRule, recipe: Recipe) -> dict[str, Any]:
     gain = recipe.init_scale * PARAMETRIZATIONS[recipe.parametrization].init[role](ratios(recipe))
     if recipe.init == "gpt2":
         gain *= GPT2_STD
-        if role is Role.EXPERT_OUT:  # all of them end a branch, of hidden matrices some do
-            gain /= math.sqrt(2 * recipe.base_shape().depth)
     elif role in GROWING_FAN_IN:
         # The table scales the base's std, which is 1 / sqrt(its fan_in).
         at = ratios(recipe)

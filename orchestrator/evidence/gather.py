@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ...results.checks.coordinates import Check, checks_from_object
-from ...results.questions.comparison import SCALE_AXES, by_duration, compare
+from ...results.questions.comparison import MIN_SWEPT, NOT_COORDINATES, SCALE_AXES, by_duration, compare
 from ...results.questions.contrast import contrasts
 from ...results.questions.facts import Facts, facts_of
 from ...results.questions.options import option_shifts
@@ -186,10 +186,7 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
     if content.comparisons:
         problems += view.pooled(found.rows, found.coordinates)
         problems += _together(found.rows)
-        rates = found.rows["learning_rate"].unique()
-        if len(rates) == 1 and all(one.hyperparameter == "learning_rate" for one in content.comparisons):
-            told = "--hyperparameter COLUMN says what was tuned in its place"
-            problems.append(f"the learning rate is {rates[0]:g} in all trials; {told}")
+        problems += _untuned(found.rows, content)
     return Evidence(found.rows, content, tuple(problems))
 
 
@@ -200,6 +197,19 @@ def _together(rows: pd.DataFrame) -> list[str]:
     return [] if told is None else [f"{told}; what is said of one is said of all"]
 
 
+def _untuned(rows: pd.DataFrame, content: Content) -> list[str]:
+    """A line where the learning rate, which is judged, is one everywhere, and something else may be meant."""
+    rates = rows["learning_rate"].unique()
+    if len(rates) > 1 or any(one.hyperparameter != "learning_rate" for one in content.comparisons):
+        return []
+    columns = rows.columns.difference([*NOT_COORDINATES, *SCALE_AXES, "source"])
+    numbers = rows[columns].apply(pd.to_numeric, errors="coerce").nunique()
+    if (most := numbers.max()) < MIN_SWEPT:
+        return []
+    told = f"--hyperparameter {numbers.idxmax()}, which has {most} values, says what was tuned in its place"
+    return [f"the learning rate is {rates[0]:g} in all trials; {told}"]
+
+
 def _content(
     found: Measurements, checks: Sequence[Check], tolerance: Tolerance | None, view: View
 ) -> Content:
@@ -208,7 +218,7 @@ def _content(
     searched = {trial for _, ids in found.searches for trial in ids} - found.of_grids
     grid = rows[~rows["trial_id"].isin(searched)]
     asked = (next(iter(view.axes), None), next(iter(view.hyperparameters), None))
-    comparisons = compare(grid, coordinates, tolerance, *asked) if len(grid) else []
+    comparisons = compare(grid, coordinates, tolerance, *asked, view.pool) if len(grid) else []
     best = [
         entry
         for space, ids in found.searches

@@ -1,7 +1,7 @@
 """From rows to comparisons: which trials belong on one curve, and the judgement of each family."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ...models.recipe.family import Family
 from ...models.recipe.identity import unread_alike
-from ...models.recipe.recipe import FIELDS
+from ...models.recipe.recipe import FIELDS, Recipe
 from ..statistics.curve import Curve, Floats, Truths, curve_of
 from ..statistics.drift import Drift, judge
 from ..statistics.tolerance import Tolerance
@@ -24,6 +24,8 @@ NOT_COORDINATES = {
     "trial_id", "job_id", "sweep", "seed", "parameters", "tokens", "flops", "seconds", "device", *OUTCOMES,
     *Family._fields,
 }  # fmt: skip
+TRAINED_WITH = {field.name for field in fields(Recipe)} - {*SCALE_AXES, "activation_checkpointing"}
+"""Fields that say how a trial is trained, and of what shape it is does not follow."""
 INTEGERS = {column.name for column in ROWS if pa.types.is_integer(column.type)}
 DURATIONS = ("tokens", PER_PARAMETER)
 """Of a proxy, what may say how long it trains in place of its steps."""
@@ -63,15 +65,17 @@ def compare(
     tolerance: Tolerance | None = None,
     along: str | None = None,
     tuned: str | None = None,
+    pool: Collection[str] = (),
 ) -> list[Comparison]:
     """All comparisons that the rows support; `known_columns` are those that may tell trials apart.
 
     Further columns that an import brought along are kept in the store but never split a curve. `along` is
     the scale and `tuned` the hyperparameter, columns of positive numbers; by default every scale axis that
-    varies, and every hyperparameter that was swept.
+    varies, and every hyperparameter that was swept. Of columns of `pool` it is known that trials differ in
+    them.
     """
     found = [
-        _judged(group, curves, tolerance)
+        _judged(group, curves, tolerance, pool)
         for group in grouped(rows, known_columns, along, tuned)
         if (curves := curves_along(_measured(group.members), group.axis, group.hyperparameter))
     ]
@@ -129,8 +133,7 @@ def _measured(members: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class FamilyRows:
-    """The rows of one family, the coordinates that vary in them, and all columns that do and are neither
-    measured nor a scale."""
+    """The rows of one family, the coordinates that vary in them, and what else may move their optima."""
 
     family: Family
     members: pd.DataFrame
@@ -152,13 +155,11 @@ def family_rows(rows: pd.DataFrame, known_columns: Sequence[str]) -> Iterator[Fa
             name for name in coordinates
             if name not in unread and members[name].nunique(dropna=name in UNKNOWN_BEFORE) > 1
         ]  # fmt: skip
-        others = members.columns.difference(["source", *NOT_COORDINATES, *SCALE_AXES, *DURATIONS])
-        values = members[others].nunique(dropna=False)
         yield FamilyRows(
             Family(*map(_none, names)),
             members,
             tuple(by_duration(members, varying)),
-            tuple(map(str, values.index[values > 1])),
+            _differing(members),
         )
 
 
@@ -226,9 +227,11 @@ def split(
         yield {name: _cell(name, value) for name, value in zip(fixed_names, key, strict=True)}, group
 
 
-def _judged(group: Group, curves: Sequence[Curve], tolerance: Tolerance | None) -> Comparison:
+def _judged(
+    group: Group, curves: Sequence[Curve], tolerance: Tolerance | None, pool: Collection[str]
+) -> Comparison:
     drift = judge(curves, tolerance)
-    reasons = (*_zeros(group), *_entangled(group), *drift.judgement.reasons)
+    reasons = (*_zeros(group), *_entangled(group, pool), *drift.judgement.reasons)
     return Comparison(
         group.family,
         group.axis,
@@ -256,24 +259,36 @@ def _zeros(group: Group) -> Iterator[str]:
     yield f"left out: {count} with a {readable} of 0, which has no logarithm{lower}"
 
 
-def _entangled(group: Group) -> Iterator[str]:
-    """What changes from scale to scale and is one at each, but for what has another value at every scale, as
-    sizes have; and what moves along with the hyperparameter. No trial tells either apart."""
+def _entangled(group: Group, pool: Collection[str]) -> Iterator[str]:
+    """What changes from scale to scale, is one at each, and the same at several; and what moves along with
+    the hyperparameter. No trial tells either apart."""
     members, axis, tuned = _measured(group.members), group.axis, group.hyperparameter
-    others = [name for name in group.differing if name not in (axis, tuned)]
-    scales, values = members[axis].nunique(), members[others].nunique(dropna=False)
+    others = [name for name in group.differing if name not in (axis, tuned, *pool)]
+    scales, values = members[axis].nunique(), members[others].nunique()
     some = [name for name in others if 1 < values[name] < scales]
-    most = members.groupby(axis)[some].nunique(dropna=False).max() if some else {}
+    most = members.groupby(axis)[some].nunique().max() if some else {}
     if switched := [name for name in some if most[name] == 1]:
+        own = next((name for name in switched if name not in FIELDS), None)
+        meant = f", --pool {own} says that this is meant" if own else ""
         yield (
             f"{', '.join(switched)}: not the same at all scales, and never two at one; what that does is "
-            f"part of the slope, and --hold {switched[0]}=VALUE keeps one"
+            f"part of the slope; --hold {switched[0]}=VALUE keeps one{meant}"
         )
     several = [name for name in others if values[name] > 1 and name in FIELDS and name not in switched]
     along = [name for name in several if _tunable(members, name) and _zipped(members, name, tuned)]
     if along:
         readable = [name.replace("_", " ") for name in (*along, tuned)]
         yield f"{', '.join(readable[:-1])} moves along with the {readable[-1]}: the optimum is that of both"
+
+
+def _differing(members: pd.DataFrame) -> tuple[str, ...]:
+    """Columns that say how trials are trained, and words of the user's own: numbers of theirs may be sizes or
+    measurements."""
+    ours = [name for name in members.columns if name in TRAINED_WITH]
+    theirs = members.columns.difference([*ROWS.names, *FIELDS, *NOT_COORDINATES])
+    words = [name for name in theirs if pd.to_numeric(members[name], errors="coerce").isna().any()]
+    values = members[[*ours, *words]].nunique()
+    return tuple(map(str, values.index[values > 1]))
 
 
 def _duration(group: Group) -> str:
@@ -350,9 +365,10 @@ def _follows(members: pd.DataFrame, name: str, axes: Sequence[str], hyperparamet
 
 
 def _tunable(members: pd.DataFrame, name: str) -> bool:
-    """Whether a column is one of numbers that may be tuned, and no scale."""
-    numbers = pd.api.types.is_numeric_dtype(members[name]) and not pd.api.types.is_bool_dtype(members[name])
-    return name in HYPERPARAMETERS or (numbers and name in FIELDS and name not in SCALE_AXES)
+    """Whether a column is of numbers with which trials are trained, and no size."""
+    return name in HYPERPARAMETERS or (
+        name in TRAINED_WITH and FIELDS[name].kind is float and pd.api.types.is_numeric_dtype(members[name])
+    )
 
 
 def _zipped(members: pd.DataFrame, name: str, other: str) -> bool:

@@ -18,27 +18,29 @@ of what their losses span."""
 
 
 def mixtures(
-    rows: pd.DataFrame, known: Collection[str], others: Sequence[str], tuned: Collection[str]
+    rows: pd.DataFrame,
+    known: Collection[str],
+    others: Sequence[str],
+    pooled: Collection[str],
+    tuned: Collection[str],
 ) -> list[str]:
     """Lines for those of the `others` that tell apart trials which agree in all that is `known`, for those
-    of which curves along what is `tuned` are made, and for trials that nothing tells apart, their seed
-    included, and that ended otherwise."""
+    of which curves along what is `tuned` are made, and for trials that nothing of all that tells apart nor
+    what is `pooled`, their seed included, and that ended otherwise."""
     coded = pd.DataFrame({name: pd.factorize(rows[name], use_na_sentinel=False)[0] for name in others})
     averaged, count = _averaged(coded, rows, known)
     told = []
     if averaged:
         names = ", ".join(averaged)
         told.append(f"{count} trials that differ in {names} are averaged; {_remedy(averaged[0])}")
-    told += _contradicting(coded, rows, known)
+    told += _contradicting(rows, [*known, *others, *pooled])
     mixed = _mixed(coded.drop(columns=averaged), rows, known, tuned)
     return told + [f"curves are made of trials that differ in {name}; {_remedy(name)}" for name in mixed]
 
 
 def _remedy(column: str) -> str:
-    return (
-        f"--hold {column}=VALUE keeps one, import --map takes a column for a field, --pool {column} says "
-        "that this is meant"
-    )
+    mapped = "" if column == "sweep" else ", import --map takes a column for a field"
+    return f"--hold {column}=VALUE keeps one{mapped}, --pool {column} says that this is meant"
 
 
 def _averaged(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]) -> tuple[list[str], int]:
@@ -53,28 +55,28 @@ def _averaged(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]) -
     return telling, int(np.logical_or.reduce([apart[name] for name in telling]).sum()) if telling else 0
 
 
-def _contradicting(coded: pd.DataFrame, rows: pd.DataFrame, known: Collection[str]) -> list[str]:
-    """Of trials without a seed repeats may end otherwise."""
-    if "seed" not in known:
+def _contradicting(rows: pd.DataFrame, apart: Collection[str]) -> list[str]:
+    """`apart` are the columns that tell trials apart. Of trials without a seed repeats may end otherwise; so
+    may those that differ in a further column, which is another in nearly every row."""
+    if "seed" not in apart:
         return []
-    of_others = [coded[name].to_numpy() for name in coded.columns]
-    unlike = _unlike(rows, [*(rows[name].to_numpy() for name in sorted(known)), *of_others])
-    found = rows[unlike & rows["seed"].notna().to_numpy()]
+    keys = [rows[name].to_numpy() for name in sorted(apart)]
+    found = rows[_unlike(rows, keys) & rows["seed"].notna().to_numpy()]
     if found.empty:
         return []
     first = ", ".join(
-        f"{name} {found[name].iloc[0]:g}" for name in sorted(known)
+        f"{name} {found[name].iloc[0]:g}" for name in sorted(apart)
         if rows[name].nunique() > 1 and pd.api.types.is_numeric_dtype(found[name])
     )  # fmt: skip
     return [
         f"{len(found)} trials agree in all that is known, their seed included, and ended otherwise (at "
-        f"{first}): they are averaged; keep one of each"
+        f"{first}): they are averaged; keep one of each, or --map what they differ in"
     ]
 
 
 def _unlike(rows: pd.DataFrame, keys: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
     """Which are among trials that agree in all keys and ended otherwise."""
-    outcomes = pd.Series(rows["loss"].fillna(np.inf).to_numpy()).groupby([*keys], dropna=False)
+    outcomes = pd.Series(rows["loss"].fillna(np.inf).to_numpy()).groupby([*keys], dropna=False, sort=False)
     highest, lowest = outcomes.transform("max").to_numpy(), outcomes.transform("min").to_numpy()
     with np.errstate(invalid="ignore"):  # where all diverged
         found: NDArray[np.bool_] = highest - lowest > SAME_LOSS * np.abs(lowest)

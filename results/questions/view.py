@@ -87,16 +87,18 @@ class View:
         known = {name for name in known_columns if name in rows and name not in MEASURED | BUDGETS}
         known |= {*self.axes, *self.hyperparameters}
         known = {name for name in known if rows[name].notna().any()}
-        others = [
+        own = [
             str(name)
             for name in rows.columns
-            if name not in known | MEASURED | {*self.pool} and (name not in ROWS.names or name in BUDGETS)
+            if name not in known | MEASURED and (name not in ROWS.names or name in BUDGETS)
             if rows[name].nunique() <= NEARLY_ALL * len(rows)
         ]
-        others += ["sweep"] if "sweep" in rows and "sweep" not in self.pool else []
+        own += ["sweep"] if "sweep" in rows else []
+        pooled = [name for name in own if name in self.pool]
+        others = [name for name in own if name not in pooled]
         told = copies(rows, known)
         if known and others:
-            told += mixtures(rows, known, others, self.hyperparameters or HYPERPARAMETERS)
+            told += mixtures(rows, known, others, pooled, self.hyperparameters or HYPERPARAMETERS)
         return told
 
 

@@ -18,6 +18,8 @@ MINUS = "−"
 HUGE = 1e9
 """Numbers from here on are written with an exponent."""
 MOST_DECIMALS = 9
+SAME_LOSS = 1e-6
+"""Losses that differ by no more than this share are drawn alike."""
 ALL_TRIALS = "all trials"
 
 
@@ -140,7 +142,8 @@ def sparkline(curve: Curve) -> str:
     if not finite.size:
         return "×" * len(curve.y)
     above = finite - finite.min()
-    reach = min(float(above.max()), 2 * float(np.median(above[above > 0]))) if above.any() else 1.0
+    risen = above[above > SAME_LOSS * np.abs(finite.min())]
+    reach = min(float(risen.max()), 2 * float(np.median(risen))) if risen.size else np.inf
     heights = (curve.y - finite.min()) / reach * (len(BARS) - 1)
     marks = {float(x): STOPPED for x in curve.pruned}
     return "".join(

@@ -57,9 +57,10 @@ def _numeric_faults(frame: pd.DataFrame, name: str) -> list[str]:
         ]
     if name in (*REQUIRED, *USUAL) and name != "loss":
         faults += [f"{row}: {name} is empty" for row in _rows(frame, frame[name].isna())]
-    if name == "learning_rate" and len(values) and (values <= 0).all():
-        told = "of learning_rate no cell is above 0; call a column of logarithms log2_lr or log10_lr"
-        return [*faults, told]
+    if name == "learning_rate" and (values <= 0).all() and (values < 0).any():
+        (first, *_), value = _rows(frame, values < 0), values[values < 0].iloc[0]
+        told = f"{first}: learning_rate {value:g}, and none is above 0"
+        return [*faults, f"{told}; call a column of logarithms log2_lr or log10_lr"]
     if name in POSITIVE:
         faults += [f"{row}: {name} must be positive" for row in _rows(frame, values <= 0)]
     if name in NOT_NEGATIVE:

@@ -109,7 +109,11 @@ def _objects(values: Collection[object]) -> bool:
 def _of_columns(found: Record) -> Iterator[Record]:
     """Columns of equal length as rows; pandas writes a column as an object of numbered cells. Raises
     ValueError."""
-    if {"columns", "data"} <= {*found}:
+    if (
+        isinstance(found.get("columns"), list)
+        and isinstance(cells := found.get("data"), list)
+        and all(isinstance(row, list) for row in cells)
+    ):
         raise ValueError("its cells and their names are apart; pandas writes rows with orient='records'")
     columns = [
         [*column.values()] if isinstance(column, Mapping) and all(map(str.isdigit, column)) else column

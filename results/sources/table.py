@@ -217,7 +217,7 @@ def _read_text(path: Path) -> pd.DataFrame:
     filled = [(line, row) for line, row in filled if not all(RULE.match(cell.strip()) for cell in row)]
     lines, rest = [line for line, _ in filled], [[cell.strip() for cell in row] for _, row in filled]
     counted = [row[0] for row in rest] == [str(count) for count in range(1, len(rest) + 1)]
-    if rest and counted and all(len(row) == len(head) + 1 for row in rest):
+    if rest and counted and all(len(row) == len(head) + 1 and row[-1] for row in rest):
         raise ImportFault(
             f"{path}: every line begins with its number, which has no name in the header, as R writes it; "
             "write row.names=FALSE"

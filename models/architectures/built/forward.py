@@ -28,6 +28,8 @@ from .model import assigned_alone, built, described, given, model_map, named
 
 LOGGER = logging.getLogger(__name__)
 
+GROWN = 1e3
+"""No parameter that trains is as large."""
 SAME = 1e-3
 """Logits and gradients are the same to within this share of the largest entry: rounding in float32 is less,
 another model is more."""
@@ -67,8 +69,11 @@ class BuiltForward:
             if self._held is None:
                 self._held = _Held(self._architecture, shape, inputs.device)
                 fresh = _Held(self._architecture, shape, inputs.device)
+                sound = _sound(whole)
                 with torch.autocast(inputs.device.type, enabled=False), torch.enable_grad():
-                    self._held.try_out(fresh, {n: x.detach() for n, x in whole.items()}, sites, inputs)
+                    values = {name: x.detach()[sound] for name, x in whole.items()}
+                    of_sites = {s: x[sound] if isinstance(x, Tensor) else x for s, x in sites.items()}
+                    self._held.try_out(fresh, values, of_sites, inputs[sound])
             return Outputs(self._held.logits(whole, sites, inputs))
 
 
@@ -108,10 +113,11 @@ class _Held:
                 raise UnknownParameterError(
                     f"makes {[*alone_KBTV.shape[1:]]} of tokens {[*inputs.shape[1:]]}, not {[*wanted[1:]]}"
                 )
-            if changed := [name for name, x in parameters.items() if not torch.equal(x, before[name])]:
-                raise UnknownParameterError(
-                    f"{changed[0]}: is changed by the forward pass; train it by its gradient"
-                )
+            for name, x_K in parameters.items():
+                if not torch.allclose(x_K, before[name], rtol=0, atol=0, equal_nan=True):
+                    raise UnknownParameterError(
+                        f"{name}: is changed by the forward pass; train it by its gradient"
+                    )
             if not torch.allclose(alone_KBTV, again_KBTV, rtol=0, atol=0, equal_nan=True):
                 raise UnknownParameterError("gives other logits for the same inputs; set its dropout to 0")
             for name, buffer in self._module.named_buffers():
@@ -266,6 +272,14 @@ class _Held:
         if id(factor) not in self._numbers:
             self._numbers[id(factor)] = factor, factor.tolist()
         return self._numbers[id(factor)][1]
+
+
+def _sound(parameters: Mapping[str, Tensor]) -> list[int]:
+    """The trials that a module can be tried out with: a group that is resumed may hold some that blew up.
+    Where all did, all are taken."""
+    fine = [(x.abs() < GROWN).flatten(1).all(1) for x in parameters.values()]
+    fine_K = torch.stack(fine).all(0).tolist()
+    return [trial for trial, sound in enumerate(fine_K) if sound] or [*range(len(fine_K))]
 
 
 def _gradients(logits: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:

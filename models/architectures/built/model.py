@@ -32,7 +32,7 @@ from .architecture import BuiltArchitecture
 Build = Callable[[Mapping[str, Any]], nn.Module]
 LARGEST_FOUND_BY = 256
 """Roles follow from two widths; of a wide model two smaller ones tell them, too."""
-OF_EXPERTS = {Role.ROUTER, *EXPERT_ROLES}
+ORIGINAL_MODULE = "_orig_mod"
 UNDECAYED = {*GAINS, Role.NARROW_VECTOR}
 """As a handover by roles has it."""
 
@@ -82,10 +82,14 @@ def _uncompiled(module: nn.Module) -> nn.Module:
     """As it was written, in all its parts: compiled, it would know one set of parameters."""
     for part in [*module.modules()]:
         for name, child in [*part.named_children()]:
-            if isinstance(inner := getattr(child, "_orig_mod", None), nn.Module):
-                setattr(part, name, inner)
-    whole: nn.Module = getattr(module, "_orig_mod", module)
-    return whole
+            if _is_compiled(child):
+                setattr(part, name, child.get_submodule(ORIGINAL_MODULE))
+    return module.get_submodule(ORIGINAL_MODULE) if _is_compiled(module) else module
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    """By torch.compile; somebody's own module may call a part of it alike."""
+    return type(module).__module__.startswith("torch._dynamo")
 
 
 def named(module: nn.Module) -> dict[str, str]:
@@ -188,8 +192,10 @@ def _described(each: Assigned, ends: set[str]) -> Described:
         # Tokens are looked up; another start of what maps vectors would train trials anew.
         fan_in=1 if role is Role.INPUT else each.fan_in,
         decayed=role not in UNDECAYED,
-        # A mixture of experts is one module to the multiplier: what ends it are the matrices out of them.
-        ends_branch=role is Role.EXPERT_OUT if role in OF_EXPERTS else each.name.rpartition(".")[0] in ends,
+        # Experts that are one parameter each have no modules of their own to take the branch's multiplier.
+        ends_branch=role is Role.EXPERT_OUT
+        if role in EXPERT_ROLES and len(shape) > 2
+        else each.name.rpartition(".")[0] in ends,
     )
     return Described(parameter, bool(each.stored.transposed))
 
@@ -255,8 +261,8 @@ def _must_fit(architecture: BuiltArchitecture, recipe: Recipe, known: ModelMap) 
             "init gpt2 starts the ends of branches smaller, and nothing says which they are; name them in a "
             "ModelMap, sites={'residual branch': [...]}, model.roles"
         )
-    experts = [parameter for parameter in own if parameter.role in EXPERT_ROLES]
-    if recipe.shape.experts == 1 and any(len(one.shape) > 2 or recipe.init == "gpt2" for one in experts):
+    experts = [parameter for parameter in own if parameter.role in EXPERT_ROLES and len(parameter.shape) > 2]
+    if experts and recipe.shape.experts == 1:
         raise UnknownParameterError(
             f"{experts[0].name}: is of experts, and the sweep has none; give experts: N and balance_loss: 0 "
             "under fixed"
