@@ -1,6 +1,8 @@
 """Attempts: one number each, the highest owns the job, and an older one neither goes on nor publishes."""
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -17,6 +19,7 @@ from mutransfer.orchestrator.planning.plan import Job, halves
 from mutransfer.orchestrator.record import attempt as module
 from mutransfer.orchestrator.record.attempt import Attempt, SupersededError, latest_attempt, read_end
 from mutransfer.orchestrator.record.directory import SweepDirectory
+from mutransfer.orchestrator.run.reconcile import end_orphans
 
 JOB = "0123456789abcdef"
 
@@ -123,3 +126,30 @@ def test_a_process_that_must_not_go_on_ends_itself(directory: SweepDirectory, ha
             begin(directory)
         assert process.wait(30) == (module.SUPERSEDED_EXIT if kind == "superseded" else module.HUNG_EXIT)
     assert json.loads(directory.end(JOB, 1).read_text())["kind"] == kind
+
+
+def test_an_attempt_whose_directory_is_moved_does_not_make_it_anew(tmp_path: Path) -> None:
+    place = tmp_path / "sweep"
+    place.mkdir()
+    attempt = begin(SweepDirectory(place))
+    place.rename(tmp_path / "moved")
+    with pytest.raises(SupersededError, match="was moved or removed"):
+        attempt.check()
+    attempt.end("superseded")
+    assert not place.exists()
+
+
+def test_a_copy_of_a_sweep_ends_nobody_of_the_original(tmp_path: Path, recipe: Callable[..., Recipe]) -> None:
+    """Its records name processes that are at work elsewhere."""
+    original, copy = SweepDirectory(tmp_path / "sweep"), SweepDirectory(tmp_path / "copy")
+    original.path.mkdir()
+    job = Job(JOB, (proxy_trial(recipe()),), 1.0)
+    words = [sys.executable, "-c", SUPERSEDED, str(original.path), JOB, "600"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        shutil.copytree(original.path, copy.path)
+        (end,) = end_orphans(copy, [job], set())
+        assert end.kind == "killed" and process.poll() is None
+        end_orphans(original, [job], set())
+        assert process.wait(30) == -signal.SIGKILL

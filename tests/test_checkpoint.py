@@ -1,5 +1,7 @@
 """Checkpoints: a training that goes on ends bit for bit as one that was never stopped."""
 
+import errno
+import io
 import os
 import pickle
 from collections.abc import Callable
@@ -13,9 +15,11 @@ import torch
 from mutransfer.models.data.batches import Batches
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.models.training import checkpoint as module
 from mutransfer.models.training.checkpoint import Checkpoints, State
 from mutransfer.models.training.loop import train
 from mutransfer.models.training.outcome import Outcome
+from mutransfer.orchestrator.record.failures import failure_of
 
 CPU = torch.device("cpu")
 STEPS, STOP = 9, 4
@@ -120,6 +124,26 @@ def test_a_damaged_one_is_passed_over(
     assert told.startswith(f"{kept}: passed over; ")
     resumed = train(recipes, batches, CPU, quiet, Checkpoints(tmp_path, 0.0))
     assert without_time(resumed) == without_time(train(recipes, batches, CPU))
+
+
+class FullDisk(io.RawIOBase):
+    """Has room for small things alone, as another program has just freed some."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:  # noqa: ANN401 - whatever has bytes
+        if len(content) > 10_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return len(content)
+
+
+def test_a_full_disk_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch tells of the place in the file that it did not come to."""
+    monkeypatch.setattr(module, "open", lambda *words: io.BufferedWriter(FullDisk()), raising=False)
+    with pytest.raises(OSError, match="No space left") as raised:
+        Checkpoints(tmp_path, 0.0).save(1, {"weights": torch.zeros(100_000)})
+    assert failure_of(raised.value) == "disk-full"
 
 
 class Hostile:

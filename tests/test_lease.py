@@ -150,3 +150,13 @@ def test_of_eight_at_once_one_owns(tmp_path: Path) -> None:
                 else:
                     assert driver.wait() == 5
                     assert "wait, or mutransfer cancel it" in word
+
+
+def test_a_directory_that_is_moved_away_is_not_made_anew(tmp_path: Path) -> None:
+    place = tmp_path / "sweep"
+    with Lease(place) as lease:
+        place.rename(tmp_path / "moved")
+        with pytest.raises(LostLeaseError, match="was moved or removed while this sweep ran"):
+            lease.check()
+        time.sleep(module.BEAT_SECONDS + 0.5)  # so that a heartbeat is due
+    assert not place.exists()

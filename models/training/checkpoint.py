@@ -78,7 +78,10 @@ class Checkpoints:
         begun = time.monotonic()
         with beside(self._folder / "checkpoint") as scratch:
             with open(scratch, "wb") as file:  # given a path, torch hides that a disk is full
-                torch.save(state, file)
+                try:
+                    torch.save(state, file)
+                except RuntimeError as error:  # its own, as what could not be written ends too early
+                    raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
                 file.flush()
                 os.fsync(file.fileno())
             kept = self._folder / str(CheckpointName(step, _digest(scratch)))

@@ -64,6 +64,8 @@ class Running:
     diverged: int
     started: float
     beaten: float
+    directory: int | None
+    """The inode of the sweep directory that it is at work in; None of older versions, which did not say."""
 
     @property
     def where(self) -> str:
@@ -84,6 +86,7 @@ class Attempt:
             "backend": backend,
             "gpus": gpus,
             "environment": environment,
+            "directory": directory.inode,
             "began": time.time(),
         }
         self._end: End | None = None
@@ -95,6 +98,8 @@ class Attempt:
     def check(self) -> None:
         if _highest(self._folder) > self.number:
             raise SupersededError(f"attempt {self.number} was taken over by another one")
+        if not (self._folder / f"{self.number}.json").exists():
+            raise SupersededError("the sweep directory was moved or removed")
         if self._directory.superseded(self._job):
             raise SupersededError("the job was split")
 
@@ -130,8 +135,10 @@ class Attempt:
         )
         self._end = end
         failpoint("ended")
-        with suppress(OSError):  # a full disk: a local driver hears of the end all the same
-            record_end(self._directory, end, began=self._record["began"], **facts)
+        # A full disk, or a directory that is gone: a local driver hears of the end all the same.
+        with suppress(OSError):
+            if self._directory.path.exists():
+                record_end(self._directory, end, began=self._record["began"], **facts)
         return end
 
     def _claim(self) -> int:
@@ -159,9 +166,9 @@ class Attempt:
     def _keep_beating(self, stop: threading.Event, hang_seconds: float) -> None:
         while not stop.wait(BEAT_SECONDS):
             self._beat += 1
-            self._write()
             try:
                 self.check()
+                self._write()
             except SupersededError as error:
                 self.end("superseded", str(error))
                 os._exit(SUPERSEDED_EXIT)  # the training thread may be anywhere
@@ -185,7 +192,7 @@ def read_attempt(directory: SweepDirectory, job: str, number: int) -> Running | 
         return Running(
             job, number, process_from(record), str(record["backend"]), float(record["gpus"]),
             int(record["beat"]), int(record["step"]), int(record["diverged"]), float(record["began"]),
-            float(record["beaten"]),
+            float(record["beaten"]), record.get("directory"),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
         return None

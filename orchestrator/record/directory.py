@@ -43,6 +43,11 @@ class SweepDirectory:
     path: Path
 
     @property
+    def inode(self) -> int:
+        """What a directory keeps where it is renamed, and a copy of it has not."""
+        return self.path.stat().st_ino
+
+    @property
     def data(self) -> Path:
         return self.path / "data"
 

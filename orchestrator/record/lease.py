@@ -83,6 +83,8 @@ class Lease:
         """Gives it back. The number stays behind, so that the next one is higher."""
         self._stop.set()
         self._thread.join()  # no heartbeat is written once it is given back
+        if not self._is_there():
+            return
         (self._folder / f"{self.number}.done").touch()
         for path in self._folder.glob("[0-9]*"):
             if path.stem.isdigit() and int(path.stem) < self.number:
@@ -96,13 +98,22 @@ class Lease:
                 f"{self._directory}: {new or 'another driver'} took this sweep over while this one stood "
                 "still; its work is stopped"
             )
+        if not self._is_there():
+            raise LostLeaseError(
+                f"{self._directory}: was moved or removed while this sweep ran; its work is stopped, and run "
+                "goes on with --out and its new place"
+            )
+
+    def _is_there(self) -> bool:
+        return (self._folder / f"{self.number}.json").exists()
 
     def _beat(self) -> None:
         count = 0
         while not self._stop.is_set():
             count += 1
             with suppress(OSError):  # a full disk, which the sweep's own writes will tell of
-                replace(self._folder / f"{self.number}.beat", str(count).encode(), sync=False)
+                if self._is_there():
+                    replace(self._folder / f"{self.number}.beat", str(count).encode(), sync=False)
             self._stop.wait(BEAT_SECONDS)
 
 

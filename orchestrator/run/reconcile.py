@@ -139,7 +139,8 @@ def end_orphans(directory: SweepDirectory, jobs: Sequence[Job], adopted: set[str
         attempt = None if job.id in adopted else latest_attempt(directory, job.id)
         if attempt is not None and not directory.end(job.id, attempt.number).exists():
             left.append(attempt)
-            kill(attempt.process)
+            if attempt.directory in (None, directory.inode):  # else this is a copy of where it is at work
+                kill(attempt.process)
     elsewhere = [attempt for attempt in left if not attempt.process.here]
     _wait_for_quiet(directory, {attempt.job: attempt.beat for attempt in elsewhere})
     ends = []
