@@ -106,6 +106,20 @@ def test_the_page_shows_progress_and_report(port: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_gone_or_damaged_is_told_on_the_page(port: int, sweep: Path) -> None:
+    """And seen again when it is back."""
+    before = json.loads(get(port, "/state")[1])
+    sweep.rename(sweep.with_name("away"))
+    status, told = get(port, "/state")
+    assert status == 200 and "small: is not a sweep directory" in json.loads(told)["told"]
+    assert get(port, "/report")[0] == 200
+    sweep.with_name("away").rename(sweep)
+    assert json.loads(get(port, "/state")[1])["told"] == before["told"]
+    (sweep / "plan.json").write_text("")
+    status, told = get(port, "/state")
+    assert status == 200 and "plan.json: cannot be read" in json.loads(told)["told"]
+
+
 def test_the_command_serves_until_it_is_interrupted(sweep: Path) -> None:
     with subprocess.Popen(arguments("watch", str(sweep)), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -197,11 +197,31 @@ def test_a_broken_result_is_moved_aside_and_trained_again(
     victim.write_bytes(victim.read_bytes()[:100])
     report = mutransfer("report", str(directory))
     assert report.returncode == 0
-    assert f"{Path('runs') / 'tiny' / 'results' / victim.name}: unreadable, left out" in report.stderr
+    told = f"{Path('runs') / 'tiny' / 'results' / victim.name}: unreadable, left out"
+    assert told in report.stderr
+    for page in ("report.html", "report.md"):
+        text = (directory / "report" / page).read_text()
+        assert told in text and "of 12 trials are not there yet" in text
     done = mutransfer("run", str(sweep_file))
     assert done.returncode == 0
     assert "moved aside, its trials run again" in done.stderr
     assert len(set(trial_ids(directory))) == 12
+
+
+def test_a_report_says_whom_it_counts_unasked_and_what_it_cannot_follow(
+    sweep_file: Path, tmp_path: Path, mutransfer: Command
+) -> None:
+    sweep_file.write_text(sweep_file.read_text() + "tolerance: {nats: 5, doublings: .inf}\n")
+    mutransfer("run", str(sweep_file))
+    directory = tmp_path / "runs" / "tiny"
+    quiet = mutransfer("report", str(directory))
+    assert "Transferring may cost 5" in quiet.stdout and "count that" not in quiet.stderr
+    mutransfer("run", str(sweep_file), "--set", "width=[8]")
+    told = mutransfer("report", str(directory)).stderr
+    assert f"{Path('runs') / 'tiny'}: 6 trials count that its sweep no longer asks for; --hold" in told
+    (directory / "sweep.yaml").unlink()
+    told = mutransfer("report", str(directory)).stderr
+    assert "sweep.yaml: is missing; its scale, hyperparameter and tolerance are not followed" in told
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
         problems += view.pooled(found.rows, found.coordinates)
         problems += _together(found.rows)
         problems += _untuned(found.rows, content)
-    return Evidence(found.rows, content, tuple(problems))
+    return Evidence(found.rows, replace(content, problems=tuple(problems)), tuple(problems))
 
 
 def _together(rows: pd.DataFrame) -> list[str]:
@@ -282,11 +282,12 @@ def _resolved(path: Path) -> dict[str, Any]:
 
 
 def _unread_sweep(path: Path) -> str | None:
-    """A line where a sweep's file is there and says nothing of scale, hyperparameter and tolerance."""
+    """A line where a sweep has no file that says something of scale, hyperparameter and tolerance."""
     file = path / SWEEP
-    if not file.is_file() or _resolved(path):
+    if _resolved(path) or not (file.is_file() or (path / "plan.json").is_file()):
         return None
-    return f"{file}: cannot be read; its scale, hyperparameter and tolerance are not followed"
+    why = "cannot be read" if file.is_file() else "is missing"
+    return f"{file}: {why}; its scale, hyperparameter and tolerance are not followed"
 
 
 def write_trials(rows: pd.DataFrame, out: Path, read: Sequence[Path]) -> None:
@@ -312,12 +313,19 @@ def store_import(table: pa.Table, source: Path, out: Path) -> int:
 
 
 def _unfinished(directory: SweepDirectory, table: pa.Table, unread: bool) -> list[str]:
-    """A line where trials are missing; some of them may be in files that could not be read."""
+    """Lines where trials are missing, some of which may be in files that could not be read, and where there
+    are more than were asked for last."""
     wanted = directory.wanted_trials()
     if not wanted and published_jobs(directory.path) - {IMPORTED}:
         return [f"{directory.path}: has no plan; run the sweep again"]
-    missing = wanted - set(table.column("trial_id").to_pylist())
-    if not missing:
-        return []
-    remedy = "make what is named above readable" if unread else "run the sweep again"
-    return [f"{directory.path}: {len(missing)} of {len(wanted)} trials are not there yet; {remedy}"]
+    there = set(table.column("trial_id").to_pylist())
+    told = []
+    if wanted and (others := there - wanted):
+        told.append(
+            f"{directory.path}: {len(others)} trials count that its sweep no longer asks for; --hold "
+            "COLUMN=VALUE leaves them out"
+        )
+    if missing := wanted - there:
+        remedy = "make what is named above readable" if unread else "run the sweep again"
+        told.append(f"{directory.path}: {len(missing)} of {len(wanted)} trials are not there yet; {remedy}")
+    return told

@@ -41,7 +41,14 @@ class Site:
         return filled("live.html", {"name": html.escape(self.name)})
 
     def state(self) -> str:
-        """Trials that are done, and the version of the report, which changes when there are more."""
+        """Trials that are done, and the version of the report, which changes when there are more; or why
+        that cannot be told."""
+        try:
+            return self._state()
+        except (Fault, OSError) as error:
+            return json.dumps({"told": str(error), "wanted": 0, "done": 0, "version": self._version})
+
+    def _state(self) -> str:
         found = [sweep_status(directory) for directory in self._directories]
         wanted = sum(status.counts.wanted for status in found)
         done = sum(status.counts.finished for status in found)
@@ -83,11 +90,17 @@ class Site:
         from ...results.report.page import page_of
         from ..evidence.gather import gather
 
-        evidence = gather([directory.path for directory in self._directories])
+        try:
+            evidence = gather([directory.path for directory in self._directories])
+        except (Fault, OSError) as error:
+            return _plain(html.escape(str(error)))
         if evidence.content.comparisons or evidence.content.searches:
             return page_of(evidence.content)
-        lines = "".join(f"<p>{html.escape(problem)}</p>" for problem in evidence.problems)
-        return f"<!DOCTYPE html><title>report</title><body>{lines or '<p>nothing to compare yet</p>'}</body>"
+        return _plain("</p><p>".join(map(html.escape, evidence.problems)) or "nothing to compare yet")
+
+
+def _plain(told: str) -> str:
+    return f"<!DOCTYPE html><title>report</title><body><p>{told}</p></body>"
 
 
 def server(site: Site, port: int) -> ThreadingHTTPServer:

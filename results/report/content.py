@@ -22,6 +22,8 @@ class Content:
     searches: tuple[Searched, ...]
     checks: tuple[Check, ...]
     facts: Facts
+    problems: tuple[str, ...] = ()
+    """What is missing among the trials, and what was averaged or left out, in lines."""
     target: float | None = None
     """The scale of the large run, where the user names one."""
 

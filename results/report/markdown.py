@@ -12,7 +12,7 @@ def markdown(content: Content) -> str:
     parts = [f"# {_escaped(content.name)}", ""]
     for table in tables(content):
         parts += [markdown_table(table), ""]
-    parts += [f"- {_escaped(note)}" for note in notes(content)]
+    parts += [f"- {_escaped(note)}" for note in (*content.problems, *notes(content))]
     return "\n".join([*parts, "", _escaped(cite(content)), ""])
 
 

@@ -51,6 +51,7 @@ def render_page(content: Content, own: Pictures, checks: Pictures) -> str:
         "name": html.escape(content.name),
         "count": _count(content),
         "verdicts": "\n".join(_verdict(c, content.facts) for c in content.comparisons) if cards else "",
+        "problems": _problems(content),
         "charts": figures(own),
         "undrawn": _undrawn(content),
         "tables": "\n".join(html_table(table) for table in tables(content)),
@@ -79,6 +80,11 @@ def _verdict(comparison: Comparison, facts: Facts) -> str:
 <b>{slope[0]}</b> octaves per doubling <span>{slope[1]}</span></p>
 <p>transfer penalty <b>{penalty[0]}</b>{" nats" if facts.in_nats else ""} <span>{penalty[1]}</span></p>
 <ul>{reasons}</ul></article>"""
+
+
+def _problems(content: Content) -> str:
+    items = "".join(f"<li>{html.escape(problem)}</li>" for problem in content.problems)
+    return f'<section class="reading"><h2>To mind</h2><ul>{items}</ul></section>' if items else ""
 
 
 def _undrawn(content: Content) -> str:
