@@ -41,6 +41,19 @@ def test_a_trial_is_shown_and_repeated(sweep_file: Path, tmp_path: Path, mutrans
     told = json.loads(mutransfer("show", "out", one["trial_id"], "-f", "json").stdout)
     assert told["row"]["loss"] == one["loss"] and len(told["curve"]) == 5 and told["jobs"] == [one["job_id"]]
 
+    curves = tmp_path / "out" / "curves" / f"{one['job_id']}.parquet"
+    whole = curves.read_bytes()
+    curves.write_bytes(whole[:100])
+    told = json.loads(mutransfer("show", "out", one["trial_id"], "-f", "json").stdout)
+    assert told["curve"] == [] and f"{curves.name}: unreadable" in told["problems"][0]
+    curves.write_bytes(whole)
+    journal = tmp_path / "out" / "journal.jsonl"
+    kept = journal.read_bytes()
+    assert "nothing in it can be read" not in mutransfer("status", "out").stdout
+    journal.write_bytes(b"\xff" * 300)
+    assert "journal.jsonl: nothing in it can be read" in mutransfer("status", "out").stdout
+    journal.write_bytes(kept)
+
     words = shlex.split(lines[-1].removeprefix("to repeat it alone: "))
     assert words == ["mutransfer", "rerun", "out", one["trial_id"]]
     again = mutransfer(*words[1:], "--keep-weights")

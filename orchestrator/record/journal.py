@@ -89,6 +89,11 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
                 yield event
 
 
+def has_nothing(path: Path) -> bool:
+    """Whether a journal that is there has no event that counts: it is damaged from beginning to end."""
+    return path.exists() and path.stat().st_size > 0 and next(read_journal(path), None) is None
+
+
 @dataclass(slots=True)
 class Submission:
     """Jobs handed over under one name. `handle` is None until the scheduler's answer is on record."""

@@ -27,11 +27,14 @@ class Shown:
     attempts: tuple[dict[str, Any], ...]
     curve: tuple[dict[str, Any], ...]
     repeat: str
+    problems: tuple[str, ...] = ()
+    """Files of results and curves that cannot be read, one of which may hold this trial's."""
     cause: tuple[str, ...] = ()
 
 
 def shown(directory: SweepDirectory, found: Found) -> Shown:
-    rows, trial = _of(read_rows(directory.path)[0], found.id), found.trial
+    (table, unread), (curves, lost) = read_rows(directory.path), read_curves(directory.path)
+    rows, trial = _of(table, found.id), found.trial
     point = trial.program.point() if trial is not None else {}
     return Shown(
         id=found.id,
@@ -43,7 +46,8 @@ def shown(directory: SweepDirectory, found: Found) -> Shown:
             event for event in read_journal(directory.journal)
             if event["event"] == "ended" and event["job"] in found.jobs
         ),
-        curve=tuple(_of(read_curves(directory.path)[0], found.id)),
+        curve=tuple(_of(curves, found.id)),
+        problems=tuple(f"{item.path}: unreadable ({item.reason})" for item in (*unread, *lost)),
         repeat=shlex.join(["mutransfer", "rerun", str(directory.path), found.id]),
     )  # fmt: skip
 
@@ -64,7 +68,7 @@ def lines(found: Shown) -> list[str]:
     told = [f"trial {found.id}: {status}"]
     told += [f"  {name}: {value}" for name, value in found.point.items()]
     told += [f"job {job}: {log}" for job, log in zip(found.jobs, found.logs, strict=True)]
-    told += found.cause
+    told += [*found.problems, *found.cause]
     told += [
         f"  attempt {event['attempt']}: {event['kind']}, {event['seconds']:.1f} s"
         + (f" ({event['reason']})" if event["reason"] else "")

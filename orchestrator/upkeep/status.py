@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ...results.store.store import published_jobs, unsound
 from ..record.attempt import End, latest_attempt
 from ..record.directory import IMPORTED, SweepDirectory
-from ..record.journal import History, read_journal, replay
+from ..record.journal import History, has_nothing, read_journal, replay
 from ..record.lease import STALE_SECONDS, Held, holder, silence
 
 State = Literal["running", "done", "failed", "incomplete"]
@@ -116,6 +116,10 @@ def sweep_status(directory: SweepDirectory) -> Status:
     )
     failed = tuple(_failed(directory, history.given_up[job], ids[job]) for job in jobs.failed)
     problems = [f"{item.path}: unreadable ({item.reason})" for item in broken]
+    if has_nothing(directory.journal):
+        problems.append(
+            f"{directory.journal}: nothing in it can be read; attempts and their cost are not known"
+        )
     lacks_plan = not planned and not driven and published != {IMPORTED}
     if lacks_plan:
         problems.append(f"{directory.path}: has no plan; run the sweep again")
