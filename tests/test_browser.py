@@ -57,6 +57,19 @@ def test_charts_are_drawn_without_errors(tmp_path: Path) -> None:
 
 
 @needs_browser
+def test_a_page_is_no_wider_than_its_window(tmp_path: Path) -> None:
+    """Wide charts and tables scroll by themselves."""
+    page = report_of(tmp_path, *sorted(PUBLISHED.glob("*table1[56]*.csv")))
+    html = "document.documentElement"
+    measure = f"document.title = [{html}.scrollWidth, {html}.clientWidth].join(' of ')"
+    script = f"<script>setTimeout(() => {{ {measure} }}, 3000)</script>"
+    page.write_text(page.read_text() + script)
+    document, _ = open_page(page, tmp_path / "profile")
+    told = re.search(r"<title>(\d+) of (\d+)</title>", document)
+    assert told is not None and int(told[1]) <= int(told[2])
+
+
+@needs_browser
 @pytest.mark.slow
 @pytest.mark.parametrize(("trials", "values", "charts"), [(1, 10, 1), (50, 10, 4), (5000, 50, 4)])
 def test_reports_of_every_size_are_drawn(trials: int, values: int, charts: int, tmp_path: Path) -> None:
