@@ -12,6 +12,7 @@ import torch
 from conftest import Command, trial_ids
 from ruamel.yaml import YAML
 
+from mutransfer.models.files.place import beside, meant
 from mutransfer.orchestrator.studies import coordcheck
 
 
@@ -294,3 +295,11 @@ def test_a_comparison_of_two_tables_says_which_is_which(tmp_path: Path, mutransf
     assert json.loads(mutransfer("compare", "flat.csv", "steep.csv", "-f", "json").stdout)["of"] == [
         "flat.csv", "steep.csv",
     ]  # fmt: skip
+
+
+def test_what_was_to_be_written_beside_a_file_is_told_by_its_folder() -> None:
+    """A hidden name with a number of its own is nobody's to mend."""
+    with pytest.raises(OSError) as raised, beside(Path("/proc/2.json")) as scratch:
+        scratch.write_bytes(b"")
+    assert meant(Path(str(raised.value.filename))) == Path("/proc")
+    assert meant(Path("/proc/.profile")) == Path("/proc/.profile")

@@ -38,6 +38,11 @@ def test_a_comma_in_a_loss_is_no_point(said: str) -> None:
         matched(r"val loss ([0-9.]+)", f"val loss {said}\n")
 
 
+def test_an_underscore_is_in_no_loss() -> None:
+    with pytest.raises(NoLossError, match="'1_000' is no number"):
+        matched(r"val loss (\S+)", "val loss 1_000\n")
+
+
 def test_other_words_behind_a_number_are_left_out() -> None:
     assert matched(r"loss ([0-9.]+)", "loss 2.5/3.1\n") == 2.5
     assert matched(r"loss (\d+\.\d+)%", "loss 12.5%\n") == 12.5

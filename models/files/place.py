@@ -5,10 +5,18 @@ replaces and the first claims.
 """
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+SCRATCH = re.compile(r"^\..*\.[0-9a-f]{32}$")
+
+
+def meant(path: Path) -> Path:
+    """The folder, where a path is a hidden name that something was to be written under."""
+    return path.parent if SCRATCH.match(path.name) else path
 
 
 @contextmanager

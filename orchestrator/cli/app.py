@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
+from ...models.files.place import meant
 from ...models.recipe.fault import PREFLIGHT, USAGE, Fault
 from . import again, checking, exchange, files, laws, probing, reporting, running, upkeep, watching, weights
 
@@ -107,7 +108,8 @@ def main() -> None:
             sys.exit(PREFLIGHT)
         if error.filename is None:
             raise
-        print(f"{error.filename}: {error.strerror}; give another path or mend this one", file=sys.stderr)
+        place = meant(Path(str(error.filename)))
+        print(f"{place}: {error.strerror}; give another path or mend this one", file=sys.stderr)
         sys.exit(USAGE)
     except Fault as fault:
         print(fault, file=sys.stderr)

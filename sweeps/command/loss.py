@@ -197,7 +197,7 @@ def _number(found: list[Any], why: str) -> float:
     if not found:
         raise NoLossError(why)
     last = found[-1]
-    if isinstance(last, bool):
+    if isinstance(last, bool) or "_" in str(last):  # 1_000 is Python's own way to write one
         raise NoLossError(f"{last!r} is no number")
     try:
         return math.nan if last is None else float(last)
