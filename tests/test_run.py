@@ -215,10 +215,10 @@ def test_a_report_says_whom_it_counts_unasked_and_what_it_cannot_follow(
     mutransfer("run", str(sweep_file))
     directory = tmp_path / "runs" / "tiny"
     quiet = mutransfer("report", str(directory))
-    assert "Transferring may cost 5" in quiet.stdout and "count that" not in quiet.stderr
+    assert "Transferring may cost 5" in quiet.stdout and "no longer" not in quiet.stderr
     mutransfer("run", str(sweep_file), "--set", "width=[8]")
     told = mutransfer("report", str(directory)).stderr
-    assert f"{Path('runs') / 'tiny'}: 6 trials count that its sweep no longer asks for; --hold" in told
+    assert f"{Path('runs') / 'tiny'}: counts 6 trials that its sweep no longer asks for; --hold" in told
     (directory / "sweep.yaml").unlink()
     told = mutransfer("report", str(directory)).stderr
     assert "sweep.yaml: is missing; its scale, hyperparameter and tolerance are not followed" in told

@@ -321,9 +321,10 @@ def _unfinished(directory: SweepDirectory, table: pa.Table, unread: bool) -> lis
     there = set(table.column("trial_id").to_pylist())
     told = []
     if wanted and (others := there - wanted):
+        count = f"{len(others)} trial{'s' if len(others) > 1 else ''}"
         told.append(
-            f"{directory.path}: {len(others)} trials count that its sweep no longer asks for; --hold "
-            "COLUMN=VALUE leaves them out"
+            f"{directory.path}: counts {count} that its sweep no longer asks for; --hold COLUMN=VALUE keeps "
+            "what is meant"
         )
     if missing := wanted - there:
         remedy = "make what is named above readable" if unread else "run the sweep again"

@@ -286,7 +286,8 @@ def _differing(members: pd.DataFrame) -> tuple[str, ...]:
     measurements."""
     ours = [name for name in members.columns if name in TRAINED_WITH]
     theirs = members.columns.difference([*ROWS.names, *FIELDS, *NOT_COORDINATES])
-    words = [name for name in theirs if pd.to_numeric(members[name], errors="coerce").isna().any()]
+    texts = [name for name in theirs if pd.api.types.infer_dtype(members[name], skipna=True) == "string"]
+    words = [name for name in texts if pd.to_numeric(members[name].dropna(), errors="coerce").isna().any()]
     values = members[[*ours, *words]].nunique()
     return tuple(map(str, values.index[values > 1]))
 
