@@ -12,11 +12,13 @@
 What the command line refuses raises a subclass of `mt.Fault` here, with the same line for a message.
 """
 
+import math
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -50,6 +52,20 @@ if TYPE_CHECKING:
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
+Bounds = tuple[type, float, float]
+AT_LEAST: Mapping[str, Bounds] = {
+    "workers": (int, 1, math.inf), "jobs_per_gpu": (int, 1, math.inf), "gpus_per_job": (int, 1, math.inf),
+    "gpu_memory_gb": (float, 0.1, math.inf), "checkpoint_seconds": (float, 0, math.inf),
+    "hang_seconds": (float, 6, math.inf), "tolerance": (float, 0, math.inf), "target": (float, 0, math.inf),
+}  # fmt: skip
+SIZES: Mapping[str, Bounds] = {
+    "width": (int, 1, 10**7), "depth": (int, 1, 10**5), "batch": (int, 1, 10**9),
+    "tokens": (int, 1, 10**18), "sequence_length": (int, 1, 10**8), "vocabulary": (int, 2, 10**8),
+    "experts": (int, 2, 10**6), "granularity": (int, 1, 10**6),
+}  # fmt: skip
+"""What the command line allows of its options."""
+FAMILY = ("architecture", "optimizer", "parametrization")
+
 __all__ = [
     "Comparison",
     "Fault",
@@ -71,11 +87,12 @@ def load(spec: str | PathLike[str], set: Sequence[str] = ()) -> Sweep:
 
     Raises SpecError with every fault of the file at once.
     """
-    return load_sweep(str(spec), set)
+    return load_sweep(str(spec), _several(set))
 
 
 def expand(sweep: Sweep) -> pd.DataFrame:
     """The trials of a sweep, a row for each: its id, and its point."""
+    _must_be_loaded(sweep)
     return pd.DataFrame([{"trial_id": trial.id, **trial.program.point()} for trial in sweep.expansion.trials])
 
 
@@ -86,6 +103,8 @@ def plan(
     here, on whatever backend. Raises Fault for a module of one's own that cannot be trained."""
     from .planning.try_out import try_out
 
+    _must_be_loaded(sweep)
+    _must_be_within({"workers": workers}, AT_LEAST)
     try_out(sweep)
     if sweep.spec.program is not None:
         at_once = workers or find_device(device).count
@@ -117,6 +136,7 @@ def run(
     from .run.progress import Progress, Quiet
     from .run.session import runner_of
 
+    _must_be_loaded(sweep)
     path = Path(out) if out is not None else Path("runs") / sweep.spec.name
     directory = SweepDirectory(path)
     directory.check(sweep.spec.name)
@@ -178,7 +198,10 @@ def judge(
     sweep directories. `axis` is the scale, `hyperparameter` what is tuned, as in `report`; `tolerance` in
     nats. Warns of what was left out. Raises ImportFault, DirectoryError and ViewFault.
     """
-    view = View.along(axis, hyperparameter, hold or {}, pool)
+    if hold is not None and not isinstance(hold, Mapping):
+        raise Fault(f"hold {hold!r}: give a mapping of columns to values, {{'depth': '4'}}")
+    _must_be_within({"tolerance": tolerance}, AT_LEAST)
+    view = View.along(axis, hyperparameter, hold or {}, _several(pool))
     allowed = None if tolerance is None else Tolerance(tolerance)
     if not isinstance(what, pd.DataFrame):
         evidence = gather(_paths(what), allowed, view)
@@ -202,6 +225,7 @@ def charts(comparisons: Sequence[Comparison], target: float | None = None) -> di
     scale."""
     from ..results.report.charts import charts as drawn
 
+    _must_be_within({"target": target}, AT_LEAST)
     return drawn(comparisons, target)
 
 
@@ -227,6 +251,13 @@ def export(
     `batch` is in sequences. `rules` are those of `export --rule`. `family` picks one of several:
     architecture, optimizer, parametrization. Raises ChoiceError, NothingTunedError and ExportError.
     """
+    if unknown := sorted({*family} - {*FAMILY}):
+        raise Fault(f"{unknown[0]}: is no argument of export; a family is told by {', '.join(FAMILY)}")
+    sizes = {"width": width, "depth": depth, "batch": batch, "tokens": tokens, "vocabulary": vocabulary,
+             "sequence_length": sequence_length, "experts": experts, "granularity": granularity}  # fmt: skip
+    _must_be_within(sizes, SIZES)
+    if width is None or depth is None:
+        raise Fault("width, depth: give both, the large model's")
     evidence = gather(_paths(directories))
     _tell(evidence.problems)
     chosen = choose(evidence.content.comparisons, hyperparameter, **family)
@@ -234,7 +265,7 @@ def export(
     if is_of_programs(chosen, evidence.rows):
         return program_export(chosen, evidence.rows, large)
     _tell(make_models_known(_paths(directories), rows_behind(chosen, evidence.rows)))
-    leave = Leave(tuple(rules), extrapolate)
+    leave = Leave(tuple(_several(rules)), extrapolate)
     return export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
 
 
@@ -247,11 +278,37 @@ def _options(**told: Any) -> RunOptions:  # noqa: ANN401 - fields
             f"backend {told['backend']!r}, device {told['device']!r}: give one of {', '.join(BACKENDS)}, and "
             f"one of {', '.join(get_args(Choice))}"
         )
-    if told.get("execution", "auto") not in get_args(Execution) or told.get("gpus_per_job", 1) < 1:
-        raise Fault(
-            f"execution is one of {', '.join(get_args(Execution))}, and gpus_per_job a whole number from 1 on"
-        )
+    if told.get("execution", "auto") not in get_args(Execution):
+        raise Fault(f"execution {told['execution']!r}: give one of {', '.join(get_args(Execution))}")
+    _must_be_within({"workers": told.get("max_concurrent"), **told}, AT_LEAST)
     return RunOptions(**told)
+
+
+def _must_be_loaded(sweep: object) -> None:
+    """Raises Fault for what is no sweep, such as the name of its file."""
+    if not isinstance(sweep, Sweep):
+        raise Fault(f"{sweep!r}: is no sweep; load(...) reads one from its file")
+
+
+def _must_be_within(given: Mapping[str, Any], bounds: Mapping[str, Bounds]) -> None:
+    """Raises Fault for arguments out of the command line's ranges; None is one that is not given."""
+    for name, (kind, least, most) in bounds.items():
+        value = given.get(name)
+        if value is None:
+            continue
+        fits = isinstance(value, Integral if kind is int else Real)
+        if not fits or isinstance(value, bool) or not least <= value <= most:
+            number = "a whole number" if kind is int else "a number"
+            end = f" to {most:,}" if most < math.inf else " on"
+            raise Fault(f"{name} {value!r}: give {number} from {least}{end}")
+
+
+def _several(told: str | Sequence[str] | None) -> Sequence[str]:
+    """Texts; one alone is one of them. Raises Fault for anything else."""
+    found = [told] if isinstance(told, str) else [*(told or ())]
+    if others := [one for one in found if not isinstance(one, str)]:
+        raise Fault(f"{others[0]!r}: is no text; give a list of them")
+    return found
 
 
 def _paths(directories: Paths) -> list[Path]:

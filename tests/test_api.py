@@ -2,10 +2,12 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from own_programs import ONE
 
 import mutransfer as mt
 
+api: Any = mt  # for arguments that no type checker would let through
 MEMBERS = {
     "charts": "(comparisons, target)",
     "expand": "(sweep)",
@@ -100,6 +103,48 @@ def test_a_plan_of_programs_is_that_of_the_command(
     path = own(ONE, "print('loss 1')\n")
     told = json.loads(mutransfer("plan", str(path), "-f", "json", "-j", "2").stdout)
     assert json.loads(json.dumps(mt.plan(mt.load(path), workers=2))) == told and told["trials"] == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda sweep, out: api.expand("a.yaml"), "'a.yaml': is no sweep"),
+        (lambda sweep, out: api.plan("a.yaml"), "'a.yaml': is no sweep"),
+        (lambda sweep, out: api.load("a.yaml", set=[3]), "3: is no text; give a list of them"),
+        (lambda sweep, out: api.run(sweep, out, workers=-2), "workers -2: give a whole number from 1 on"),
+        (lambda sweep, out: api.plan(sweep, workers=0), "workers 0: give a whole number from 1 on"),
+        (
+            lambda sweep, out: api.run(sweep, out, hang_seconds="a"),
+            "hang_seconds 'a': give a number from 6 on",
+        ),
+        (
+            lambda sweep, out: api.run(sweep, out, checkpoint_seconds=-1),
+            "checkpoint_seconds -1: give a number",
+        ),
+        (lambda sweep, out: api.run(sweep, out, execution="fast"), "execution 'fast': give one of auto"),
+        (lambda sweep, out: api.export(out, 64.0, 2), "width 64.0: give a whole number from 1 to 10,000,000"),
+        (lambda sweep, out: api.export(out, 64, 2, batch=0), "batch 0: give a whole number from 1 to"),
+        (
+            lambda sweep, out: api.export(out, 64, 2, vocabulary=300.5),
+            "vocabulary 300.5: give a whole number",
+        ),
+        (lambda sweep, out: api.export(out, None, 2), "width, depth: give both"),
+        (lambda sweep, out: api.export(out, 64, 2, rule="x"), "rule: is no argument of export; a family is"),
+        (lambda sweep, out: api.judge(out, tolerance=-1), "tolerance -1: give a number from 0 on"),
+        (lambda sweep, out: api.judge(out, hold="width=4"), "hold 'width=4': give a mapping of columns"),
+        (lambda sweep, out: api.charts([], target=-3), "target -3: give a number from 0 on"),
+    ],
+)
+def test_arguments_that_the_command_line_refuses_are_refused(
+    call: Callable[[mt.Sweep, Path], object], told: str, sweep_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(mt.Fault, match=re.escape(told)):
+        call(mt.load(sweep_file), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_text_alone_is_one_of_several(sweep_file: Path) -> None:
+    assert mt.expand(mt.load(sweep_file, set="steps=4"))["steps"].eq(4).all()
 
 
 NOTEBOOK = Path(__file__).parent.parent / "examples" / "from_sweep_to_charts.ipynb"

@@ -82,6 +82,25 @@ def test_pytorch_hands_over_to_any_module(recipe: Build) -> None:
     verify(model, held["HANDOVER"], ready.roles, optimizer, sites, lambda: model(tokens_BT))
 
 
+def test_pytorch_puts_no_other_optimizer_in_place_of_what_it_leaves_out(recipe: Build) -> None:
+    """Nor does it give torch's SGD a decay that would be another."""
+    from test_maps import llama
+
+    changes = {**LLAMA, "weight_decay": 0.1, "momentum": 0.9}
+    muon = handed_over(recipe, Target(64, 2), **changes, optimizer="muon", adamw_lr_ratio=0.1)
+    held = run(export_text(muon, "pytorch", partial=True))
+    with pytest.raises(
+        RuntimeError, match=r"torch has no muon as it is here; give an optimizer of yours param"
+    ):
+        held["optimizer"](llama(64), MAPS["llama"].roles)
+    sgd = handed_over(recipe, Target(64, 2), **changes, optimizer="sgd")
+    held = run(export_text(sgd, "pytorch", partial=True))
+    optimizer = held["optimizer"](llama(64), MAPS["llama"].roles)
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0}
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.9}
+
+
 @pytest.mark.parametrize(
     "name", [name for name, ready in MAPS.items() if ready.of.startswith("transformers")]
 )

@@ -170,6 +170,8 @@ def test_names_of_columns_may_be_products_and_quotients() -> None:
     [
         ("--axis N --axis M", "--axis N --axis M: M goes with N: no trial tells them apart; give those"),
         ("--axis K", "--axis K: is no column of these measurements; there are"),
+        ("--axis N --axis one", "--axis one: has one value, 7; leave it out"),
+        ("--axis N --at N=1e9 --at D=1e9", "--at D=1e9: is no scale of this law, which is of N; --axis D"),
         ("--axis N --at N=big", "--at N=big: give a positive number for each of N"),
         ("--axis N --axis D --at N=1e9", "--at: gives no D; the law needs all of N, D"),
         ("--axis N --at D", "--at D: write COLUMN=VALUE"),
@@ -185,7 +187,7 @@ def test_names_of_columns_may_be_products_and_quotients() -> None:
 def test_what_a_law_cannot_be_made_of_is_one_line(
     words: str, told: str, mutransfer: Command, tmp_path: Path
 ) -> None:
-    losses = table().query("N < 3e8").assign(M=lambda frame: 20 * frame["N"], word="big")
+    losses = table().query("N < 3e8").assign(M=lambda frame: 20 * frame["N"], word="big", one=7)
     losses.drop(columns="bs").to_csv(tmp_path / "runs.csv", index=False)
     mutransfer("import", "runs.csv", "--out", "runs")
     done = mutransfer("law", "runs", *words.split())

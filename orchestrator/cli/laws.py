@@ -55,6 +55,9 @@ def law(
         raise typer.Exit(NOTHING_TO_REPORT)
     for problem in view.pooled(found.rows, found.coordinates):
         warn(problem)
+    single = [name for name in axes if found.rows[name].nunique() == 1]
+    if single and len(axes) > 1:
+        raise Fault(f"--axis {single[0]}: has one value, {found.rows[single[0]].iloc[0]}; leave it out")
     if told := collinear(found.rows, axes):
         raise Fault(f"--axis {' --axis '.join(axes)}: {told}; give those that vary by themselves")
     target = _target(at, axes)
@@ -82,7 +85,10 @@ def _target(at: list[str] | None, axes: list[str]) -> dict[str, float]:
             target[name] = float(value)
         except ValueError:
             target[name] = math.nan
-        if name not in axes or not 0 < target[name] < math.inf:
+        if name not in axes:
+            told = f"is no scale of this law, which is of {', '.join(axes)}"
+            raise Fault(f"--at {name}={value}: {told}; --axis {name} makes it one")
+        if not 0 < target[name] < math.inf:
             raise Fault(f"--at {name}={value}: give a positive number for each of {', '.join(axes)}")
     if missing := [name for name in axes if target and name not in target]:
         raise Fault(f"--at: gives no {', '.join(missing)}; the law needs all of {', '.join(axes)}")

@@ -1,5 +1,6 @@
 """Which trials could settle what is inconclusive, the cheapest first."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -38,7 +39,12 @@ def _finer(comparison: Comparison) -> Iterator[Wanted]:
         values, why = enclosing(fit, optimum, FINEST_OCTAVES, (), drift.allowed.loss)
         if fit.usable and reach(optimum) > SETTLED_OCTAVES:
             values = halved(fit, optimum, FINEST_OCTAVES)
-            why = f"the optimum is known within {reach(optimum):.2f} octaves"
+            known = reach(optimum)
+            why = (
+                f"the optimum is known within {known:.2f} octaves"
+                if known < math.inf
+                else "the optimum is not bounded"
+            )
         if values:
             yield Wanted(comparison, fit.curve.scale, tuple(sorted(values)), why, fit.curve.scale)
 

@@ -17,6 +17,7 @@ from .shared import (
     heading,
     known,
     torch_decay,
+    torch_groups,
     torch_optimizer,
     unlike,
     without,
@@ -63,7 +64,7 @@ class HandedTrainer(Trainer):
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             groups = param_groups(self.model if model is None else model, HANDOVER, MAP.roles)
-            self.optimizer = torch.optim.{optimizer}(groups)
+            self.optimizer = torch.optim.{optimizer}({groups})
         return self.optimizer
 
 
@@ -97,6 +98,7 @@ def as_hugging_face(handed: Handed) -> Formatted:
         configuration=_literal(configuration),
         arguments=_literal(_arguments(handed)),
         optimizer=optimizer,
+        groups=torch_groups(handed, "groups"),
         batch_size=handed["target"]["batch_size"],
         sequence_length=handed["target"]["sequence_length"],
     )

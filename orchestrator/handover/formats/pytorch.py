@@ -1,7 +1,7 @@
 """A Python module for a loop of one's own: groups, first values, multipliers and schedule for any module."""
 
 from ....models.handover.values import Handed
-from .shared import Formatted, embedded, heading, torch_decay, torch_optimizer
+from .shared import Formatted, embedded, heading, torch_decay, torch_groups, torch_optimizer
 
 TEXT = '''\
 {heading}"""The large run in plain PyTorch, handed over by mutransfer:
@@ -44,7 +44,7 @@ def start_(model, roles, sites, seed):
 
 
 def optimizer(model, roles):
-    return torch.optim.{optimizer}(param_groups(model, HANDOVER, roles))
+    {optimizer}
 
 
 def factor(step):
@@ -53,6 +53,9 @@ def factor(step):
         return (step + 1) / {warmup}
 {decay}
 '''
+NOT_THERE = """\
+# Another optimizer at these rates would be another training.
+    raise RuntimeError("torch has no {0} as it is here; give an optimizer of yours {1}")"""
 FALL = """\
     progress = min(1.0, (step - {warmup}) / {length})
     return 1.0 - {fallen!r} * {shape}"""
@@ -63,7 +66,7 @@ WSD = """\
 
 def as_pytorch(handed: Handed) -> Formatted:
     values, target = handed["hyperparameters"], handed["target"]
-    name = torch_optimizer(handed)
+    name, groups = torch_optimizer(handed), torch_groups(handed, "param_groups(model, HANDOVER, roles)")
     told, kinds = [*torch_decay(handed)], handed["model"]["learnable_multipliers"]
     if name is None:
         told.append(f"{handed['optimizer']}, which torch has not as it is here")
@@ -71,6 +74,8 @@ def as_pytorch(handed: Handed) -> Formatted:
         told.append(f"learnable multipliers ({kinds}); put them on with add_multipliers_")
     if values.get("z_loss"):
         told.append(f"z_loss {values['z_loss']:g}")
+    there = f"return torch.optim.{name}({groups})"
+    made = there if name else NOT_THERE.format(handed["optimizer"], groups)
     text = TEXT.format(
         heading=heading(handed),
         module="handover",
@@ -79,7 +84,7 @@ def as_pytorch(handed: Handed) -> Formatted:
         batch_size=target["batch_size"],
         time=target["sequence_length"],
         grad_clip=values["grad_clip"] or float("1e30"),
-        optimizer=name or "AdamW",
+        optimizer=made,
         warmup=round(values["warmup"] * target["steps"]),
         decay=_decay(handed),
     )

@@ -88,6 +88,11 @@ def torch_decay(handed: Handed) -> tuple[str, ...]:
     )
 
 
+def torch_groups(handed: Handed, groups: str) -> str:
+    """Parameter groups as a text gives them to torch's optimizer, without a decay that is left out."""
+    return f"[{{**group, 'weight_decay': 0.0}} for group in {groups}]" if torch_decay(handed) else groups
+
+
 CONVENTIONS = (
     "head_ratio", "gelu", "norm_place", "final_norm", "rotary_base", "rotary_share", "attention_gate",
     "biases", "conv_bias", "state_norm", "norm_before_gate", "fixed_multipliers", "parallel_residual",
