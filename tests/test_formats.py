@@ -99,6 +99,8 @@ def test_pytorch_puts_no_other_optimizer_in_place_of_what_it_leaves_out(recipe: 
     assert isinstance(optimizer, torch.optim.SGD)
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0}
     assert {group["momentum"] for group in optimizer.param_groups} == {0.9}
+    plain = handed_over(recipe, Target(64, 2), **{**changes, "parametrization": "mup"}, optimizer="sgd")
+    assert "--weight-decay 0.0" in export_text(plain, "megatron", partial=True)
 
 
 @pytest.mark.parametrize(

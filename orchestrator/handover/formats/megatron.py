@@ -69,7 +69,7 @@ def _training(handed: Handed, optimizer: str) -> dict[str, Any]:
         "min-lr": values["learning_rate"] * values["final_lr"],
         **_schedule(values, target["steps"]),
         "lr-warmup-fraction": values["warmup"],
-        "weight-decay": base_decay(handed),
+        "weight-decay": 0.0 if torch_decay(handed) else base_decay(handed),
         "clip-grad": values["grad_clip"],
         **{f"adam-{name}": values[name] for name in ("beta1", "beta2") if name in values},
         **({"adam-eps": values["epsilon"]} if "epsilon" in values else {}),
