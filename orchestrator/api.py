@@ -54,7 +54,7 @@ Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 Bounds = tuple[type, float, float]
 AT_LEAST: Mapping[str, Bounds] = {
-    "workers": (int, 1, math.inf), "jobs_per_gpu": (int, 1, math.inf), "gpus_per_job": (int, 1, math.inf),
+    "workers": (int, 1, math.inf), "jobs_per_gpu": (int, 1, 64), "gpus_per_job": (int, 1, 64),
     "gpu_memory_gb": (float, 0.1, math.inf), "checkpoint_seconds": (float, 0, math.inf),
     "hang_seconds": (float, 6, math.inf), "tolerance": (float, 0, math.inf), "target": (float, 0, math.inf),
 }  # fmt: skip

@@ -2,12 +2,13 @@
 
 import inspect
 import json
+import math
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from conftest import SWEEP, Command
 from own_programs import ONE
 
 import mutransfer as mt
+from mutransfer.orchestrator.api import AT_LEAST, SIZES
+from mutransfer.orchestrator.cli import exchange, running
 
 api: Any = mt  # for arguments that no type checker would let through
 MEMBERS = {
@@ -141,6 +144,21 @@ def test_arguments_that_the_command_line_refuses_are_refused(
     with pytest.raises(mt.Fault, match=re.escape(told)):
         call(mt.load(sweep_file), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_ranges_are_those_of_the_command_line() -> None:
+    """Which imports nothing of what declares them here, so that its help answers at once."""
+    names = {"checkpoint_seconds": "checkpoint_every", "hang_seconds": "hang_after"}
+    told: dict[str, Any] = {}
+    for command in (running.run, exchange.export):
+        hints = get_type_hints(command, include_extras=True)
+        told |= {name: hint.__metadata__[0] for name, hint in hints.items() if get_origin(hint) is Annotated}
+    bounds = {**AT_LEAST, **SIZES}
+    compared = {name for name in bounds if getattr(told.get(names.get(name, name)), "min", None) is not None}
+    for name in compared - {"target"}:  # which is refused at 0 by its own words
+        option, (_, least, most) = told[names.get(name, name)], bounds[name]
+        assert (option.min, math.inf if option.max is None else option.max) == (least, most), name
+    assert {*SIZES} <= compared and len(compared) >= 12
 
 
 def test_a_text_alone_is_one_of_several(sweep_file: Path) -> None:
