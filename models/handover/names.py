@@ -6,7 +6,9 @@ from torch import nn
 
 ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
 """What torch calls a weight with a parametrization, and what that holds."""
-WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+COMPILED = "_orig_mod"
+"""What torch.compile calls the module that it wraps."""
+WRAPPERS = {COMPILED, "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """What torch.compile, FSDP and activation checkpointing put into the names of parameters."""
 
 
@@ -20,6 +22,11 @@ def plain_name(name: str, model: nn.Module) -> str:
             kept.append(part)
         module = getattr(module, part, None)
     return ".".join(kept).replace(ORIGINAL, ".weight").replace(HELD, ".")
+
+
+def held_names(model: nn.Module) -> dict[str, str]:
+    """What each parameter is called in the model as it is, by its plain name."""
+    return {plain_name(name, model): name for name, _ in model.named_parameters()}
 
 
 def multiplied_weight(name: str, model: nn.Module) -> str | None:

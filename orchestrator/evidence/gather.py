@@ -64,7 +64,10 @@ class Evidence:
 
     rows: pd.DataFrame
     content: Content
-    problems: tuple[str, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return self.content.problems
 
     def lacks(self, axis: str | None, hyperparameter: str | None) -> str:
         """Why there is nothing to compare, and the remedy."""
@@ -187,7 +190,7 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
         problems += view.pooled(found.rows, found.coordinates)
         problems += _together(found.rows)
         problems += _untuned(found.rows, content)
-    return Evidence(found.rows, replace(content, problems=tuple(problems)), tuple(problems))
+    return Evidence(found.rows, replace(content, problems=tuple(problems)))
 
 
 def _together(rows: pd.DataFrame) -> list[str]:

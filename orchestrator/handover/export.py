@@ -84,8 +84,8 @@ def export_object(
     measured = replace(measured, learning_rate=2.0**log2_rate)
     large = _at_target(measured, target)
     moved, unmeasured = adjustments(comparison, others, measured, large)
-    if not leave.extrapolate:
-        _must_be_near(moved)
+    for one in moved if not leave.extrapolate else ():
+        must_be_near(one.axis, f"{one.target}", one.outside, one.measured_range)
     log2_rate += sum(adjustment.octaves for adjustment in moved)
     interval = widened(interval, moved)
     large = replace(large, learning_rate=2.0**log2_rate)
@@ -191,16 +191,15 @@ def must_be_of_rates(comparison: Comparison) -> None:
         )
 
 
-def _must_be_near(moved: Sequence[Adjustment]) -> None:
-    """Raises ExportError for a slope that is followed far beyond the scales that it was measured on."""
-    for adjustment in moved:
-        if adjustment.outside > MAX_OUTSIDE:
-            low, high = adjustment.measured_range
-            raise ExportError(
-                f"{adjustment.axis} {adjustment.target}: is {adjustment.outside:.1f} doublings beyond what "
-                f"was measured ({low:g} to {high:g}), and a slope holds for {MAX_OUTSIDE:g}; sweep "
-                f"{adjustment.axis} further, or add --extrapolate"
-            )
+def must_be_near(axis: str, target: str, outside: float, measured: tuple[float, float]) -> None:
+    """Raises ExportError for a slope that is followed far beyond the scales that it was measured on:
+    `outside` doublings."""
+    if outside > MAX_OUTSIDE:
+        low, high = measured
+        raise ExportError(
+            f"{axis} {target}: is {outside:.1f} doublings beyond what was measured ({low:g} to {high:g}), "
+            f"and a slope holds for {MAX_OUTSIDE:g}; sweep {axis} further, or add --extrapolate"
+        )
 
 
 def _far(moved: Sequence[Adjustment]) -> list[str]:

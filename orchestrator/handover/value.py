@@ -8,8 +8,7 @@ from ...results.questions.choice import NothingTunedError, tuned_log2, usable_op
 from ...results.questions.comparison import Comparison
 from ...results.report.contract import comparison_object
 from ...results.statistics.prediction import predict
-from .export import MAX_OUTSIDE, MAX_SCALE_RATIO, cautions, verdict_warnings
-from .fault import ExportError
+from .export import MAX_SCALE_RATIO, cautions, must_be_near, verdict_warnings
 
 
 def value_object(comparison: Comparison, target: float, *, extrapolate: bool = False) -> dict[str, Any]:
@@ -27,7 +26,10 @@ def value_object(comparison: Comparison, target: float, *, extrapolate: bool = F
         log2, interval = tuned_log2(comparison)
     else:
         if not extrapolate:
-            _must_be_near(comparison, target)
+            optima = usable_optima(comparison)
+            low, high = optima[0].scale, optima[-1].scale
+            outside = max(math.log2(target / high), math.log2(low / target))
+            must_be_near(comparison.axis, f"{target:g}", outside, (low, high))
         log2, interval = predicted.log2_optimum.value, predicted.log2_optimum.interval
     name = comparison.hyperparameter
     return {
@@ -41,17 +43,6 @@ def value_object(comparison: Comparison, target: float, *, extrapolate: bool = F
         "evidence": {"comparison": comparison_object(comparison)},
         "warnings": _warnings(comparison, target),
     }
-
-
-def _must_be_near(comparison: Comparison, target: float) -> None:
-    optima = usable_optima(comparison)
-    low, high = optima[0].scale, optima[-1].scale
-    if (outside := max(math.log2(target / high), math.log2(low / target))) > MAX_OUTSIDE:
-        raise ExportError(
-            f"{comparison.axis} {target:g}: is {outside:.1f} doublings beyond what was measured ({low:g} to "
-            f"{high:g}), and a slope holds for {MAX_OUTSIDE:g}; sweep {comparison.axis} further, or add "
-            "--extrapolate"
-        )
 
 
 def _warnings(comparison: Comparison, target: float) -> list[dict[str, str]]:

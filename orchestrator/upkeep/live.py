@@ -93,14 +93,15 @@ class Site:
         try:
             evidence = gather([directory.path for directory in self._directories])
         except (Fault, OSError) as error:
-            return _plain(html.escape(str(error)))
+            return _plain([str(error)])
         if evidence.content.comparisons or evidence.content.searches:
             return page_of(evidence.content)
-        return _plain("</p><p>".join(map(html.escape, evidence.problems)) or "nothing to compare yet")
+        return _plain(evidence.problems or ["nothing to compare yet"])
 
 
-def _plain(told: str) -> str:
-    return f"<!DOCTYPE html><title>report</title><body><p>{told}</p></body>"
+def _plain(lines: Sequence[str]) -> str:
+    told = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    return f"<!DOCTYPE html><title>report</title><body>{told}</body>"
 
 
 def server(site: Site, port: int) -> ThreadingHTTPServer:

@@ -47,7 +47,7 @@ def shown(directory: SweepDirectory, found: Found) -> Shown:
             if event["event"] == "ended" and event["job"] in found.jobs
         ),
         curve=tuple(_of(curves, found.id)),
-        problems=tuple(f"{item.path}: unreadable ({item.reason})" for item in (*unread, *lost)),
+        problems=tuple(item.told for item in (*unread, *lost)),
         repeat=shlex.join(["mutransfer", "rerun", str(directory.path), found.id]),
     )  # fmt: skip
 

@@ -115,7 +115,7 @@ def sweep_status(directory: SweepDirectory) -> Status:
         extra=len(last) - sum(map(len, ids.values())),
     )
     failed = tuple(_failed(directory, history.given_up[job], ids[job]) for job in jobs.failed)
-    problems = [f"{item.path}: unreadable ({item.reason})" for item in broken]
+    problems = [item.told for item in broken]
     if has_nothing(directory.journal):
         problems.append(
             f"{directory.journal}: nothing in it can be read; attempts and their cost are not known"

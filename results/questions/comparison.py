@@ -25,7 +25,7 @@ NOT_COORDINATES = {
     *Family._fields,
 }  # fmt: skip
 TRAINED_WITH = {field.name for field in fields(Recipe)} - {*SCALE_AXES, "activation_checkpointing"}
-"""Fields that say how a trial is trained, and of what shape it is does not follow."""
+"""Fields that say how a trial is trained, not of what shape it is."""
 INTEGERS = {column.name for column in ROWS if pa.types.is_integer(column.type)}
 DURATIONS = ("tokens", PER_PARAMETER)
 """Of a proxy, what may say how long it trains in place of its steps."""

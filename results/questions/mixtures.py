@@ -25,8 +25,8 @@ def mixtures(
     tuned: Collection[str],
 ) -> list[str]:
     """Lines for those of the `others` that tell apart trials which agree in all that is `known`, for those
-    of which curves along what is `tuned` are made, and for trials that nothing of all that tells apart nor
-    what is `pooled`, their seed included, and that ended otherwise."""
+    of which curves along what is `tuned` are made, and for trials that agree in all these and in what is
+    `pooled`, their seed included, and ended otherwise."""
     coded = pd.DataFrame({name: pd.factorize(rows[name], use_na_sentinel=False)[0] for name in others})
     averaged, count = _averaged(coded, rows, known)
     told = []

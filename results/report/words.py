@@ -8,6 +8,7 @@ import numpy as np
 from ...models.recipe.family import Family
 from ..questions.comparison import Comparison
 from ..questions.facts import Facts
+from ..questions.mixtures import SAME_LOSS
 from ..questions.options import OptionShift
 from ..questions.searched import Searched
 from ..statistics.curve import Curve
@@ -18,8 +19,6 @@ MINUS = "−"
 HUGE = 1e9
 """Numbers from here on are written with an exponent."""
 MOST_DECIMALS = 9
-SAME_LOSS = 1e-6
-"""Losses that differ by no more than this share are drawn alike."""
 ALL_TRIALS = "all trials"
 
 

@@ -42,6 +42,10 @@ class Broken:
     reason: str
     damaged: bool
 
+    @property
+    def told(self) -> str:
+        return f"{self.path}: unreadable ({self.reason})"
+
 
 def publish(
     directory: Path,

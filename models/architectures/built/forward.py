@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...handover.assignment import UnknownParameterError
+from ...handover.names import held_names
 from ...handover.own_code import said
 from ...handover.sites import Factor as OnOutput
 from ...handover.sites import Taking, takings
@@ -24,7 +25,7 @@ from ...recipe.role import Site, plain_site
 from ...recipe.shape import Shape
 from ..proxy import Regime
 from .architecture import BuiltArchitecture
-from .model import assigned_alone, built, described, given, model_map, named
+from .model import assigned_alone, built, described, given, model_map
 
 LOGGER = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class _Held:
         self._module = built(architecture, shape).to(device)
         known = model_map(architecture, shape)
         [*assigned_alone(self._module, known, shape)]  # with values, which say more than meta did
-        self._named = named(self._module)
+        self._named = held_names(self._module)
         self._transposed = {each.parameter.name for each in described(architecture, shape) if each.transposed}
         ones = {"multipliers": dict.fromkeys(known.sites, 1.0), **given(shape)}
         self._takings = [*takings(self._module, ones, known.sites)]

@@ -16,7 +16,7 @@ from torch import nn
 
 from ...handover.assignment import GAINS, INSIDE, Assigned, UnknownParameterError, assigned
 from ...handover.maps.model_map import ModelMap
-from ...handover.names import owners, plain_name
+from ...handover.names import COMPILED, held_names, owners
 from ...handover.own_code import OwnCodeError, map_named, own, said
 from ...handover.roles import OpenRolesError, find_map, without_values
 from ...handover.sites import takings
@@ -32,7 +32,6 @@ from .architecture import BuiltArchitecture
 Build = Callable[[Mapping[str, Any]], nn.Module]
 LARGEST_FOUND_BY = 256
 """Roles follow from two widths; of a wide model two smaller ones tell them, too."""
-ORIGINAL_MODULE = "_orig_mod"
 UNDECAYED = {*GAINS, Role.NARROW_VECTOR}
 """As a handover by roles has it."""
 
@@ -83,18 +82,13 @@ def _uncompiled(module: nn.Module) -> nn.Module:
     for part in [*module.modules()]:
         for name, child in [*part.named_children()]:
             if _is_compiled(child):
-                setattr(part, name, child.get_submodule(ORIGINAL_MODULE))
-    return module.get_submodule(ORIGINAL_MODULE) if _is_compiled(module) else module
+                setattr(part, name, child.get_submodule(COMPILED))
+    return module.get_submodule(COMPILED) if _is_compiled(module) else module
 
 
 def _is_compiled(module: nn.Module) -> bool:
     """By torch.compile; somebody's own module may call a part of it alike."""
     return type(module).__module__.startswith("torch._dynamo")
-
-
-def named(module: nn.Module) -> dict[str, str]:
-    """What each parameter is called in the module, by its name without what wraps it."""
-    return {plain_name(name, module): name for name, _ in module.named_parameters()}
 
 
 @lru_cache(maxsize=64)
@@ -184,6 +178,7 @@ def _described(each: Assigned, ends: set[str]) -> Described:
         )
     if each.stored.transposed and len(shape) > 2:
         raise UnknownParameterError(f"{each.name}: is no matrix; only those may be stored as [in, out] here")
+    module = each.name.rpartition(".")[0]
     parameter = Parameter(
         name=each.name,
         shape=shape,
@@ -192,12 +187,15 @@ def _described(each: Assigned, ends: set[str]) -> Described:
         # Tokens are looked up; another start of what maps vectors would train trials anew.
         fan_in=1 if role is Role.INPUT else each.fan_in,
         decayed=role not in UNDECAYED,
-        # Experts that are one parameter each have no modules of their own to take the branch's multiplier.
-        ends_branch=role is Role.EXPERT_OUT
-        if role in EXPERT_ROLES and len(shape) > 2
-        else each.name.rpartition(".")[0] in ends,
+        ends_branch=role is Role.EXPERT_OUT if _is_stacked(role, shape) else module in ends,
     )
     return Described(parameter, bool(each.stored.transposed))
+
+
+def _is_stacked(role: Role, shape: Sequence[int]) -> bool:
+    """Whether experts are one parameter, [experts, out, in]: no module is one of theirs, which could take
+    the branch's multiplier."""
+    return role in EXPERT_ROLES and len(shape) > 2
 
 
 def _branch_ends(module: nn.Module, known: ModelMap, shape: Shape) -> set[str]:
@@ -211,7 +209,7 @@ def _branch_ends(module: nn.Module, known: ModelMap, shape: Shape) -> set[str]:
 def own_starts(architecture: BuiltArchitecture, shape: Shape, seed: int) -> Mapping[str, np.ndarray]:
     """What the builder starts the parameters at, flat float32, by name, as we store them."""
     module, other = built(architecture, shape, seed), described(architecture, shape)
-    held = named(module)
+    held = held_names(module)
     values = {each: module.get_parameter(held[each.parameter.name]).detach().float().cpu() for each in other}
     return {each.parameter.name: _as_ours(value, each.transposed) for each, value in values.items()}
 
@@ -261,7 +259,7 @@ def _must_fit(architecture: BuiltArchitecture, recipe: Recipe, known: ModelMap) 
             "init gpt2 starts the ends of branches smaller, and nothing says which they are; name them in a "
             "ModelMap, sites={'residual branch': [...]}, model.roles"
         )
-    experts = [parameter for parameter in own if parameter.role in EXPERT_ROLES and len(parameter.shape) > 2]
+    experts = [parameter for parameter in own if _is_stacked(parameter.role, parameter.shape)]
     if experts and recipe.shape.experts == 1:
         raise UnknownParameterError(
             f"{experts[0].name}: is of experts, and the sweep has none; give experts: N and balance_loss: 0 "
