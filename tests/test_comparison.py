@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mutransfer.results.questions.comparison import Comparison, compare, curves_along
+from mutransfer.results.questions.comparison import Comparison, compare
+from mutransfer.results.questions.curves import curves_along
 from mutransfer.results.questions.searched import best_of_searches
 from mutransfer.results.report.tables import search_table
 from mutransfer.results.report.words import penalty, sparkline

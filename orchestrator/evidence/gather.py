@@ -16,9 +16,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ...results.checks.coordinates import Check, checks_from_object
-from ...results.questions.comparison import MIN_SWEPT, NOT_COORDINATES, SCALE_AXES, by_duration, compare
+from ...results.questions.comparison import compare
 from ...results.questions.contrast import contrasts
 from ...results.questions.facts import Facts, facts_of
+from ...results.questions.grouping import MIN_SWEPT, NOT_COORDINATES, SCALE_AXES, by_duration
 from ...results.questions.options import option_shifts
 from ...results.questions.plane import joint
 from ...results.questions.searched import best_of_searches

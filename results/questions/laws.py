@@ -18,7 +18,8 @@ from ..statistics.power_law import PowerLaw, power_law
 from ..statistics.regression import Bound, Known, optima_at
 from ..statistics.slope import located
 from ..statistics.surface import Grid, joint_optima
-from .comparison import HYPERPARAMETERS, SCALE_AXES, Runs, family_rows, split
+from .curves import Runs
+from .grouping import HYPERPARAMETERS, SCALE_AXES, family_rows, split
 from .view import ViewFault
 
 CHOSEN = tuple(name for name in (*SCALE_AXES, *HYPERPARAMETERS) if name not in ("width", "depth"))

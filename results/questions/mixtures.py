@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .comparison import MIN_SWEPT, places
+from .curves import places
+from .grouping import MIN_SWEPT
 
 SAME_LOSS = 1e-6
 """Losses are the same to within this share: machines round otherwise."""

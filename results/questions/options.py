@@ -16,7 +16,8 @@ from ..statistics.curve import Floats
 from ..statistics.interval import POSITION_OCTAVES, Estimate, percentiles
 from ..statistics.paired import Difference, difference
 from ..store.schema import BEFORE
-from .comparison import HYPERPARAMETERS, SCALE_AXES, Comparison
+from .comparison import Comparison
+from .grouping import HYPERPARAMETERS, SCALE_AXES
 
 Survival = Literal["survives", "moves", "inconclusive"]
 

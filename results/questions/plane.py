@@ -19,7 +19,8 @@ from ..statistics.penalty import smaller_half, transfer_penalty
 from ..statistics.power_law import power_law
 from ..statistics.regression import optima_at
 from ..statistics.slope import located
-from .comparison import Runs, family_rows, split, swept
+from .curves import Runs
+from .grouping import family_rows, split, swept
 
 AXES = ("width", "depth")
 MIN_CELLS = 4

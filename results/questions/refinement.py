@@ -20,7 +20,8 @@ from ..statistics.drift import Drift, ScaleOptimum
 from ..statistics.information import expected_gain
 from ..statistics.optimum import Fit
 from ..statistics.verdict import MIN_SCALES
-from .comparison import Comparison, grouped
+from .comparison import Comparison
+from .grouping import grouped
 from .wanted import Wanted, divisible, enclosing, outwards, reach
 
 DRIFT_OCTAVES = 1.0

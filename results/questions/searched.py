@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...models.recipe.family import Family
 from ..store.schema import PRUNED
-from .comparison import family_rows
+from .grouping import family_rows
 
 NEAR_NATS = 0.02
 """Points this close to the best are as good as it: their ranges say how well a value is known."""

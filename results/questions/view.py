@@ -12,8 +12,8 @@ from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
 from ...models.recipe.fault import Fault
 from ..store.schema import BUDGETS, OUTCOMES, ROWS
-from .comparison import HYPERPARAMETERS, NOT_COORDINATES
 from .copies import copies
+from .grouping import HYPERPARAMETERS, NOT_COORDINATES
 from .mixtures import mixtures
 from .per_parameter import PER_PARAMETER, per_parameter
 
