@@ -56,7 +56,7 @@ Bounds = tuple[type, float, float]
 AT_LEAST: Mapping[str, Bounds] = {
     "workers": (int, 1, math.inf), "jobs_per_gpu": (int, 1, 64), "gpus_per_job": (int, 1, 64),
     "gpu_memory_gb": (float, 0.1, math.inf), "checkpoint_seconds": (float, 0, math.inf),
-    "hang_seconds": (float, 6, math.inf), "tolerance": (float, 0, math.inf), "target": (float, 0, math.inf),
+    "hang_seconds": (float, 6, math.inf), "tolerance": (float, 0, math.inf),
 }  # fmt: skip
 SIZES: Mapping[str, Bounds] = {
     "width": (int, 1, 10**7), "depth": (int, 1, 10**5), "batch": (int, 1, 10**9),
@@ -107,9 +107,11 @@ def plan(
     _must_be_within({"workers": workers}, AT_LEAST)
     try_out(sweep)
     if sweep.spec.program is not None:
-        at_once = workers or find_device(device).count
+        at_once = int(workers or find_device(device).count)
         return program_plan_object(program_plan(sweep, Path("runs") / sweep.spec.name, at_once), sweep)
-    options = _options(backend=backend, device=device, max_concurrent=workers)
+    options = _options(
+        backend=backend, device=device, max_concurrent=None if workers is None else int(workers)
+    )
     planned = BACKENDS[backend].planned_for(sweep, options)
     return estimate_object(estimate(sweep, *planned, backend=backend), sweep)
 
@@ -201,6 +203,9 @@ def judge(
     if hold is not None and not isinstance(hold, Mapping):
         raise Fault(f"hold {hold!r}: give a mapping of columns to values, {{'depth': '4'}}")
     _must_be_within({"tolerance": tolerance}, AT_LEAST)
+    for name, told in {"axis": axis, "hyperparameter": hyperparameter}.items():
+        if told is not None and not isinstance(told, str):
+            raise Fault(f"{name} {told!r}: give the name of one column")
     view = View.along(axis, hyperparameter, hold or {}, _several(pool))
     allowed = None if tolerance is None else Tolerance(tolerance)
     if not isinstance(what, pd.DataFrame):
@@ -212,7 +217,7 @@ def judge(
         try:
             what.to_parquet(path)
             evidence = gather([path], allowed, view)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, ValueError) as error:  # pandas' own of columns of one name
             raise ImportFault(f"the table cannot be read: {error}") from None
         except Fault as fault:
             raise type(fault)(str(fault).replace(f"{scratch}/", "")) from None
@@ -220,13 +225,17 @@ def judge(
     return list(evidence.content.comparisons)
 
 
-def charts(comparisons: Sequence[Comparison], target: float | None = None) -> dict[str, dict[str, Any]]:
+def charts(
+    comparisons: Comparison | Iterable[Comparison], target: float | None = None
+) -> dict[str, dict[str, Any]]:
     """Every picture of the report, by name, as a Vega-Lite specification; `target` is the large run's
-    scale."""
+    scale. Raises Fault."""
     from ..results.report.charts import charts as drawn
 
-    _must_be_within({"target": target}, AT_LEAST)
-    return drawn(comparisons, target)
+    if target is not None and not (isinstance(target, Real) and 0 < target < math.inf):
+        raise Fault(f"target {target!r}: give a number above 0")
+    several = [comparisons] if isinstance(comparisons, Comparison) else [*comparisons]
+    return drawn(several, target)
 
 
 def export(
@@ -312,7 +321,15 @@ def _several(told: str | Sequence[str] | None) -> Sequence[str]:
 
 
 def _paths(directories: Paths) -> list[Path]:
-    return [Path(directories)] if isinstance(directories, str | PathLike) else [*map(Path, directories)]
+    """Raises Fault for what are none."""
+    if isinstance(directories, str | PathLike):
+        return [Path(directories)]
+    iterable = isinstance(directories, Iterable) and not isinstance(directories, pd.DataFrame | bytes)
+    found = [*directories] if iterable else []
+    if not found or not all(isinstance(each, str | PathLike) for each in found):
+        what = type(next(iter(found), directories)).__name__
+        raise Fault(f"a {what} where directories are asked for: give their paths; judge(...) takes one table")
+    return [*map(Path, found)]
 
 
 def _tell(problems: Iterable[str]) -> None:

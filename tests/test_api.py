@@ -108,6 +108,9 @@ def test_a_plan_of_programs_is_that_of_the_command(
     assert json.loads(json.dumps(mt.plan(mt.load(path), workers=2))) == told and told["trials"] == 2
 
 
+TABLE = pd.DataFrame({"width": [32.0], "learning_rate": [0.1], "loss": [3.0]})
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
@@ -135,7 +138,17 @@ def test_a_plan_of_programs_is_that_of_the_command(
         (lambda sweep, out: api.export(out, 64, 2, rule="x"), "rule: is no argument of export; a family is"),
         (lambda sweep, out: api.judge(out, tolerance=-1), "tolerance -1: give a number from 0 on"),
         (lambda sweep, out: api.judge(out, hold="width=4"), "hold 'width=4': give a mapping of columns"),
-        (lambda sweep, out: api.charts([], target=-3), "target -3: give a number from 0 on"),
+        (lambda sweep, out: api.charts([], target=0), "target 0: give a number above 0"),
+        (lambda sweep, out: api.judge([]), "a list where directories are asked for"),
+        (lambda sweep, out: api.judge(None), "a NoneType where directories are asked for"),
+        (lambda sweep, out: api.judge(b"out"), "a bytes where directories are asked for"),
+        (lambda sweep, out: api.judge([TABLE]), "a DataFrame where directories are asked for"),
+        (lambda sweep, out: api.trials(TABLE), "a DataFrame where directories are asked for"),
+        (lambda sweep, out: api.judge(TABLE, axis=["width"]), "axis ['width']: give the name of one column"),
+        (
+            lambda sweep, out: api.judge(TABLE.iloc[:, [0, 1, 1]]),
+            "the table cannot be read: Duplicate column",
+        ),
     ],
 )
 def test_arguments_that_the_command_line_refuses_are_refused(
@@ -155,7 +168,7 @@ def test_ranges_are_those_of_the_command_line() -> None:
         told |= {name: hint.__metadata__[0] for name, hint in hints.items() if get_origin(hint) is Annotated}
     bounds = {**AT_LEAST, **SIZES}
     compared = {name for name in bounds if getattr(told.get(names.get(name, name)), "min", None) is not None}
-    for name in compared - {"target"}:  # which is refused at 0 by its own words
+    for name in compared:
         option, (_, least, most) = told[names.get(name, name)], bounds[name]
         assert (option.min, math.inf if option.max is None else option.max) == (least, most), name
     assert {*SIZES} <= compared and len(compared) >= 12

@@ -59,6 +59,8 @@ def test_another_width_or_depth_is_refused_by_role(recipe: Build) -> None:
     refused(llama(128), handover, LLAMA, r"embed_tokens\.weight: is \[96, 128\], of no model of width 64")
     refused(llama(64, 4), handover, LLAMA, "has 4 blocks by its parameters' names, and the handover is for 2")
     refused(llama(64, 1), handover, LLAMA, "has 1 blocks")
+    stages = nn.Sequential(*(nn.ModuleDict({"blocks": llama(64).model.layers}) for _ in range(2)))
+    refused(stages, handover, {"*norm*": "hidden vector", "*proj*": "hidden"}, "has 4 blocks")
 
 
 def test_a_role_whose_parameters_are_apart_says_no_rate(recipe: Build) -> None:

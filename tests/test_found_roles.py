@@ -149,6 +149,35 @@ def test_layers_of_a_list_that_differ_are_asked_for_by_name() -> None:
         find_roles(head(lambda w: nn.Dropout(), lambda w: nn.Linear(w, 7, bias=False)), 16, 32)
 
 
+def test_what_starts_at_neither_zero_nor_one_is_asked_for() -> None:
+    """A LayerScale, a token of its own: `initialize_` would start them at one."""
+
+    def build(width: int) -> nn.Module:
+        model = nn.Module()
+        model.token = nn.Parameter(0.02 * torch.randn(width))
+        scaled = nn.Module()
+        scaled.gamma, scaled.gain = nn.Parameter(torch.full((width,), 1e-5)), nn.Parameter(torch.ones(width))
+        model.blocks = nn.ModuleList([scaled])
+        return model
+
+    with pytest.raises(OpenRolesError) as caught:
+        find_roles(build, 16, 32)
+    told = str(caught.value)
+    assert "blocks.*.gamma: would be hidden vector, and starts at 1e-05, not at zero or one" in told
+    assert "Stored('hidden vector', kept=True) keeps" in told
+    assert "token: would be vector, and starts at -" in told and "gain" not in told
+
+
+def test_what_grows_unlike_the_width_is_asked_for() -> None:
+    """Queries of all heads above the keys and values of one."""
+    with pytest.raises(OpenRolesError, match=r"blocks\.\*\.qkv\.weight: \[96, 64\] becomes \[160, 128\]"):
+        find_roles(
+            lambda width: nn.ModuleDict({
+                "blocks": nn.ModuleList([nn.ModuleDict({"qkv": nn.Linear(width, width + 32, bias=False)})])
+            }), 64, 128,
+        )  # fmt: skip
+
+
 def test_what_is_told_is_by_any_pattern() -> None:
     def plain(width: int) -> nn.Module:
         return nn.Sequential(nn.Linear(5, width), nn.Linear(width, width), nn.Linear(width, 7))

@@ -96,6 +96,19 @@ def test_the_logits_of_a_tied_model_are_measured(tmp_path: Path) -> None:
     assert not [row for row in check.failures if row.module == "logits"]
 
 
+def test_a_builder_that_starts_all_seeds_alike_is_told(tmp_path: Path) -> None:
+    def alike(handover: Handed) -> tuple[Any, torch.optim.Optimizer]:
+        return ready({**handover, "seed": 0})
+
+    path = tmp_path / "check.yaml"
+    path.write_text(SWEEP)
+    sweep = load_sweep(str(path))
+    (shape,) = ladders_of(sweep, None)[0].largest
+    batches = sweep.materialised(tmp_path).batches(shape.shape.sequence_length)
+    (fault,) = Subject(alike, MAPS["llama"]).faults(shape, batches)
+    assert fault.startswith("the builder starts all seeds alike: initialize_(model, handover, handover[")
+
+
 def group_of(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Any]:
     return next(g for g in optimizer.param_groups if any(one is parameter for one in g["params"]))
 

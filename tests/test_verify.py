@@ -235,6 +235,61 @@ def test_what_is_handed_over_is_verified(handover: dict[str, Any]) -> None:
     check(model, optimizer, handover)  # the peaks count, not the present rates
 
 
+def test_peaks_count_under_a_cycle_and_what_is_frozen_is_in_no_group(handover: dict[str, Any]) -> None:
+    model, optimizer = handed(handover)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peaks, total_steps=100, cycle_momentum=False)
+    check(model, optimizer, handover)
+    frozen = model.get_submodule("model.embed_tokens").requires_grad_(False)
+    for group in optimizer.param_groups:
+        group["params"] = [one for one in group["params"] if one is not frozen.weight]
+    check(model, optimizer, handover)
+
+
+def test_what_no_module_is_named_for_is_refused(handover: dict[str, Any]) -> None:
+    """An empty list names none."""
+    with pytest.raises(UnknownParameterError, match=r"no module is named for the multipliers on readout"):
+        apply_multipliers_(llama(64, 4), handover, {**SITES, "readout": []})
+
+
+def muons(model: Any, handover: dict[str, Any], **other: Any) -> list[torch.optim.Optimizer]:  # noqa: ANN401
+    """torch's Muon for the matrices, as long as the handover's, and AdamW for the rest."""
+    groups = param_groups(model, handover, LLAMA)
+    wide = {id(layer.mlp.down_proj.weight) for layer in model.model.layers}
+    for_muon = []
+    for group in (group for group in groups if group["optimizer"] == "muon"):
+        for longer, chosen in ((1.0, False), (2**0.5, True)):  # its inputs are twice its outputs
+            params = [one for one in group["params"] if (id(one) in wide) == chosen]
+            told = {"lr": group["lr"] / longer, "weight_decay": group["weight_decay"] * longer}
+            for_muon.append({"params": params, "momentum": group["momentum"], **told})
+    rest = [group for group in groups if group["optimizer"] == "adamw"]
+    return [torch.optim.Muon(for_muon, **other), torch.optim.AdamW(rest)]
+
+
+def test_torchs_muon_is_verified_beside_adamw(recipe: Build) -> None:
+    handover = plan_of(recipe, Target(64, 4), optimizer="muon", adamw_lr_ratio=0.5, weight_decay=0.1)
+    model = llama(64, 4)
+    initialize_(model, handover, 0, LLAMA)
+
+    def told(*optimizers: torch.optim.Optimizer) -> str:
+        with pytest.raises(VerificationError) as caught:
+            verify(model, handover, LLAMA, optimizers)
+        return str(caught.value)
+
+    muon, adamw = muons(model, handover)
+    verify(model, handover, LLAMA, [muon, adamw])
+    assert "lm_head.weight: is in no groups" in told(muon)
+    assert "has nesterov False, and the handover says True" in told(
+        muons(model, handover, nesterov=False)[0], adamw
+    )
+    another = told(muons(model, handover, ns_steps=1)[0], adamw)
+    assert "q_proj.weight: is orthogonalised by another polynomial than the handover's, quintic" in another
+    for group in muon.param_groups:
+        group["lr"] = handover["roles"]["hidden"]["learning_rate"]
+    longer = [line for line in told(muon, adamw).splitlines() if "has lr" in line]
+    assert len(longer) == 4 and all("where torch's Muon is 1.414 times as long" in line for line in longer)
+
+
 def move(optimizer: torch.optim.Optimizer, parameter: Tensor, role: str) -> None:
     """A parameter into the group of another role."""
     for group in optimizer.param_groups:

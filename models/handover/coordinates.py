@@ -62,10 +62,14 @@ class Subject:
         return built, getattr(torch.optim, name)(param_groups(built, handover, roles)), handover, False
 
     def faults(self, recipe: Recipe, batches: Batches) -> list[str]:
-        """What of a module that the builder made ready is not as the handover has it: see `verify`."""
+        """What of a module that the builder made ready is not as the handover has it, see `verify`, and
+        whether seeds differ."""
         model, optimizer, handover, own = self.ready(recipe)
         if not own:
             return []
+        other = self.ready(replace(recipe, seed=recipe.seed + 1))[0]
+        if all(map(torch.equal, model.parameters(), other.parameters())):
+            return ['the builder starts all seeds alike: initialize_(model, handover, handover["seed"], ...)']
         inputs, sites = batches.validation(1).inputs, self.ready_map.sites_in(handover)
         try:
             verify(model, handover, self.ready_map.roles, optimizer, sites, lambda: _logits(model, inputs))

@@ -68,14 +68,33 @@ def block_count(parameters: Sequence[tuple[str, Sequence[str]]]) -> int | None:
     first index, which counts from zero; None where it does not.
 
     A block that a list holds several times counts as often; another name of the list does not. Lists of
-    single layers are blocks where nothing else is.
+    single layers are blocks where nothing else is. Where a list holds nothing but lists of modules, as
+    stages of blocks do, those are the blocks.
     """
     held = [name for first, several in parameters for name in several if _list_of(name) == _list_of(first)]
     nested = [name for name in held if (index := _index(name)) is not None and index < name.count(".") - 1]
     found: dict[str, set[int]] = {}
-    for name in nested or held:
-        if (place := _index(name)) is not None:
-            found.setdefault(_list_of(name), set()).add(int(name.split(".")[place]))
+    for list_, index in _staged(nested) or map(_indexed, nested or held):
+        if index is not None:
+            found.setdefault(list_, set()).add(index)
     counts = [len(indices) for indices in found.values()]
     contiguous = all(indices == set(range(len(indices))) for indices in found.values())
     return sum(counts) if counts and contiguous else None
+
+
+def _indexed(name: str) -> tuple[str, int | None]:
+    """The list that holds it, and where."""
+    place = _index(name)
+    return _list_of(name), None if place is None else int(name.split(".")[place])
+
+
+def _staged(nested: Sequence[str]) -> list[tuple[str, int | None]]:
+    """Of names that all have a second index with a module behind it: the list that counts by that."""
+    found: list[tuple[str, int | None]] = []
+    for parts in (name.split(".") for name in nested):
+        behind = 1 + next(place for place, part in enumerate(parts) if part.isdigit())
+        list_, index = _indexed(inner := ".".join(parts[behind:]))
+        if index is None or not list_ or inner.count(".") < list_.count(".") + 3:
+            return []
+        found.append((".".join([*parts[:behind], list_]), index))
+    return found

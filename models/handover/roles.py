@@ -20,6 +20,9 @@ from .assignment import DECAYS, GAINS, TRANSPOSED, Stored
 from .maps.model_map import ModelMap
 from .names import plain_name
 
+ROUNDED = 0.1
+"""Sizes that grow as the width does, to within this share: some are rounded to a multiple."""
+
 
 class OpenRolesError(Exception):
     """Parameters whose role two widths do not tell, `open` with what is known of each, by name pattern."""
@@ -37,7 +40,7 @@ def find_roles(
 
     Raises OpenRolesError with all parameters whose role is open.
     """
-    return _roles(build(small), without_values(partial(build, large)), told or {})
+    return _roles(build(small), without_values(partial(build, large)), told or {}, large / small)
 
 
 def without_values(build: Callable[[], nn.Module]) -> nn.Module:
@@ -49,8 +52,10 @@ def without_values(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-def _roles(first: nn.Module, second: nn.Module, told: Mapping[str, str | Stored]) -> dict[str, str | Stored]:
-    """Of a model with values and a wider one."""
+def _roles(
+    first: nn.Module, second: nn.Module, told: Mapping[str, str | Stored], wider: float
+) -> dict[str, str | Stored]:
+    """Of a model with values and one that is so many times as wide."""
     shapes = {
         plain_name(name, second): tensor.shape
         for name, tensor in second.named_parameters() if not isinstance(tensor, nn.UninitializedParameter)
@@ -65,7 +70,7 @@ def _roles(first: nn.Module, second: nn.Module, told: Mapping[str, str | Stored]
         if any(fnmatchcase(name, pattern) for pattern in told):
             split |= {pattern_of(name)}
             continue
-        role = _told_by(name, tensor, shapes.get(name), modules[held.rpartition(".")[0]])
+        role = _told_by(name, tensor, shapes.get(name), modules[held.rpartition(".")[0]], wider)
         by_pattern.setdefault(pattern_of(name), {})[name] = tensor, role
     for pattern, each in by_pattern.items():
         alike = len({role for _, role in each.values()}) == 1
@@ -75,29 +80,39 @@ def _roles(first: nn.Module, second: nn.Module, told: Mapping[str, str | Stored]
                 open_[asked] = role
             elif not alike:
                 open_[asked] = f"would be {role}, unlike others of {pattern}"
+            elif (started := _started(Stored(role), tensor, pattern)) is None:
+                open_[asked] = (
+                    f"would be {role}, and starts at {_values_of(tensor)}, not at zero or one, "
+                    f"which Stored({str(role)!r}, kept=True) keeps"
+                )
             else:
-                found[asked] = _started(Stored(role), tensor, pattern)
+                found[asked] = started
     if open_:
         raise OpenRolesError(open_)
     return found
 
 
-def _told_by(name: str, tensor: nn.Parameter, wider: torch.Size | None, module: nn.Module) -> Role | str:
-    """The role, or what is known of a parameter whose role is open."""
+def _told_by(
+    name: str, tensor: nn.Parameter, shape: torch.Size | None, module: nn.Module, wider: float
+) -> Role | str:
+    """The role, or what is known of a parameter whose role is open. `shape` is that in the wider model."""
     if isinstance(tensor, nn.UninitializedParameter):
         return "has no shape yet; have `build` run the model once"
-    if wider is None or len(wider) != tensor.dim():
+    if shape is None or len(shape) != tensor.dim():
         return "is not in both widths"
-    grows = [one != other for one, other in zip(tensor.shape, wider, strict=True)]
-    role = _role(pattern_of(name), grows, module)
-    return role or f"{list(tensor.shape)} becomes {list(wider)} in a {type(module).__name__}"
+    pairs = [*zip(tensor.shape, shape, strict=True)]
+    grows = [one != other for one, other in pairs]
+    becomes = f"{list(tensor.shape)} becomes {list(shape)} in a {type(module).__name__}"
+    if any(abs(other / one / wider - 1) > ROUNDED for one, other in pairs if one != other):
+        return f"{becomes}, which grows unlike the width: a part of it may not grow"
+    return _role(pattern_of(name), grows, module) or becomes
 
 
 def find_map(build: Callable[[int], nn.Module], small: int, large: int) -> ModelMap:
     """The roles, and the places of the multipliers that they tell: what embeds, and what reads out. Those on
     branches and on the logits of attention no width tells. Raises OpenRolesError."""
     model = build(small)
-    roles = _roles(model, without_values(partial(build, large)), {})
+    roles = _roles(model, without_values(partial(build, large)), {}, large / small)
     modules = dict(model.named_modules(remove_duplicate=False))
     sites: dict[str, list[str]] = {Site.EMBEDDING: [], Site.READOUT: []}
     for held, _ in model.named_parameters(remove_duplicate=False):
@@ -148,8 +163,17 @@ def _of_linear(out_grows: bool, in_grows: bool, inside: bool) -> Role | None:
     return None
 
 
-def _started(stored: Stored, tensor: nn.Parameter, pattern: str) -> str | Stored:
-    """With a gain that multiplies by 1 + w said to: the model starts it at zero."""
-    if stored.role in GAINS and not pattern.endswith("bias") and not tensor.detach().any():
+def _started(stored: Stored, tensor: nn.Parameter, pattern: str) -> str | Stored | None:
+    """With a gain that multiplies by 1 + w said to: the model starts it at zero. None for one that the model
+    starts at neither zero nor one."""
+    if stored.role not in GAINS or pattern.endswith("bias"):
+        return str(stored.role)
+    values = tensor.detach()
+    if not values.any():
         return replace(stored, role=str(stored.role), zero_centred=True)
-    return str(stored.role)
+    return str(stored.role) if bool((values == 1).all()) else None
+
+
+def _values_of(tensor: nn.Parameter) -> str:
+    low, high = (float(end) for end in tensor.detach().aminmax())
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"

@@ -147,7 +147,9 @@ def takings(model: nn.Module, handover: Handed, sites: Sites) -> Iterator[Taking
         raise UnknownParameterError(
             f"the handover has no multiplier on {', '.join(unknown)}; it has those on {', '.join(factors)}"
         )
-    if lost := [f"{site} ({value:g})" for site, value in factors.items() if value != 1 and site not in sites]:
+    if lost := [
+        f"{site} ({value:g})" for site, value in factors.items() if value != 1 and not sites.get(site)
+    ]:
         raise UnknownParameterError(
             f"no module is named for the multipliers on {', '.join(lost)}; say where they belong"
         )

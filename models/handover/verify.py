@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..optimizers.orthogonal import POLYNOMIALS
 from .assignment import Assigned, Roles, assigned
 from .sites import Place, Sites, lone, parts_of, takings
 from .transfer import group_values, init_std
@@ -34,21 +35,22 @@ def verify(
     model: nn.Module,
     handover: Handed,
     roles: Roles | None = None,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
     sites: Sites | None = None,
     probe: Callable[[], object] | None = None,
     fresh: bool = True,
 ) -> None:
-    """Every parameter is in one group, with its learning rate, decay, epsilon and gamma; has its start,
-    where the model is `fresh`; and the `probe`, a forward pass, meets every multiplier once, on the modules
-    of `sites`.
+    """Every parameter that learns is in one group of the optimizer, or of one of several, with its learning
+    rate, decay, epsilon and gamma; has its start, where the model is `fresh`; and the `probe`, a forward
+    pass, meets every multiplier once, on the modules of `sites`.
 
     Raises VerificationError with all that is wrong, UnknownParameterError where the two do not fit.
     """
     found = list(assigned(model, handover, roles or {}))
     faults = []
     if optimizer is not None:
-        faults += [fault for each in found for fault in _group_faults(each, handover, optimizer)]
+        several = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else [*optimizer]
+        faults += [fault for each in found for fault in _group_faults(each, handover, several)]
     if fresh:
         faults += [fault for each in found if each.tensor.requires_grad for fault in _start_faults(each)]
     if probe is not None:
@@ -57,20 +59,39 @@ def verify(
         raise VerificationError("\n".join(faults))
 
 
-def _group_faults(each: Assigned, handover: Handed, optimizer: torch.optim.Optimizer) -> Iterator[str]:
-    groups = [g for g in optimizer.param_groups if any(each.tensor is one for one in g["params"])]
-    if len(groups) != 1:
-        yield f"{each.name}: is in {len(groups) or 'no'} groups of the optimizer; make them with param_groups"
+def _group_faults(
+    each: Assigned, handover: Handed, optimizers: Sequence[torch.optim.Optimizer]
+) -> Iterator[str]:
+    found = [
+        (optimizer, group)
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        if any(each.tensor is one for one in group["params"])
+    ]
+    if not found and not each.tensor.requires_grad:
         return
-    (group,), expected = groups, group_values(each.entry, handover)
+    if len(found) != 1:
+        yield f"{each.name}: is in {len(found) or 'no'} groups of the optimizer; make them with param_groups"
+        return
+    ((optimizer, group),), expected = found, group_values(each.entry, handover)
     role, name = each.entry["role"], type(optimizer).__name__
     if _of_another(optimizer, group, expected):
-        yield f"{each.name}: is trained by {name}, and the handover says {expected['optimizer']} ({role})"
+        adjusted = f" with adjust_lr_fn={told!r}" if (told := group.get("adjust_lr_fn")) else ""
+        due = f"{expected['optimizer']} ({role})"
+        yield f"{each.name}: is trained by {name}{adjusted}, and the handover says {due}"
+    longer = 1.0
+    if type(optimizer) is torch.optim.Muon:
+        yield from _polynomial_faults(each, handover, group)
+        longer = _longer(each, group)
+        expected["lr"], expected["weight_decay"] = expected["lr"] / longer, expected["weight_decay"] * longer
     for option in ALTERED_BY:
         if group.get(option):
             yield f"{each.name}: is trained with {option}={group[option]}, which the handover does not say"
-    # A schedule of torch's keeps the peak under another name.
-    told = {"lr": group.get("initial_lr", group["lr"])}
+    nesterov = expected.get("nesterov")
+    if nesterov is not None and group.get("nesterov", nesterov) != nesterov:
+        yield f"{each.name}: has nesterov {group['nesterov']}, and the handover says {nesterov} ({role})"
+    # Schedules of torch's keep the peak under another name.
+    told = {"lr": group.get("max_lr", group.get("initial_lr", group["lr"]))}
     told |= {name: group.get(name) for name in ("weight_decay", "eps", "gamma", "momentum")}
     for place, name in enumerate(("beta1", "beta2")):
         told[name] = group["betas"][place] if "betas" in group else None
@@ -78,7 +99,8 @@ def _group_faults(each: Assigned, handover: Handed, optimizer: torch.optim.Optim
             expected[name] = expected["betas"][place]
     for name, value in told.items():
         if (wanted := expected.get(name)) is not None and not _same(value, wanted, SAME):
-            yield f"{each.name}: has {name} {value}, and the handover says {wanted:.6g} ({role})"
+            torchs = f", where torch's Muon is {longer:.4g} times as long" if longer != 1 else ""
+            yield f"{each.name}: has {name} {value}, and the handover says {wanted:.6g} ({role}){torchs}"
 
 
 def _of_another(
@@ -95,6 +117,20 @@ def _of_another(
     if meant == "muon" and group.get("adjust_lr_fn") == "match_rms_adamw":
         meant = "muon-kimi"
     return (coupled and expected["weight_decay"] != 0) or meant != wanted
+
+
+def _longer(each: Assigned, group: Mapping[str, Any]) -> float:
+    """torch's own factor over the root of outputs over inputs: above one where there are more inputs."""
+    if group["adjust_lr_fn"] not in (None, "original"):
+        return 1.0
+    rows, columns = each.tensor.shape[:2]
+    return math.sqrt(max(1, rows / columns) * each.shape[1] / each.shape[0])
+
+
+def _polynomial_faults(each: Assigned, handover: Handed, group: Mapping[str, Any]) -> Iterator[str]:
+    polynomial = handover["hyperparameters"].get("polynomial", "quintic")
+    if ((*map(float, group["ns_coefficients"]),),) * group["ns_steps"] != POLYNOMIALS[polynomial]:
+        yield f"{each.name}: is orthogonalised by another polynomial than the handover's, {polynomial}"
 
 
 def _start_faults(each: Assigned) -> Iterator[str]:
