@@ -141,6 +141,14 @@ def test_bars_and_penalties_are_told_in_any_unit() -> None:
     assert told[0] == told[1] == told[2] == ["█▅▂▁▂▅█"] * 3
 
 
+def test_bars_of_a_lone_loss() -> None:
+    frame = rows(width=[16, 32])
+    lost = frame["learning_rate"] > frame["learning_rate"].min()
+    frame = frame.assign(loss=frame["loss"].mask(lost), status=np.where(lost, "diverged", "finished"))
+    (comparison,) = found(frame)
+    assert [sparkline(curve) for curve in comparison.drift.curves] == ["▁××××××"] * 2
+
+
 def test_what_changes_with_the_scale_alone_is_said() -> None:
     """Half of the widths under one schedule and half under another: the drift may be the schedule's. What
     has another value at every scale, as the number of heads has, is a size."""

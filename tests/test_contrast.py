@@ -11,7 +11,7 @@ from test_drift import GRID, curve, family, parabola
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.results.questions.comparison import compare
 from mutransfer.results.questions.contrast import contrasts
-from mutransfer.results.questions.plane import joint
+from mutransfer.results.questions.plane import MAX_INFLATION, _inflation, joint
 from mutransfer.results.report.contract import compare_object
 from mutransfer.results.report.tables import contrast_table
 from mutransfer.results.statistics.drift import judge
@@ -105,6 +105,13 @@ def test_no_plane_without_two_directions(recipe: Callable[..., Recipe]) -> None:
     assert joint(rows(recipe, [-5] * 4), ROWS.names) == []
     diagonal = pd.concat([rows(recipe, [-5], depth=1), rows(recipe, [-5, -5], depth=2).iloc[9:]])
     assert joint(diagonal.reset_index(drop=True), ROWS.names) == []
+
+
+def test_depths_that_nearly_follow_the_width_make_no_plane() -> None:
+    """256 x 4, 512 x 8, 1024 x 12, 2048 x 20: a slope for each would be of the misfit alone."""
+    assert _inflation([(256, 4), (512, 8), (1024, 12), (2048, 20)]) > MAX_INFLATION
+    assert _inflation([(256, 4), (512, 8), (512, 4), (1024, 8)]) < 2.5
+    assert _inflation([(256, 4), (256, 8)]) == np.inf
 
 
 def test_the_law_of_the_best_loss() -> None:

@@ -87,8 +87,9 @@ def report(
         match format_:
             case ReportFormat.json:
                 told = report_object(
-                    content.comparisons, content.joint, content.searches, content.options, content.target
-                )
+                    content.comparisons, content.joint, content.searches, content.options, content.target,
+                    content.problems,
+                )  # fmt: skip
                 print(json.dumps(told, indent=1, allow_nan=False))
             case ReportFormat.markdown:
                 print(markdown(content), end="")

@@ -18,7 +18,7 @@ from ruamel.yaml.error import YAMLError
 from ...results.checks.coordinates import Check, checks_from_object
 from ...results.questions.comparison import compare
 from ...results.questions.contrast import contrasts
-from ...results.questions.facts import Facts, facts_of
+from ...results.questions.facts import Facts, facts_of, of_proxies
 from ...results.questions.grouping import MIN_SWEPT, NOT_COORDINATES, SCALE_AXES, by_duration
 from ...results.questions.options import option_shifts
 from ...results.questions.plane import joint
@@ -189,15 +189,18 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
     content = _content(found, checks, tolerance, view)
     if content.comparisons:
         problems += view.pooled(found.rows, found.coordinates)
-        problems += _together(found.rows)
+        problems += _together(found.rows, view.axes)
         problems += _untuned(found.rows, content)
     return Evidence(found.rows, replace(content, problems=tuple(problems)))
 
 
-def _together(rows: pd.DataFrame) -> list[str]:
-    """A line where scales that vary cannot be told apart."""
-    varying = by_duration(rows, [name for name in SCALE_AXES if name in rows and rows[name].nunique() > 1])
-    told = collinear(rows, varying)
+def _together(rows: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+    """A line where scales that vary cannot be told apart; of others' trainings tokens are one, too."""
+    scales = {*SCALE_AXES, *axes}
+    if not of_proxies(rows) and "steps" in rows and rows["steps"].nunique() < 2:
+        scales |= {"tokens"}
+    varying = [name for name in (*SCALE_AXES, *sorted(scales - {*SCALE_AXES})) if name in rows]
+    told = collinear(rows, by_duration(rows, [name for name in varying if rows[name].nunique() > 1]))
     return [] if told is None else [f"{told}; what is said of one is said of all"]
 
 

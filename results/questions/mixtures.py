@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from .curves import places
 from .grouping import MIN_SWEPT
 
+PROGRESS = frozenset({
+    "_step", "step", "global_step", "trainer/global_step", "iter", "iteration", "iterations", "epoch",
+    "epochs",
+})  # fmt: skip
+"""What trackers call how far a training came."""
+FURTHER = 1.1
+"""Trainings of one length came no further than by this factor."""
 SAME_LOSS = 1e-6
 """Losses are the same to within this share: machines round otherwise."""
 CURVES_COMPARED, APART_SHARE, DISAGREEMENT = 20, 0.3, 0.15
@@ -35,8 +42,21 @@ def mixtures(
         names = ", ".join(averaged)
         told.append(f"{count} trials that differ in {names} are averaged; {_remedy(averaged[0])}")
     told += _contradicting(rows, [*known, *others, *pooled])
+    lengths = [name for name in others if str(name).rpartition(".")[2] in PROGRESS and name not in averaged]
+    told += [line for name in lengths for line in _of_lengths(rows, name, {*known} - {*tuned, "seed"})]
     mixed = _mixed(coded.drop(columns=averaged), rows, known, tuned)
     return told + [f"curves are made of trials that differ in {name}; {_remedy(name)}" for name in mixed]
+
+
+def _of_lengths(rows: pd.DataFrame, name: str, apart: Collection[str]) -> Iterator[str]:
+    """A line where trainings of one curve, whose losses are known, came unlike far."""
+    came = pd.to_numeric(rows[name], errors="coerce").where(np.isfinite(rows["loss"].astype(float)))
+    keys = [rows[key].to_numpy() for key in sorted(apart)] or [np.zeros(len(rows))]
+    ends = came[came > 0].groupby([key[came > 0] for key in keys], dropna=False).agg(["min", "max"])
+    unlike = ends[ends["max"] > FURTHER * ends["min"]]
+    if len(unlike):
+        low, high = unlike.iloc[0]
+        yield f"{name}: trainings of one curve came from {low:g} to {high:g}; {_remedy(str(name))}"
 
 
 def _remedy(column: str) -> str:

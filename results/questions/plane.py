@@ -24,6 +24,8 @@ from .grouping import family_rows, split, swept
 
 AXES = ("width", "depth")
 MIN_CELLS = 4
+MAX_INFLATION = 10.0
+"""Of a slope's variance by how alike width and depth grow: beyond it no cell tells one from the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ def joint(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Joint]:
 def fit_plane(curves: Mapping[tuple[int, int], Curve]) -> Plane | None:
     """The plane of curves by (width, depth); None where the cells do not span one."""
     sizes = sorted(curves, key=lambda size: (size[0] ** 2 * size[1], size))
+    if _inflation(sizes) > MAX_INFLATION:
+        return None
     fits = fit_family([curves[size] for size in sizes]).fits
     if sum(fit.usable for fit in fits) < MIN_CELLS:
         return None
@@ -94,3 +98,12 @@ def fit_plane(curves: Mapping[tuple[int, int], Curve]) -> Plane | None:
     cells = [Cell(*size, vertex) for size, vertex in usable if vertex is not None]
     slopes = dict(zip(AXES, law.exponents, strict=True))
     return Plane(slopes, law.misfit, None if transfer is None else transfer.estimate, tuple(cells))
+
+
+def _inflation(sizes: Sequence[tuple[int, int]]) -> float:
+    """1 / (1 - r^2) of width and depth in log2; infinite where one is all the same."""
+    log2_SC = np.log2(np.array(sizes, dtype=float))
+    if len(sizes) < 2 or (np.ptp(log2_SC, axis=0) == 0).any():
+        return np.inf
+    share = float(np.corrcoef(log2_SC.T)[0, 1]) ** 2
+    return 1 / (1 - share) if share < 1 else np.inf

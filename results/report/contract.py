@@ -25,6 +25,7 @@ def report_object(
     searches: Sequence[Searched] = (),
     options: Sequence[OptionShift] = (),
     target: float | None = None,
+    problems: Sequence[str] = (),
 ) -> dict[str, Any]:
     return {
         "schema": REPORT_SCHEMA,
@@ -35,6 +36,7 @@ def report_object(
         "joint": [_joint_object(entry) for entry in joint],
         "searches": [_search_object(entry) for entry in searches],
         "options": [_option_object(entry) for entry in options],
+        "problems": [*problems],
     }
 
 

@@ -58,7 +58,7 @@ def slope(estimate: Estimate | None) -> tuple[str, str]:
 
 
 def penalty(estimate: Estimate | None) -> tuple[str, str]:
-    """A loss difference and its interval; zero or more, where nothing else is known of it."""
+    """A loss difference and its interval; at least that, where it has no upper end."""
     if estimate is None:
         return number(None), ""
     if math.isinf(estimate.value):
@@ -67,7 +67,8 @@ def penalty(estimate: Estimate | None) -> tuple[str, str]:
         return f"≥ {number(0.0, 3)}", ""
     ends = [abs(end) for end in estimate.interval if end is not None]
     digits = decimals(max(abs(estimate.value), *ends))
-    return number(estimate.value, digits), interval(estimate.interval, digits)
+    least = "≥ " if estimate.interval[1] is None else ""
+    return f"{least}{number(estimate.value, digits)}", interval(estimate.interval, digits)
 
 
 def decimals(value: float) -> int | None:
@@ -142,7 +143,7 @@ def sparkline(curve: Curve) -> str:
         return "×" * len(curve.y)
     above = finite - finite.min()
     risen = above[above > SAME_LOSS * np.abs(finite.min())]
-    reach = min(float(risen.max()), 2 * float(np.median(risen))) if risen.size else np.inf
+    reach = min(float(risen.max()), 2 * float(np.median(risen))) if risen.size else abs(finite.min()) or 1.0
     heights = (curve.y - finite.min()) / reach * (len(BARS) - 1)
     marks = {float(x): STOPPED for x in curve.pruned}
     return "".join(

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from ..store.schema import METADATA, ROWS, WAITING
 from .cells import NUMERIC, REQUIRED, USUAL, faults_in
 from .fault import NOTES, ImportFault
 from .mlflow import has_runs, read_mlflow
-from .names import one_spelling, passed_over, score, understood
+from .names import one_spelling, passed_over, perplexity, score, understood
+from .rates import WIDE
 from .ray_tune import is_experiment, read_experiment
 from .reached import as_planned
 from .records import read_json
@@ -73,6 +74,16 @@ class Measurements:
     notes: tuple[str, ...]
 
 
+def _remedy(frame: pd.DataFrame, missing: Sequence[str], source: str) -> str:
+    """For columns that are missing: perhaps their values are names of others."""
+    numbered = [name for name in frame.columns if name not in REQUIRED and re.search(r"\d", str(name))]
+    if "loss" in missing and len(numbered) >= WIDE:
+        several = f"{numbered[0]}, {numbered[1]}, ..."
+        return f"where {several} hold losses, call them lr=RATE if they are rates; else give each loss a row"
+    told = " ".join(f"--map {name}=COLUMN" for name in missing)
+    return f"name theirs: mutransfer import {source} {told} --out DIR"
+
+
 def read_measurements(source: str | Path, reading: Reading = Reading()) -> pa.Table:
     """The rows of `understand`."""
     return understand(source, reading).table
@@ -109,11 +120,15 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     found |= {**reading.columns, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
     if score(found.get("loss", "")):
         notes.append(f"loss: {found['loss']} is called like a score; where more is better, give its negative")
-    missing = [name for name in REQUIRED if name not in frame.columns]
-    if missing:
+    if perplexity(found.get("loss", "")):
+        notes.append(
+            f"loss: {found['loss']} is called like a perplexity; give its logarithm for losses in nats, or a "
+            "tolerance in its own unit"
+        )
+    if missing := [name for name in REQUIRED if name not in frame.columns]:
         raise ImportFault(
             f"{path}: the columns {', '.join(missing)} are missing; it has "
-            f"{', '.join(map(str, frame.columns))}; name theirs with --map {missing[0]}=COLUMN"
+            f"{', '.join(map(str, frame.columns))}; {_remedy(frame, missing, source)}"
         )
     if frame.empty:
         raise ImportFault("; ".join([f"{path}: holds no measurements", *waiting]))

@@ -17,7 +17,23 @@ BETWEEN_WORDS = re.compile(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)")
 """Between numbers they part numbers."""
 MEANT_BY_NAME = frozenset(name for ours, theirs in ALIASES.items() for name in (ours, *theirs))
 POWERS = {"log2": 2.0, "log10": 10.0}
-DIVERGED = {"diverged", "div", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf"}
+DIVERGED = {
+    "diverged",
+    "diverges",
+    "div",
+    "div.",
+    "×",
+    "✗",
+    "-",
+    "–",
+    "—",
+    "nan",
+    "n/a",
+    "na",
+    "none",
+    "null",
+    "inf",
+}
 NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+(e[-+]?\d+)?$")
 SCORES = {
     "acc", "acc1", "acc5", "accuracy", "auc", "auroc", "bleu", "em", "f1", "fscore", "iou", "map", "miou",
@@ -25,6 +41,7 @@ SCORES = {
     "score", "scores", "ssim", "success", "top1", "top5", "win", "winrate",
 }  # fmt: skip
 LOSSES = {"loss", "losses", "nll", "mse", "mae", "rmse", "ppl", "perplexity", "error", "err", "bpb", "bpc"}
+PERPLEXITIES = {"ppl", "perplexity", "perplexities"}
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -93,6 +110,11 @@ def score(name: str) -> bool:
         return False
     words = {word for form in (name, CAMEL.sub("_", name)) for word in re.split(r"[_\W]+", form.lower())}
     return bool(words & SCORES) or {"top", "1"} <= words or {"top", "5"} <= words
+
+
+def perplexity(name: str) -> bool:
+    """Whether a column is called like e to the power of a loss."""
+    return bool(PERPLEXITIES & {*re.split(r"[_\W]+", name.lower())})
 
 
 def one_spelling(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -31,6 +31,8 @@ Lines = list[tuple[int, str]]
 """Of a file, with their numbers."""
 RULE = re.compile(r"^(:?-+:?)?$")
 """A cell of the line below the header of a Markdown table."""
+EMPHASIS = re.compile(r"^(\*{1,3}|_{1,3}|`)(.*[^\s*_`].*)\1$")
+"""A cell of such a table that is marked, as the best one is."""
 NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(nan|inf)$", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"^-?\d+,\d+([eE][-+]?\d+)?$")
 COMMA_IN_NUMBER = re.compile(r"\d,\d")
@@ -210,6 +212,8 @@ def _read_text(path: Path) -> pd.DataFrame:
         raise ImportFault(f"{path}: has one column {header.strip()!r}; part columns with a comma or a tab")
     separator = said[1] if said else _separator([line for _, line in numbered])
     rows, lines = _split(numbered, separator)
+    if separator == "|":
+        rows = [[EMPHASIS.sub(r"\2", cell.strip()) for cell in row] for row in rows]
     head, *rest = rows
     names = [name.strip() for name in head]
     _once(names, path)

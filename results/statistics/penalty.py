@@ -29,13 +29,14 @@ class Penalty:
     `least_R` are draws of what it costs at least, above the loss at the largest scale's optimum as estimated:
     infinite where trials diverge. `most_R` are draws of what it costs at most, above each draw's own lowest:
     infinite, too, where the loss was not measured, next to divergence, beyond the grid, or where the largest
-    scale's optimum is.
+    scale's optimum is. `measured`: the largest scale's values enclose the one that is transferred.
     """
 
     estimate: Estimate
     chosen: float
     least_R: Floats
     most_R: Floats
+    measured: bool
 
 
 def smaller_half(fits: Sequence[Fit]) -> list[int]:
@@ -55,7 +56,9 @@ def transfer_penalty(fits: Sequence[Fit], chosen_on: Sequence[int]) -> Penalty |
     value, least_R, most_R = _lost(fits[-1], chosen)
     low = min(float(np.percentile(least_R, 2.5, method="lower")), value)
     high = max(float(np.percentile(most_R, 97.5, method="higher")), value)
-    return Penalty(Estimate(value, (low, high if np.isfinite(high) else None)), chosen, least_R, most_R)
+    estimate = Estimate(value, (low, high if np.isfinite(high) else None))
+    place = _place(fits[-1].curve, chosen)
+    return Penalty(estimate, chosen, least_R, most_R, place.known or place.diverged)
 
 
 def _error(fit: Fit) -> float:

@@ -134,6 +134,11 @@ def _open(moves: Question, costs: Question, penalty: Penalty | None, allowed: fl
             if penalty is None
             else f"open whether transferring costs more than {allowed:.3g}: {_chance(penalty, allowed)}"
         )
+        if penalty is not None and not penalty.measured:
+            told = (
+                f"the value that is transferred, 2^{penalty.chosen:.1f}, lies beyond what was measured there"
+            )
+            found.append(f"{told}: measure it at the largest scale")
     if moves.answer == "open":
         found.append(
             "fewer than two scales have an optimum inside their grid"
@@ -171,7 +176,7 @@ def _told(fit: Fit, allowed: float) -> list[str]:
     match fit.status:
         case "ok":
             pass
-        case "at_edge" if fit.spread <= allowed < np.inf:
+        case "at_edge" if fit.spread <= allowed < np.inf and curve.usable.sum() >= MIN_POINTS:
             told = (
                 f"the loss differs by {fit.spread:.2g} over the whole grid, no more than a transfer may cost"
             )
