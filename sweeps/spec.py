@@ -418,7 +418,7 @@ def _reason(fault: Mapping[str, Any]) -> str:
         case "string_pattern_mismatch" if fault["loc"][-1] == "function":
             return f"{fault['input']!r} is not written module:function"
         case "string_pattern_mismatch":
-            return f"{fault['input']!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
+            return f"{fault['input']!r} cannot name a folder; use up to 100 letters, digits, '.', '_' and '-'"
         case _:
             return f"{fault['msg'][0].lower()}{fault['msg'][1:]}, not {_short(fault['input'])}"
 

@@ -108,7 +108,7 @@ def test_a_coordinate_check_is_drawn(tmp_path: Path) -> None:
     )  # fmt: skip
     page, *beside = write_checks([check], "a <sweep>", tmp_path)
     assert sorted({path.suffix for path in beside}) == [".json", ".png", ".svg"]
-    assert checks_from_object(json.loads(beside[-1].read_text())) == (check,)
+    assert checks_from_object(json.loads(beside[0].read_text())) == (check,)
     document, console = open_page(page, tmp_path / "profile")
     assert console == []
     figures = re.findall(r'<figure class="chart[^>]*>.*?</figure>', document, flags=re.S)

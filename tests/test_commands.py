@@ -245,6 +245,45 @@ def test_a_page_is_written_whatever_becomes_of_what_is_printed(place: str, code:
         )
 
 
+@pytest.mark.slow  # processes of their own, whose files may not grow
+@pytest.mark.parametrize("command", ["trials sweep --out trials.csv", "report sweep --out page"])
+def test_a_file_that_cannot_grow_is_named(command: str, tmp_path: Path) -> None:
+    """Under a limit of the file's size, as batch systems set it; a full disk says the same."""
+    shutil.copytree(Path(__file__).parent / "stored" / "schema-1", tmp_path / "sweep")
+    limited = f"ulimit -f 1; {sys.executable} -m mutransfer.orchestrator.cli {command}"
+    done = subprocess.run(limited, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 6
+    place = "trials.csv" if "trials" in command else "page/"
+    (line,) = [line for line in done.stderr.splitlines() if "File too large; make room" in line]
+    assert place in line and "standard output" not in line
+
+
+@pytest.mark.slow  # a process of its own, interrupted while it loads
+def test_an_interrupt_while_the_command_loads_is_no_traceback(tmp_path: Path) -> None:
+    loading = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from mutransfer.orchestrator.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", loading], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_what_to_type_next_can_be_typed(tmp_path: Path, mutransfer: Command) -> None:
+    (tmp_path / "losses.csv").write_text("width,lr,loss\n16,0.1,3\n")
+    told = mutransfer("import", "losses.csv", "--out", "of mine").stdout
+    assert told.endswith("into of mine; next: mutransfer report 'of mine'\n")
+    told = mutransfer("import", "losses.csv", "--out=-x").stdout
+    assert told.endswith("next: mutransfer report ./-x\n")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    refused = mutransfer("import", "losses.csv", "--out", "gone")
+    assert refused.returncode == 2 and "gone: is a link to nothing; give another --out" in refused.stderr
+
+
 def test_a_page_on_a_quotient_of_columns(tmp_path: Path, mutransfer: Command) -> None:
     rows = [
         f"{tokens},1e8,{2.0**power},{3 + (power + 9) ** 2 / 50 - tokens / 1e11}"

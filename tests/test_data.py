@@ -111,7 +111,7 @@ def test_token_files_stay_where_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "vocab_size", "message"),
     [
-        (b"", 512, "0 bytes are not a whole number of uint16 tokens"),
+        (b"", 512, "is empty; give a file of uint16 tokens"),
         (b"abc", 512, "3 bytes are not a whole number of uint16 tokens; check dtype"),
         (b"\xff\xff", 512, "token 65535 is outside vocab_size 512; raise vocab_size"),
     ],

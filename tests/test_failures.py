@@ -28,6 +28,7 @@ class OutOfMemoryError(RuntimeError):
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "out-of-memory"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk-full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk-full"),
+        (OSError(errno.EFBIG, "File too large"), "disk-full"),
         (FileNotFoundError(errno.ENOENT, "No such file"), "error"),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), "device-error"),
         (RuntimeError("CUDA error: out of memory"), "out-of-memory"),

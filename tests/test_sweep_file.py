@@ -218,7 +218,7 @@ def test_all_faults_at_once_with_their_lines(sweep_file: Path) -> None:
         ("base: {width: 16, depth: 1}", "base: {width: 12, depth: 1}", "2: base.width: 12 is not a multiple of head_dim 8; nearest widths: 8, 16"),  # noqa: E501
         ("base: {width: 16, depth: 1}", "base: {width: wide, depth: 1}", "2: base.width: input should be a valid integer, not 'wide'"),  # noqa: E501
         ("head_dim: 8", "head_dim: 8\n  heads: 2", "7: fixed.head_dim: give exactly one of head_dim (widening adds heads) and heads (widening grows head_dim)"),  # noqa: E501
-        ("name: tiny", "name: ../up", "1: name: '../up' cannot name a folder; use letters, digits, '.', '_' and '-'"),  # noqa: E501
+        ("name: tiny", "name: ../up", "1: name: '../up' cannot name a folder; use up to 100 letters, digits, '.', '_' and '-'"),  # noqa: E501
         ('{text: "text/*.txt"}', "{text: '*.md', corpus: python-stdlib}", "16: data: give exactly one of corpus, text, parquet, dataset, tokens, not corpus and text"),  # noqa: E501
         ('{text: "text/*.txt"}', "{tokens: a.bin}", "16: data.vocab_size: is missing; a token file does not say how many tokens exist"),  # noqa: E501
         ('{text: "text/*.txt"}', "{task: mqar}", "16: data.vocab_size: is missing; mqar draws its keys and values from it, such as 64"),  # noqa: E501

@@ -86,7 +86,9 @@ def token_file(pattern: str, dtype: TokenType, vocab_size: int, reading: Reading
         try:
             _refuse_headers(path)
             held = os.path.getsize(path)
-            if held == 0 or held % width:
+            if held == 0:
+                raise CorpusError(f"{path}: is empty; give a file of {dtype} tokens")
+            if held % width:
                 raise CorpusError(
                     f"{path}: {held} bytes are not a whole number of {dtype} tokens; check dtype"
                 )

@@ -4,6 +4,7 @@ Readers see what was there before or the whole file, never a part; of several wr
 replaces and the first claims.
 """
 
+import errno
 import os
 import re
 import uuid
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says where a file cannot grow: the disk, a quota, or the limit of a file's size."""
 SCRATCH = re.compile(r"^\..*\.[0-9a-f]{32}$")
 
 
@@ -21,12 +24,19 @@ def meant(path: Path) -> Path:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A hidden name beside a place, for what will be moved there; what is left under it is removed."""
+    """A hidden name beside a place, for what will be moved there; what is left under it is removed.
+
+    An OSError that names no file, as of one that cannot grow, is of this one.
+    """
     if not path.parent.is_dir():  # ten times quicker than making one that is there
         path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield scratch
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -1,5 +1,5 @@
 """`python -m mutransfer.orchestrator.cli` is the `mutransfer` command."""
 
-from .app import main
+from . import main
 
 main()

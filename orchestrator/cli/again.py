@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ...models.recipe.fault import DONE, FAILED_TRIALS
+from ..record.output import typed
 from .options import DeviceChoice, DeviceOption, DirectoryArgument
 from .running import as_before, carry_out, trained
 
@@ -58,5 +59,5 @@ def rerun(
         rows = [row for row in read_rows(place)[0].to_pylist() if row["trial_id"] == found.id]
         row = rows[-1] if rows else {"loss": None, "status": "no result"}
         print(f"{name}: {row['status'] if row['loss'] is None else row['loss']}")
-    warn(f"in {path}; next: mutransfer show {path} {found.id}")
+    warn(f"in {path}; next: mutransfer show {typed(path)} {found.id}")
     raise typer.Exit(FAILED_TRIALS if failed else DONE)

@@ -5,7 +5,6 @@ Nothing heavy is imported here: each command imports what it needs when it is ca
 """
 
 import codecs
-import errno
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from ...models.files.place import meant
+from ...models.files.place import DISK_FULL, meant
 from ...models.recipe.fault import PREFLIGHT, USAGE, Fault
 from . import again, checking, exchange, files, laws, probing, reporting, running, upkeep, watching, weights
 
@@ -102,13 +101,14 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        if error.filename is None and error.errno == errno.ENOSPC:
-            _drop_output()
-            print(f"standard output: {error.strerror}; make room, or send it elsewhere", file=sys.stderr)
+        place = meant(Path(str(error.filename or "standard output")))
+        if error.errno in DISK_FULL:
+            if error.filename is None:
+                _drop_output()
+            print(f"{place}: {error.strerror}; make room, or send it elsewhere", file=sys.stderr)
             sys.exit(PREFLIGHT)
         if error.filename is None:
             raise
-        place = meant(Path(str(error.filename)))
         print(f"{place}: {error.strerror}; give another path or mend this one", file=sys.stderr)
         sys.exit(USAGE)
     except Fault as fault:

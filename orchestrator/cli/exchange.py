@@ -8,6 +8,7 @@ import typer
 from ...models.recipe.budget import BUDGET_RULES
 from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
 from ..handover.formats.registry import FORMATS
+from ..record.output import typed
 from .options import (
     AxisOption,
     DirectoriesArgument,
@@ -67,7 +68,7 @@ def import_(
         print(f"{found.table.num_rows} measurements; nothing was made")
         return
     count = store_import(found.table, Path(source), out)
-    print(f"imported {count} measurements into {out}; next: mutransfer report {out}")
+    print(f"imported {count} measurements into {out}; next: mutransfer report {typed(out)}")
 
 
 def trials(
@@ -221,7 +222,7 @@ def export(
         write_to_edit(ladder, proposed.encode(), directories)
         for line in lines:
             warn(line)
-        warn(f"wrote {ladder}; next: mutransfer run {ladder}")
+        warn(f"wrote {ladder}; next: mutransfer run {typed(ladder)}")
     for one in handed["warnings"]:
         warn(f"{one['severity']}: {one['text']}")
     text = export_text(handed, format_, partial)

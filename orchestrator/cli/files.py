@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..record.output import typed
 from .options import SetOption
 
 
@@ -33,7 +34,7 @@ def init(
         raise SpecError(str(path), [Problem((), "exists already; give another --out")]) from None
     except OSError as error:
         raise SpecError(str(path), [Problem((), f"cannot be written ({error.strerror})")]) from None
-    print(f"wrote {path}; next: mutransfer run {path}")
+    print(f"wrote {path}; next: mutransfer run {typed(path)}")
 
 
 def rules(

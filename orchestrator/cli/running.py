@@ -9,6 +9,7 @@ import typer
 
 from ...models.recipe.fault import DONE, FAILED_TRIALS, INTERRUPTED, Fault
 from ..backends.registry import BACKENDS
+from ..record.output import typed
 from .options import (
     BackendOption,
     DeviceChoice,
@@ -293,7 +294,7 @@ def carry_out(
         print(detach(directory))
         return
     failed = trained(sweep, path, options, only, log)
-    warn(f"results in {path}; next: mutransfer report {path}")
+    warn(f"results in {path}; next: mutransfer report {typed(path)}")
     raise typer.Exit(FAILED_TRIALS if failed else DONE)
 
 

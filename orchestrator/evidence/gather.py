@@ -32,6 +32,7 @@ from ...results.store.store import concatenated, finished_trials, publish_table,
 from ...sweeps.command.command import IDENTITY
 from ..record.directory import IMPORTED, DirectoryError, SweepDirectory
 from ..record.journal import read_journal, replay
+from ..record.lease import drives, holder
 from ..record.output import write_output
 
 CHECK = "coordcheck/coordcheck.json"
@@ -335,5 +336,7 @@ def _unfinished(directory: SweepDirectory, table: pa.Table, unread: bool) -> lis
         )
     if missing := wanted - there:
         remedy = "make what is named above readable" if unread else "run the sweep again"
+        held = holder(directory.path)
+        remedy = "a run of it goes on" if held is not None and drives(directory.path, held) else remedy
         told.append(f"{directory.path}: {len(missing)} of {len(wanted)} trials are not there yet; {remedy}")
     return told

@@ -131,6 +131,8 @@ class SweepDirectory:
         """Raises DirectoryError, having written nothing, when the directory is somebody else's."""
         if self.path.is_file():
             raise DirectoryError(f"{self.path}: is a file; give another --out")
+        if self.path.is_symlink() and not self.path.exists():
+            raise DirectoryError(f"{self.path}: is a link to nothing; give another --out")
         # Hidden files may be what a killed process was just writing. Looked at before the name: another
         # driver may begin the sweep between the two.
         foreign = {path.name for path in self.path.glob("[!.]*")} - BEFORE_THE_NAME

@@ -7,6 +7,7 @@ import errno
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ...models.files.place import DISK_FULL
 from ...sweeps.program import OUT_OF_MEMORY, ProgramFailed
 
 FailureKind = Literal[
@@ -74,7 +75,7 @@ def failure_of(error: BaseException) -> FailureKind:
     """
     if isinstance(error, ProgramFailed):
         return next(kind for kind in FAILURE_KINDS if kind == error.kind)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return "disk-full"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out-of-memory"

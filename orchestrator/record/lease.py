@@ -129,8 +129,16 @@ def holder(directory: Path) -> Held | None:
         return Held(number, None)
 
 
-def silence(directory: Path, held: Held) -> float:
-    """Seconds since the holder's last heartbeat, by the file's time: for people, not for decisions."""
+def drives(directory: Path, held: Held) -> bool:
+    """Whether it is a process of this machine that lives, or of another one, that was heard of lately: for
+    people, not for decisions."""
+    if held.process is not None and held.process.here:
+        return held.process.alive
+    return _silence(directory, held) < 2 * STALE_SECONDS
+
+
+def _silence(directory: Path, held: Held) -> float:
+    """Seconds since the holder's last heartbeat, by the file's time."""
     try:
         return time.time() - (directory / "lease" / f"{held.number}.beat").stat().st_mtime
     except OSError:

@@ -1,6 +1,7 @@
 """Files that a command writes where its user says: never over what it reads, nor over a sweep's records."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,12 @@ RECORDS = {
     "results", "curves", "jobs", "ended", "data", "weights",
 }  # fmt: skip
 """What is the sweep's own in its directory."""
+
+
+def typed(path: Path) -> str:
+    """As it is typed into a shell, where it is no option either."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def check_place(path: Path) -> None:

@@ -9,6 +9,7 @@ from ..planning.device import PreflightError
 from ..record.directory import SweepDirectory
 from ..record.journal import read_journal
 from ..record.lease import holder
+from ..record.output import typed
 
 LOOK_SECONDS = 0.1
 START_SECONDS = 60.0
@@ -42,9 +43,9 @@ def detach(directory: SweepDirectory) -> str:
         if code == 0:
             break
         time.sleep(LOOK_SECONDS)
-    name = os.fspath(directory.path)
+    name = typed(directory.path)
     return (
-        f"process {child.pid} runs {name} in the background; its output: {log}\n"
+        f"process {child.pid} runs {directory.path} in the background; its output: {log}\n"
         f"next: mutransfer status {name}, mutransfer logs {name}, mutransfer cancel {name}"
     )
 

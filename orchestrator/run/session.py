@@ -1,12 +1,12 @@
 """One run of a sweep from its lease to its end: takes the directory, prepares, drives, lets go."""
 
-import errno
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
+from ...models.files.place import DISK_FULL
 from ...sweeps.load import Sweep
 from ..backends.backend import BackendError, TaskOf
 from ..backends.kind import Opening, gpus_of
@@ -155,8 +155,7 @@ def _disk_full_named(directory: SweepDirectory) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
-        raise StoppedError(
-            f"{directory.path}: no space left on the disk; free some and run the sweep again"
-        ) from None
+        why = f"no space left on the disk ({error.strerror})"
+        raise StoppedError(f"{directory.path}: {why}; make room and run the sweep again") from None

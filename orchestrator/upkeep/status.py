@@ -9,7 +9,7 @@ from ...results.store.store import published_jobs, unsound
 from ..record.attempt import End, latest_attempt
 from ..record.directory import IMPORTED, SweepDirectory
 from ..record.journal import History, has_nothing, read_journal, replay
-from ..record.lease import STALE_SECONDS, Held, holder, silence
+from ..record.lease import Held, drives, holder
 
 State = Literal["running", "done", "failed", "incomplete"]
 
@@ -95,7 +95,7 @@ def sweep_status(directory: SweepDirectory) -> Status:
     planned, wanted = directory.planned(), directory.wanted_trials()
     history = replay(read_journal(directory.journal))
     held = holder(directory.path)
-    driven = held is not None and _drives(directory, held)
+    driven = held is not None and drives(directory.path, held)
     broken = unsound(directory.path)
     published = published_jobs(directory.path)
     jobs = _sorted(directory, planned, history, driven, published - {Path(item.path).stem for item in broken})
@@ -185,13 +185,6 @@ def _state(counts: Counts, driven: bool) -> State:
     if counts.finished == counts.wanted:
         return "done"
     return "failed" if counts.failed else "incomplete"
-
-
-def _drives(directory: SweepDirectory, held: Held) -> bool:
-    """A process of this machine that lives; of another one, that was heard of lately."""
-    if held.process is not None and held.process.here:
-        return held.process.alive
-    return silence(directory.path, held) < 2 * STALE_SECONDS
 
 
 def _driver(held: Held | None, driven: bool) -> str | None:

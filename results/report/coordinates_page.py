@@ -25,10 +25,9 @@ COLORS = ["#2f6f9f", "#c8553d", "#9aa2aa"]
 def write_checks(checks: Sequence[Check], name: str, folder: Path) -> list[Path]:
     """Writes coordcheck.html, its pictures and coordcheck.json; returns the paths, the page first."""
     pictures = check_figures(checks)
-    written = write_page(folder, "coordcheck.html", _page(checks, name, pictures), pictures)
     text = json.dumps(coordcheck_object(checks), indent=1, allow_nan=False)
-    (folder / "coordcheck.json").write_text(text, encoding="utf-8")
-    return [*written, folder / "coordcheck.json"]
+    texts = {"coordcheck.html": _page(checks, name, pictures), "coordcheck.json": text}
+    return write_page(folder, texts, pictures)
 
 
 def check_figures(checks: Sequence[Check]) -> dict[str, dict[str, Any]]:

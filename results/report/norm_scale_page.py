@@ -56,10 +56,8 @@ def write_probes(probes: Sequence[Probe], name: str, folder: Path) -> list[Path]
         "about": html.escape(ABOUT),
     }
     page = shell(f"{name}: norm scale", filled("norm_scale.html", parts), pictures)
-    written = write_page(folder, "norm-scale.html", page, pictures)
     text = json.dumps(probe_object(probes), indent=1, allow_nan=False)
-    (folder / "norm-scale.json").write_text(text, encoding="utf-8")
-    return [*written, folder / "norm-scale.json"]
+    return write_page(folder, {"norm-scale.html": page, "norm-scale.json": text}, pictures)
 
 
 def _stem(probe: Probe) -> str:

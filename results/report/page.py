@@ -28,9 +28,8 @@ MAX_CARDS = 12
 def write_report(content: Content, folder: Path) -> list[Path]:
     """Writes report.html, report.md and the pictures; returns the paths, the page first."""
     own, checks = _pictures(content)
-    written = write_page(folder, "report.html", render_page(content, own, checks), {**own, **checks})
-    (folder / "report.md").write_text(markdown(content), encoding="utf-8")
-    return [*written, folder / "report.md"]
+    texts = {"report.html": render_page(content, own, checks), "report.md": markdown(content)}
+    return write_page(folder, texts, {**own, **checks})
 
 
 def page_of(content: Content) -> str:

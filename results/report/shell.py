@@ -9,22 +9,24 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ...models.files.place import replace
 from . import vega
 from .drawing import drawn
 
 
-def write_page(folder: Path, name: str, page: str, pictures: Mapping[str, Mapping[str, Any]]) -> list[Path]:
-    """Writes the page and each picture beside it, as PNG and SVG; returns the paths, the page first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(page, encoding="utf-8")
-    written = [folder / name]
+def write_page(
+    folder: Path, texts: Mapping[str, str], pictures: Mapping[str, Mapping[str, Any]]
+) -> list[Path]:
+    """Writes the texts, of which the first is the page, and each picture beside it, as PNG and SVG; returns
+    the paths in that order."""
+    held = {name: text.encode() for name, text in texts.items()}
     with ThreadPoolExecutor() as pool:
         made = list(pool.map(drawn, pictures.values()))
     for stem, (svg, png) in zip(pictures, made, strict=True):
-        (folder / f"{stem}.png").write_bytes(png)
-        (folder / f"{stem}.svg").write_text(svg, encoding="utf-8")
-        written += [folder / f"{stem}.png", folder / f"{stem}.svg"]
-    return written
+        held |= {f"{stem}.png": png, f"{stem}.svg": svg.encode()}
+    for name, content in held.items():
+        replace(folder / name, content, sync=False)
+    return [folder / name for name in held]
 
 
 def figures(pictures: Mapping[str, Mapping[str, Any]]) -> str:

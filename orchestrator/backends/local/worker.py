@@ -26,14 +26,14 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    events = os.fdopen(os.dup(1), "w", buffering=1)
     commands: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_listen, args=(commands,), daemon=True).start()
-    while (task := commands.get()) is not None:
-        end = perform(task, _reporter(events))
-        if unusable(end):
-            os._exit(1)  # the driver reads how the job ended, and starts another worker
-        _send(events, end=asdict(end))
+    with os.fdopen(os.dup(1), "w", buffering=1) as events:
+        while (task := commands.get()) is not None:
+            end = perform(task, _reporter(events))
+            if unusable(end):
+                os._exit(1)  # the driver reads how the job ended, and starts another worker
+            _send(events, end=asdict(end))
     gc.freeze()  # or the exit looks for rubbish in all of torch, as long as a third of importing it takes
 
 
