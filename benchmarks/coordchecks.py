@@ -61,6 +61,10 @@ def cases() -> Iterator[tuple[str, dict[str, str]]]:
             "architecture": "transformer", "optimizer": optimizer, "parametrization": "mup", "head_dim": "8",
             "tied": "true",
         }  # fmt: skip
+    yield "gdn shampoo mup, widths 64 to 512", {
+        "architecture": "gdn", "optimizer": "shampoo", "parametrization": "mup", "head_dim": "8",
+        "base.width": "64", "width": "[64, 128, 256, 512]", "depth": "2",
+    }  # fmt: skip
     yield "transformer adamw depth-mup", {
         "architecture": "transformer", "optimizer": "adamw", "parametrization": "depth-mup", "head_dim": "8",
     }  # fmt: skip
@@ -130,8 +134,9 @@ def table_cases() -> Iterator[tuple[str, dict[str, str]]]:
     """The tables that ship as files; those that differ in shared keys and values, with one head of those."""
     common = {"architecture": "transformer", "optimizer": "adamw", "head_dim": "8"}
     for table in table_names():
-        base = {"base.batch_size": "16", "base.steps": "10"} if table == "complete-d" else {}
-        yield f"table {table}", {**common, **base, "parametrization": table}
+        further = {"base.batch_size": "16", "base.steps": "10"} if table == "complete-d" else {}
+        further |= {"optimizer": "soap"} if table == "soap-spectral" else {}
+        yield f"table {table}", {**common, **further, "parametrization": table}
     for table in ("gqa-mup", "mup-package", "mup"):
         yield f"table {table}, one key/value head", {**common, "parametrization": table, "kv_heads": "1"}
 

@@ -34,6 +34,7 @@ COMMON: dict[str, Any] = {
 }  # fmt: skip
 WIDE = "8 sequences of 64"
 # The rank of the gradient, at most the number of tokens, matters to sign-like updates.
+EPSILON = {"soap": 1e-9}  # where a first batch has no rank a second's entries are rounding: no signs of it
 BATCHES = {WIDE: (8, 64), "1 sequence of 8": (1, 8)}
 
 
@@ -41,7 +42,7 @@ def recipe(width: int, depth: int, optimizer: str, batch: tuple[int, int]) -> Re
     sequences, length = batch
     return recipe_from_point(
         {**COMMON, "width": width, "depth": depth, "optimizer": optimizer, "batch_size": sequences,
-         "sequence_length": length}
+         "sequence_length": length, "epsilon": EPSILON.get(optimizer, COMMON["epsilon"])}
     )  # fmt: skip
 
 

@@ -149,6 +149,14 @@ def test_optima_near_an_edge_and_beside_divergence_are_covered() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shape", UNLIKE_WALLS)
+def test_optima_that_are_corners_are_covered(shape: str) -> None:
+    """Smooth curves alone hold one in nine to one in two of them."""
+    corners = [Truth(shape=shape, noise=0.005, grid=tuple(grid)) for grid in (COARSE, FINE)]
+    assert np.mean([cell(corners, slope, 8).optimum for slope in (0.0, -0.4, -1.0)]) >= 0.88
+
+
+@pytest.mark.slow
 def test_it_can_say_something() -> None:
     """Power: a clear truth, ordinary noise, one seed, a factor-2 grid."""
     assert cell([Truth()], 0.0, 40).verdicts["stable"] >= 36

@@ -330,7 +330,7 @@ def test_a_comparison_of_two_tables_says_which_is_which(tmp_path: Path, mutransf
         ]
         (tmp_path / f"{name}.csv").write_text("\n".join(["width,lr,loss", *rows]))
     told = mutransfer("compare", "flat.csv", "steep.csv")
-    assert told.returncode == 0 and "Second: steep.csv; first: flat.csv." in told.stdout
+    assert told.returncode == 0 and "Named first: steep.csv; held against: flat.csv." in told.stdout
     assert json.loads(mutransfer("compare", "flat.csv", "steep.csv", "-f", "json").stdout)["of"] == [
         "flat.csv", "steep.csv",
     ]  # fmt: skip

@@ -19,6 +19,7 @@ from mutransfer.results.statistics.optimum import Fit, fit_family
 from mutransfer.results.statistics.penalty import _lost
 from mutransfer.results.statistics.prediction import predict
 from mutransfer.results.statistics.tolerance import Tolerance, allowed
+from mutransfer.results.statistics.walls import meeting
 from mutransfer.results.store.schema import ROWS
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -203,6 +204,32 @@ def test_a_flat_curve_is_no_reason_for_a_wider_grid() -> None:
 def test_too_few_points() -> None:
     fit = fit_optimum(curve(np.array([np.inf, 2.0, np.inf]), x=GRID[:3]))
     assert fit.status == "too_few"
+
+
+def corner(optimum: float, left: float, right: float, x: np.ndarray = GRID) -> Curve:
+    return curve(2.0 + np.where(x < optimum, left * (optimum - x), right * (x - optimum)), x=x)
+
+
+def test_walls_that_meet_are_held_by_the_interval() -> None:
+    """Exactly where two straight ones do; where a parabola has no corner it stays as narrow as it was."""
+    held = meeting(corner(-4.7, 0.04, 0.3), noise=1e-4)
+    assert held is not None and held == pytest.approx((-4.7, -4.7), abs=0.03)
+    assert held[0] <= -4.7 <= held[1]
+    halves = meeting(curve(2.0 + np.where(GRID < -4.7, 0.03, 0.09) * (GRID + 4.7) ** 2), noise=1e-4)
+    assert halves is not None and halves == pytest.approx((-4.7, -4.7), abs=0.03)
+    assert meeting(parabola(-5.3), noise=1e-3) == pytest.approx((-5.3, -5.3), abs=0.05)
+    assert meeting(corner(-9.8, 0.04, 0.3), noise=1e-4) is None  # a lone value to the left
+
+
+def test_where_walls_meet_does_not_hang_on_rounding() -> None:
+    """Two lowest values that are equal, or differ by a hair, either way."""
+    y = np.array([3.0, 2.6, 2.2, 2.0, 2.0, 2.5, 3.1, 3.9, 4.5])
+    found = []
+    for hair in (0.0, 1e-9, -1e-9):
+        y[4] = 2.0 + hair
+        found.append(meeting(curve(y, x=np.arange(-8.0, 1.0)), noise=0.05))
+    assert found[0] is not None
+    assert found[1] == pytest.approx(found[0], abs=1e-6) and found[2] == pytest.approx(found[0], abs=1e-6)
 
 
 def test_two_values_beside_divergence_enclose_an_optimum() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 from test_choice import compared, rows
 from torch import nn
 
@@ -384,3 +385,14 @@ def test_conventions_that_a_framework_cannot_be_told_are_named(
 ) -> None:
     with pytest.raises(ExportError, match=told):
         export_text(handed_over(recipe, Target(64, 2), **changes), style)
+
+
+def test_yaml_reads_alike_in_both_versions(recipe: Build) -> None:
+    """`no` is no falsehood in one of them, and 1e-08 no text."""
+    handed = {**handed_over(recipe, Target(64, 2)), "moves": {"answer": "no"}}
+    text = export_text(handed, "yaml")
+    assert not text.startswith(("%", "---"))
+    for version in ("1.1", "1.2"):
+        reader = YAML(typ="safe", pure=True)
+        reader.version = version
+        assert reader.load(text) == json.loads(export_text(handed, "json"))

@@ -103,7 +103,7 @@ def test_a_sweep_file_of_the_runs(measured: Path, mutransfer: Command, tmp_path:
     done = mutransfer(*words, "more.yaml")
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("width 1024: the optimum is told to within ")
+    assert lines[0].startswith("width 1024: the line through the optima tells its own to within ")
     assert lines[1].startswith("width 128: 6 trials at 2^-6, 2^-5, 2^-4, ") and "TFLOPs" in lines[1]
     assert lines[2].startswith("width 512: ") and "next: mutransfer run more.yaml" in lines[3]
     trials = load_sweep(str(tmp_path / "more.yaml")).expansion.trials

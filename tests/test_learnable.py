@@ -15,7 +15,7 @@ from mutransfer.models.handover.multiplied import add_multipliers_, merge_multip
 from mutransfer.models.handover.transfer import UnknownParameterError, initialize_, param_groups
 from mutransfer.models.layers.learnable import merged
 from mutransfer.models.optimizers.registry import OPTIMIZERS
-from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
+from mutransfer.models.parametrization.registry import BUILT_IN
 from mutransfer.models.parametrization.rules import forward_multipliers, is_norm_scaled, parameter_rules
 from mutransfer.models.recipe.inventory import parameters
 from mutransfer.models.recipe.recipe import Recipe
@@ -110,7 +110,7 @@ def test_every_optimizer_and_parametrization_trains_them(
     recipes = [
         recipe(learnable_multipliers="everywhere", optimizer=optimizer, adamw_lr_ratio=0.5, steps=20,
                learning_rate=rate, parametrization=name)
-        for name in PARAMETRIZATIONS
+        for name in BUILT_IN
     ]  # fmt: skip
     training = GroupTraining(recipes, batches, CPU)
     outcomes = training.train(lambda progress: None, NoKeeper())

@@ -12,7 +12,7 @@ from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.parametrization import depth_mup, mup
 from mutransfer.models.parametrization.expectation import Expectation, expectation
 from mutransfer.models.parametrization.power import HALF, ONE, L, Ratios, W
-from mutransfer.models.parametrization.registry import PARAMETRIZATIONS
+from mutransfer.models.parametrization.registry import BUILT_IN, PARAMETRIZATIONS
 from mutransfer.models.parametrization.rules import (
     MATRICES,
     ParameterRule,
@@ -69,12 +69,12 @@ MATRIX_FACTORS: dict[tuple[str, str], list[tuple[float, float, float | None]]] =
     ("mup", "spectral-sphere"): [(1, 1, None), (1, 1, None), (4, 1 / 4, None), (1, 1, None)],
     ("mup", "muon-kimi"): [(1, 1, None), (1 / 2, 2, None), (1, 1, None), (1 / 4, 4, None)],
     ("mup", "shampoo"): [(2, 1 / 2, 1 / 4), (1, 1, 1 / 81), (2, 1 / 2, 1 / 4), (1 / 2, 2, 1 / 81)],
-    ("mup", "soap"): [(2, 1 / 2, 1 / 2), (1, 1, 1 / 9), (2, 1 / 2, 1 / 2), (1 / 2, 2, 1 / 9)],
+    ("mup", "soap"): [(1, 1, 1 / 2), (1 / 4, 4, 1 / 9), (1, 1, 1 / 2), (1 / 4, 4, 1 / 9)],
     ("depth-mup", "muon"): [(1, 1, None), (1 / 3, 1, None), (4, 1 / 4, None), (1 / 3, 1, None)],
     ("depth-mup", "spectral-sphere"): [(1, 1, None), (1 / 3, 1, None), (4, 1 / 4, None), (1 / 3, 1, None)],
     ("depth-mup", "muon-kimi"): [(1, 1, None), (1 / 6, 2, None), (1, 1, None), (1 / 12, 4, None)],
     ("depth-mup", "shampoo"): [(2, 1 / 2, 1 / 4), (1 / 3, 1, 1 / 9), (2, 1 / 2, 1 / 4), (1 / 6, 2, 1 / 9)],
-    ("depth-mup", "soap"): [(2, 1 / 2, 1 / 2), (1 / 3, 1, 1 / 3), (2, 1 / 2, 1 / 2), (1 / 6, 2, 1 / 3)],
+    ("depth-mup", "soap"): [(1, 1, 1 / 2), (1 / 12, 4, 1 / 3), (1, 1, 1 / 2), (1 / 12, 4, 1 / 3)],
 }  # fmt: skip
 MATRIX_PARAMETERS = (
     "embedding.weight", "blocks.*.mixer.query.weight", "readout.weight", "blocks.*.mixer.a.weight",
@@ -197,7 +197,7 @@ def test_at_the_base_every_rule_is_the_identity(
     common |= {"tied": tied, "adamw_lr_ratio": 0.1, "matrices": "all", **heads}
     common |= {"width": 32, "depth": 3, "base_width": 32, "base_depth": 3, "weight_decay": 0.1}
     sp = recipe(**common, parametrization="sp")
-    for parametrization in PARAMETRIZATIONS:
+    for parametrization in BUILT_IN:
         other = recipe(**common, parametrization=parametrization)
         for ours, theirs in zip(parameter_rules(other), parameter_rules(sp), strict=True):
             assert (ours.parameter, ours.init_std, values(ours)) == (
@@ -208,7 +208,7 @@ def test_at_the_base_every_rule_is_the_identity(
 
 def test_every_table_covers_every_role_and_site() -> None:
     """Matrix optimizers are never asked about vectors."""
-    for held in PARAMETRIZATIONS.values():
+    for held in (PARAMETRIZATIONS[name] for name in BUILT_IN):
         for name, optimizer in OPTIMIZERS.items():
             vectors_too = set(Role) if name == "adamw" else {*Role} - {Role.MULTIPLIER}
             assert set(held.update(name)) == (MATRICES["all"] if optimizer.matrices else vectors_too)
@@ -220,7 +220,7 @@ def test_every_table_covers_every_role_and_site() -> None:
 def test_weight_decay_and_learning_rate_keep_their_product() -> None:
     """What a step takes off a weight is constant with scale in every row of muP, and falls like
     1/sqrt(depth) inside the branches of depth-muP, as its updates do."""
-    for parametrization, optimizer in itertools.product(PARAMETRIZATIONS, OPTIMIZERS):
+    for parametrization, optimizer in itertools.product(BUILT_IN, OPTIMIZERS):
         for role, row in PARAMETRIZATIONS[parametrization].update(optimizer).items():
             inside = parametrization == "depth-mup" and role not in OUTSIDE
             assert row.independent_decay == (1 / L**HALF if inside else ONE), (
@@ -322,7 +322,7 @@ def test_plain_mup_treats_gates_as_hidden(recipe: Callable[..., Recipe]) -> None
 def test_independent_decay_is_the_coupled_one_with_the_learning_rate_taken_in(
     recipe: Callable[..., Recipe],
 ) -> None:
-    for parametrization in PARAMETRIZATIONS:
+    for parametrization in BUILT_IN:
         options = {**GROWING, "parametrization": parametrization}
         coupled = by_pattern(recipe(**options))
         independent = by_pattern(recipe(**options, decay="independent"))
@@ -365,7 +365,7 @@ def test_ratios_of_roles_are_kept_by_every_parametrization(
         "readout_lr": {Role.OUTPUT},
         "vector_lr": {Role.VECTOR, Role.HIDDEN_VECTOR, Role.HIDDEN_SCALAR},
     }
-    for parametrization in PARAMETRIZATIONS:
+    for parametrization in BUILT_IN:
         plain = by_pattern(recipe(**changes, parametrization=parametrization))
         for name, roles in of_role.items():
             moved = by_pattern(recipe(**changes, parametrization=parametrization, **{name: 0.25}))

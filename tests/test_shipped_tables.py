@@ -33,7 +33,7 @@ def shipped(name: str) -> str:
 
 def test_every_table_that_ships_is_one() -> None:
     assert table_names() == [
-        "complete-d", "completep", "gqa-mup", "mup-package", "mup-sqrt-decay", "u-mup",
+        "complete-d", "completep", "gqa-mup", "mup-package", "mup-sqrt-decay", "soap-spectral", "u-mup",
     ]  # fmt: skip
     for name in table_names():
         assert PARAMETRIZATIONS[shipped(name)].content
@@ -112,6 +112,14 @@ def test_gqa_mup_is_its_authors_code() -> None:
 def test_the_decay_grows_with_the_root_of_the_width() -> None:
     row = PARAMETRIZATIONS[shipped("mup-sqrt-decay")].update("adamw")[Role.HIDDEN]
     assert (row.learning_rate(Ratios(16, 1)), row.weight_decay(Ratios(16, 1))) == (1 / 16, 4)
+
+
+def test_soap_spectral_is_table_4() -> None:
+    """arXiv:2603.00541: eta sqrt(r_n) for input and output, eta for hidden matrices, decay the inverse."""
+    update, at = PARAMETRIZATIONS[shipped("soap-spectral")].update("soap"), Ratios(M_W, M_L)
+    for role, rate in {Role.INPUT: M_W**0.5, Role.HIDDEN: 1.0, Role.OUTPUT: M_W**0.5}.items():
+        found = update[role].learning_rate(at), update[role].weight_decay(at)
+        assert found == pytest.approx((rate, 1 / rate)), role
 
 
 def _folded(optimizer: str, m: float) -> tuple[float, float]:

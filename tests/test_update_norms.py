@@ -18,6 +18,7 @@ from mutransfer.models.data.token_file import TokenFile
 from mutransfer.models.data.tokenizer import BYTES
 from mutransfer.models.optimizers.registry import OPTIMIZERS
 from mutransfer.models.recipe.recipe import Recipe
+from mutransfer.sweeps.own_tables import own_table, table_names
 
 TOLERANCE = 0.15
 OUTSIDE = {"embedding", "readout"}
@@ -55,16 +56,22 @@ def test_width(optimizer: str, recipe: Callable[..., Recipe], text: Batches) -> 
     assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=TOLERANCE)
 
 
-def test_soap_moves_like_signs_on_noisy_gradients(recipe: Callable[..., Recipe], text: Batches) -> None:
-    """The one row whose premise the first update does not meet (docs/evidence.md): a second batch is not
-    diagonal in the first one's eigenbasis, so Adam there makes signs, which grow as AdamW's do.
+@pytest.mark.parametrize(("table", "outside", "inside"), [("mup", 0.0, 0.0), ("soap-spectral", 0.5, 1.0)])
+def test_soap_moves_like_signs(
+    table: str, outside: float, inside: float, recipe: Callable[..., Recipe], text: Batches
+) -> None:
+    """A second batch is not diagonal in the first one's eigenbasis: Adam there makes signs, which grow as
+    AdamW's do. So AdamW's rates meet the condition, and those of an update near U V^T do not.
 
     Where the first batch has no rank its basis is any, and the second's entries there are rounding of each
     machine's own, 1e-10 and less: the epsilon keeps them from becoming signs. From 1e-10 to 1e-7 the
     exponents are the same to 0.07.
     """
-    found = measured(recipe, text, "width", (64, 128, 256), optimizer="soap", epsilon=1e-9)
-    expected = {name: 0.5 if name in OUTSIDE else 1.0 for name in found}
+    (known,) = own_table(table) if table in table_names() else (table,)
+    found = measured(
+        recipe, text, "width", (64, 128, 256), optimizer="soap", epsilon=1e-9, parametrization=known
+    )
+    expected = {name: outside if name in OUTSIDE else inside for name in found}
     assert found == pytest.approx(expected, abs=0.25)
 
 

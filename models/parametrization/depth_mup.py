@@ -59,8 +59,8 @@ SHAMPOO: UpdateTable = {
 
 SOAP: UpdateTable = {
     **mup.SOAP,
-    Role.HIDDEN: Update(1 / L**HALF,         ONE,     1 / L**HALF, "[1] table 10, hidden; epsilon [4]"),
-    Role.NARROW: Update(1 / (W * L) ** HALF, W**HALF, 1 / L**HALF, "[4] narrow matrices"),
+    Role.HIDDEN: Update(1 / (W * L**HALF), W, 1 / L**HALF, "[4] SOAP"),
+    Role.NARROW: Update(1 / (W * L**HALF), W, 1 / L**HALF, "[4] SOAP"),
 }  # fmt: skip
 
 SPECTRAL_SPHERE: UpdateTable = {

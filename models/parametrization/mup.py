@@ -105,12 +105,14 @@ SHAMPOO: UpdateTable = {
     Role.NARROW: Update(1 / W**HALF, W**HALF,     1 / L**2,  "[4] narrow matrices"),
 }  # fmt: skip
 
-# SOAP, Adam in Shampoo's eigenbasis: its epsilon stands beside gradients in that basis.
+# SOAP, Adam in Shampoo's eigenbasis: entries of Theta(1) there, and turning a basis changes no norm, so that
+# its rates are AdamW's. [1] table 4 takes its update for U V^T, which needs a gradient that is diagonal in
+# that basis (sweeps/tables/soap-spectral.yaml). Its epsilon stands beside gradients in that basis.
 SOAP: UpdateTable = {
-    Role.INPUT:  Update(W**HALF,     1 / W**HALF, 1 / W**HALF, "[1] table 4, input; epsilon [4]"),
-    Role.HIDDEN: Update(ONE,         ONE,         1 / L,       "[1] table 4, hidden; epsilon [4]"),
-    Role.OUTPUT: Update(W**HALF,     1 / W**HALF, 1 / W**HALF, "[1] table 4, output; epsilon [4]"),
-    Role.NARROW: Update(1 / W**HALF, W**HALF,     1 / L,       "[4] narrow matrices"),
+    Role.INPUT:  Update(ONE,   ONE, 1 / W**HALF, "[4] SOAP"),
+    Role.HIDDEN: Update(1 / W, W,   1 / L,       "[4] SOAP"),
+    Role.OUTPUT: Update(ONE,   ONE, 1 / W**HALF, "[4] SOAP"),
+    Role.NARROW: Update(1 / W, W,   1 / L,       "[4] SOAP"),
 }  # fmt: skip
 
 # Spectral sphere, A = sqrt(fan_out/fan_in) Phi with Phi orthogonal and tangent to the sphere.

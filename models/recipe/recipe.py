@@ -82,7 +82,11 @@ class Recipe:
     shape: Shape
     parametrization: Annotated[
         str,
-        Setting("how everything scales (parametrization.md)", choices=BUILT_IN, own=OWN_TABLE),
+        Setting(
+            "how everything scales; a table by name or file, too (parametrization.md)",
+            choices=BUILT_IN,
+            own=OWN_TABLE,
+        ),
     ]
     optimizer: Annotated[str, Setting("what trains", choices=OPTIMIZERS, shared=True)]
     learning_rate: Annotated[float, Setting("base value", POSITIVE, tuned=True)]

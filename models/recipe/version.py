@@ -50,6 +50,11 @@ CHANGES = (
         "experts of the user's own module start by their own inputs, and under gpt2 as a branch ends",
         _maps_experts,
     ),
+    Change(
+        4,
+        "SOAP's rates fall with the width as AdamW's do",
+        lambda recipe: recipe.optimizer == "soap" and not without_base(recipe.point()),
+    ),
 )
 RECIPE_VERSION = max(change.since for change in CHANGES)
 

@@ -35,7 +35,9 @@ def retry(
 def rerun(
     directory: DirectoryArgument,
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial id, or how it begins.")],
-    out: Annotated[Path | None, typer.Option(help="Sweep directory. Default: DIR-TRIAL.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Sweep directory. Default: DIR- and the first 8 digits of TRIAL.")
+    ] = None,
     device: DeviceOption = DeviceChoice.auto,
     keep_weights: Annotated[
         bool, typer.Option("--keep-weights", help="Keep the trained model: mutransfer.trained loads it.")

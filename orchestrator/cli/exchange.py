@@ -20,6 +20,10 @@ from .options import (
     pairs,
 )
 
+FamilyOption = Annotated[
+    str | None, typer.Option(help="Only trials of this one; needed where several were swept.")
+]
+
 
 def import_(
     source: Annotated[
@@ -32,18 +36,20 @@ def import_(
     out: Annotated[Path | None, typer.Option(help="The sweep directory to create.")] = None,
     map_: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="FIELD=COLUMN", help="What a column is: learning_rate=config.lr."),
+        typer.Option(
+            "--map", metavar="FIELD=COLUMN", help="What a column is: learning_rate=config.lr. Repeatable."
+        ),
     ] = None,
     fill: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD=VALUE", help="What all rows have: optimizer=adamw."),
+        typer.Option(metavar="FIELD=VALUE", help="What all rows have: optimizer=adamw. Repeatable."),
     ] = None,
     study: Annotated[
         str | None, typer.Option(help="Which Optuna study or MLflow experiment, of several.")
     ] = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="STATE", help="Take runs that have not finished, too: failed, killed, running."),
+        typer.Option(metavar="STATE", help="Take unfinished runs, too: failed, killed, running. Repeatable."),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -111,7 +117,8 @@ def export(
         int | None, typer.Option(min=1, max=10**12, help="Instead of --batch: tokens of a batch.")
     ] = None,
     vocabulary: Annotated[
-        int | None, typer.Option(min=2, max=10**8, help="Kinds of token of the large run.")
+        int | None,
+        typer.Option(min=2, max=10**8, help="Kinds of token of the large run. Default: the sweep's."),
     ] = None,
     experts: Annotated[
         int | None, typer.Option(min=2, max=10**6, help="Experts of its blocks. Default: the sweep's.")
@@ -121,7 +128,7 @@ def export(
     ] = None,
     rule: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help=f"For batch and duration: {', '.join(BUDGET_RULES)}."),
+        typer.Option(metavar="NAME", help=f"For batch and duration, repeatable: {', '.join(BUDGET_RULES)}."),
     ] = None,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Follow slopes more than 3 doublings beyond the evidence.")
@@ -136,9 +143,9 @@ def export(
     hyperparameter: HyperparameterOption = None,
     hold: HoldOption = None,
     pool: PoolOption = None,
-    architecture: Annotated[str | None, typer.Option()] = None,
-    optimizer: Annotated[str | None, typer.Option()] = None,
-    parametrization: Annotated[str | None, typer.Option()] = None,
+    architecture: FamilyOption = None,
+    optimizer: FamilyOption = None,
+    parametrization: FamilyOption = None,
     format_: Annotated[
         str, typer.Option("-f", "--format", metavar=f"<{'|'.join(FORMATS)}>", callback=one_of(FORMATS))
     ] = "yaml",

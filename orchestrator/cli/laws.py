@@ -14,7 +14,7 @@ def law(
     directories: DirectoriesArgument,
     axis: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN", help="A scale: any numeric column. Default: what varies."),
+        typer.Option(metavar="COLUMN", help="A scale: any numeric column. Repeatable. Default: what varies."),
     ] = None,
     hyperparameter: Annotated[
         list[str] | None,
@@ -22,7 +22,9 @@ def law(
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN=VALUE", help="A scale of the large run: what the law gives there."),
+        typer.Option(
+            metavar="COLUMN=VALUE", help="A scale of the large run: what the law gives there. Repeatable."
+        ),
     ] = None,
     hold: HoldOption = None,
     pool: PoolOption = None,

@@ -15,7 +15,9 @@ SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file,
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A sweep directory.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override: steps=20, width=[16,32], base.width=64."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override: steps=20, width=[16,32], base.width=64. Repeatable."
+    ),
 ]
 WorkersOption = Annotated[
     int | None,
@@ -40,10 +42,11 @@ HyperparameterOption = Annotated[
     typer.Option(metavar="COLUMN", help="What was tuned: any numeric column. Default: what was swept."),
 ]
 HoldOption = Annotated[
-    list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only trials with this value.")
+    list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only trials with this value. Repeatable.")
 ]
 PoolOption = Annotated[
-    list[str] | None, typer.Option(metavar="COLUMN", help="Average over this column without a warning.")
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Average over this column without a warning. Repeatable."),
 ]
 
 

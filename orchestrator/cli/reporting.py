@@ -53,7 +53,11 @@ def report(
     hold: HoldOption = None,
     target: Annotated[
         float | None,
-        typer.Option(min=0.0, metavar="SCALE", help="What it says of the large run's scale, too."),
+        typer.Option(
+            min=0.0,
+            metavar="SCALE",
+            help="Predict the optimum at this scale, too, and what a transfer costs there.",
+        ),
     ] = None,
     pool: PoolOption = None,
 ) -> None:

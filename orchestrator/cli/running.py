@@ -124,11 +124,16 @@ def run(
     ] = False,
     execution: Annotated[
         ExecutionChoice,
-        typer.Option(help="How steps run; on a GPU graph records one and replays it, auto where it pays."),
+        typer.Option(
+            help="eager: one operation after the other; graph: a step is recorded and replayed, on a GPU; "
+            "compiled: fused first; auto: graph where it pays."
+        ),
     ] = ExecutionChoice.auto,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD=VALUE", help="Only trials with this value, and those of their jobs."),
+        typer.Option(
+            metavar="FIELD=VALUE", help="Only trials with this value, and those of their jobs. Repeatable."
+        ),
     ] = None,
 ) -> None:
     """Train what is missing of a sweep. Running it again resumes it; Ctrl-C loses nothing finished."""

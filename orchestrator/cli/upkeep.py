@@ -87,7 +87,8 @@ def gc(
     directory: DirectoryArgument,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would go, and stop.")] = False,
 ) -> None:
-    """Remove checkpoints and scratch files that nothing needs any more; gather results into fewer files."""
+    """Remove checkpoints and scratch files that nothing needs any more; gather results of 16 jobs or more
+    into fewer files."""
     from ..record.directory import SweepDirectory
     from ..upkeep.collect import collect
 

@@ -82,7 +82,9 @@ def show(
 
 def watch(
     directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Sweep directories.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Default: one that is free.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, show_default=False, help="Default: one that is free.")
+    ] = 0,
 ) -> None:
     """Serve report and progress as a page on this machine, new as trials end, until Ctrl-C."""
     from contextlib import suppress

@@ -47,7 +47,7 @@ def ladder_text(directories: Sequence[Path], comparison: Comparison, target: Tar
     if found is None:
         raise NoLadderError("--ladder: its runs are there already; report on them together")
     text, trials = found
-    told = [f"{axis} {scale}: the optimum is told to within {now:.2f} octaves (95 %)"]
+    told = [f"{axis} {scale}: the line through the optima tells its own to within {now:.2f} octaves (95 %)"]
     return text, [*told, *(_told(rung, trials) for rung in rungs)]
 
 

@@ -63,7 +63,8 @@ def run_rounds(
         rounds.catch_up(_rows(directory))
         if len(rounds.trials) == before:
             return failed
-        watcher.note(f"round {rounds.number}: {len(rounds.trials) - before} further trials, {rounds.why}")
+        count = len(rounds.trials) - before
+        watcher.note(f"round {rounds.number}: {count} further trial{'s'[: count > 1]}, {rounds.why}")
 
 
 @dataclass(slots=True)

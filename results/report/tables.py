@@ -121,14 +121,14 @@ def metric_table(family: Sequence[Comparison], axis: str) -> Table:
             words.number(excess),
             "–" if drift.noise is None else f"{drift.noise:.2g}",
         ])  # fmt: skip
-    columns = ["what", "total shift", "fit error", "robustness exponent", "asymptotic loss", "its excess",
+    columns = ["what", "total shift", "fit error", "robustness exponent", "asymptotic loss", "above the best",
                "noise of a run"]  # fmt: skip
     return Table(
         f"Metrics of transfer across {words.readable(axis)}",
         columns,
         rows,
         "Total shift and fit error in octaves; robustness: exponent of the scale in the curvature of the "
-        "loss; asymptotic loss, its excess over the best parametrization, and noise in the losses' unit.",
+        "loss; asymptotic loss, how far above the best parametrization's, and noise in the losses' unit.",
     )
 
 
@@ -215,26 +215,27 @@ def contrast_table(contrasts: Sequence[Contrast], of: Sequence[str] = ()) -> Tab
         last = entry.losses[-1] if entry.losses else None
         rows.append([
             f"{words.label(entry.second)} against {words.label(entry.first)}",
+            _transfers(entry),
             words.readable(entry.first.axis),
             _estimate(entry.drift),
             _estimate(entry.penalty, 3),
             "–" if last is None else f"{words.scale_name(last.scale)}: {_estimate(last.difference, 3)}",
-            _transfers(entry),
         ])  # fmt: skip
     columns = [
         "what",
+        "transfers",
         "across",
         "slope, in size",
         "transfer penalty",
         "best loss at the largest",
-        "transfers",
     ]
-    which = f" Second: {of[1]}; first: {of[0]}." if len(of) > 1 else ""
+    which = f" Named first: {of[1]}; held against: {of[0]}." if len(of) > 1 else ""
     return Table(
         "One against the other",
         columns,
         rows,
-        f"Second minus first: below 0 is better; penalties over the scales that both have.{which}",
+        "What is named first minus what it is held against: below 0 is better; penalties over the scales "
+        f"that both have.{which}",
     )
 
 

@@ -16,6 +16,7 @@ from .curve import Curve, Floats, Truths
 from .interval import POSITION_OCTAVES, Interval
 from .outliers import cleaned
 from .valley import Points, Valley, valleys
+from .walls import meeting
 
 Status = Literal["ok", "at_edge", "all_diverged", "too_few"]
 
@@ -86,8 +87,9 @@ def fit_family(curves: Sequence[Curve]) -> FamilyFit:
 def optimum_interval(fit: Fit) -> Interval | None:
     """95 %, in log2; None on a side where the optimum may lie beyond the grid.
 
-    It holds the lowest measured value too, where noise may be all that parts it from the minimum. Next to a
-    value that diverged, or among values that tie, the end is the first that is clearly worse.
+    It holds the lowest measured value too, where noise may be all that parts it from the minimum, and the
+    places where two walls may meet, which smooth curves do not know. Next to a value that diverged, or among
+    values that tie, the end is the first that is clearly worse.
     """
     curve = fit.curve
     tie = TIE_SIGMAS * (fit.valley.noise if fit.valley else 0.0)
@@ -100,6 +102,8 @@ def optimum_interval(fit: Fit) -> Interval | None:
     lowest = curve.lowest
     if fit.loss is not None and curve.y[lowest] <= fit.loss + fit.valley.noise / np.sqrt(curve.runs[lowest]):
         low, high = min(low, float(curve.x[lowest])), max(high, float(curve.x[lowest]))
+    if (corner := meeting(curve, fit.valley.noise)) is not None:
+        low, high = min(low, corner[0]), max(high, corner[1])
     there = np.flatnonzero(curve.usable)
     open_low = low < curve.x[there[0]] + 3 * POSITION_OCTAVES
     open_high = high > curve.x[there[-1]] - 3 * POSITION_OCTAVES
