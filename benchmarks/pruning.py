@@ -24,6 +24,7 @@ from mutransfer.results.statistics.interval import POSITION_OCTAVES
 from mutransfer.results.store.schema import PRUNED, ROWS
 from mutransfer.results.store.store import read_curves, read_rows
 from mutransfer.sweeps.adaptive import PruneSpec
+from mutransfer.sweeps.own_tables import own_table, table_names
 
 FOLDER = Path(__file__).parent / "pruning"
 TUNED = ("learning_rate", "weight_decay")
@@ -50,6 +51,8 @@ class Replay:
 def replay(path: Path) -> Replay:
     """Every curve is gone through as its training would have gone."""
     rows = pd.read_parquet(path)
+    for shipped in table_names():  # rows know a table by its digest
+        own_table(shipped)
     tuned = next(name for name in TUNED if rows[name].nunique() > 1)
     rule = Pruning((tuned,), **dict(PruneSpec()))
     after = {trial: step for _, curve in _curves(rows, tuned) for trial, step in _stopped(curve, rule)}
