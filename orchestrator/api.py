@@ -216,8 +216,11 @@ def judge(
         path = Path(scratch) / "table.parquet"
         try:
             what.to_parquet(path)
-            evidence = gather([path], allowed, view)
         except (pa.ArrowException, ValueError) as error:  # pandas' own of columns of one name
+            raise ImportFault(f"the table cannot be read: {error}") from None
+        try:
+            evidence = gather([path], allowed, view)
+        except pa.ArrowException as error:
             raise ImportFault(f"the table cannot be read: {error}") from None
         except Fault as fault:
             raise type(fault)(str(fault).replace(f"{scratch}/", "")) from None

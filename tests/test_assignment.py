@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from mutransfer.models.handover.assignment import Roles, Stored, UnknownParameterError
+from mutransfer.models.handover.names import block_count
 from mutransfer.models.handover.transfer import initialize_, param_groups
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.orchestrator.handover.export import Target
@@ -61,6 +62,20 @@ def test_another_width_or_depth_is_refused_by_role(recipe: Build) -> None:
     refused(llama(64, 1), handover, LLAMA, "has 1 blocks")
     stages = nn.Sequential(*(nn.ModuleDict({"blocks": llama(64).model.layers}) for _ in range(2)))
     refused(stages, handover, {"*norm*": "hidden vector", "*proj*": "hidden"}, "has 4 blocks")
+
+
+def test_lists_inside_of_blocks_are_no_stages() -> None:
+    """T5's layers of a block, a block of two sublayers, experts."""
+
+    def counted(*names: str) -> int | None:
+        return block_count([(name, [name]) for name in names])
+
+    assert counted(*(f"encoder.block.{i}.layer.{j}.{kind}.weight" for i in range(3)
+                     for j, kind in enumerate(("SelfAttention.q", "DenseReluDense.wi")))) == 3  # fmt: skip
+    assert counted(*(f"blocks.{i}.sublayers.{j}.fn.weight" for i in range(3) for j in range(2))) == 3
+    assert counted(*(f"blocks.{i}.blocks.{j}.{'ab'[j]}.weight" for i in range(3) for j in range(2))) == 3
+    assert counted(*(f"m.stages.{i}.blocks.{j}.q.weight" for i in range(2) for j in range(3))) == 6
+    assert counted("layers.0.experts.0.w.weight", "layers.0.q.weight", "layers.1.q.weight") == 2
 
 
 def test_a_role_whose_parameters_are_apart_says_no_rate(recipe: Build) -> None:

@@ -11,7 +11,7 @@ from test_drift import GRID, curve, family, parabola
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.results.questions.comparison import compare
 from mutransfer.results.questions.contrast import contrasts
-from mutransfer.results.questions.plane import MAX_INFLATION, _inflation, joint
+from mutransfer.results.questions.plane import MAX_INFLATION, _inflation, fit_plane, joint
 from mutransfer.results.report.contract import compare_object
 from mutransfer.results.report.tables import contrast_table
 from mutransfer.results.statistics.drift import judge
@@ -112,6 +112,13 @@ def test_depths_that_nearly_follow_the_width_make_no_plane() -> None:
     assert _inflation([(256, 4), (512, 8), (1024, 12), (2048, 20)]) > MAX_INFLATION
     assert _inflation([(256, 4), (512, 8), (512, 4), (1024, 8)]) < 2.5
     assert _inflation([(256, 4), (256, 8)]) == np.inf
+    sizes = [(256, 4), (512, 8), (1024, 12), (2048, 20)]
+    curves = {size: parabola(-5.0 - index / 2) for index, size in enumerate(sizes)}
+    lost = curve(np.full(len(GRID), np.inf))
+    assert fit_plane(curves) is None
+    assert fit_plane({**curves, (256, 20): lost, (2048, 4): lost}) is None  # which tell nothing of the two
+    crossed = {size: parabola(-5.0) for size in [(256, 4), (512, 8), (512, 4), (256, 8)]}
+    assert fit_plane(crossed) is not None
 
 
 def test_the_law_of_the_best_loss() -> None:

@@ -168,6 +168,18 @@ def test_what_starts_at_neither_zero_nor_one_is_asked_for() -> None:
     assert "token: would be vector, and starts at -" in told and "gain" not in told
 
 
+def test_gains_that_start_unlike_in_their_blocks_are_asked_for() -> None:
+    def build(width: int) -> nn.Module:
+        model = nn.Module()
+        model.blocks = nn.ModuleList(nn.RMSNorm(width) for _ in range(3))
+        for layer, norm in enumerate(model.blocks):
+            nn.init.constant_(norm.get_parameter("weight"), (layer + 1) ** -0.5)
+        return model
+
+    with pytest.raises(OpenRolesError, match="hidden vector, and does not start alike in all blocks"):
+        find_roles(build, 16, 32)
+
+
 def test_what_grows_unlike_the_width_is_asked_for() -> None:
     """Queries of all heads above the keys and values of one."""
     with pytest.raises(OpenRolesError, match=r"blocks\.\*\.qkv\.weight: \[96, 64\] becomes \[160, 128\]"):

@@ -228,6 +228,16 @@ def test_rates_are_named_in_many_ways(tmp_path: Path, name: str) -> None:
     assert [row["learning_rate"] for row in rows] == [0.1, 0.2, 0.3]
 
 
+@pytest.mark.parametrize("name", ["loss@500", "lr 1", "lr@2", "eta_3", "lr1"])
+def test_whole_numbers_behind_a_word_are_steps_or_layers(tmp_path: Path, name: str) -> None:
+    names = [name, f"{name}0", f"{name}00"]
+    path = write(tmp_path, f"width,{','.join(names)}\n64,3.6,3.5,nan\n")
+    with pytest.raises(ImportFault, match="call them lr=RATE if they are rates; else give each loss a row"):
+        understand(path)
+    path = write(tmp_path, f"width,lr,loss,{','.join(names)}\n64,0.1,3,3.6,3.5,nan\n")
+    assert [float(cell) for cell in understand(path).table.column(name).to_pylist()] == [3.6]
+
+
 @pytest.mark.parametrize("word", ["diverged", "-", "—", "×", "div.", "NaN", ">10", "≥ 12.5", ">1e3", "inf"])
 def test_words_for_divergence(tmp_path: Path, word: str) -> None:
     rows, _ = found(tmp_path, f"width,depth,lr,loss\n64,2,0.25,{word}\n64,2,0.5,3\n")

@@ -26,7 +26,7 @@ def meant(path: Path) -> Path:
 def beside(path: Path) -> Iterator[Path]:
     """A hidden name beside a place, for what will be moved there; what is left under it is removed.
 
-    An OSError that names no file, as of one that cannot grow, is of this one.
+    An error of a file that cannot grow names none: it is of this one.
     """
     if not path.parent.is_dir():  # ten times quicker than making one that is there
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def beside(path: Path) -> Iterator[Path]:
     try:
         yield scratch
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno in DISK_FULL:
             error.filename = str(path)
         raise
     finally:

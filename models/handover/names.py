@@ -63,13 +63,17 @@ def _list_of(name: str) -> str:
     return ".".join(name.split(".")[: _index(name)])
 
 
+BLOCKS = frozenset({"blocks", "layers", "h", "resblocks"})
+"""What stages call their blocks."""
+
+
 def block_count(parameters: Sequence[tuple[str, Sequence[str]]]) -> int | None:
     """How many blocks hold parameters, each with its name and those of all its owners: names up to their
     first index, which counts from zero; None where it does not.
 
     A block that a list holds several times counts as often; another name of the list does not. Lists of
-    single layers are blocks where nothing else is. Where a list holds nothing but lists of modules, as
-    stages of blocks do, those are the blocks.
+    single layers are blocks where nothing else is. Where a list holds nothing but stages, lists of blocks
+    that are alike, those are the blocks.
     """
     held = [name for first, several in parameters for name in several if _list_of(name) == _list_of(first)]
     nested = [name for name in held if (index := _index(name)) is not None and index < name.count(".") - 1]
@@ -89,12 +93,17 @@ def _indexed(name: str) -> tuple[str, int | None]:
 
 
 def _staged(nested: Sequence[str]) -> list[tuple[str, int | None]]:
-    """Of names that all have a second index with a module behind it: the list that counts by that."""
+    """Of names that all have a second index in a list of blocks, by its name and by blocks that hold the
+    same: the list that counts by that."""
     found: list[tuple[str, int | None]] = []
+    held: dict[tuple[str, int], set[str]] = {}
     for parts in (name.split(".") for name in nested):
         behind = 1 + next(place for place, part in enumerate(parts) if part.isdigit())
         list_, index = _indexed(inner := ".".join(parts[behind:]))
-        if index is None or not list_ or inner.count(".") < list_.count(".") + 3:
+        rest = inner.removeprefix(f"{list_}.{index}.")
+        if index is None or list_.rpartition(".")[2] not in BLOCKS or "." not in rest:
             return []
         found.append((".".join([*parts[:behind], list_]), index))
-    return found
+        held.setdefault((".".join([*parts[:behind], list_]), index), set()).add(rest)
+    alike = len({frozenset(rests) for rests in held.values()}) == 1
+    return found if alike else []

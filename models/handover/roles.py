@@ -80,7 +80,9 @@ def _roles(
                 open_[asked] = role
             elif not alike:
                 open_[asked] = f"would be {role}, unlike others of {pattern}"
-            elif (started := _started(Stored(role), tensor, pattern)) is None:
+            elif len(starts := {_started(Stored(role), one, pattern) for one, _ in each.values()}) > 1:
+                open_[asked] = f"would be {role}, and does not start alike in all blocks; name each"
+            elif (started := starts.pop()) is None:
                 open_[asked] = (
                     f"would be {role}, and starts at {_values_of(tensor)}, not at zero or one, "
                     f"which Stored({str(role)!r}, kept=True) keeps"
@@ -104,7 +106,7 @@ def _told_by(
     grows = [one != other for one, other in pairs]
     becomes = f"{list(tensor.shape)} becomes {list(shape)} in a {type(module).__name__}"
     if any(abs(other / one / wider - 1) > ROUNDED for one, other in pairs if one != other):
-        return f"{becomes}, which grows unlike the width: a part of it may not grow"
+        return f"{becomes}, which grows unlike the width: a part of it is fixed, or it is rounded"
     return _role(pattern_of(name), grows, module) or becomes
 
 

@@ -80,7 +80,7 @@ def _group_faults(
         due = f"{expected['optimizer']} ({role})"
         yield f"{each.name}: is trained by {name}{adjusted}, and the handover says {due}"
     longer = 1.0
-    if type(optimizer) is torch.optim.Muon:
+    if any(_is_torchs(kind) and kind.__name__ == "Muon" for kind in type(optimizer).__mro__):
         yield from _polynomial_faults(each, handover, group)
         longer = _longer(each, group)
         expected["lr"], expected["weight_decay"] = expected["lr"] / longer, expected["weight_decay"] * longer
@@ -109,7 +109,7 @@ def _of_another(
     """Whether it is one of torch's that trains otherwise; of other libraries' nothing is known. Without
     decay, or with a decoupled one, Adam is AdamW; Muon is Kimi's with its own adjustment."""
     kind = type(optimizer)
-    if not kind.__module__.startswith("torch.optim"):
+    if not _is_torchs(kind):
         return False
     wanted: str = expected["optimizer"]
     meant = {"AdamW": "adamw", "Adam": "adamw", "SGD": "sgd", "Muon": "muon"}.get(kind.__name__)
@@ -131,6 +131,10 @@ def _polynomial_faults(each: Assigned, handover: Handed, group: Mapping[str, Any
     polynomial = handover["hyperparameters"].get("polynomial", "quintic")
     if ((*map(float, group["ns_coefficients"]),),) * group["ns_steps"] != POLYNOMIALS[polynomial]:
         yield f"{each.name}: is orthogonalised by another polynomial than the handover's, {polynomial}"
+
+
+def _is_torchs(kind: type) -> bool:
+    return kind.__module__.startswith("torch.optim")
 
 
 def _start_faults(each: Assigned) -> Iterator[str]:

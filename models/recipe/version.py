@@ -1,7 +1,8 @@
 """Which recipes train differently than they did: their trials have other ids than older ones, and their rows
 are told apart by `recipe_version`.
 
-Add a `Change` whenever the same recipe would train differently. All other trials keep their ids.
+Add a `Change` whenever the same recipe would train differently. What it does not concern keeps its id; it may
+concern some that train as before, such as at the base, where little would be kept by telling them apart.
 """
 
 from collections.abc import Callable

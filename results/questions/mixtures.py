@@ -1,6 +1,7 @@
 """Columns that no comparison knows, by which trials differ that it averages, or has on one curve."""
 
 import itertools
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -12,8 +13,7 @@ from .curves import places
 from .grouping import MIN_SWEPT
 
 PROGRESS = frozenset({
-    "_step", "step", "global_step", "trainer/global_step", "iter", "iteration", "iterations", "epoch",
-    "epochs",
+    "_step", "step", "global_step", "iter", "iteration", "iterations", "epoch", "epochs",
 })  # fmt: skip
 """What trackers call how far a training came."""
 FURTHER = 1.1
@@ -42,10 +42,15 @@ def mixtures(
         names = ", ".join(averaged)
         told.append(f"{count} trials that differ in {names} are averaged; {_remedy(averaged[0])}")
     told += _contradicting(rows, [*known, *others, *pooled])
-    lengths = [name for name in others if str(name).rpartition(".")[2] in PROGRESS and name not in averaged]
+    lengths = [name for name in others if _plain(name) in PROGRESS and name not in averaged]
     told += [line for name in lengths for line in _of_lengths(rows, name, {*known} - {*tuned, "seed"})]
     mixed = _mixed(coded.drop(columns=averaged), rows, known, tuned)
     return told + [f"curves are made of trials that differ in {name}; {_remedy(name)}" for name in mixed]
+
+
+def _plain(name: object) -> str:
+    """Without the folders that trackers put before it."""
+    return re.split(r"[./]", str(name).lower())[-1].replace(" ", "_")
 
 
 def _of_lengths(rows: pd.DataFrame, name: str, apart: Collection[str]) -> Iterator[str]:

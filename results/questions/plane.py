@@ -84,10 +84,9 @@ def joint(rows: pd.DataFrame, known_columns: Sequence[str]) -> list[Joint]:
 def fit_plane(curves: Mapping[tuple[int, int], Curve]) -> Plane | None:
     """The plane of curves by (width, depth); None where the cells do not span one."""
     sizes = sorted(curves, key=lambda size: (size[0] ** 2 * size[1], size))
-    if _inflation(sizes) > MAX_INFLATION:
-        return None
     fits = fit_family([curves[size] for size in sizes]).fits
-    if sum(fit.usable for fit in fits) < MIN_CELLS:
+    there = [size for size, fit in zip(sizes, fits, strict=True) if fit.usable]
+    if len(there) < MIN_CELLS or _inflation(there) > MAX_INFLATION:
         return None
     law = power_law(AXES, optima_at([located(fit) for fit in fits], np.log2(np.array(sizes, dtype=float))))
     if law is None:

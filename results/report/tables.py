@@ -285,4 +285,6 @@ def _verdict_row(comparison: Comparison) -> list[str]:
 def _estimate(estimate: Estimate | None, digits: int = 2) -> str:
     if estimate is None:
         return "–"
-    return f"{words.signed(estimate.value, digits)} {words.interval(estimate.interval, digits)}"
+    low, high = estimate.interval
+    sign = "≤ " if low is None and high is not None else "≥ " if high is None and low is not None else ""
+    return f"{sign}{words.signed(estimate.value, digits)} {words.interval(estimate.interval, digits)}"

@@ -31,7 +31,7 @@ Lines = list[tuple[int, str]]
 """Of a file, with their numbers."""
 RULE = re.compile(r"^(:?-+:?)?$")
 """A cell of the line below the header of a Markdown table."""
-EMPHASIS = re.compile(r"^(\*{1,3}|_{1,3}|`)(.*[^\s*_`].*)\1$")
+EMPHASIS = re.compile(r"^(\*{1,3}|`)([^*`]+)\1$")
 """A cell of such a table that is marked, as the best one is."""
 NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?(nan|inf)$", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"^-?\d+,\d+([eE][-+]?\d+)?$")

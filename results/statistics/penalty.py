@@ -29,14 +29,14 @@ class Penalty:
     `least_R` are draws of what it costs at least, above the loss at the largest scale's optimum as estimated:
     infinite where trials diverge. `most_R` are draws of what it costs at most, above each draw's own lowest:
     infinite, too, where the loss was not measured, next to divergence, beyond the grid, or where the largest
-    scale's optimum is. `measured`: the largest scale's values enclose the one that is transferred.
+    scale's optimum is. `beyond`: what is transferred lies outside of the largest scale's values.
     """
 
     estimate: Estimate
     chosen: float
     least_R: Floats
     most_R: Floats
-    measured: bool
+    beyond: bool
 
 
 def smaller_half(fits: Sequence[Fit]) -> list[int]:
@@ -57,8 +57,7 @@ def transfer_penalty(fits: Sequence[Fit], chosen_on: Sequence[int]) -> Penalty |
     low = min(float(np.percentile(least_R, 2.5, method="lower")), value)
     high = max(float(np.percentile(most_R, 97.5, method="higher")), value)
     estimate = Estimate(value, (low, high if np.isfinite(high) else None))
-    place = _place(fits[-1].curve, chosen)
-    return Penalty(estimate, chosen, least_R, most_R, place.known or place.diverged)
+    return Penalty(estimate, chosen, least_R, most_R, _place(fits[-1].curve, chosen).beyond)
 
 
 def _error(fit: Fit) -> float:
@@ -94,11 +93,13 @@ def _lowest_R(fit: Fit, valley: Valley) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a curve can be read instead of at a value: `known` if that is the value itself."""
+    """Where a curve can be read instead of at a value: `known` if that is the value itself, `beyond` if that
+    lies outside of all values, diverged ones, too."""
 
     x: float
     known: bool
     diverged: bool
+    beyond: bool = False
 
 
 def _place(curve: Curve, value: float) -> _Place:
@@ -107,11 +108,11 @@ def _place(curve: Curve, value: float) -> _Place:
     x, finite = curve.x[kept], np.isfinite(curve.y[kept])
     if not finite.any():
         return _Place(value, True, True)
-    inside = x[0] - SAME_OCTAVES <= value <= x[-1] + SAME_OCTAVES
+    inside = bool(x[0] - SAME_OCTAVES <= value <= x[-1] + SAME_OCTAVES)
     right = int(np.clip(np.searchsorted(x, value - SAME_OCTAVES), 0, len(x) - 1))
     left = right if abs(x[right] - value) <= SAME_OCTAVES or value > x[-1] else max(right - 1, 0)
     if not finite[left] and not finite[right]:
         return _Place(value, True, True)
     if finite[left] and finite[right]:
-        return _Place(float(np.clip(value, x[0], x[-1])), inside, False)
-    return _Place(float(x[left] if finite[left] else x[right]), False, False)
+        return _Place(float(np.clip(value, x[0], x[-1])), inside, False, not inside)
+    return _Place(float(x[left] if finite[left] else x[right]), False, False, not inside)

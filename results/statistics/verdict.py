@@ -134,7 +134,7 @@ def _open(moves: Question, costs: Question, penalty: Penalty | None, allowed: fl
             if penalty is None
             else f"open whether transferring costs more than {allowed:.3g}: {_chance(penalty, allowed)}"
         )
-        if penalty is not None and not penalty.measured:
+        if penalty is not None and penalty.beyond:
             told = (
                 f"the value that is transferred, 2^{penalty.chosen:.1f}, lies beyond what was measured there"
             )

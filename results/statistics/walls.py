@@ -29,7 +29,7 @@ def meeting(curve: Curve, noise: float) -> tuple[float, float] | None:
     ends = [
         end
         for lowest in np.flatnonzero(y <= y.min() + TIED * error)
-        if noise > 0 and ASIDE <= lowest < len(there) - ASIDE
+        if noise > 0 and np.isfinite(1 / noise) and ASIDE <= lowest < len(there) - ASIDE
         for end in _ends(*(values[lowest - ASIDE : lowest + ASIDE + 1] for values in (x, y, error)))
     ]
     return (min(ends), max(ends)) if ends else None
