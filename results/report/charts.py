@@ -95,14 +95,16 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
         .encode(x=x, y=alt.Y("top:Q"), color=color, tooltip=tooltip, opacity=shade)
     )
     transferred = pd.DataFrame(
-        [row for c in family for row in _transfer_rows(c, high)], columns=["panel", "x", "loss", "told"]
+        [row for c in family for row in _transfer_rows(c, high)],
+        columns=["panel", "x", "loss", "told", "late"],
     )
     value = alt.Chart(transferred).mark_rule(strokeDash=[4, 3], color=INK).encode(x=alt.X("x:Q"))
-    cost = (
-        alt.Chart(transferred)
-        .mark_text(align="left", dx=5, dy=8, baseline="top", color=INK)
+    costs = {
+        late: alt.Chart(transferred)
+        .mark_text(align="right" if late else "left", dx=-5 if late else 5, dy=8, baseline="top", color=INK)
         .encode(x=alt.X("x:Q"), y=alt.Y("loss:Q"), text="told:N")
-    )
+        for late in (False, True)
+    }
     fitted = pd.DataFrame(
         [row for c in family for row in _fitted_rows(c)], columns=["panel", "scale", "x", "loss"]
     )
@@ -127,9 +129,9 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
                 else []
             ),
             *(
-                [mark.transform_filter(alt.datum.panel == panel) for mark in (value, cost)]
-                if (transferred["panel"] == panel).any()
-                else []
+                mark.transform_filter(alt.datum.panel == panel)
+                for late in transferred["late"][transferred["panel"] == panel]
+                for mark in (value, costs[late])
             ),
             marks.transform_filter(alt.datum.panel == panel),
             data=curves,
@@ -166,8 +168,10 @@ def _transfer_rows(comparison: Comparison, top: float) -> list[dict[str, Any]]:
     value, interval = words.penalty(transfer.estimate)
     told = value if not np.isfinite(transfer.estimate.value) else f"costs {value} {interval}"
     largest = comparison.drift.curves[-1].scale
+    tried = np.concatenate([curve.x for curve in comparison.drift.curves])
+    late = bool(transfer.chosen > (tried.min() + tried.max()) / 2)  # its label is on the side with more room
     told = f"{words.readable(comparison.axis)} {words.scale_name(largest)}: {told}"
-    return [{"panel": words.label(comparison), "x": transfer.chosen, "loss": top, "told": told}]
+    return [{"panel": words.label(comparison), "x": transfer.chosen, "loss": top, "told": told, "late": late}]
 
 
 def _curve_rows(comparison: Comparison) -> list[dict[str, Any]]:
