@@ -22,6 +22,7 @@ from mutransfer.models.parametrization.rules import (
 from mutransfer.models.recipe.inventory import parameters
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.models.recipe.role import Role, Site
+from mutransfer.models.recipe.version import recipe_version
 from mutransfer.orchestrator.studies.rule_tables import tables_markdown
 
 # Width 64 over 16 (m_W = 4), depth 6 over 2 (m_L = 3); base learning rate 1, decay 1, epsilon 1.
@@ -415,3 +416,10 @@ def test_every_role_is_expected_to_learn_at_a_rate_of_its_own() -> None:
     for role in {*Role} - {Role.MULTIPLIER}:
         expected = Expectation(ONE if role in OUTSIDE else 1 / L)
         assert expectation("update", role, "mup") == expected
+
+
+def test_soap_of_before_is_told_apart(recipe: Callable[..., Recipe]) -> None:
+    """Its rates under muP; under SP nothing changed."""
+    versions = {name: recipe_version(recipe(optimizer="soap", adamw_lr_ratio=1.0, parametrization=name))
+                for name in ("mup", "depth-mup", "sp")}  # fmt: skip
+    assert versions == {"mup": 4, "depth-mup": 4, "sp": 1}
