@@ -33,8 +33,8 @@ COMMON: dict[str, Any] = {
     "matrices": "all",
 }  # fmt: skip
 WIDE = "8 sequences of 64"
-# The rank of the gradient, at most the number of tokens, matters to sign-like updates.
 EPSILON = {"soap": 1e-9}  # where a first batch has no rank a second's entries are rounding: no signs of it
+# The rank of the gradient, at most the number of tokens, matters to sign-like updates.
 BATCHES = {WIDE: (8, 64), "1 sequence of 8": (1, 8)}
 
 

@@ -51,8 +51,6 @@ class Replay:
 def replay(path: Path) -> Replay:
     """Every curve is gone through as its training would have gone."""
     rows = pd.read_parquet(path)
-    for shipped in table_names():  # rows know a table by its digest
-        own_table(shipped)
     tuned = next(name for name in TUNED if rows[name].nunique() > 1)
     rule = Pruning((tuned,), **dict(PruneSpec()))
     after = {trial: step for _, curve in _curves(rows, tuned) for trial, step in _stopped(curve, rule)}
@@ -135,6 +133,8 @@ def keep(directory: Path) -> None:
 
 
 def main() -> None:
+    for shipped in table_names():  # rows know a table by its digest
+        own_table(shipped)
     for directory in map(Path, sys.argv[1:]):
         keep(directory)
     print("| sweep | trials | stopped | trial-steps saved | best of them, above the lowest | values off it "

@@ -105,13 +105,12 @@ def plan(
 
     _must_be_loaded(sweep)
     _must_be_within({"workers": workers}, AT_LEAST)
+    workers = None if workers is None else int(workers)  # NumPy's have no place in JSON
     try_out(sweep)
     if sweep.spec.program is not None:
-        at_once = int(workers or find_device(device).count)
+        at_once = workers or find_device(device).count
         return program_plan_object(program_plan(sweep, Path("runs") / sweep.spec.name, at_once), sweep)
-    options = _options(
-        backend=backend, device=device, max_concurrent=None if workers is None else int(workers)
-    )
+    options = _options(backend=backend, device=device, max_concurrent=workers)
     planned = BACKENDS[backend].planned_for(sweep, options)
     return estimate_object(estimate(sweep, *planned, backend=backend), sweep)
 

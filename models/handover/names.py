@@ -97,13 +97,14 @@ def _staged(nested: Sequence[str]) -> list[tuple[str, int | None]]:
     same: the list that counts by that."""
     found: list[tuple[str, int | None]] = []
     held: dict[tuple[str, int], set[str]] = {}
-    for parts in (name.split(".") for name in nested):
-        behind = 1 + next(place for place, part in enumerate(parts) if part.isdigit())
-        list_, index = _indexed(inner := ".".join(parts[behind:]))
+    for name in nested:
+        outer = ".".join(name.split(".")[: (_index(name) or 0) + 1])
+        inner = name.removeprefix(f"{outer}.")
+        list_, index = _indexed(inner)
         rest = inner.removeprefix(f"{list_}.{index}.")
         if index is None or list_.rpartition(".")[2] not in BLOCKS or "." not in rest:
             return []
-        found.append((".".join([*parts[:behind], list_]), index))
-        held.setdefault((".".join([*parts[:behind], list_]), index), set()).add(rest)
+        found.append((f"{outer}.{list_}", index))
+        held.setdefault((f"{outer}.{list_}", index), set()).add(rest)
     alike = len({frozenset(rests) for rests in held.values()}) == 1
     return found if alike else []

@@ -197,11 +197,11 @@ def gather(directories: Sequence[Path], tolerance: Tolerance | None = None, view
 
 def _together(rows: pd.DataFrame, axes: Sequence[str]) -> list[str]:
     """A line where scales that vary cannot be told apart; of others' trainings tokens are one, too."""
-    scales = {*SCALE_AXES, *axes}
+    scales = [*SCALE_AXES, *axes]
     if not of_proxies(rows) and "steps" in rows and rows["steps"].nunique() < 2:
-        scales |= {"tokens"}
-    varying = [name for name in (*SCALE_AXES, *sorted(scales - {*SCALE_AXES})) if name in rows]
-    told = collinear(rows, by_duration(rows, [name for name in varying if rows[name].nunique() > 1]))
+        scales.append("tokens")
+    varying = [name for name in dict.fromkeys(scales) if name in rows and rows[name].nunique() > 1]
+    told = collinear(rows, by_duration(rows, varying))
     return [] if told is None else [f"{told}; what is said of one is said of all"]
 
 

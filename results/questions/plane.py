@@ -85,15 +85,14 @@ def fit_plane(curves: Mapping[tuple[int, int], Curve]) -> Plane | None:
     """The plane of curves by (width, depth); None where the cells do not span one."""
     sizes = sorted(curves, key=lambda size: (size[0] ** 2 * size[1], size))
     fits = fit_family([curves[size] for size in sizes]).fits
-    there = [size for size, fit in zip(sizes, fits, strict=True) if fit.usable]
-    if len(there) < MIN_CELLS or _inflation(there) > MAX_INFLATION:
+    usable = [(size, fit.vertex) for size, fit in zip(sizes, fits, strict=True) if fit.usable]
+    if len(usable) < MIN_CELLS or _inflation([size for size, _ in usable]) > MAX_INFLATION:
         return None
     law = power_law(AXES, optima_at([located(fit) for fit in fits], np.log2(np.array(sizes, dtype=float))))
     if law is None:
         return None
     has_largest = sizes[-1] == (max(width for width, _ in sizes), max(depth for _, depth in sizes))
     transfer = transfer_penalty(fits, smaller_half(fits)) if has_largest else None
-    usable = [(size, fit.vertex) for size, fit in zip(sizes, fits, strict=True) if fit.usable]
     cells = [Cell(*size, vertex) for size, vertex in usable if vertex is not None]
     slopes = dict(zip(AXES, law.exponents, strict=True))
     return Plane(slopes, law.misfit, None if transfer is None else transfer.estimate, tuple(cells))

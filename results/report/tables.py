@@ -285,6 +285,5 @@ def _verdict_row(comparison: Comparison) -> list[str]:
 def _estimate(estimate: Estimate | None, digits: int = 2) -> str:
     if estimate is None:
         return "–"
-    low, high = estimate.interval
-    sign = "≤ " if low is None and high is not None else "≥ " if high is None and low is not None else ""
-    return f"{sign}{words.signed(estimate.value, digits)} {words.interval(estimate.interval, digits)}"
+    value = f"{words.bound(estimate)}{words.signed(estimate.value, digits)}"
+    return f"{value} {words.interval(estimate.interval, digits)}"

@@ -57,6 +57,16 @@ def slope(estimate: Estimate | None) -> tuple[str, str]:
     return (signed(None), "") if estimate is None else (signed(estimate.value), interval(estimate.interval))
 
 
+def bound(estimate: Estimate) -> str:
+    """The sign before a value that is known on one side alone."""
+    match estimate.interval:
+        case (None, float()):
+            return "≤ "
+        case (float(), None):
+            return "≥ "
+    return ""
+
+
 def penalty(estimate: Estimate | None) -> tuple[str, str]:
     """A loss difference and its interval; at least that, where it has no upper end."""
     if estimate is None:
@@ -67,8 +77,7 @@ def penalty(estimate: Estimate | None) -> tuple[str, str]:
         return f"≥ {number(0.0, 3)}", ""
     ends = [abs(end) for end in estimate.interval if end is not None]
     digits = decimals(max(abs(estimate.value), *ends))
-    least = "≥ " if estimate.interval[1] is None else ""
-    return f"{least}{number(estimate.value, digits)}", interval(estimate.interval, digits)
+    return f"{bound(estimate)}{number(estimate.value, digits)}", interval(estimate.interval, digits)
 
 
 def decimals(value: float) -> int | None:

@@ -18,22 +18,8 @@ BETWEEN_WORDS = re.compile(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)")
 MEANT_BY_NAME = frozenset(name for ours, theirs in ALIASES.items() for name in (ours, *theirs))
 POWERS = {"log2": 2.0, "log10": 10.0}
 DIVERGED = {
-    "diverged",
-    "diverges",
-    "div",
-    "div.",
-    "×",
-    "✗",
-    "-",
-    "–",
-    "—",
-    "nan",
-    "n/a",
-    "na",
-    "none",
-    "null",
-    "inf",
-}
+    "diverged", "diverges", "div", "div.", "×", "✗", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf",
+}  # fmt: skip
 NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+(e[-+]?\d+)?$")
 SCORES = {
     "acc", "acc1", "acc5", "accuracy", "auc", "auroc", "bleu", "em", "f1", "fscore", "iou", "map", "miou",
@@ -106,15 +92,19 @@ def passed_over(frame: pd.DataFrame) -> list[str]:
 
 def score(name: str) -> bool:
     """Whether a column is called like something of which more is better."""
-    if LOSSES & {*re.split(r"[_\W]+", name.lower())}:
+    if LOSSES & _words(name):
         return False
-    words = {word for form in (name, CAMEL.sub("_", name)) for word in re.split(r"[_\W]+", form.lower())}
+    words = _words(name) | _words(CAMEL.sub("_", name))
     return bool(words & SCORES) or {"top", "1"} <= words or {"top", "5"} <= words
 
 
 def perplexity(name: str) -> bool:
     """Whether a column is called like e to the power of a loss."""
-    return bool(PERPLEXITIES & {*re.split(r"[_\W]+", name.lower())})
+    return bool(PERPLEXITIES & _words(name))
+
+
+def _words(name: str) -> set[str]:
+    return {*re.split(r"[_\W]+", name.lower())}
 
 
 def one_spelling(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

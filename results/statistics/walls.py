@@ -24,12 +24,14 @@ TIED = 0.1
 def meeting(curve: Curve, noise: float) -> tuple[float, float] | None:
     """The lowest and the highest log2 at which walls may meet, through the lowest value and two on either
     side; None where there are none, or no walls pass through them. `noise` is that of one run."""
+    if noise < np.finfo(float).tiny:  # nothing is known of how well walls fit
+        return None
     there = np.flatnonzero(curve.usable)
     x, y, error = curve.x[there], curve.y[there], noise / np.sqrt(curve.runs[there])
     ends = [
         end
         for lowest in np.flatnonzero(y <= y.min() + TIED * error)
-        if noise > 0 and np.isfinite(1 / noise) and ASIDE <= lowest < len(there) - ASIDE
+        if ASIDE <= lowest < len(there) - ASIDE
         for end in _ends(*(values[lowest - ASIDE : lowest + ASIDE + 1] for values in (x, y, error)))
     ]
     return (min(ends), max(ends)) if ends else None
