@@ -61,10 +61,11 @@ def cases() -> Iterator[tuple[str, dict[str, str]]]:
             "architecture": "transformer", "optimizer": optimizer, "parametrization": "mup", "head_dim": "8",
             "tied": "true",
         }  # fmt: skip
-    yield "gdn shampoo mup, widths 64 to 512", {
-        "architecture": "gdn", "optimizer": "shampoo", "parametrization": "mup", "head_dim": "8",
-        "base.width": "64", "width": "[64, 128, 256, 512]", "depth": "2",
-    }  # fmt: skip
+    for optimizer in ("shampoo", "soap"):
+        yield f"gdn {optimizer} mup, widths 64 to 512", {
+            "architecture": "gdn", "optimizer": optimizer, "parametrization": "mup", "head_dim": "8",
+            "base.width": "64", "width": "[64, 128, 256, 512]", "depth": "2",
+        }  # fmt: skip
     yield "transformer adamw depth-mup", {
         "architecture": "transformer", "optimizer": "adamw", "parametrization": "depth-mup", "head_dim": "8",
     }  # fmt: skip

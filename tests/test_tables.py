@@ -73,9 +73,31 @@ def test_a_decimal_comma_among_commas_is_quoted(tmp_path: Path) -> None:
     path.write_text('lr,loss\n"0,01","3,25"\n"0,02","3,125"\n')
     rows = read_measurements(path).to_pylist()
     assert {row["learning_rate"]: row["loss"] for row in rows} == {0.01: 3.25, 0.02: 3.125}
-    path.write_text('width,lr,loss\n"1,024",0.01,3.25\n')
-    with pytest.raises(ImportFault, match="row 2: width '1,024' is not a number"):
+    path.write_text('lr,loss\n"1,024",3.25\n')
+    with pytest.raises(ImportFault, match="row 2: learning_rate '1,024' is not a number"):
         read_measurements(path)
+
+
+def test_sizes_fractions_and_thousands_are_read_and_said(tmp_path: Path) -> None:
+    """Where no decimals can be meant: `1,024` is a width and no learning rate."""
+    path = tmp_path / "losses.csv"
+    path.write_text(
+        'width,params,note,wd,lr,loss\n"1,024",125M,125M,1/8,1/16,3.5\n'
+        '2_048,.35b,small,2^-4,2^-7,3.25\n4096,1.3 B,2,0,.25,3.125\n'
+    )
+    found = understand(path)
+    rows = found.table.to_pylist()
+    assert [row["width"] for row in rows] == [1024, 2048, 4096]
+    assert [float(row["params"]) for row in rows] == [125e6, 350e6, 1.3e9]
+    assert [row["note"] for row in rows] == ["125M", "small", "2"]  # names that look like sizes
+    assert [row["weight_decay"] for row in rows] == [0.125, 0.0625, 0.0]
+    assert [row["learning_rate"] for row in rows] == [1 / 16, 2**-7, 0.25]
+    assert found.notes == ("width: '1,024' is read as 1,024", "params: '125M' is read as 125,000,000")
+
+
+def test_a_column_for_each_fraction(tmp_path: Path) -> None:
+    (tmp_path / "wide.csv").write_text("width,1/64,1/32,1/16\n64,3,2,3\n")
+    assert rates(tmp_path / "wide.csv") == [1 / 64, 1 / 32, 1 / 16]
 
 
 @pytest.mark.parametrize("name", ["losses.csv", "runs.json"])

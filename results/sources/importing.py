@@ -18,13 +18,13 @@ from .cells import NUMERIC, REQUIRED, USUAL, faults_in
 from .fault import NOTES, ImportFault
 from .mlflow import has_runs, read_mlflow
 from .names import one_spelling, passed_over, perplexity, score, understood
-from .rates import WIDE
 from .ray_tune import is_experiment, read_experiment
 from .reached import as_planned
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, MARK, NOT_TOLD, by_state, told_left_out
 from .table import LINES, is_gzipped, opening, read_table, read_tables, tables_of
 from .wandb import read_folder
+from .written import WIDE
 
 MAGIC = b"SQLite format 3\0"
 JOURNAL = b'{"op_code"'

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
+from ..store.schema import ROWS
 from .fault import NOTES, ImportFault
-from .rates import POWER, WIDE, rate
 from .table import LINES, NUMBER
+from .written import WIDE, count, is_worked_out, magnitude, rate
 
 BETWEEN_WORDS = re.compile(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)")
 """Between numbers they part numbers."""
@@ -68,9 +70,31 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
             found[ours] = f"{base:g}^{name}"
     if "loss" in frame.columns:
         frame = frame.assign(loss=frame["loss"].map(_loss))
-    if "learning_rate" in frame.columns:
-        frame = frame.assign(learning_rate=frame["learning_rate"].map(_as_rate))
-    return frame, found
+    for name in ("learning_rate", "weight_decay"):
+        if name in frame.columns:
+            frame = frame.assign(**{name: frame[name].map(_as_rate)})
+    return _counted(frame), found
+
+
+def _counted(frame: pd.DataFrame) -> pd.DataFrame:
+    """With `125M` and `1,024` as numbers where whole ones belong, and in columns of somebody's own that
+    hold sizes alone; a note says so."""
+    notes = list(frame.attrs.get(NOTES, ()))
+    for name in frame.columns:
+        cells = [cell for cell in frame[name] if isinstance(cell, str)]
+        if name in ROWS.names:
+            read = count if pa.types.is_integer(ROWS.field(name).type) else None
+        else:
+            sizes = [cell for cell in cells if not NUMBER.match(cell.strip())]
+            read = magnitude if sizes and None not in map(magnitude, sizes) else None
+        first = next((cell for cell in cells if read and read(cell) is not None), None)
+        if read is None or first is None:
+            continue
+        frame = frame.assign(**{name: frame[name].map(lambda cell, read=read: read(cell) or cell)})
+        notes.append(f"{name}: {first!r} is read as {read(first):,.0f}")
+    if notes:
+        frame.attrs[NOTES] = notes
+    return frame
 
 
 def _meaning(frame: pd.DataFrame, ours: str) -> list[str]:
@@ -155,9 +179,8 @@ def _loss(value: object) -> object:
 
 
 def _as_rate(value: object) -> object:
-    """2^-10 as a number; all else as it is."""
-    written_so = isinstance(value, str) and POWER.match(value.strip().replace("−", "-"))
-    return rate(value) or value if written_so else value
+    """2^-10 and 1/1024 as numbers; all else as it is."""
+    return rate(value) or value if is_worked_out(value) else value
 
 
 def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .fault import NOTES, ImportFault
-from .rates import WIDE, rate
+from .written import WIDE, rate
 
 SEPARATORS = (",", ";", "\t", "|")
 PARQUET_NAMES, TEXT_NAMES = (".parquet", ".pq", ".parq"), (".csv", ".tsv", ".jsonl")
