@@ -19,6 +19,7 @@ from mutransfer.results.questions.options import option_shifts
 from mutransfer.results.report import words
 from mutransfer.results.report.markdown import markdown_table
 from mutransfer.results.report.tables import accuracy_table, option_table
+from mutransfer.results.statistics.curve import scale_name
 from mutransfer.results.store.schema import ROWS
 from mutransfer.results.store.store import read_rows
 
@@ -56,7 +57,7 @@ def lines(name: str, table: pa.Table) -> list[str]:
         "verdict",
         "slope",
         "penalty, nats",
-        *(f"{axis} {words.scale_name(scale)}" for scale in scales),
+        *(f"{axis} {scale_name(scale)}" for scale in scales),
     ]
     return [
         f"### `{name}`: {words.readable(comparisons[0].hyperparameter)}, {table.num_rows} trials",

@@ -442,3 +442,16 @@ def test_three_values_of_one_run_each_tell_no_noise() -> None:
     x = np.array([-12.0, -10.0, -8.0])
     curves = [curve(np.array([3.6, 3.4, 3.6]) - 0.2 * i, x=x, scale=128.0 * 2**i) for i in range(4)]
     assert "3 values a scale, of one run each, tell no noise; add values or seeds" in judge(curves).reasons
+
+
+@pytest.mark.parametrize("values", [1, 2])
+def test_a_training_at_a_new_scale_takes_no_verdict_back(values: int) -> None:
+    curves = family([-5.0, -5.0, -5.0, -5.0])
+    assert judge(curves).verdict == "stable"
+    grid = GRID[4 : 4 + values] + 1.0
+    more = parabola(-5.0, scale=256, x=grid, floor=1.99)
+    drift = judge([*curves, more])
+    assert drift.verdict == "inconclusive"
+    told = "one value" if values == 1 else "2 values"
+    assert drift.reasons[0] == f"open by the {told} at scale 256; up to scale 128: stable"
+    assert "up to scale" not in judge(curves[:2]).reasons[0]

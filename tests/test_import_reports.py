@@ -15,12 +15,23 @@ from mutransfer.results.store.schema import ROWS
 from mutransfer.results.store.store import read_rows
 
 
+def test_sizes_are_written_as_people_write_them(tmp_path: Path, mutransfer: Command) -> None:
+    rows = [f"{size},{rate},{loss}" for size, floor in (("125M", 3), ("1.3B", 2)) for rate, loss in
+            ((0.1, floor + 0.1), (0.2, floor), (0.4, floor + 0.1))]  # fmt: skip
+    (tmp_path / "a.csv").write_text("\n".join(["params,lr,loss", *rows]))
+    told = mutransfer("report", "a.csv", "--out", "x", "--axis", "params", "--target", "7e12").stdout
+    assert "125M" in told and "1.3B" in told and "At params 7T" in told
+    drawn = (tmp_path / "x" / "optimum-learning_rate-across-params.svg").read_text()
+    assert ">125M<" in drawn and ">1.3B<" in drawn
+    assert ">1.3B<" in (tmp_path / "x" / "loss-learning_rate-across-params.svg").read_text()
+
+
 def test_what_an_axis_is_not_is_said(tmp_path: Path, mutransfer: Command) -> None:
     (tmp_path / "a.csv").write_text(
-        "width,params,wd,lr,loss\n16,14M,0.1,0.1,3\n16,14M,0.1,0.2,2\n16,14M,0.1,0.4,3\n"
+        "width,params,wd,lr,loss\n16,small,0.1,0.1,3\n16,small,0.1,0.2,2\n16,small,0.1,0.4,3\n"
     )
     told = mutransfer("report", "a.csv", "--out", "x", "--axis", "params").stderr
-    assert "--axis params: holds what is no positive number, such as 14M" in told
+    assert "--axis params: holds what is no positive number, such as small" in told
     told = mutransfer("report", "a.csv", "--out", "x", "--axis", "wd").stderr
     assert "--axis wd: is no column of these measurements; it was taken for weight_decay" in told
 

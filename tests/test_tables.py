@@ -83,7 +83,7 @@ def test_sizes_fractions_and_thousands_are_read_and_said(tmp_path: Path) -> None
     path = tmp_path / "losses.csv"
     path.write_text(
         'width,params,note,wd,lr,loss\n"1,024",125M,125M,1/8,1/16,3.5\n'
-        '2_048,.35b,small,2^-4,2^-7,3.25\n4096,1.3 B,2,0,.25,3.125\n'
+        "2_048,.35b,small,2^-4,2^-7,3.25\n4096,1.3 B,2,0,.25,3.125\n"
     )
     found = understand(path)
     rows = found.table.to_pylist()

@@ -11,6 +11,7 @@ from ...results.questions.suggestion import suggestion
 from ...results.questions.view import MEASURED
 from ...results.questions.wanted import Wanted
 from ...results.report import words
+from ...results.statistics.curve import scale_name
 from ...results.store.schema import BUDGETS, WAITING
 from ...sweeps.load import load_sweep, resolved
 from ...sweeps.tokens import INSTEAD
@@ -65,7 +66,7 @@ def _copies(members: pd.DataFrame, wanted: Wanted) -> Iterator[pd.DataFrame]:
 
 
 def _sweep(directories: Sequence[Path], wanted: Sequence[Wanted]) -> str | None:
-    why = [f"{words.label(w.comparison)}, scale {w.scale:g}: {w.why}" for w in wanted]
+    why = [f"{words.label(w.comparison)}, scale {scale_name(w.scale)}: {w.why}" for w in wanted]
     told = "Suggested by mutransfer report: {} trials that could settle what is inconclusive."
     found = added(directories, wanted, told, why, "; --suggest FILE.csv writes a table")
     return None if found is None else found[0]

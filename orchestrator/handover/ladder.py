@@ -7,6 +7,7 @@ from ...models.recipe.fault import NOTHING_TO_REPORT, Fault
 from ...results.questions.comparison import Comparison
 from ...results.questions.ladder import STEP_DOUBLINGS, Rung, ladder
 from ...results.report import words
+from ...results.statistics.curve import scale_name
 from ...sweeps.trial import Trial
 from ..evidence.suggestion import added
 from ..planning.duration import duration
@@ -55,11 +56,11 @@ def _told(rung: Rung, trials: Sequence[Trial]) -> str:
     axis, scale = rung.wanted.comparison.axis, rung.wanted.scale
     own = [trial.program for trial in trials if trial.program.point()[axis] == scale]
     if not own:
-        return f"{axis} {scale:g}: no such shape fits; it is left out"
+        return f"{axis} {scale_name(scale)}: no such shape fits; it is left out"
     flops, seconds = sum(one.cost().flops for one in own), sum(one.seconds("cuda", 1) for one in own)
     values = ", ".join(f"2^{value:g}" for value in rung.wanted.log2_values)
     return (
-        f"{axis} {scale:g}: {len(own)} trials at {values}, {own[0].cost().parameters:,} parameters, "
-        f"{flops / 1e12:,.1f} TFLOPs, about {duration(seconds)} of a GPU (a roofline model); then to within "
-        f"{rung.reach:.2f} octaves"
+        f"{axis} {scale_name(scale)}: {len(own)} trials at {values}, {own[0].cost().parameters:,} "
+        f"parameters, {flops / 1e12:,.1f} TFLOPs, about {duration(seconds)} of a GPU (a roofline "
+        f"model); then to within {rung.reach:.2f} octaves"
     )

@@ -7,6 +7,7 @@ from ...models.handover.handover import SCHEMA
 from ...results.questions.choice import NothingTunedError, tuned_log2, usable_optima
 from ...results.questions.comparison import Comparison
 from ...results.report.contract import comparison_object
+from ...results.statistics.curve import scale_name
 from ...results.statistics.prediction import predict
 from .export import MAX_SCALE_RATIO, cautions, must_be_near, verdict_warnings
 
@@ -19,8 +20,8 @@ def value_object(comparison: Comparison, target: float, *, extrapolate: bool = F
     (first, *others) = usable_optima(comparison)
     if not others and first.scale != target:
         raise NothingTunedError(
-            f"only {comparison.axis} {first.scale:g} has an optimum inside its grid; nothing says what it "
-            f"becomes at {target:g}"
+            f"only {comparison.axis} {scale_name(first.scale)} has an optimum inside its grid; nothing says "
+            f"what it becomes at {scale_name(target)}"
         )
     if comparison.drift.verdict == "stable" or predicted is None:
         log2, interval = tuned_log2(comparison)
@@ -29,7 +30,7 @@ def value_object(comparison: Comparison, target: float, *, extrapolate: bool = F
             optima = usable_optima(comparison)
             low, high = optima[0].scale, optima[-1].scale
             outside = max(math.log2(target / high), math.log2(low / target))
-            must_be_near(comparison.axis, f"{target:g}", outside, (low, high))
+            must_be_near(comparison.axis, scale_name(target), outside, (low, high))
         log2, interval = predicted.log2_optimum.value, predicted.log2_optimum.interval
     name = comparison.hyperparameter
     return {
@@ -49,7 +50,7 @@ def _warnings(comparison: Comparison, target: float) -> list[dict[str, str]]:
     largest = usable_optima(comparison)[-1].scale
     far = []
     if target > MAX_SCALE_RATIO * largest:
-        ratio = target / largest
-        far = [f"{comparison.axis} {target:g} is {ratio:g} times the largest measured, {largest:g}"]
+        times = f"{target / largest:g} times the largest measured, {scale_name(largest)}"
+        far = [f"{comparison.axis} {scale_name(target)} is {times}"]
     alone = "the value alone: what each parameter gets from it is for you to say"
     return [*cautions("note", [alone]), *verdict_warnings(comparison), *cautions("warning", far)]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...models.recipe.family import Family
 from ...models.recipe.recipe import FIELDS
-from ..statistics.curve import Curve
+from ..statistics.curve import Curve, scale_name
 from ..statistics.drift import Drift, judge
 from ..statistics.tolerance import Tolerance
 from ..store.schema import PRUNED, WAITING
@@ -116,7 +116,7 @@ def _zeros(group: Group) -> Iterator[str]:
         return
     readable, count = group.hyperparameter.replace("_", " "), int(zero.sum())
     least = members.groupby([members[group.axis], zero])["loss"].min().unstack()
-    better = [f"{scale:g}" for scale in least.index[least.get(True) < least.get(False)]]
+    better = [scale_name(scale) for scale in least.index[least.get(True) < least.get(False)]]
     lower = f"; the lowest loss is theirs at scale {', '.join(better)}" if better else ""
     yield f"left out: {count} with a {readable} of 0, which has no logarithm{lower}"
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from ..statistics.curve import Floats
+from ..statistics.curve import Floats, scale_name
 from ..statistics.drift import Drift, ScaleOptimum
 from ..statistics.information import expected_gain
 from ..statistics.optimum import Fit
@@ -79,7 +79,9 @@ def _beginning(comparison: Comparison) -> Iterator[Wanted]:
     if span is not None:
         scale = untouched[0]
         values = _spread(np.array(comparison.waiting[scale]), *span)
-        yield Wanted(comparison, scale, values, f"{comparison.axis} {scale:g} begins", scale, begins=True)
+        yield Wanted(
+            comparison, scale, values, f"{comparison.axis} {scale_name(scale)} begins", scale, begins=True
+        )
 
 
 def _predicted(drift: Drift, scale: float) -> tuple[float, float] | None:

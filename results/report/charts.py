@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ..questions.comparison import Comparison
+from ..statistics.curve import scale_name
 from . import words
-from .drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, SCALES, configured, log2_axis
+from .drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, SCALES, configured, log2_axis, scale_labels
 from .optimum_chart import optimum_chart, optimum_rows
 from .scale_charts import best_loss_chart, diverged_chart
 
@@ -65,7 +66,7 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
         title=words.readable(axis),
         scale=alt.Scale(scheme=SCALES, reverse=True),
         sort=scales,
-        legend=alt.Legend(symbolOpacity=1),
+        legend=alt.Legend(symbolOpacity=1, labelExpr=scale_labels()),
     )
     x = alt.X(
         "x:Q", title=words.readable(hyperparameter), axis=log2_axis(curves["x"]), scale=alt.Scale(zero=False)
@@ -170,7 +171,7 @@ def _transfer_rows(comparison: Comparison, top: float) -> list[dict[str, Any]]:
     largest = comparison.drift.curves[-1].scale
     tried = np.concatenate([curve.x for curve in comparison.drift.curves])
     late = bool(transfer.chosen > (tried.min() + tried.max()) / 2)  # its label is on the side with more room
-    told = f"{words.readable(comparison.axis)} {words.scale_name(largest)}: {told}"
+    told = f"{words.readable(comparison.axis)} {scale_name(largest)}: {told}"
     return [{"panel": words.label(comparison), "x": transfer.chosen, "loss": top, "told": told, "late": late}]
 
 

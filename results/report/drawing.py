@@ -8,6 +8,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from ..statistics.curve import MAGNITUDES
 from . import words
 
 PANEL_WIDTH, PANEL_HEIGHT = 430, 260
@@ -54,3 +55,11 @@ def tick_labels(texts: Mapping[int, str]) -> str:
     """A Vega expression that looks the label of a whole tick up."""
     table = ", ".join(f"'{value}': '{text}'" for value, text in texts.items())
     return f"({{{table}}})['' + round(datum.value)]"
+
+
+def scale_labels(value: str = "datum.value") -> str:
+    """A Vega expression that writes the scale of a tick as `scale_name` does."""
+    label = f"format({value}, '~g')"
+    for size, letter in reversed(MAGNITUDES):
+        label = f"{value} >= {size:.0f} ? format({value} / {size:.0f}, '.4~g') + '{letter}' : {label}"
+    return label

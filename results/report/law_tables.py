@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..questions.laws import Laws
+from ..statistics.curve import scale_name
 from ..statistics.interval import Estimate
 from ..statistics.power_law import PowerLaw
 from . import words
@@ -25,12 +26,12 @@ def law_tables(found: Sequence[Laws], at: Mapping[str, float]) -> Iterator[Table
             "Fitted without the largest, predicted there",
             ["what", "held out", "cells", "predicted minus measured, octaves"],
             [
-                [what, f"{one.column} {words.scale_name(one.value)}", str(one.cells), _octaves(one.error)]
+                [what, f"{one.column} {scale_name(one.value)}", str(one.cells), _octaves(one.error)]
                 for what, one in held_out
             ],
         )
     if at:
-        place = ", ".join(f"{words.readable(name)} {words.scale_name(value)}" for name, value in at.items())
+        place = ", ".join(f"{words.readable(name)} {scale_name(value)}" for name, value in at.items())
         yield Table(
             f"At {place}, if the law goes on",
             ["what", "best value", "interval"],

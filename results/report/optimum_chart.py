@@ -11,7 +11,7 @@ import pandas as pd
 from ..questions.comparison import Comparison
 from ..statistics.prediction import predict
 from . import words
-from .drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis
+from .drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis, scale_labels
 
 SHIFT = 0.07  # octaves of the scale
 PLACES = 24
@@ -184,4 +184,4 @@ def _reference_rows(
 
 def _scale_axis(places: Sequence[float]) -> alt.Axis:
     values = sorted({*places})
-    return alt.Axis(values=values, labelExpr="format(pow(2, datum.value), '~g')", grid=False)
+    return alt.Axis(values=values, labelExpr=scale_labels("pow(2, datum.value)"), grid=False)

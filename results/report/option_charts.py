@@ -10,7 +10,7 @@ from ..questions.comparison import Comparison
 from ..questions.options import OptionShift
 from . import words
 from .charts import MAX_PANELS
-from .drawing import PANEL_HEIGHT, SCALES, configured, log2_axis
+from .drawing import PANEL_HEIGHT, SCALES, configured, log2_axis, scale_labels
 
 STEP = 70  # pixels of a value
 
@@ -41,7 +41,13 @@ def _chart(rows: pd.DataFrame, option: str, hyperparameter: str) -> alt.TopLevel
         axis=log2_axis(ends),
         scale=alt.Scale(domain=[float(ends.min()) - 0.3, float(ends.max()) + 0.3], nice=False),
     )
-    color = alt.Color("scale:O", title="scale", scale=alt.Scale(scheme=SCALES, reverse=True), sort=scales)
+    color = alt.Color(
+        "scale:O",
+        title="scale",
+        scale=alt.Scale(scheme=SCALES, reverse=True),
+        sort=scales,
+        legend=alt.Legend(labelExpr=scale_labels()),
+    )
     tooltip = ["value:N", "scale:O", alt.Tooltip("x:Q", title="log2 of the optimum", format=".2f")]
     interval = alt.Chart().mark_rule(strokeWidth=1.6)
     point = alt.Chart().mark_point(filled=True, size=70, opacity=1)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..questions.comparison import Comparison
 from . import words
-from .drawing import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis
+from .drawing import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis, scale_labels
 
 LAW_PLACES = 40
 LAW_COLUMNS = ["label", "parametrization", "group", "scale", "loss"]
@@ -32,7 +32,7 @@ def best_loss_chart(family: Sequence[Comparison], axis: str, target: float | Non
         "scale:Q",
         title=words.readable(axis),
         scale=alt.Scale(type="log", base=2, nice=False),
-        axis=alt.Axis(values=sorted(points["scale"].unique()), format="~g", grid=False),
+        axis=alt.Axis(values=sorted(points["scale"].unique()), labelExpr=scale_labels(), grid=False),
     )
     y = alt.Y("loss:Q", title="best validation loss", scale=alt.Scale(zero=False))
     tooltip = [alt.Tooltip("label:N", title="trials"), alt.Tooltip("scale:O", title=words.readable(axis)),
@@ -83,7 +83,12 @@ def diverged_chart(family: Sequence[Comparison], axis: str, hyperparameter: str)
         .mark_square(size=170, opacity=1)
         .encode(
             x=x,
-            y=alt.Y("scale:O", title=words.readable(axis), sort="descending"),
+            y=alt.Y(
+                "scale:O",
+                title=words.readable(axis),
+                sort="descending",
+                axis=alt.Axis(labelExpr=scale_labels()),
+            ),
             color=color,
             tooltip=tooltip,
         )

@@ -8,6 +8,7 @@ from ..questions.contrast import Contrast
 from ..questions.options import SHIFT_TOLERANCE, OptionShift
 from ..questions.plane import Joint
 from ..questions.searched import Searched
+from ..statistics.curve import scale_name
 from ..statistics.interval import Estimate
 from ..statistics.prediction import predict
 from . import words
@@ -76,7 +77,7 @@ def optimum_table(family: Sequence[Comparison], axis: str) -> Table:
         rows.append([words.label(comparison), *(cells.get(scale, "") for scale in scales)])
     return Table(
         f"Optimum by {words.readable(axis)}, and the loss against the values tried",
-        ["what", *map(words.scale_name, scales)],
+        ["what", *map(scale_name, scales)],
         rows,
     )
 
@@ -95,7 +96,7 @@ def target_table(family: Sequence[Comparison], axis: str, target: float) -> Tabl
             ]
         rows.append([words.label(comparison), *cells])
     return Table(
-        f"At {words.readable(axis)} {words.scale_name(target)}, if the optimum goes on as it did",
+        f"At {words.readable(axis)} {scale_name(target)}, if the optimum goes on as it did",
         ["what", "log2 of the optimum", "transferring costs"],
         rows,
         "Costs: with the valley of the largest scale that was trained.",
@@ -154,7 +155,7 @@ def _beside_loss(what: str, about: str, measured: Mapping[str, Mapping[float, fl
         if found
     ]
     title = f"{what} by {words.readable(axis)}, at the value with the lowest loss"
-    return Table(title, ["what", *map(words.scale_name, scales)], rows, about)
+    return Table(title, ["what", *map(scale_name, scales)], rows, about)
 
 
 def option_table(options: Sequence[OptionShift]) -> Table:
@@ -175,7 +176,7 @@ def option_table(options: Sequence[OptionShift]) -> Table:
     names = {words.readable(entry.reference_of.hyperparameter) for entry in options}
     return Table(
         f"Does the best {' or '.join(sorted(names))} survive the option?",
-        ["what", "verdict", "shift", *(f"at {words.scale_name(scale)}" for scale in scales), "best loss"],
+        ["what", "verdict", "shift", *(f"at {scale_name(scale)}" for scale in scales), "best loss"],
         rows,
         f"Shift of the optimum in octaves; survives: its 90 % interval lies within ±{SHIFT_TOLERANCE}, "
         "moves: its 95 % interval outside, or a scale's of all together. "
@@ -219,7 +220,7 @@ def contrast_table(contrasts: Sequence[Contrast], of: Sequence[str] = ()) -> Tab
             words.readable(entry.first.axis),
             _estimate(entry.drift),
             _estimate(entry.penalty, 3),
-            "–" if last is None else f"{words.scale_name(last.scale)}: {_estimate(last.difference, 3)}",
+            "–" if last is None else f"{scale_name(last.scale)}: {_estimate(last.difference, 3)}",
         ])  # fmt: skip
     columns = [
         "what",

@@ -91,10 +91,6 @@ def power_of_two(log2: float | None) -> str:
     return "–" if log2 is None else f"2^{log2:.1f}".replace("-", MINUS)
 
 
-def scale_name(scale: float) -> str:
-    return f"{scale:g}"
-
-
 def optimum(entry: ScaleOptimum) -> str:
     """One scale's optimum in a table cell."""
     match entry.status:

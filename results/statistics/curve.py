@@ -18,6 +18,15 @@ SPIKED_SHARE = 0.1
 SWEEPS, SETTLED = 50, 1e-12
 
 
+MAGNITUDES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
+
+
+def scale_name(scale: float) -> str:
+    """A scale as sizes of models are written: 1024, 59.2M, 1.3B."""
+    size, letter = next((one for one in MAGNITUDES if scale >= one[0]), (1.0, ""))
+    return f"{scale / size:.4g}{letter}" if letter else f"{scale:g}"
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """Loss against one hyperparameter at one scale, ascending in log2 of it.

@@ -4,9 +4,9 @@ All intervals are 95 % unless they say otherwise.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .curve import Curve
+from .curve import Curve, scale_name
 from .interval import Estimate, Interval, percentiles
 from .optimum import FamilyFit, Fit, Status, fit_family, optimum_interval
 from .penalty import Penalty, smaller_half, transfer_penalty
@@ -82,7 +82,25 @@ class Drift:
 
 
 def judge(curves: Sequence[Curve], tolerance: Tolerance | None = None) -> Drift:
-    """Optimum per scale, slope, transfer penalty and verdict of curves ordered by scale."""
+    """Optimum per scale, slope, transfer penalty and verdict of curves ordered by scale.
+
+    Where the largest has fewer values than any other and leaves the verdict open, a reason tells that of the
+    others: a single training at a new scale takes nothing back.
+    """
+    drift = _judged(curves, tolerance)
+    values = [int(curve.usable.sum()) for curve in curves]
+    if drift.verdict != "inconclusive" or len(curves) < 2 or values[-1] >= min(values[:-1]):
+        return drift
+    smaller = _judged(curves[:-1], tolerance).verdict
+    if smaller == "inconclusive":
+        return drift
+    few = "one value" if values[-1] == 1 else f"{values[-1]} values"
+    before, last = (scale_name(curve.scale) for curve in curves[-2:])
+    told = f"open by the {few} at scale {last}; up to scale {before}: {smaller}"
+    return replace(drift, judgement=replace(drift.judgement, reasons=(told, *drift.reasons)))
+
+
+def _judged(curves: Sequence[Curve], tolerance: Tolerance | None) -> Drift:
     fitted = fit_family(curves)
     fits = fitted.fits
     usable = [fit for fit in fits if fit.usable]

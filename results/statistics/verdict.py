@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from .curve import Curve
+from .curve import Curve, scale_name
 from .optimum import MIN_POINTS, Fit
 from .penalty import Penalty
 from .slope import Slope
@@ -100,7 +100,7 @@ def _bend(fits: Sequence[Fit]) -> str | None:
     if low <= BENT_OCTAVES and high >= -BENT_OCTAVES:
         return None
     small, large = (f"{float(np.median(slope_R)):+.2f}".replace("-", "−") for slope_R in (small_R, large_R))
-    told = f"the optima bend: {small} octaves per doubling up to {known[middle].curve.scale:g}"
+    told = f"the optima bend: {small} octaves per doubling up to {scale_name(known[middle].curve.scale)}"
     return f"{told}, {large} from there on; beyond the largest scale one line says little"
 
 
@@ -157,7 +157,7 @@ def _chance(penalty: Penalty, allowed: float) -> str:
 
 def _told(fit: Fit, allowed: float) -> list[str]:
     """What is to be said of one scale."""
-    scale, curve = f"{fit.curve.scale:g}", fit.curve
+    scale, curve = scale_name(fit.curve.scale), fit.curve
     reasons = []
     if curve.spiked:
         reasons.append(f"scale {scale}: the loss spikes at {_values(curve.spiked)}; left out")
