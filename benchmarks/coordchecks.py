@@ -51,6 +51,9 @@ def cases() -> Iterator[tuple[str, dict[str, str]]]:
             "architecture": "transformer", "optimizer": optimizer, "parametrization": "mup", "head_dim": "8",
             "kv_heads": "1",
         }  # fmt: skip
+        yield f"transformer {optimizer} mup, two growing heads", {
+            "architecture": "transformer", "optimizer": optimizer, "parametrization": "mup", "heads": "2",
+        }  # fmt: skip
         for parametrization in ("mup", "mup-plain"):
             yield f"gdn {optimizer} {parametrization}, four growing heads", {
                 "architecture": "gdn", "optimizer": optimizer, "parametrization": parametrization,

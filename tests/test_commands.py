@@ -92,6 +92,13 @@ def test_rules_in_three_formats(sweep_file: Path, mutransfer: Command) -> None:
     families = json.loads(mutransfer("rules", str(sweep_file), "-f", "json").stdout)["families"]
     assert [f["parametrization"] for f in families] == ["sp", "mup"]
     assert all(parameter["row"] for f in families for parameter in f["parameters"])
+    assert [f["budget"] for f in families] == [None, None]
+    followed = mutransfer("rules", str(sweep_file), "-f", "json", "--set", "budget_rules=batch-sqrt",
+                          "--set", "base.batch_size=4", "--set", "base.steps=4",
+                          "--set", "batch_size=16").stdout  # fmt: skip
+    budget = json.loads(followed)["families"][0]["budget"]
+    assert (budget["rule"], budget["batch_size"]) == ("batch-sqrt", 16)
+    assert budget["values"]["learning_rate"] == 2 * json.loads(followed)["families"][0]["base_learning_rate"]
     markdown = mutransfer("rules", str(sweep_file), "-f", "markdown").stdout
     assert "| readout.weight | output | 256 x 16 |" in markdown
     table = mutransfer("rules", str(sweep_file)).stdout

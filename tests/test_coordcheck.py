@@ -86,6 +86,7 @@ OTHERS = {
     "tied": {"tied": "true"},
     "llama": {"like": "llama"},
     "gpt2": {"like": "gpt2"},
+    "growing heads": {"head_dim": "null", "heads": "2"},
     "falcon-h1": {
         "like": "falcon-h1",
         "architecture": "parallel-hybrid",

@@ -90,6 +90,10 @@ CUT: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "adamw": (lambda t: t["updates"].pop("adamw"), "updates.adamw: has no rows"),
     "no such role": (lambda t: t["init"].update(hiden="1"), "init.hiden: is not one of input, hidden"),
+    "an expert's role in other words": (
+        lambda t: t["init"].update({"expert-out": "1"}),
+        "hidden scalar, narrow, router, expert in, expert out, narrow vector",
+    ),
     "no such key": (lambda t: t.update(update={}), "update: is not one of source, extends"),
     "no power": (lambda t: t["init"].update(hidden="m_W-1"), "init.hidden: 'm_W-1' is no power"),
     "a list": (lambda t: t.update(init=[1]), "init: is a mapping"),

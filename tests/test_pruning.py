@@ -131,6 +131,18 @@ def test_nobody_is_stopped_where_nobody_learns() -> None:
     assert RULE.hopeless(np.array([[1.0, 1.0], [1.5, 2.0]]), [[0, 1]]) == []
 
 
+def test_nobody_is_stopped_by_the_luck_of_batches() -> None:
+    """Small batches: the first one's loss lies within what the best one's differ by from batch to batch."""
+    noise_N = np.random.default_rng(0).normal(0.0, 0.15, 20)
+    falls_K = np.array([0.2, 0.19, 0.18, 0.1, 0.01, 0.0])
+    losses_NK = 0.6 + noise_N[:, None] - np.linspace(0.0, 1.0, 20)[:, None] * falls_K
+    losses_NK[0] = 0.5
+    assert RULE.hopeless(losses_NK, [[*range(6)]]) == []
+    losses_NK -= 0.98 * noise_N[:, None]  # large batches
+    losses_NK[0] = 0.6
+    assert RULE.hopeless(losses_NK, [[*range(6)]]) == [4, 5]
+
+
 def test_trainings_are_looked_at_from_the_given_share_on() -> None:
     assert sorted(RULE.looks(100)) == [30, 40, 50, 60, 70, 80, 90]
     assert sorted(Pruning(("learning_rate",), 0.25, 0.5).looks(3)) == [1, 2]

@@ -177,6 +177,37 @@ def test_a_part_of_what_is_fused(handover: dict[str, Any]) -> None:
     torch.testing.assert_close(merged(x_BD), model(x_BD))
 
 
+def test_every_part_of_what_is_fused(handover: dict[str, Any]) -> None:
+    """Only the last of two places on one module was met, and `verify` looked no further."""
+    model, x_BD = Fused(), torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    plain = model(x_BD)
+    only = {**handover, "multipliers": {"attention logits": 0.25}}
+    places = [Place("qkv", part=(0, 3), has=0.5), Place("q*", part=(0, 3), has=0.5),
+              Place("qkv", part=(1, 3), has=1.0)]  # fmt: skip
+    apply_multipliers_(model, only, {"attention logits": places})
+    scaled = torch.cat([0.5 * plain[:, :8], 0.25 * plain[:, 8:16], plain[:, 16:]], 1)
+    torch.testing.assert_close(model(x_BD), scaled)
+    for more in (Place("q*", part=(0, 3), has=1.0), Place("qkv", part=(0, 2), has=0.5)):
+        with pytest.raises(UnknownParameterError, match="qkv: is named twice for attention logits, as qkv"):
+            apply_multipliers_(Fused(), only, {"attention logits": [*places, more]})
+
+
+def test_a_part_that_is_missed_is_found(handover: dict[str, Any]) -> None:
+    model = llama(64, 4)
+    initialize_(model, handover, 0, LLAMA)
+    sites = {**SITES, "residual branch": [
+        "*.down_proj", Place("*.o_proj", part=(0, 2)), Place("*.o_proj", part=(1, 2)),
+    ]}  # fmt: skip
+    apply_multipliers_(model, handover, sites)
+    verify(model, handover, LLAMA, None, sites, lambda: model(TOKENS_BT))
+    module = model.get_submodule("model.layers.1.self_attn.o_proj")
+    module._forward_hooks.popitem()
+    with pytest.raises(
+        VerificationError, match=r"layers\.1\.self_attn\.o_proj: gives 1 times its own output"
+    ):
+        verify(model, handover, LLAMA, None, sites, lambda: model(TOKENS_BT))
+
+
 def test_merged_multipliers_leave_the_same_function(handover: dict[str, Any]) -> None:
     model, _ = handed(handover)
     before = logits(model)
@@ -288,6 +319,56 @@ def test_torchs_muon_is_verified_beside_adamw(recipe: Build) -> None:
         group["lr"] = handover["roles"]["hidden"]["learning_rate"]
     longer = [line for line in told(muon, adamw).splitlines() if "has lr" in line]
     assert len(longer) == 4 and all("where torch's Muon is 1.414 times as long" in line for line in longer)
+
+
+def test_torchs_muon_of_a_table_that_is_looked_up(recipe: Build) -> None:
+    """Its rows are its inputs: torch's update is as long as the root of vocabulary over width, ours as that
+    of width over vocabulary."""
+    options = {"optimizer": "muon", "matrices": "all", "adamw_lr_ratio": 0.5, "vocab_size": 256}
+    handover = plan_of(recipe, Target(64, 4), **options)
+    model = llama(64, 4)
+    initialize_(model, handover, 0, LLAMA)
+    groups = param_groups(model, handover, LLAMA)
+    muon = torch.optim.Muon([
+        {"params": [one], "momentum": group["momentum"], "weight_decay": 0.0,
+         "lr": group["lr"] / factor}
+        for group in groups if group["optimizer"] == "muon"
+        for name, one in zip(group["names"], group["params"], strict=True)
+        for rows, columns in [one.shape]
+        for due in [rows / columns if "embed" not in name else columns / rows]
+        for factor in [(max(1, rows / columns) / due) ** 0.5]
+    ], nesterov=True)  # fmt: skip
+    rest = torch.optim.AdamW([group for group in groups if group["optimizer"] == "adamw"])
+    verify(model, handover, LLAMA, [muon, rest])
+
+
+def test_what_decays_by_its_momentum_is_named(recipe: Build) -> None:
+    handover = plan_of(recipe, Target(64, 4), optimizer="sgd", momentum=0.9, weight_decay=0.1)
+    model = llama(64, 4)
+    initialize_(model, handover, 0, LLAMA)
+    groups = param_groups(model, handover, LLAMA)
+    with pytest.raises(
+        VerificationError, match=r"q_proj\.weight: SGD adds the decay to the gradient, before"
+    ):
+        verify(model, handover, LLAMA, torch.optim.SGD(groups))
+
+
+def test_an_optimizer_that_keeps_several_epsilons_is_named(handover: dict[str, Any]) -> None:
+    model = llama(64, 4)
+    initialize_(model, handover, 0, LLAMA)
+    groups = [{name: told for name, told in group.items() if name not in ("eps", "betas")}
+              for group in param_groups(model, handover, LLAMA)]  # fmt: skip
+    with pytest.raises(VerificationError, match="is trained by Adafactor, and the handover says adamw"):
+        verify(model, handover, LLAMA, torch.optim.Adafactor(groups))
+
+
+@pytest.mark.parametrize("kind", ["spectral_norm", "orthogonal", "weight_norm"])
+def test_a_weight_that_is_rewritten_is_refused(kind: str, handover: dict[str, Any]) -> None:
+    model = llama(64, 4)
+    getattr(torch.nn.utils.parametrizations, kind)(model.get_submodule("model.layers.1.self_attn.o_proj"))
+    name = r"model\.layers\.1\.self_attn\.o_proj\.parametrizations\.weight\.original0?"
+    with pytest.raises(UnknownParameterError, match=f"{name}: .* makes the weight that acts out of it"):
+        initialize_(model, handover, 0, LLAMA)
 
 
 def move(optimizer: torch.optim.Optimizer, parameter: Tensor, role: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..recipe.placement import MATRIX_ROLES
 from ..recipe.role import EXPERT_ROLES, Role, pattern_of
-from .names import block_count, modules_of_tensors, multiplied_weight, owners, plain_name
+from .names import block_count, modules_of_tensors, multiplied_weight, owners, plain_name, rewritten_by
 from .values import Handed
 
 if TYPE_CHECKING:
@@ -102,11 +102,16 @@ class Assigned:
         return tuple(self.turned(self.tensor).shape)
 
     @property
+    def looked_up(self) -> bool:
+        """Whether it is a table whose rows are its inputs."""
+        return self.entry["role"] == Role.INPUT and not self.dense
+
+    @property
     def fan_in(self) -> int:
         """By its role alone. A lookup table adds up no inputs; a map of vectors to the width does."""
         if self.entry["role"] in EXPERT_ROLES:
             return math.prod(self.shape[-1:])
-        return math.prod(self.shape[1:]) if self.dense or self.entry["role"] != Role.INPUT else 1
+        return 1 if self.looked_up else math.prod(self.shape[1:])
 
 
 def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assigned]:
@@ -126,6 +131,11 @@ def assigned(model: nn.Module, handover: Handed, roles: Roles) -> Iterator[Assig
         if len(meant) > 1:
             raise UnknownParameterError(f"{name}: matches several patterns: {', '.join(sorted(patterns))}")
         stored = _told_by(meant.pop(), handover)
+        if (kind := rewritten_by(held, model)) and not stored.kept:
+            raise UnknownParameterError(
+                f"{name}: {kind} makes the weight that acts out of it, so that neither start nor rate would "
+                "be the handover's; take it off, or map this to Stored(ROLE, kept=True) for its own start"
+            )
         one = stored.role
         if weight is not None:
             one = f"{one.removesuffix('.weight')}.{held.rpartition('.')[2]}"
@@ -367,7 +377,7 @@ def _must_be_the_target(
     width, depth = target.get("width"), target.get("depth")
     for each in by_role if width is not None else ():
         role, shape = each.entry["role"], each.shape
-        seen = shape if role == Role.INPUT else shape[-1:] if role in (Role.OUTPUT, Role.VECTOR) else ()
+        seen = shape if role in (Role.INPUT, Role.VECTOR) else shape[-1:] if role == Role.OUTPUT else ()
         if seen and width not in seen and not (role == Role.OUTPUT and len(shape) == 1):
             raise UnknownParameterError(
                 f"{each.name}: is {list(each.tensor.shape)}, of no model of width {width}; export for this "

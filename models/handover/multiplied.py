@@ -10,31 +10,14 @@ They are torch parametrizations of the modules' weights, so that the model's own
 from typing import get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
 from ..mixers.mixer import Kind
 from .assignment import Roles, UnknownParameterError, assigned
 from .names import owners
+from .scaled_weight import Multiplied
 from .values import Handed
-
-
-class Multiplied(nn.Module):
-    """s * diag(row) W diag(column), for the kinds that there are; each starts at one."""
-
-    def __init__(self, weight: Tensor, kinds: list[str]) -> None:
-        super().__init__()
-        sizes = {"scalar": 1, "row": weight.shape[0], "column": weight.shape[1]}
-        for kind in kinds:
-            self.register_parameter(kind, nn.Parameter(weight.new_ones(sizes[kind])))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        held = dict(self.named_parameters())
-        if "row" in held:
-            weight = weight * held["row"][:, None]
-        if "column" in held:
-            weight = weight * held["column"]
-        return weight * held["scalar"] if "scalar" in held else weight
 
 
 def add_multipliers_(model: nn.Module, handover: Handed, roles: Roles | None = None) -> None:

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from .scaled_weight import Multiplied
 
 ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
-"""What torch calls a weight with a parametrization, and what that holds."""
+"""What torch calls a weight with a parametrization, and what that holds: with ours it is the weight still."""
 COMPILED = "_orig_mod"
 """What torch.compile calls the module that it wraps."""
 WRAPPERS = {COMPILED, "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -21,7 +24,18 @@ def plain_name(name: str, model: nn.Module) -> str:
         if not wrapped and part not in WRAPPERS:
             kept.append(part)
         module = getattr(module, part, None)
-    return ".".join(kept).replace(ORIGINAL, ".weight").replace(HELD, ".")
+    plain = ".".join(kept)
+    return plain if rewritten_by(name, model) else plain.replace(ORIGINAL, ".weight").replace(HELD, ".")
+
+
+def rewritten_by(name: str, model: nn.Module) -> str | None:
+    """What makes another weight out of a parameter, as torch's spectral_norm does, by its class."""
+    module: object = model
+    for part in name.split("."):
+        if isinstance(module, ParametrizationList):
+            return next((type(one).__name__ for one in module if not isinstance(one, Multiplied)), None)
+        module = getattr(module, part, None)
+    return None
 
 
 def held_names(model: nn.Module) -> dict[str, str]:

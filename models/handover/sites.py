@@ -15,7 +15,7 @@ dict, so apply it to a model that is loaded, too.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from numbers import Real
 from typing import Any
@@ -141,7 +141,8 @@ def apply_multipliers_(model: nn.Module, handover: Handed, sites: Sites) -> None
 
 
 def takings(model: nn.Module, handover: Handed, sites: Sites) -> Iterator[Taking]:
-    """Every module that takes a multiplier, once. Raises UnknownParameterError as `apply_multipliers_`."""
+    """Every module that takes a multiplier, once for each of its parts. Raises UnknownParameterError as
+    `apply_multipliers_`."""
     factors = {plain_site(site): value for site, value in multipliers(handover).items()}
     if unknown := sorted({*sites} - {*factors}):
         raise UnknownParameterError(
@@ -154,19 +155,33 @@ def takings(model: nn.Module, handover: Handed, sites: Sites) -> Iterator[Taking
             f"no module is named for the multipliers on {', '.join(lost)}; say where they belong"
         )
     modules = {plain_name(name, model): module for name, module in model.named_modules()}
-    found: dict[tuple[str, str | None], Taking] = {}
+    found: dict[tuple[str, str | None], list[Taking]] = {}
     placed = [(site, told) for site, several in sites.items() for told in several]
     for site, told in placed:
         place = told if isinstance(told, Place) else Place(told)
         matched = {name: one for name, one in modules.items() if fnmatchcase(name, place.modules)}
         _must_take(place, site, factors[site], matched)
         for name, module in matched.items():
-            there = found.get((name, place.attribute))
-            if there is not None and there.site != site:
-                raise UnknownParameterError(f"{name}: is named for {there.site} and for {site}; name it once")
-            value = factors[site] / _own_scale(handover, place.has)
-            found[name, place.attribute] = Taking(name, module, site, place, value)
-    yield from found.values()
+            taking = Taking(name, module, site, place, factors[site] / _own_scale(handover, place.has))
+            there = found.setdefault((name, place.attribute), [])
+            if taking not in (replace(one, place=place) for one in there if one.place.part == place.part):
+                _must_be_apart(taking, there)
+                there.append(taking)
+    yield from (taking for several in found.values() for taking in several)
+
+
+def _must_be_apart(taking: Taking, others: Sequence[Taking]) -> None:
+    """Raises UnknownParameterError for outputs that several places name."""
+    index, parts = taking.place.part
+    for other in others:
+        first, of = other.place.part
+        if other.site != taking.site:
+            told = f"is named for {other.site} and for {taking.site}"
+        elif index * of < (first + 1) * parts and first * parts < (index + 1) * of:
+            told = f"is named twice for {taking.site}, as {other.place.modules} and {taking.place.modules}"
+        else:
+            continue
+        raise UnknownParameterError(f"{taking.name}: {told}; name it once")
 
 
 def _must_take(place: Place, site: str, factor: float, matched: Mapping[str, nn.Module]) -> None:

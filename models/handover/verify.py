@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..optimizers.orthogonal import POLYNOMIALS
 from .assignment import Assigned, Roles, assigned
-from .sites import Place, Sites, lone, parts_of, takings
+from .sites import Sites, Taking, lone, parts_of, takings
 from .transfer import group_values, init_std
 from .values import Handed
 
@@ -75,6 +75,11 @@ def _group_faults(
         return
     ((optimizer, group),), expected = found, group_values(each.entry, handover)
     role, name = each.entry["role"], type(optimizer).__name__
+    if _decays_by_momentum(optimizer, group, expected):
+        yield (
+            f"{each.name}: {name} adds the decay to the gradient, before the momentum, and the handover's is "
+            "of the weight itself; give the group weight_decay 0, and shrink its weights by lr * weight_decay"
+        )
     if _of_another(optimizer, group, expected):
         adjusted = f" with adjust_lr_fn={told!r}" if (told := group.get("adjust_lr_fn")) else ""
         due = f"{expected['optimizer']} ({role})"
@@ -119,12 +124,21 @@ def _of_another(
     return (coupled and expected["weight_decay"] != 0) or meant != wanted
 
 
+def _decays_by_momentum(
+    optimizer: torch.optim.Optimizer, group: Mapping[str, Any], expected: Mapping[str, Any]
+) -> bool:
+    """As torch's SGD does: 1 / (1 - momentum) times as much."""
+    torchs_sgd = _is_torchs(type(optimizer)) and type(optimizer).__name__ == "SGD"
+    return torchs_sgd and bool(group["momentum"]) and expected["weight_decay"] != 0
+
+
 def _longer(each: Assigned, group: Mapping[str, Any]) -> float:
-    """torch's own factor over the root of outputs over inputs: above one where there are more inputs."""
+    """torch's own factor, of rows over columns as they are stored, over the root of outputs over inputs."""
     if group["adjust_lr_fn"] not in (None, "original"):
         return 1.0
     rows, columns = each.tensor.shape[:2]
-    return math.sqrt(max(1, rows / columns) * each.shape[1] / each.shape[0])
+    fan_out, fan_in = each.shape[::-1] if each.looked_up else each.shape[:2]
+    return math.sqrt(max(1, rows / columns) * fan_in / fan_out)
 
 
 def _polynomial_faults(each: Assigned, handover: Handed, group: Mapping[str, Any]) -> Iterator[str]:
@@ -158,27 +172,30 @@ def _factor_faults(
     model: nn.Module, handover: Handed, sites: Sites, probe: Callable[[], object]
 ) -> Iterator[str]:
     asked = [*takings(model, handover, sites)]
-    on_outputs = {each.name: each for each in asked if each.place.attribute is None}
+    on_outputs: dict[str, list[Taking]] = {}
     for each in asked:
         if (kept := each.place.attribute) is not None:
             there = getattr(each.module, kept)
             if not _same(there, each.value, SAME):
                 yield f"{each.name}: has a {kept} of {there:.4g}, and {each.value:.4g} on {each.site} is due"
-    modules = {name: (each.module, each.place) for name, each in on_outputs.items()}
-    with _measured(modules) as seen, _evaluating(model), torch.no_grad():
+        else:
+            on_outputs.setdefault(each.name, []).append(each)
+    with _measured(on_outputs) as seen, _evaluating(model), torch.no_grad():
         probe()
-    for name, each in on_outputs.items():
+    for name, several in on_outputs.items():
         if name not in seen:
             yield f"{name}: is not met by the probe"
             continue
-        part, rest = seen[name]
-        if part is None:
-            continue  # it gives zeros, whatever they are multiplied by: a readout that starts at zero
-        if not _same(part, each.value, SAME_FACTOR):
-            due = f"{each.value:.4g} on {each.site} is due"
-            yield f"{name}: gives {part:.4g} times its own output, and {due}"
-        elif rest is not None and not _same(rest, 1.0, SAME_FACTOR):
-            yield f"{name}: gives {rest:.4g} times what the multiplier on {each.site} is not on"
+        *parts, rest = seen[name]
+        wrong = [
+            f"{name}: gives {part:.4g} times its own output, and {each.value:.4g} on {each.site} is due"
+            for part, each in zip(parts, several, strict=True)
+            # Where it gives zeros they are that whatever they are multiplied by: a readout that starts there.
+            if part is not None and not _same(part, each.value, SAME_FACTOR)
+        ]
+        yield from wrong
+        if not wrong and rest is not None and not _same(rest, 1.0, SAME_FACTOR):
+            yield f"{name}: gives {rest:.4g} times what the multiplier on {several[0].site} is not on"
 
 
 @contextmanager
@@ -194,25 +211,29 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _measured(
-    modules: Mapping[str, tuple[nn.Module, Place]],
-) -> Iterator[dict[str, tuple[float | None, float | None]]]:
-    """By name: what the modules give, over what they would without hooks, at their place and beside it."""
-    seen: dict[str, tuple[float | None, float | None]] = {}
+def _measured(asked: Mapping[str, Sequence[Taking]]) -> Iterator[dict[str, list[float | None]]]:
+    """By name: what the modules give, over what they would without hooks, at each of their places, and last
+    beside all of them."""
+    seen: dict[str, list[float | None]] = {}
 
-    def hook_of(name: str, place: Place) -> Callable[..., None]:
+    def hook_of(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: object) -> None:
-            index, parts = place.part
             both = (lone(module.forward(*given, **named)), lone(output))
-            raw, got = (list(parts_of(one.float(), parts)) for one in both if one is not None)
-            here = _ratio([raw.pop(index)], [got.pop(index)])
-            seen[name] = (here, _ratio(raw, got))
+            raw, got = (one.float() for one in both if one is not None)
+            rest = torch.ones(raw.shape[-1], dtype=torch.bool, device=raw.device)
+            seen[name] = []
+            for each in asked[name]:
+                index, parts = each.place.part
+                pairs = (parts_of(one, parts)[index] for one in (raw, got))
+                seen[name].append(_ratio(*pairs))
+                parts_of(rest, parts)[index].fill_(False)
+            seen[name].append(_ratio(raw[..., rest], got[..., rest]) if rest.any() else 1.0)
 
         return hook
 
     hooks = [
-        module.register_forward_hook(hook_of(name, place), with_kwargs=True)
-        for name, (module, place) in modules.items()
+        several[0].module.register_forward_hook(hook_of(name), with_kwargs=True)
+        for name, several in asked.items()
     ]
     try:
         yield seen
@@ -221,14 +242,12 @@ def _measured(
             hook.remove()
 
 
-def _ratio(raw: Sequence[Tensor], got: Sequence[Tensor]) -> float | None:
-    """Of two outputs, in parts, by least squares; one of nothing, None of zeros."""
-    if not raw:
-        return 1.0
-    product = sum(float((one * other).sum()) for one, other in zip(raw, got, strict=True))
-    square = sum(float((one * one).sum()) for one in raw)
-    return product / square if square else None
+def _ratio(raw: Tensor, got: Tensor) -> float | None:
+    """Of two outputs, by least squares; None of zeros."""
+    square = float((raw * raw).sum())
+    return float((raw * got).sum()) / square if square else None
 
 
-def _same(value: float | None, wanted: float, share: float) -> bool:
-    return value is not None and abs(value - wanted) <= share * abs(wanted)
+def _same(value: Any, wanted: float, share: float) -> bool:  # noqa: ANN401 - an optimizer's
+    """Of a number or a tensor of one; some optimizers keep several under a name."""
+    return isinstance(value, int | float | Tensor) and abs(float(value) - wanted) <= share * abs(wanted)

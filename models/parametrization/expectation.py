@@ -45,8 +45,11 @@ UPDATE: Mapping[Role, Power] = {
 """Learnable multipliers have no row: their effect is part of their matrix's."""
 
 
-def expectation(quantity: Quantity, role: Role | None, parametrization: str) -> Expectation:
-    """What to expect of a module of this role; None stands for the stream of residuals."""
+def expectation(
+    quantity: Quantity, role: Role | None, parametrization: str, of_logits: bool = False
+) -> Expectation:
+    """What to expect of a module of this role; None stands for the stream of residuals. `of_logits`: it makes
+    queries or keys of heads that grow, whose products are taken over the head's size."""
     match quantity:
         case "activation":
             # Logits start at m_W^-1/2 and grow to Theta(1) as the readout aligns.
@@ -64,7 +67,8 @@ def expectation(quantity: Quantity, role: Role | None, parametrization: str) -> 
         case "gradient":
             # Adam's epsilon must keep its place beside the gradient: its row is the gradient's exponent.
             assert role is not None
-            # A gain shared by all heads sums terms that only learn to point the same way.
+            # A gain shared by all heads sums terms that only learn to point the same way. So do queries and
+            # keys of growing heads: theirs begin at n^-3/2, and reach n^-1 as the two align.
             epsilon = PARAMETRIZATIONS[parametrization].gradients[role].epsilon
             assert epsilon is not None, "every row of AdamW has one"
-            return Expectation(epsilon, at_most=role is Role.HIDDEN_SCALAR)
+            return Expectation(epsilon, at_most=of_logits or role is Role.HIDDEN_SCALAR)

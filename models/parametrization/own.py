@@ -88,7 +88,8 @@ class _Reading:
         roles, sites = {role.value: role for role in Role}, {site.value: site for site in Site}
         self._unknown((), self._content, KEYS)
         init = self._init(roles)
-        multiplier = self._part("multipliers", sites, None if self._base is None else self._base.multiplier)
+        before = None if self._base is None else self._base.multiplier
+        multiplier = self._part("multipliers", sites, sites, before)
         updates = self._updates()
         betas = self._section("betas", self._content.get("betas"))
         self._unknown(("betas",), betas, BETAS)
@@ -122,18 +123,23 @@ class _Reading:
         before = {} if self._base is None else dict(self._base.init)
         given = self._section("init", self._content.get("init"))
         plain = {name: role for name, role in roles.items() if role not in LIKE or name in given}
-        found = self._part("init", plain, before or None)
+        found = self._part("init", roles, plain, before or None)
         for role, like in LIKE.items():
             if role not in found and like in found:
                 found[role] = _followed(role, found, before or None, expert_init)
         return found
 
     def _part(
-        self, part: str, known: Mapping[str, Any], before: Mapping[Any, Power] | None
+        self,
+        part: str,
+        names: Collection[str],
+        known: Mapping[str, Any],
+        before: Mapping[Any, Power] | None,
     ) -> dict[Any, Power]:
-        """The powers of one quantity by role or site."""
+        """The powers of one quantity by role or site: of those `known`, where others of `names` may be
+        given, too."""
         given = self._section(part, self._content.get(part))
-        self._unknown((part,), given, known)
+        self._unknown((part,), given, names)
         rows: dict[Any, Power] = {}
         for name, key in known.items():
             if name in given:

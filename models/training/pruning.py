@@ -18,6 +18,10 @@ LOOKS = 10
 NEIGHBOURS = 2
 """Values to either side of the best so far that are never stopped."""
 
+CLEAR = 6.0
+"""The best one's fall counts from so many times its losses' scatter from batch to batch on. Below, the first
+batch's own luck would tell who has fallen least."""
+
 Floats = NDArray[np.float64]
 
 
@@ -28,7 +32,8 @@ class Pruning:
 
     From the share `after` of its steps on, a trial is stopped whose training loss has fallen by less than the
     share `progress` of what the best companion's has, but for the best one's NEIGHBOURS to either side: an
-    optimum is made of them, however coarse the grid. Nothing here has a unit.
+    optimum is made of them, however coarse the grid. Nobody is where the best one's fall is not CLEAR of its
+    scatter. Nothing here has a unit.
     """
 
     along: tuple[str, ...]
@@ -61,10 +66,16 @@ class Pruning:
             first = max(there, key=lambda place: fallen_K[members[place]])
             best = fallen_K[members[first]]
             near = NEIGHBOURS if len(self.along) == 1 else 0
-            if best > 0:
+            if best > CLEAR * _scatter(losses_NK[:, members[first]]):
                 found += [
                     members[place]
                     for place in there
                     if fallen_K[members[place]] < self.progress * best and abs(place - first) > near
                 ]
         return sorted(found)
+
+
+def _scatter(losses_N: Floats) -> float:
+    """From batch to batch, in the later half of what was recorded, without its trend."""
+    steps = np.diff(losses_N[len(losses_N) // 2 :])
+    return float(steps.std() / 2**0.5) if len(steps) > 1 else 0.0

@@ -9,8 +9,10 @@ import torch
 
 from ...models.data.batches import Batches
 from ...models.parametrization.expectation import expectation
+from ...models.parametrization.rules import forward_multipliers
 from ...models.recipe.family import Family, family_of
 from ...models.recipe.recipe import EXPERTS, Recipe, differing_field
+from ...models.recipe.role import Site
 from ...models.training.coordinates import Coordinate, measure
 from ...results.checks.coordinates import Check, Row, judge_row
 from ...sweeps.load import Sweep
@@ -19,7 +21,7 @@ from ...sweeps.proxy import recipe_of
 
 PROBE_SEQUENCES = 16
 AXES = ("width", "depth", *EXPERTS)
-
+QUERIES_AND_KEYS = {"query", "key"}
 
 Measure = Callable[[Sequence[Recipe], Batches, torch.device, int, int], list[Coordinate]]
 """Of recipes that differ in their seed: trained for so many steps, measured on so many sequences."""
@@ -94,7 +96,7 @@ def check_families(
             rows: list[Row] = []
             for axis, recipes in ladder.recipes.items():
                 along = {scale: measured[recipe] for scale, recipe in recipes.items()}
-                rows += _rows(axis, one.parametrization, along)
+                rows += _rows(axis, one, along)
             checks.append(
                 Check(
                     family=family,
@@ -134,7 +136,8 @@ def _seeded(recipe: Recipe, steps: int, seeds: int) -> list[Recipe]:
     return [replace(short, seed=seed) for seed in range(seeds)]
 
 
-def _rows(axis: str, parametrization: str, measured: dict[int, list[Coordinate]]) -> Iterator[Row]:
+def _rows(axis: str, one: Recipe, measured: dict[int, list[Coordinate]]) -> Iterator[Row]:
+    growing = Site.GROWING_ATTENTION in forward_multipliers(one)
     by_scale = {
         scale: {(c.module, c.role, c.quantity): c.values for c in found} for scale, found in measured.items()
     }
@@ -143,7 +146,8 @@ def _rows(axis: str, parametrization: str, measured: dict[int, list[Coordinate]]
             # The first of few blocks sees no earlier one: a share that falls with depth. The stream's
             # change tells the same without that.
             continue
-        wanted = expectation(quantity, role, parametrization)
+        of_logits = growing and not QUERIES_AND_KEYS.isdisjoint(module.split("."))
+        wanted = expectation(quantity, role, one.parametrization, of_logits)
         yield judge_row(
             module=module,
             role="stream" if role is None else role.value,

@@ -73,6 +73,8 @@ def family_object(recipe: Recipe) -> dict[str, Any]:
         "depth": recipe.shape.depth,
         "width_ratio": held.width,
         "depth_ratio": held.depth,
+        "base_learning_rate": recipe.learning_rate,
+        "budget": _budget(recipe),
         "multipliers": {site.value: value for site, value in forward_multipliers(recipe).items()},
         "parameters": [
             {
@@ -93,6 +95,18 @@ def family_object(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _budget(recipe: Recipe) -> dict[str, Any] | None:
+    """The rule for batch and duration, and what it makes of the base values; None where none is followed."""
+    if not follows_budget(recipe):
+        return None
+    return {
+        "rule": budget_words(recipe),
+        "batch_size": recipe.batch_size,
+        "steps": recipe.steps,
+        "values": _moved_values(recipe),
+    }
+
+
 def _title(recipe: Recipe) -> str:
     m_w, m_l, *_ = ratios(recipe)
     family = ", ".join(name for name in family_of(recipe) if name)
@@ -106,12 +120,16 @@ def _moved(recipe: Recipe) -> str:
     """What batch and duration make of the base values, where rules are followed."""
     if not follows_budget(recipe):
         return ""
-    moved = budgeted(recipe)
-    values = {name: getattr(moved, name) for name in MOVED}
-    values |= zip(("beta1", "beta2"), betas(moved), strict=True)
-    told = [f"{name} {value:.4g}" for name, value in values.items() if value != getattr(recipe, name)]
+    values = _moved_values(recipe).items()
+    told = [f"{name} {value:.4g}" for name, value in values if value != getattr(recipe, name)]
     where = f"batch_size {recipe.batch_size}, steps {recipe.steps} by {budget_words(recipe)}"
     return f"; at {where}: {', '.join(told) or 'the same'}"
+
+
+def _moved_values(recipe: Recipe) -> dict[str, float]:
+    moved = budgeted(recipe)
+    values = {name: getattr(moved, name) for name in MOVED}
+    return values | dict(zip(("beta1", "beta2"), betas(moved), strict=True))
 
 
 def _sites(recipe: Recipe) -> str:
