@@ -195,7 +195,7 @@ def test_every_part_of_what_is_fused(handover: dict[str, Any]) -> None:
 def test_a_part_that_is_missed_is_found(handover: dict[str, Any]) -> None:
     model = llama(64, 4)
     initialize_(model, handover, 0, LLAMA)
-    sites = {**SITES, "residual branch": [
+    sites: Sites = {**SITES, "residual branch": [
         "*.down_proj", Place("*.o_proj", part=(0, 2)), Place("*.o_proj", part=(1, 2)),
     ]}  # fmt: skip
     apply_multipliers_(model, handover, sites)

@@ -19,7 +19,10 @@ from ...models.recipe.recipe import EXPERTS, FIELDS, Recipe, recipe_from_point
 from ...models.recipe.version import CHANGES
 from ...results.questions.choice import tuned_log2, usable_optima
 from ...results.questions.comparison import Comparison, rows_behind
+from ...results.report import words
 from ...results.report.contract import comparison_object
+from ...results.statistics.curve import scale_name
+from ...results.statistics.prediction import predict
 from ...results.store.schema import BEFORE, POINT
 from ...sweeps.spec import GIVEN, check_value
 from .budget import ruled
@@ -78,15 +81,15 @@ def export_object(
     it is further beyond what was measured than there is leave for.
     """
     must_be_of_rates(comparison)
-    log2_rate, interval = tuned_log2(comparison)
+    tuned_at, interval = tuned_log2(comparison)
     family = rows_behind(comparison, rows)
     measured = _recipe_behind(best_point(comparison, family))
-    measured = replace(measured, learning_rate=2.0**log2_rate)
+    measured = replace(measured, learning_rate=2.0**tuned_at)
     large = _at_target(measured, target)
     moved, unmeasured = adjustments(comparison, others, measured, large)
     for one in moved if not leave.extrapolate else ():
         must_be_near(one.axis, f"{one.target}", one.outside, one.measured_range)
-    log2_rate += sum(adjustment.octaves for adjustment in moved)
+    log2_rate = tuned_at + sum(adjustment.octaves for adjustment in moved)
     interval = widened(interval, moved)
     large = replace(large, learning_rate=2.0**log2_rate)
     axes = tuple(adjustment.axis for adjustment in moved)
@@ -130,7 +133,7 @@ def export_object(
         },
         "places": {site: WHERE[site] for site in values["multipliers"]},
         "warnings": [
-            *size_warnings(comparison, family, target), *cautions("warning", unmeasured),
+            *size_warnings(comparison, family, target, tuned_at), *cautions("warning", unmeasured),
             *cautions("warning", _far(moved)), *cautions("note", unfollowed),
             *cautions("warning", [*_changed(measured, family), *_differences(measured, large, target)]),
         ],
@@ -288,8 +291,34 @@ def verdict_warnings(comparison: Comparison) -> list[dict[str, str]]:
     return [] if verdict == "stable" else cautions("danger" if verdict == "drifts" else "warning", [told])
 
 
-def size_warnings(comparison: Comparison, family: pd.DataFrame, target: Target) -> list[dict[str, str]]:
-    """What the target asks beyond the evidence."""
+def line_warnings(comparison: Comparison, scale: float, log2: float) -> list[dict[str, str]]:
+    """Where the line through the optima goes elsewhere than what is handed over, and where that would cost
+    more than a transfer may."""
+    found = predict(comparison.drift, scale)
+    if found is None:
+        return []
+    at = f"{comparison.axis} {scale_name(scale)}"
+    low, high = found.log2_optimum.interval
+    told = []
+    if (low is not None and log2 < low) or (high is not None and log2 > high):
+        line = f"{words.power_of_two(found.log2_optimum.value)} {words.interval(found.log2_optimum.interval)}"
+        told.append(
+            f"{at}: the line through the optima says {line}, and {words.power_of_two(log2)} is handed over"
+        )
+    allowed = comparison.drift.allowed.loss
+    if found.penalty is not None and found.penalty.value > allowed:
+        cost = " ".join(words.penalty(found.penalty)).strip()
+        told.append(
+            f"{at}: by that line and the largest scale's valley the transfer costs {cost}, where "
+            f"{allowed:.3g} is allowed"
+        )
+    return cautions("warning", told)
+
+
+def size_warnings(
+    comparison: Comparison, family: pd.DataFrame, target: Target, log2: float
+) -> list[dict[str, str]]:
+    """What the target asks beyond the evidence; `log2` of what is handed over."""
     warnings = list[str]()
     for name in ("width", "depth", *EXPERTS):
         asked = getattr(target, name)
@@ -302,7 +331,9 @@ def size_warnings(comparison: Comparison, family: pd.DataFrame, target: Target) 
         elif asked > MAX_SCALE_RATIO * measured[-1]:
             ratio = asked / measured[-1]
             warnings.append(f"{name} {asked} is {ratio:g} times the largest measured, {measured[-1]}")
-    return [*verdict_warnings(comparison), *cautions("warning", warnings)]
+    asked = getattr(target, comparison.axis, None)
+    line = [] if asked is None else line_warnings(comparison, float(asked), log2)
+    return [*verdict_warnings(comparison), *line, *cautions("warning", warnings)]
 
 
 def _plain(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - a cell of any column

@@ -47,5 +47,5 @@ def program_export(comparison: Comparison, rows: pd.DataFrame, target: Target) -
         "hyperparameters": {**handed["hyperparameters"], "learning_rate_interval": ends},
         "places": {site: WHERE[site] for site in handed["multipliers"]},
         "evidence": {"comparison": comparison_object(comparison)},
-        "warnings": size_warnings(comparison, family, target),
+        "warnings": size_warnings(comparison, family, target, log2_rate),
     }

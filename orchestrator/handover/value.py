@@ -8,8 +8,9 @@ from ...results.questions.choice import NothingTunedError, tuned_log2, usable_op
 from ...results.questions.comparison import Comparison
 from ...results.report.contract import comparison_object
 from ...results.statistics.curve import scale_name
+from ...results.statistics.interval import Interval
 from ...results.statistics.prediction import predict
-from .export import MAX_SCALE_RATIO, cautions, must_be_near, verdict_warnings
+from .export import MAX_SCALE_RATIO, cautions, line_warnings, must_be_near, verdict_warnings
 
 
 def value_object(comparison: Comparison, target: float, *, extrapolate: bool = False) -> dict[str, Any]:
@@ -25,6 +26,8 @@ def value_object(comparison: Comparison, target: float, *, extrapolate: bool = F
         )
     if comparison.drift.verdict == "stable" or predicted is None:
         log2, interval = tuned_log2(comparison)
+        if predicted is not None:
+            interval = _hull(interval, predicted.log2_optimum.interval)
     else:
         if not extrapolate:
             optima = usable_optima(comparison)
@@ -42,15 +45,25 @@ def value_object(comparison: Comparison, target: float, *, extrapolate: bool = F
             f"{name}_interval": [None if end is None else 2.0**end for end in interval],
         },
         "evidence": {"comparison": comparison_object(comparison)},
-        "warnings": _warnings(comparison, target),
+        "warnings": _warnings(comparison, target, log2),
     }
 
 
-def _warnings(comparison: Comparison, target: float) -> list[dict[str, str]]:
+def _hull(one: Interval, other: Interval) -> Interval:
+    """What holds both; an open end stays open."""
+    lows, highs = zip(one, other, strict=True)
+    return (
+        None if None in lows else min(low for low in lows if low is not None),
+        None if None in highs else max(high for high in highs if high is not None),
+    )
+
+
+def _warnings(comparison: Comparison, target: float, log2: float) -> list[dict[str, str]]:
     largest = usable_optima(comparison)[-1].scale
     far = []
     if target > MAX_SCALE_RATIO * largest:
         times = f"{target / largest:g} times the largest measured, {scale_name(largest)}"
         far = [f"{comparison.axis} {scale_name(target)} is {times}"]
     alone = "the value alone: what each parameter gets from it is for you to say"
-    return [*cautions("note", [alone]), *verdict_warnings(comparison), *cautions("warning", far)]
+    beyond = [*line_warnings(comparison, target, log2), *cautions("warning", far)]
+    return [*cautions("note", [alone]), *verdict_warnings(comparison), *beyond]

@@ -17,6 +17,7 @@ from ..statistics.scaling import Metrics
 from ..statistics.verdict import Question
 
 REPORT_SCHEMA = 1
+DIGITS = 6
 
 
 def report_object(
@@ -215,4 +216,8 @@ def _interval(interval: Interval | None) -> list[float | None] | None:
 
 
 def number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, 6)
+    """To six decimals, or as many as show six digits: losses may be in any unit."""
+    if value is None or not math.isfinite(value):
+        return None
+    magnitude = math.floor(math.log10(abs(value))) if value else 0
+    return round(value, DIGITS + max(0, -1 - magnitude)) + 0.0

@@ -76,13 +76,18 @@ def _law_row(law: PowerLaw | None, columns: Sequence[str]) -> list[str]:
     if law is None:
         return ["–"] * (len(columns) + 3)
     exponents = dict(zip(law.columns, law.exponents, strict=True))
-    factors = " · ".join(f"{name}^{words.number(exponents[name].value, 2)}" for name in law.columns)
+    factors = " · ".join(f"{_base(name)}^{words.number(exponents[name].value, 2)}" for name in law.columns)
     return [
         f"{2.0**law.log2_constant:.3g} · {factors}",
         *(_octaves(exponents[name]) if name in exponents else "–" for name in columns),
         words.number(law.misfit, 2),
         f"{law.cells} + {law.bounded} at an end" if law.bounded else str(law.cells),
     ]
+
+
+def _base(name: str) -> str:
+    """A product or quotient of columns in brackets, as the power is of all of it."""
+    return f"({name})" if {"*", "/"} & {*name} else name
 
 
 def _prediction(law: PowerLaw | None, at: Mapping[str, float]) -> list[str]:

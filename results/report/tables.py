@@ -11,6 +11,7 @@ from ..questions.searched import Searched
 from ..statistics.curve import scale_name
 from ..statistics.interval import Estimate
 from ..statistics.prediction import predict
+from ..statistics.scaling import Law
 from . import words
 from .content import Content
 
@@ -118,8 +119,8 @@ def metric_table(family: Sequence[Comparison], axis: str) -> Table:
             _estimate(drift.shift),
             words.number(metrics.fit_error, 2),
             f"{words.signed(metrics.robustness)} {words.interval(metrics.robustness_interval)}",
-            "–" if law is None else f"{law.asymptote:.3f} {words.interval(law.asymptote_interval, 3)}",
-            words.number(excess),
+            "–" if law is None else _asymptote(law),
+            "–" if law is None else words.number(excess, words.loss_digits(law.asymptote)),
             "–" if drift.noise is None else f"{drift.noise:.2g}",
         ])  # fmt: skip
     columns = ["what", "total shift", "fit error", "robustness exponent", "asymptotic loss", "above the best",
@@ -171,7 +172,7 @@ def option_table(options: Sequence[OptionShift]) -> Table:
             entry.verdict,
             _estimate(entry.shift),
             *(_estimate(at.get(scale)) for scale in scales),
-            _estimate(entry.loss, 3),
+            _loss_difference(entry.loss),
         ])  # fmt: skip
     names = {words.readable(entry.reference_of.hyperparameter) for entry in options}
     return Table(
@@ -219,8 +220,8 @@ def contrast_table(contrasts: Sequence[Contrast], of: Sequence[str] = ()) -> Tab
             _transfers(entry),
             words.readable(entry.first.axis),
             _estimate(entry.drift),
-            _estimate(entry.penalty, 3),
-            "–" if last is None else f"{scale_name(last.scale)}: {_estimate(last.difference, 3)}",
+            _loss_difference(entry.penalty),
+            "–" if last is None else f"{scale_name(last.scale)}: {_loss_difference(last.difference)}",
         ])  # fmt: skip
     columns = [
         "what",
@@ -283,7 +284,17 @@ def _verdict_row(comparison: Comparison) -> list[str]:
     ]
 
 
-def _estimate(estimate: Estimate | None, digits: int = 2) -> str:
+def _asymptote(law: Law) -> str:
+    digits = words.loss_digits(law.asymptote, law.asymptote_interval)
+    return f"{words.number(law.asymptote, digits)} {words.interval(law.asymptote_interval, digits)}"
+
+
+def _loss_difference(estimate: Estimate | None) -> str:
+    digits = None if estimate is None else words.loss_digits(estimate.value, estimate.interval)
+    return _estimate(estimate, digits)
+
+
+def _estimate(estimate: Estimate | None, digits: int | None = 2) -> str:
     if estimate is None:
         return "–"
     value = f"{words.bound(estimate)}{words.signed(estimate.value, digits)}"

@@ -1,7 +1,7 @@
 """Numbers and intervals as the report writes them: the same words in every format."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -22,10 +22,11 @@ MOST_DECIMALS = 9
 ALL_TRIALS = "all trials"
 
 
-def signed(value: float | None, digits: int = 2) -> str:
+def signed(value: float | None, digits: int | None = 2) -> str:
     if value is None:
         return "–"
-    return ("+" if round(value, digits) >= 0 else "") + number(value, digits)
+    shown = value if digits is None else round(value, digits)
+    return ("+" if shown >= 0 else "") + number(value, digits)
 
 
 def number(value: float | None, digits: int | None = 3) -> str:
@@ -75,9 +76,13 @@ def penalty(estimate: Estimate | None) -> tuple[str, str]:
         return "diverges", ""
     if estimate.value == 0 and estimate.interval == (0.0, None):
         return f"≥ {number(0.0, 3)}", ""
-    ends = [abs(end) for end in estimate.interval if end is not None]
-    digits = decimals(max(abs(estimate.value), *ends))
+    digits = loss_digits(estimate.value, estimate.interval)
     return f"{bound(estimate)}{number(estimate.value, digits)}", interval(estimate.interval, digits)
+
+
+def loss_digits(value: float, ends: Iterable[float | None] = ()) -> int | None:
+    """Decimals of a loss or a difference of losses, and of its interval."""
+    return decimals(max(abs(value), *(abs(end) for end in ends if end is not None), 0.0))
 
 
 def decimals(value: float) -> int | None:

@@ -121,7 +121,7 @@ def _holds(fit: Fit, other: Fit) -> bool:
 def _shared(one: Fit, two: Fit) -> tuple[Floats, Floats]:
     """Values near either minimum and the differences there, [S, P], of seeds and values that both have."""
     assert one.vertex is not None and two.vertex is not None
-    seeds, first, second = np.intersect1d(one.curve.seeds, two.curve.seeds, return_indices=True)
+    _, first, second = np.intersect1d(one.curve.seeds, two.curve.seeds, return_indices=True)
     values, left, right = np.intersect1d(one.curve.x, two.curve.x, return_indices=True)
     delta_SP = two.curve.losses_SP[second][:, right] - one.curve.losses_SP[first][:, left]
     usable = one.curve.usable[left] & two.curve.usable[right]
@@ -129,7 +129,7 @@ def _shared(one: Fit, two: Fit) -> tuple[Floats, Floats]:
         values <= max(one.vertex, two.vertex) + REACH_OCTAVES
     )
     kept = usable & near & np.isfinite(delta_SP).all(axis=0)
-    return values[kept], delta_SP[:, kept].reshape(len(seeds), -1)
+    return values[kept], delta_SP[:, kept]
 
 
 def _offset(delta_SP: Floats, left: float) -> tuple[float, float]:

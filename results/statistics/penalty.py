@@ -102,6 +102,17 @@ class _Place:
     beyond: bool = False
 
 
+def diverging(curve: Curve) -> tuple[float, float]:
+    """From where on a curve diverges, below its finite values and above them; infinite where it does not."""
+    kept = ~np.isnan(curve.y) & ~np.isin(curve.x, curve.pruned)
+    x, finite = curve.x[kept], np.isfinite(curve.y[kept])
+    below, above = x[~finite & (x < x[finite].min())], x[~finite & (x > x[finite].max())]
+    return (
+        float(below.max()) + SAME_OCTAVES if len(below) else -np.inf,
+        float(above.min()) - SAME_OCTAVES if len(above) else np.inf,
+    )
+
+
 def _place(curve: Curve, value: float) -> _Place:
     """Next to divergence the loss is at least the finite neighbour's; beyond the grid, that of its end."""
     kept = ~np.isnan(curve.y) & ~np.isin(curve.x, curve.pruned)  # what was stopped early did not diverge

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .curve import Floats
 from .drift import Drift
 from .interval import Estimate, percentiles
+from .optimum import Fit
+from .penalty import diverging
+from .valley import Valley
+
+BEYOND_SHARE = 0.025
+"""Of the draws: where more of them lie beyond the largest scale's points, what is lost has no upper end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +37,26 @@ def predict(drift: Drift, scale: float) -> Prediction | None:
     largest = next((fit for fit in reversed(drift.fitted.fits) if fit.usable), None)
     if drift.transfer is None or largest is None or largest.valley is None or largest.vertex is None:
         return Prediction(scale, optimum, None)
-    valley, chosen = largest.valley, drift.transfer.chosen
-    lost_R = np.maximum(valley.at(valley.vertex_R + chosen - drawn_R) - valley.lowest_R, 0.0)
-    away = np.full(len(lost_R), largest.vertex + chosen - value)
-    lost = max(float(np.median(valley.at(away) - valley.at(np.full(len(lost_R), largest.vertex)))), 0.0)
-    low, high = percentiles(lost_R, lost)
+    penalty = _penalty(largest, largest.valley, drift.transfer.chosen, optimum, drawn_R)
+    return Prediction(scale, optimum, penalty)
+
+
+def _penalty(largest: Fit, valley: Valley, chosen: float, optimum: Estimate, drawn_R: Floats) -> Estimate:
+    """What the chosen value costs where the optimum is as predicted: infinite where the largest scale would
+    have diverged, as far from its optimum."""
+    assert largest.vertex is not None
+    low_end, high_end = diverging(largest.curve)
+    place_R, place = valley.vertex_R + chosen - drawn_R, largest.vertex + chosen - optimum.value
+    kept_R = (place_R > low_end) & (place_R < high_end)
+    lost_R = np.where(kept_R, np.maximum(valley.at(place_R) - valley.lowest_R, 0.0), np.inf)
+    lost = np.inf
+    if low_end < place < high_end:
+        ends = (valley.at(np.full(len(lost_R), x)) for x in (place, largest.vertex))
+        lost = max(float(np.median(np.subtract(*ends))), 0.0)
+    # Where the optimum may be the chosen value itself, nothing may be lost.
+    low, high = (-np.inf if end is None else end for end in optimum.interval)
+    least = 0.0 if low <= chosen <= high else float(np.percentile(lost_R, 2.5, method="lower"))
+    most = max(float(np.percentile(lost_R, 97.5, method="higher")), lost)
     # Beyond the points of the largest scale the wall goes on: what is read at its end is the least.
-    beyond = np.mean((valley.vertex_R + chosen - drawn_R > valley.place_F[-1])
-                     | (valley.vertex_R + chosen - drawn_R < valley.place_F[0]))  # fmt: skip
-    return Prediction(scale, optimum, Estimate(lost, (low, None if beyond > 0.025 else high)))
+    beyond = np.mean((place_R > valley.place_F[-1]) | (place_R < valley.place_F[0])) > BEYOND_SHARE
+    return Estimate(lost, (min(least, lost), None if beyond or np.isinf(most) else most))

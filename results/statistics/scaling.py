@@ -17,6 +17,8 @@ LEAST, MOST = 0.02, 4.0
 """Exponents are looked for between these; an interval that reaches one of them is open there."""
 COARSE, FINE, NARROWINGS, EDGE = 40, 9, 9, 1.2
 MIN_SCALES = 3
+LEAST_BENT = 1e-3
+"""Of the family's most bent valley."""
 LAW_THINNING = 8
 """An eighth of the draws is enough for the law's intervals, which are wide."""
 
@@ -55,7 +57,9 @@ def metrics(fits: Sequence[Fit]) -> Metrics | None:
         return None
     t = np.log2([fit.curve.scale for fit in fits])
     optimum = np.array([fit.vertex for fit in fits])
-    curvature_RS = np.stack([np.log2(np.maximum(fit.curvature_R, 1e-4)) for fit in fits], axis=1)
+    bent_RS = np.stack([fit.curvature_R for fit in fits], axis=1)
+    least = LEAST_BENT * float(np.median(bent_RS, axis=0).max())  # some draws are not bent at all
+    curvature_RS = np.log2(np.maximum(bent_RS, least)) if least > 0 else np.zeros_like(bent_RS)
     lever = (t - t.mean()) / ((t - t.mean()) @ (t - t.mean()))
     robustness_R = curvature_RS @ lever
     low, high = np.percentile(robustness_R, [2.5, 97.5])
