@@ -161,3 +161,9 @@ def test_a_lone_lowest_loss_stays_and_is_named(at: float, told: bool) -> None:
     assert not any("spikes" in reason for reason in drift.reasons)
     assert drift.optima[2].loss is not None and drift.optima[2].loss < 2
     assert any(f"scale 64: the lowest loss, at 2^{at}, " in reason for reason in drift.reasons) == told
+
+
+def test_families_without_a_seed_in_common_are_compared_unpaired(recipe: Callable[..., Recipe]) -> None:
+    one, other = rows(recipe, [-5] * 4), rows(recipe, [-5] * 4, optimizer="lion", seed=1)
+    (found,) = contrasts(compare(pd.concat([one, other], ignore_index=True), ROWS.names))
+    assert [loss.pairs for loss in found.losses] == [0] * 4

@@ -68,7 +68,7 @@ def test_a_table_of_runs_is_one_command_away_from_its_law(mutransfer: Command, t
         assert {cell["status"] for cell in entry["cells"]} <= {"ok", "at_edge", "unknown"}
     assert mutransfer("import", "runs.csv", "--out", "runs").returncode == 0
     shown = mutransfer("law", "runs", *words.split())
-    assert "At N 1e+10, D 2e+11, if the law goes on" in shown.stdout and "N^−0.7" in shown.stdout
+    assert "At N 10B, D 200B, if the law goes on" in shown.stdout and "N^−0.7" in shown.stdout
 
 
 def test_the_rate_of_a_given_batch_size_has_a_law_of_its_own() -> None:
@@ -252,3 +252,13 @@ def test_default_axes_are_not_averaged_over(mutransfer: Command, tmp_path: Path)
     told = mutransfer("law", "runs", "--at", "parameters=1e10", "--at", "tokens=2e11", "-f", "json")
     assert "averaged" not in told.stderr
     assert {*json.loads(told.stdout)["laws"][0]["law"]["exponents"]} == {"parameters", "tokens"}
+
+
+def test_the_power_of_a_product_is_of_all_of_it(tmp_path: Path, mutransfer: Command) -> None:
+    rows = ["N,D,lr,loss"]
+    for n, d in ((10, 100), (20, 100), (40, 200), (80, 400)):
+        best = -4 - 0.5 * np.log2(n * d / 1000)
+        rows += [f"{n},{d},{2.0 ** (best + x)},{3 + 0.1 * x * x}" for x in (-1.9, -0.9, 0.1, 1.1, 2.1)]
+    (tmp_path / "l.csv").write_text("\n".join(rows))
+    told = mutransfer("law", "l.csv", "--axis", "N*D").stdout
+    assert "(N*D)^−0.50" in told
