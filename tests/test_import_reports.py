@@ -302,3 +302,30 @@ def test_a_value_that_was_not_measured_at_the_largest_scale_is_named(
     told = " ".join(mutransfer("report", "told.csv", "--out", "page").stdout.split())
     assert "2^-4.5, lies beyond what was measured there: measure it at the largest scale" in told
     assert re.search(r"≥ 0\.\d+ \[0\.\d+, ∞\]", told)
+
+
+def test_tables_of_one_name_are_told_apart(tmp_path: Path, mutransfer: Command) -> None:
+    """As those of two names are: their points are not averaged without a word."""
+    for folder, slope in (("a", 0.0), ("b", -1.0)):
+        (tmp_path / folder).mkdir()
+        rows = [f"{width},{2.0**x},{3 + 0.1 * (x - slope * index) ** 2}"
+                for index, width in enumerate((64, 128, 256)) for x in range(-3, 3)]  # fmt: skip
+        (tmp_path / folder / "runs.csv").write_text("\n".join(["width,lr,loss", *rows]))
+    told = mutransfer("report", "a/runs.csv", "b/runs.csv", "--out", "x").stderr
+    assert "trials that differ in sweep are averaged" in told
+    held = mutransfer("report", "a/runs.csv", "b/runs.csv", "--out", "x", "--hold", "sweep=a/runs")
+    assert held.returncode == 0 and "+0.00" in held.stdout
+    for folder in ("a", "b"):
+        mutransfer("import", f"{folder}/runs.csv", "--out", f"{folder}/in")
+    assert "trials that differ in sweep" in mutransfer("report", "a/in", "b/in", "--out", "x").stderr
+    again = mutransfer("report", "a/runs.csv", "a/runs.csv", "--out", "x").stderr
+    assert "sweep" not in again
+
+
+def test_spellings_are_one_across_tables(tmp_path: Path, mutransfer: Command) -> None:
+    for optimizer, width in (("AdamW", 64), ("adamw", 128)):
+        rows = [f"{optimizer},{width},{2.0**x},{3 + 0.1 * x * x}" for x in range(-3, 3)]
+        (tmp_path / f"{width}.csv").write_text("\n".join(["optimizer,width,lr,loss", *rows]))
+    told = mutransfer("report", "64.csv", "128.csv", "--out", "x")
+    assert "optimizer: AdamW and adamw are one" in told.stderr
+    assert "64" in told.stdout and "128" in told.stdout and "AdamW" not in told.stdout

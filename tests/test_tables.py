@@ -83,7 +83,7 @@ def test_sizes_fractions_and_thousands_are_read_and_said(tmp_path: Path) -> None
     path = tmp_path / "losses.csv"
     path.write_text(
         'width,params,note,wd,lr,loss\n"1,024",125M,125M,1/8,1/16,3.5\n'
-        "2_048,.35b,small,2^-4,2^-7,3.25\n4096,1.3 B,2,0,.25,3.125\n"
+        "2_048,.35B,small,2^-4,2^-7,3.25\n4096,1.3 B,2,0,.25,3.125\n"
     )
     found = understand(path)
     rows = found.table.to_pylist()
@@ -368,3 +368,45 @@ def test_what_is_not_the_file_itself_is_said(tmp_path: Path) -> None:
     (tmp_path / "rows.json").write_text(json.dumps(entries))
     with pytest.raises(ImportFault, match="entry 2: loss is a list, and one value in other entries"):
         understand(tmp_path / "rows.json")
+
+
+def test_minutes_and_bits_are_no_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "losses.csv"
+    path.write_text("time,quant,params,lr,loss\n30m,4b,125M,0.1,3\n45m,8b,1.3B,0.2,2\n")
+    found = understand(path)
+    assert found.table.column("time").to_pylist() == ["30m", "45m"]
+    assert found.table.column("quant").to_pylist() == ["4b", "8b"]
+    assert found.notes == ("params: '125M' is read as 125,000,000",)
+    path.write_text("tokens;lr;loss\n1,5B;0,1;3\n500M;0,2;2\n")
+    assert [float(told) for told in understand(path).table.column("tokens").to_pylist()] == [1.5e9, 5e8]
+
+
+def test_a_word_for_nothing_is_that_among_numbers_alone(tmp_path: Path, mutransfer: Command) -> None:
+    rows = [f"{width},{2.0**x},{aug},NA,{'None' if width == 16 else 0.1},{3 + 0.1 * x * x + bonus}"
+            for width in (16, 32, 64) for x in range(-2, 3)
+            for aug, bonus in (("None", 0.0), ("mixup", 0.2))]  # fmt: skip
+    (tmp_path / "a.csv").write_text("\n".join(["width,lr,aug,optimizer,wd,loss", *rows]))
+    found = understand(tmp_path / "a.csv").table
+    assert {*found.column("optimizer").to_pylist()} == {"NA"}
+    assert {*found.column("weight_decay").to_pylist()} == {None, 0.1}
+    told = mutransfer("report", "a.csv", "--out", "x", "--hold", "aug=None", "--pool", "weight_decay")
+    assert told.returncode == 2 or "stable" in told.stdout
+
+
+def test_columns_that_are_mapped_may_be_logarithms(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("log2_width,log2_lr,log2_ppl\n6,-9,3\n7,-8,2\n")
+    mapping = {"width": "log2_width", "learning_rate": "log2_lr", "loss": "log2_ppl"}
+    found = understand(tmp_path / "a.csv", Reading(mapping))
+    rows = found.table.to_pylist()
+    assert [(row["width"], row["learning_rate"], row["loss"]) for row in rows] == [
+        (64, 2**-9, 3), (128, 2**-8, 2)
+    ]  # fmt: skip
+    assert found.found["learning_rate"] == "2^log2_lr" and found.found["loss"] == "log2_ppl"
+
+
+def test_a_fault_in_a_folder_names_its_file(tmp_path: Path) -> None:
+    for part, loss in (("a", "3.0"), ("b", "bad")):
+        frame = pd.DataFrame({"lr": [0.1, 0.2], "loss": ["2.5", loss]})
+        frame.to_parquet(tmp_path / f"{part}.parquet")
+    with pytest.raises(ImportFault, match=r"row 3 of b\.parquet: loss 'bad' is not a number"):
+        understand(tmp_path)

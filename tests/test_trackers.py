@@ -195,3 +195,37 @@ def test_folders_of_several_kinds(tmp_path: Path) -> None:
     (files / "config.yaml").write_text("lr: {value: 0.1}\n")
     with pytest.raises(ImportFault, match="holds runs of MLflow and of Weights & Biases"):
         understand(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["runs", "rows"])
+def test_short_lists_tell_trials_apart(kind: str, tmp_path: Path) -> None:
+    """Betas are one value; they were left out, and trials that differ in them repeated each other."""
+    records = [
+        {"lr": 0.1, "seed": 0, "betas": [0.9, beta], "history": [1.0] * 50, "loss": 3.0}
+        for beta in (0.95, 0.999)
+    ]
+    runs = [{"config": {name: row[name] for name in ("lr", "seed", "betas")},
+             "summary": {name: row[name] for name in ("loss", "history")}} for row in records]  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(runs if kind == "runs" else records))
+    found = understand(tmp_path / "a.json")
+    assert found.table.column("betas").to_pylist() == ["[0.9, 0.95]", "[0.9, 0.999]"]
+    assert "history" not in found.table.column_names and found.notes == ()
+
+
+def test_the_steps_of_a_history_are_kept(tmp_path: Path) -> None:
+    lines = [{"_step": step, "_runtime": 1.5, "lr": 0.1, "loss": 3 - step / 1000} for step in (100, 200)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = understand(tmp_path / "a.jsonl").table
+    assert found.column("_step").to_pylist() == ["100", "200"] and "_runtime" not in found.column_names
+
+
+@pytest.mark.parametrize("name", ["lr", "max_lr"])
+def test_what_was_set_goes_before_what_was_logged_last(name: str, tmp_path: Path) -> None:
+    """A schedule's last rate, and a loss that is configured by its name."""
+    runs = [{"config": {name: rate, "loss": "cross-entropy"},
+             "summary": {"learning_rate": 0.1 * rate, "val_loss": 3.0}} for rate in (0.1, 0.2)]  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(runs))
+    found = understand(tmp_path / "a.json")
+    assert found.table.column("learning_rate").to_pylist() == [0.1, 0.2]
+    assert found.table.column("loss").to_pylist() == [3.0, 3.0]
+    assert found.table.column("config.loss").to_pylist() == ["cross-entropy"] * 2 and found.notes == ()

@@ -26,6 +26,7 @@ from ...results.questions.searched import best_of_searches
 from ...results.questions.view import ALL, View, collinear
 from ...results.report.content import Content
 from ...results.sources.importing import name_of, understand
+from ...results.sources.names import one_spelling
 from ...results.statistics.tolerance import Tolerance
 from ...results.store.schema import COORDINATE, coordinate_names
 from ...results.store.store import concatenated, finished_trials, publish_table, published_jobs, read_rows
@@ -86,7 +87,9 @@ class Evidence:
 def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
     """Reads the directories, or tables of losses from elsewhere. Raises DirectoryError for what is neither;
     broken files are named."""
-    tables, problems, names, runs = [], [], [], []
+    tables: list[pa.Table] = []
+    problems, names, runs = [], [], []
+    elsewhere: dict[int, Path] = {}
     of_grids: set[str] = set()
     searches: list[Search] = []
     programs: dict[int, Mapping[str, Any]] = {}
@@ -94,6 +97,7 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
     for path in directories:
         if path.is_file():
             found = understand(path)
+            elsewhere[len(tables)] = path
             tables.append(found.table)
             of_grids |= {*found.table.column("trial_id").to_pylist()}
             names.append(name_of(path))
@@ -114,6 +118,8 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
         if "program" in _resolved(path):  # of a changed program only what was asked for last counts
             table = table.filter(pc.is_in(table.column("trial_id"), pa.array(directory.wanted_trials())))
             programs[len(tables)] = _program(directory)
+        if published_jobs(path) == {IMPORTED}:
+            elsewhere[len(tables)] = path
         tables.append(table)
         ids = {*table.column("trial_id").to_pylist()}
         if space := searched_fields(path):
@@ -136,15 +142,31 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
             tables[index] = tables[index].append_column(
                 pa.field("program", pa.string(), metadata=COORDINATE), held
             )
+    for index in _of_one_name(elsewhere, names):
+        told = pa.array([str(elsewhere[index].with_suffix(""))] * tables[index].num_rows, pa.string())
+        place = tables[index].schema.get_field_index("sweep")
+        tables[index] = tables[index].set_column(place, tables[index].schema.field(place), told)
     whole = concatenated(tables)
     coordinates = coordinate_names(whole)
     rows = whole.to_pandas().drop_duplicates("trial_id", ignore_index=True)
+    if len(elsewhere) > 1:  # as within one table
+        rows, spelled = one_spelling(rows)
+        problems += spelled
     if rows.empty:
         problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
     else:
         rows = view.of(rows)
     facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
     return Measurements(rows, coordinates, facts, searches, of_grids, tuple(problems))
+
+
+def _of_one_name(elsewhere: Mapping[int, Path], names: Sequence[str]) -> list[int]:
+    """The measurements from elsewhere that are called as others are, and are not those: `a/runs.csv` and
+    `b/runs.csv`."""
+    places: dict[str, set[Path]] = {}
+    for index, path in elsewhere.items():
+        places.setdefault(names[index], set()).add(path.resolve())
+    return [index for index in elsewhere if len(places[names[index]]) > 1]
 
 
 def _program(directory: SweepDirectory) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ import pandas as pd
 from ..questions.comparison import Comparison
 from ..statistics.curve import scale_name
 from . import words
-from .drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, SCALES, configured, log2_axis, scale_labels
+from .drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, SCALES, configured, log2_axis, scale_labels, title_lines
 from .optimum_chart import optimum_chart, optimum_rows
 from .scale_charts import best_loss_chart, diverged_chart
 
@@ -136,7 +136,7 @@ def _loss_chart(family: Sequence[Comparison], axis: str, hyperparameter: str) ->
             ),
             marks.transform_filter(alt.datum.panel == panel),
             data=curves,
-            title=panel,
+            title=title_lines(panel),
         ).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
         for panel in curves["panel"].unique()
     ]

@@ -1,6 +1,7 @@
 """What all pictures share: sizes, colours, axes in powers of two, and the way to PNG and SVG."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ PARAMETRIZATION_COLORS = ["#c8553d", "#2f6f9f", "#edae49", "#66a182", "#8d6a9f"]
 SCALES = alt.SchemeParams(name="viridis", extent=[0.2, 0.9])
 INK = "#767676"  # readable on white and on black
 PNG_SCALE = 1.5
+TITLE_LETTERS = 60
 
 
 def configured(chart: alt.TopLevelMixin) -> dict[str, Any]:
@@ -55,6 +57,11 @@ def tick_labels(texts: Mapping[int, str]) -> str:
     """A Vega expression that looks the label of a whole tick up."""
     table = ", ".join(f"'{value}': '{text}'" for value, text in texts.items())
     return f"({{{table}}})['' + round(datum.value)]"
+
+
+def title_lines(text: str) -> list[str]:
+    """A panel's title in lines that are no wider than the panel."""
+    return textwrap.wrap(text, TITLE_LETTERS)
 
 
 def scale_labels(value: str = "datum.value") -> str:

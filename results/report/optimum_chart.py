@@ -9,15 +9,26 @@ import numpy as np
 import pandas as pd
 
 from ..questions.comparison import Comparison
+from ..statistics.drift import ScaleOptimum
 from ..statistics.prediction import predict
 from . import words
-from .drawing import INK, PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis, scale_labels
+from .drawing import (
+    INK,
+    PANEL_HEIGHT,
+    PANEL_WIDTH,
+    PARAMETRIZATION_COLORS,
+    log2_axis,
+    scale_labels,
+    title_lines,
+)
 
 SHIFT = 0.07  # octaves of the scale
 PLACES = 24
 REFERENCES = {-1.0: "−1", -0.5: "−½", 0.0: "0", 0.5: "+½"}
 """Slopes drawn for the eye, octaves per doubling."""
 MARGIN = 0.5  # octaves
+SHAPES = {"ok": "circle", "lowest value": "triangle-down", "highest value": "triangle-up"}
+"""Of an optimum: inside of its grid, or at an end of it, and then open there."""
 BAND_COLUMNS = ["group", "label", "parametrization", "place", "line", "low", "high"]
 TARGET_COLUMNS = ["group", "label", "parametrization", "scale", "place", "x", "value", "low", "high"]
 
@@ -70,7 +81,7 @@ def optimum_chart(
     line, end = alt.Y("line:Q", scale=y_scale), alt.Detail("slope:N")
     shape = alt.Shape(
         "status:N",
-        scale=alt.Scale(domain=["ok", "at_edge"], range=["circle", "triangle-up"]),
+        scale=alt.Scale(domain=[*SHAPES], range=[*SHAPES.values()]),
         legend=None,
     )
     layers = [
@@ -101,12 +112,18 @@ def optimum_chart(
                 for rows, layer in layers
                 if (rows["group"] == group).any()
             ),
-            title=group,
+            title=title_lines(group),
         ).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
         for group in optima["group"].unique()
     ]
     told = "Optimum by scale, 95 % intervals; arrows: open there; bands: the line; dotted: slopes for the eye"
     return alt.concat(*panels, columns=2, title=told)
+
+
+def _status(optimum: ScaleOptimum) -> str:
+    if not optimum.at_edge:
+        return "ok"
+    return "lowest value" if optimum.interval is not None and optimum.interval[0] is None else "highest value"
 
 
 def optimum_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -122,7 +139,7 @@ def optimum_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "low": optimum.interval[0] if optimum.interval else None,
             "high": optimum.interval[1] if optimum.interval else None,
             "loss": optimum.loss,
-            "status": optimum.status,
+            "status": _status(optimum),
         }
         for optimum in comparison.drift.optima
         if optimum.log2_optimum is not None

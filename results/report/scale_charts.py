@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..questions.comparison import Comparison
 from . import words
-from .drawing import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis, scale_labels
+from .drawing import PANEL_HEIGHT, PANEL_WIDTH, PARAMETRIZATION_COLORS, log2_axis, scale_labels, title_lines
 
 LAW_PLACES = 40
 LAW_COLUMNS = ["label", "parametrization", "group", "scale", "loss"]
@@ -51,7 +51,7 @@ def best_loss_chart(family: Sequence[Comparison], axis: str, target: float | Non
             *([lines.transform_filter(alt.datum.group == group)] if (laws["group"] == group).any() else []),
             dots.transform_filter(alt.datum.group == group),
             data=laws,
-            title=group,
+            title=title_lines(group),
         ).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
         for group in points["group"].unique()
     ]
@@ -79,7 +79,7 @@ def diverged_chart(family: Sequence[Comparison], axis: str, hyperparameter: str)
     x = alt.X("x:Q", title=words.readable(hyperparameter), axis=log2_axis(cells["x"]),
               scale=alt.Scale(zero=False, padding=12))  # fmt: skip
     panels = [
-        alt.Chart(cells[cells["panel"] == panel], title=panel)
+        alt.Chart(cells[cells["panel"] == panel], title=title_lines(panel))
         .mark_square(size=170, opacity=1)
         .encode(
             x=x,

@@ -17,7 +17,7 @@ from ..store.schema import METADATA, ROWS, WAITING
 from .cells import NUMERIC, REQUIRED, USUAL, faults_in
 from .fault import NOTES, ImportFault
 from .mlflow import has_runs, read_mlflow
-from .names import one_spelling, passed_over, perplexity, score, understood
+from .names import logarithm, one_spelling, passed_over, perplexity, score, understood
 from .ray_tune import is_experiment, read_experiment
 from .reached import as_planned
 from .records import read_json
@@ -117,7 +117,11 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     theirs = reading.columns.get("loss", found.get("loss", "loss"))
     frame, unplaced = _placed(frame, raw.attrs.get(FOLDERS, {}).get(theirs, theirs))
     notes += unplaced
-    found |= {**reading.columns, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
+    mapped = {
+        ours: theirs if ours == "loss" or (base := logarithm(theirs)) is None else f"{base:g}^{theirs}"
+        for ours, theirs in reading.columns.items()
+    }
+    found |= {**mapped, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
     if score(found.get("loss", "")):
         notes.append(f"loss: {found['loss']} is called like a score; where more is better, give its negative")
     if perplexity(found.get("loss", "")):
@@ -278,6 +282,12 @@ def _without_study(path: Path, reading: Reading) -> None:
         )
 
 
+def _powered(column: pd.Series) -> pd.Series:
+    """A column that is called a logarithm, as what it is the logarithm of."""
+    base = logarithm(column.name)
+    return column if base is None else base ** pd.to_numeric(column, errors="coerce")
+
+
 def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame:
     """Their columns under our names. A column that is in the way of a renamed one is dropped."""
     if both := sorted({*reading.columns} & {*reading.fill}):
@@ -289,7 +299,9 @@ def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame
         raise ImportFault(
             f"{source}: has no column {', '.join(unknown)}; it has {', '.join(map(str, frame.columns))}"
         )
-    found = {ours: frame[theirs] for ours, theirs in columns.items()}
+    found = {
+        ours: frame[theirs] if ours == "loss" else _powered(frame[theirs]) for ours, theirs in columns.items()
+    }
     rest = frame.drop(columns=[name for name in frame.columns if name in {*found, *columns.values()}])
     named = rest.assign(**found, **dict(reading.fill))
     named.attrs.update(frame.attrs)
@@ -301,14 +313,14 @@ def _table(frame: pd.DataFrame, path: Path) -> tuple[pa.Table, int]:
     finite = _finite(frame["loss"])
     if MARK in frame:
         finite &= ~frame[MARK]
-    frame = frame.drop(columns=[MARK], errors="ignore").copy()
-    for name in NUMERIC:
-        if name in frame:
-            frame[name] = pd.to_numeric(frame[name])
-    frame["loss"] = frame["loss"].where(finite)
-    frame["status"] = ["finished" if ok else "diverged" for ok in finite]
-    frame["sweep"] = name_of(path)
-    frame["trial_id"] = _identities(frame)
+    frame = frame.drop(columns=[MARK], errors="ignore")
+    frame = frame.assign(**{name: pd.to_numeric(frame[name]) for name in NUMERIC if name in frame})
+    frame = frame.copy().assign(  # one table in memory, or pandas warns of many parts
+        loss=frame["loss"].where(finite),
+        status=["finished" if ok else "diverged" for ok in finite],
+        sweep=name_of(path),
+    )
+    frame = frame.assign(trial_id=_identities(frame))
     frame, finite = frame[first := ~frame.duplicated("trial_id")], finite[first]
     frame, short = as_planned(frame.reset_index(drop=True), finite.reset_index(drop=True))
     known = {}

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pandas.api.types import is_numeric_dtype
 
 from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
 from ..store.schema import ROWS
+from .cells import NUMERIC
 from .fault import NOTES, ImportFault
-from .table import LINES, NUMBER
+from .runs import FOLDERS
+from .table import LINES, NO_NUMBER, NUMBER
 from .written import WIDE, count, is_worked_out, magnitude, rate
 
 BETWEEN_WORDS = re.compile(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)")
@@ -44,6 +47,7 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
     if not (rates | losses) & {_plain(name) for name in frame.columns}:
         frame, found = _long(frame, source)
     for ours, theirs in ALIASES.items():
+        frame = _of_its_folder(frame, ours)
         if ours in frame.columns:
             continue
         names = _meaning(frame, ours)
@@ -55,9 +59,10 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
             or _plain(name) in {f"{prefix}{_plain(one)}" for one in (ours, *theirs)}
         }
         if len(names) > 1:  # a tracker's folders tell: losses are measured, all else is configured
-            folders = ("summary.", "metrics.") if ours == "loss" else ("config.", "params.")
-            told = [name for name in names if str(name).startswith(folders)]
-            names = told if len(told) == 1 else names
+            own, other = _folders(ours)
+            told = [name for name in names if str(name).startswith(own)]
+            apart = [name for name in names if not str(name).startswith(other)]
+            names = next((found for found in (told, apart) if len(found) == 1), names)
         if len(names) + len(powers) > 1:
             both = " and ".join(map(str, [*names, *powers]))
             raise ImportFault(f"{source}: both {both} may be {ours}; say which with --map {ours}=COLUMN")
@@ -70,6 +75,10 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
             found[ours] = f"{base:g}^{name}"
     if "loss" in frame.columns:
         frame = frame.assign(loss=frame["loss"].map(_loss))
+    words = [
+        name for name in NUMERIC if name in frame and name != "loss" and not is_numeric_dtype(frame[name])
+    ]
+    frame = frame.assign(**{name: frame[name].map(_none_as_empty) for name in words})
     for name in ("learning_rate", "weight_decay"):
         if name in frame.columns:
             frame = frame.assign(**{name: frame[name].map(_as_rate)})
@@ -86,7 +95,7 @@ def _counted(frame: pd.DataFrame) -> pd.DataFrame:
             read = count if pa.types.is_integer(ROWS.field(name).type) else None
         else:
             sizes = [cell for cell in cells if not NUMBER.match(cell.strip())]
-            read = magnitude if sizes and None not in map(magnitude, sizes) else None
+            read = magnitude if sizes and all(map(_is_size, sizes)) else None
         first = next((cell for cell in cells if read and read(cell) is not None), None)
         if read is None or first is None:
             continue
@@ -95,6 +104,24 @@ def _counted(frame: pd.DataFrame) -> pd.DataFrame:
     if notes:
         frame.attrs[NOTES] = notes
     return frame
+
+
+def _folders(ours: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Of a tracker: where a field is told, and where else a name like it may stand. Losses are measured, all
+    else is configured."""
+    configured, measured = ("config.", "params."), ("summary.", "metrics.")
+    return (measured, configured) if ours == "loss" else (configured, measured)
+
+
+def _of_its_folder(frame: pd.DataFrame, ours: str) -> pd.DataFrame:
+    """A column with our name that is in the other folder gives way to one that means the same in its own: a
+    last rate that was logged is not the one that was set."""
+    folders: Mapping[str, str] = frame.attrs.get(FOLDERS, {})
+    own, other = _folders(ours)
+    strange = next((told for told, name in folders.items() if name == ours and told.startswith(other)), None)
+    meant = {name for name in _meaning(frame, ours) if name != ours}
+    at_home = any(name in meant and told.startswith(own) for told, name in folders.items())
+    return frame.rename(columns={ours: strange}) if strange and ours in frame and at_home else frame
 
 
 def _meaning(frame: pd.DataFrame, ours: str) -> list[str]:
@@ -107,11 +134,17 @@ def passed_over(frame: pd.DataFrame) -> list[str]:
     """What to say of columns that may be meant in place of one of ours."""
     notes = []
     for ours in ALIASES:
+        frame = _of_its_folder(frame, ours)
         others = [name for name in _meaning(frame, ours) if name != ours]
         if ours in frame.columns and others:
             told = f"{' and '.join(map(str, others))} {'is' if len(others) == 1 else 'are'} there, too"
             notes.append(f"{ours}: {told}, and left alone; --map {ours}={others[0]} takes it")
     return notes
+
+
+def logarithm(name: object) -> float | None:
+    """The base of what a column is called a logarithm to, as `log2_lr` is."""
+    return next((base for prefix, base in POWERS.items() if _plain(name).startswith(prefix)), None)
 
 
 def score(name: str) -> bool:
@@ -172,10 +205,20 @@ def _plain(name: object) -> str:
     return re.sub(r"[\s\-/.]+", "_", text)
 
 
+def _is_size(cell: str) -> bool:
+    """`125M` is; 30m may be minutes, and 4b bits."""
+    return magnitude(cell) is not None and cell.strip()[-1] in "kKMBT"
+
+
 def _loss(value: object) -> object:
     """Words for divergence, and losses that are only known to be above something, as not a number."""
     text = str(value).strip().lower()
     return np.nan if text in DIVERGED or NOT_BELOW.match(text) else value
+
+
+def _none_as_empty(value: object) -> object:
+    """Trackers write None where nothing was set."""
+    return None if isinstance(value, str) and value.strip().lower() in NO_NUMBER else value
 
 
 def _as_rate(value: object) -> object:

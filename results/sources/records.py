@@ -34,7 +34,8 @@ def read_json(path: Path, include: Collection[str]) -> pd.DataFrame:
     if any({*FOLDERS} & {*record} for record in records):
         return read_runs(records, include, path)
     rows = [dict(flat(record)) for record in records]
-    told = {name for row in rows for name, value in row.items() if value is not None} & MEANT_BY_NAME
+    entries = [(name, value) for record in records for name, value in record.items() if value is not None]
+    told = {name for name, value in entries if not isinstance(value, list)} & MEANT_BY_NAME
     for number, record in enumerate(records, start=1):
         if lists := [name for name, value in record.items() if isinstance(value, list) and name in told]:
             told_else = "is a list, and one value in other entries; write one value"

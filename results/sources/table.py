@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.api.types import is_numeric_dtype
 
 from .fault import NOTES, ImportFault
 from .written import WIDE, rate
@@ -20,13 +21,16 @@ from .written import WIDE, rate
 SEPARATORS = (",", ";", "\t", "|")
 PARQUET_NAMES, TEXT_NAMES = (".parquet", ".pq", ".parq"), (".csv", ".tsv", ".jsonl")
 NO_NUMBER = {"nan", "-nan", "n/a", "na", "none", "null"}
+MAGNITUDES = " kKMBT"
+"""What may follow a number, as in 1,5B."""
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 OPENING = 64
 SAID = re.compile(r'^"?sep=([,;|\t])"?\s*$')
 """What a spreadsheet writes above a header to tell itself the separator."""
 LINES = "lines"
-"""The attribute of a frame that holds the line of each row in the file, for messages."""
+"""The attribute of a frame that holds the line of each row in the file, or in which of several, for
+messages."""
 Lines = list[tuple[int, str]]
 """Of a file, with their numbers."""
 RULE = re.compile(r"^(:?-+:?)?$")
@@ -74,7 +78,13 @@ def tables_of(folder: Path) -> tuple[list[Path], list[Path]]:
 def read_tables(folder: Path, found: Sequence[Path], others: Sequence[Path]) -> pd.DataFrame:
     """Parquet files of a folder as one table; folders called `width=64` are columns. Of the `others` it says
     that they are passed over."""
-    table = pd.concat([_part(path, folder) for path in found], ignore_index=True)
+    parts = [_part(path, folder) for path in found]
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs[LINES] = [
+        f"{row} of {path.relative_to(folder)}"
+        for path, part in zip(found, parts, strict=True)
+        for row in range(2, len(part) + 2)
+    ]
     if others:
         told = f"{len(others)} tables passed over" if len(others) > 1 else "1 table passed over"
         table.attrs[NOTES] = [f"{told}, {others[0].relative_to(folder)} first"]
@@ -246,11 +256,25 @@ def _read_text(path: Path) -> pd.DataFrame:
             ["diverged" if place in wide and cell.lower() in NO_NUMBER else cell
              for place, cell in enumerate(cells)]
         )  # fmt: skip
-    frame = pd.read_csv(io.StringIO(out.getvalue()), skipinitialspace=True)
+    # Words for no number are that among numbers; elsewhere they are what they say, such as an option's None.
+    frame = pd.read_csv(
+        io.StringIO(out.getvalue()), skipinitialspace=True, keep_default_na=False, na_values=[""]
+    )
+    frame = frame.assign(
+        **{name: _without_words(frame[name]) for name in frame if not is_numeric_dtype(frame[name])}
+    )
     frame.attrs[LINES] = lines
     if passed:
         frame.attrs[NOTES] = [f"{len(passed)} lines that begin with # passed over, from line {passed[0]} on"]
     return frame
+
+
+def _without_words(cells: pd.Series) -> pd.Series:
+    """A column of numbers as that, whatever word stands for none of them; any other as it is."""
+    without = cells.mask(cells.astype(str).str.lower().isin(NO_NUMBER))
+    numbers = pd.to_numeric(without, errors="coerce")
+    some = bool(numbers.notna().any())
+    return numbers if some and (numbers.notna() == without.notna()).all() else cells
 
 
 def _separator(lines: Sequence[str]) -> str:
@@ -316,4 +340,4 @@ def _split(numbered: Lines, separator: str) -> tuple[list[list[str]], list[int]]
 
 
 def _number(cell: str, decimal: str) -> str:
-    return cell.replace(",", ".") if decimal == "," and DECIMAL_COMMA.match(cell) else cell
+    return cell.replace(",", ".") if decimal == "," and DECIMAL_COMMA.match(cell.rstrip(MAGNITUDES)) else cell

@@ -19,6 +19,7 @@ from .runs import DIVERGED, named_apart, state_of, tells_state
 FOLDERS = ("config", "summary")
 NOT_FINITE = {"NaN": None, "Infinity": None, "-Infinity": None}
 """How Weights & Biases writes what JSON cannot hold."""
+STEP, SHORT = "_step", 8
 
 
 def read_folder(path: Path, include: Collection[str]) -> pd.DataFrame:
@@ -83,9 +84,10 @@ def _mapping(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names that begin with an underscore are Weights & Biases' own."""
+    """Names that begin with an underscore are Weights & Biases' own; the step is told. A short list, such as
+    betas, is one value, as text; a long one holds what was measured on the way."""
     for name, value in values.items():
-        if str(name).startswith("_"):
+        if str(name).startswith("_") and name != STEP:
             continue
         if isinstance(value, Mapping) and "value" in value and {*value} <= {"value", "desc"}:
             value = value["value"]  # how config.yaml wraps every entry
@@ -93,3 +95,5 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{prefix}{name}.")
         elif not isinstance(value, list):
             yield f"{prefix}{name}", NOT_FINITE.get(value, value) if isinstance(value, str) else value
+        elif len(value) <= SHORT and not any(isinstance(one, Mapping | list) for one in value):
+            yield f"{prefix}{name}", json.dumps(value)
