@@ -79,6 +79,7 @@ class Truth:
     censored: int = 0  # scales whose grid ends below their optimum
     all_diverge: bool = False  # at the largest scale
     lean_changes: bool = False
+    scatter: float = 0.0  # octaves, of each scale's own optimum
     seed_tilt: float = 0.0
     unit: float = 1.0
 
@@ -107,6 +108,7 @@ def draw(truth: Truth, generator: np.random.Generator) -> Drawn:
     optima, curves = [], []
     for index in range(truth.scales):
         optimum = start + truth.slope * index
+        optimum += truth.scatter * generator.standard_normal() if truth.scatter else 0.0
         steep = generator.uniform(0.85, 1.15)
         x = grid[grid <= optimum - 0.2] if index < truth.censored else grid
         y = 3 - 0.2 * index + steep * truth.height(index, x - optimum)

@@ -215,3 +215,17 @@ def test_a_best_loss_is_what_the_points_allow() -> None:
         blown(32, 3.0592, 2.3511, 1.0452, 0.0597, 0.0026, 0.0016, 0.0277),
     ])  # fmt: skip
     assert all(o.loss is not None and 0 < o.loss < 0.02 for o in drift.optima)
+
+
+def test_a_barrier_that_every_run_meets_is_no_spike() -> None:
+    x = np.arange(-10.0, -1.0)
+    noise = np.random.default_rng(0).normal(0.0, 0.004, (3, len(x)))
+    losses = 3 + np.minimum(0.1 * (x + 8) ** 2, 0.1 * (x + 4) ** 2 + 0.02) + noise
+
+    def told() -> tuple[str, ...]:
+        seeds, none = np.arange(3.0), np.zeros_like(losses, dtype=bool)
+        return judge([curve_of(32.0 * 2**i, x, seeds, losses, none) for i in range(4)]).reasons
+
+    assert sum("is higher at 2^-6 than beside it in every run" in reason for reason in told()) == 4
+    losses[1:, x == -6.0] = 3.05  # of one run alone
+    assert not any("in every run" in reason for reason in told())

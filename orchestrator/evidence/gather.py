@@ -354,7 +354,7 @@ def _unfinished(directory: SweepDirectory, table: pa.Table, unread: bool) -> lis
         count = f"{len(others)} trial{'s' if len(others) > 1 else ''}"
         told.append(
             f"{directory.path}: counts {count} that its sweep no longer asks for; --hold COLUMN=VALUE keeps "
-            "what is meant"
+            "those of one setting, and a sweep into another --out what is asked for now"
         )
     if missing := wanted - there:
         remedy = "make what is named above readable" if unread else "run the sweep again"

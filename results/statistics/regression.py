@@ -14,8 +14,9 @@ from .interval import POSITION_OCTAVES
 
 STEPS = 50
 """Of fits and bounds, adjusted to each other in turn; what is left by then is far below an interval."""
-CHANCE = 0.25
-"""Optima that scatter about their fit by more than their errors would in this share of cases, scatter."""
+CHANCE = 0.5
+"""Optima that scatter about their fit by more than their errors would in this share of cases, scatter: as
+often above what they truly do as below."""
 PRIOR_FREEDOM = 2
 """Scatter is not all unknown before the data speak: it counts as if told by so many scales more."""
 HALVINGS = 60
@@ -78,7 +79,7 @@ class Regression:
     """Coefficients [C] of the columns, by the optima themselves (`slope_C`) and by their draws.
 
     `middle_C` is where the levels are told. `scatter` is the standard deviation, in octaves, of the scales'
-    own optima about the fit.
+    own optima about the fit, known like one of so many `degrees` of freedom.
     """
 
     level: float
@@ -87,11 +88,12 @@ class Regression:
     slope_RC: Floats
     middle_C: Floats
     scatter: float
+    degrees: int
 
     def at(self, place_C: Floats) -> tuple[float, Floats]:
         """log2 of the optimum at a place, and draws of it with a scale's own scatter."""
         from_middle = place_C - self.middle_C
-        own_R = self.scatter * np.random.default_rng(8).standard_normal(len(self.level_R))
+        own_R = self.scatter * _heavy(8, len(self.level_R), 1, self.degrees)[:, 0]
         drawn_R: Floats = self.level_R + self.slope_RC @ from_middle + own_R
         return float(self.level + self.slope_C @ from_middle), drawn_R
 
@@ -128,14 +130,20 @@ def regression(optima: Optima) -> Regression:
     scatter = _scatter(point_S, beyond_S, place_SC, error_S, len(known))
     weight = 1 / (error_S**2 + scatter**2)
     point = _fit(point_S[None], beyond_S, place_SC, weight)
-    freedom = len(known) - place_SC.shape[1] - 1
-    own_RS = scatter * _heavy(len(drawn_RS), len(known), freedom)
+    degrees = max(len(known) - place_SC.shape[1] - 1, 1) + PRIOR_FREEDOM
+    own_RS = scatter * _heavy(3, len(drawn_RS), len(known), degrees)
     ends_RS = np.array([one.optimum_R for one in bounds]).reshape(len(bounds), len(drawn_RS)).T
     beyond_RS = np.broadcast_to(beyond_S[len(known) :], ends_RS.shape)
     beyond_RS = np.concatenate([_at_ends(known, drawn_RS), beyond_RS], axis=1)
     drawn = _fit(np.concatenate([drawn_RS + own_RS, ends_RS], axis=1), beyond_RS, place_SC, weight)
     return Regression(
-        float(point.level_R[0]), point.slope_RC[0], drawn.level_R, drawn.slope_RC, drawn.middle_C, scatter
+        level=float(point.level_R[0]),
+        slope_C=point.slope_RC[0],
+        level_R=drawn.level_R,
+        slope_RC=drawn.slope_RC,
+        middle_C=drawn.middle_C,
+        scatter=scatter,
+        degrees=degrees,
     )
 
 
@@ -167,10 +175,9 @@ def _scatter(point_S: Floats, beyond_S: Floats, place_SC: Floats, error_S: Float
     return high
 
 
-def _heavy(draws: int, known: int, freedom: int) -> Floats:
+def _heavy(seed: int, draws: int, known: int, degrees: int) -> Floats:
     """Student's t, as the scatter is told by few scales, [R, S]."""
-    generator = np.random.default_rng(3)
-    degrees = max(freedom, 1) + PRIOR_FREEDOM
+    generator = np.random.default_rng(seed)
     wider_R = np.sqrt(degrees / generator.chisquare(degrees, draws))
     found: Floats = generator.standard_normal((draws, known)) * wider_R[:, None]
     return found

@@ -159,8 +159,12 @@ def _told(fit: Fit, allowed: float) -> list[str]:
     """What is to be said of one scale."""
     scale, curve = scale_name(fit.curve.scale), fit.curve
     reasons = []
-    if curve.spiked:
-        reasons.append(f"scale {scale}: the loss spikes at {_values(curve.spiked)}; left out")
+    ridges = [x for x in curve.spiked if _in_every_run(curve, x)]
+    if spikes := [x for x in curve.spiked if x not in ridges]:
+        reasons.append(f"scale {scale}: the loss spikes at {_values(spikes)}; left out")
+    if ridges:
+        told = f"the loss is higher at {_values(ridges)} than beside it in every run, which is no chance"
+        reasons.append(f"scale {scale}: {told}; left out, as of a valley with two floors")
     if curve.blown:
         reasons.append(f"scale {scale}: blew up at {_values(curve.blown)}; taken for diverged")
     if curve.lone is not None:
@@ -189,6 +193,16 @@ def _told(fit: Fit, allowed: float) -> list[str]:
         case "too_few":
             reasons.append(f"scale {scale}: too few points around the minimum; refine the grid")
     return reasons
+
+
+def _in_every_run(curve: Curve, x: float) -> bool:
+    """Whether each of several runs at a value ended above all of those at the values beside it."""
+    there = np.flatnonzero(np.isfinite(curve.losses_SP).any(axis=0))
+    place = int(np.argmin(np.abs(curve.x[there] - x)))
+    beside = [there[index] for index in (place - 1, place + 1) if 0 <= index < len(there)]
+    here = curve.losses_SP[:, there[place]]
+    here = here[np.isfinite(here)]
+    return len(here) > 1 and bool(here.min() > np.nanmax(curve.losses_SP[:, beside]))
 
 
 def _diverged_between(curve: Curve) -> list[float]:
