@@ -131,8 +131,11 @@ def lowest(tables: Mapping[str, pa.Table]) -> list[str]:
 
 
 def _best(tables: Mapping[str, pa.Table], names: Sequence[str]) -> pd.DataFrame:
-    """The lowest mean over seeds, by what is trained and width."""
+    """The lowest mean over the seeds that all parametrizations share, by what is trained and width."""
     rows = pd.concat([tables[name].to_pandas() for name in names]).query("status == 'finished'")
+    every = rows.groupby("architecture")["parametrization"].transform("nunique")
+    with_seed = rows.groupby(["architecture", "seed"])["parametrization"].transform("nunique")
+    rows = rows[with_seed == every]
     trained = ["architecture", "parametrization", "width"]
     means = rows.groupby([*trained, "learning_rate"])["loss"].mean()
     return means.groupby(trained, sort=True).min().unstack()

@@ -17,6 +17,8 @@ from .content import Content
 
 Rows = list[list[str]]
 VERDICT_COLUMN = 1
+SMALL = 0.02
+"""Losses below this are shown with more decimals than three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ def option_table(options: Sequence[OptionShift]) -> Table:
             entry.verdict,
             _estimate(entry.shift),
             *(_estimate(at.get(scale)) for scale in scales),
-            _loss_difference(entry.loss),
+            _loss_difference(entry.loss, entry.reference_of),
         ])  # fmt: skip
     names = {words.readable(entry.reference_of.hyperparameter) for entry in options}
     return Table(
@@ -220,8 +222,10 @@ def contrast_table(contrasts: Sequence[Contrast], of: Sequence[str] = ()) -> Tab
             _transfers(entry),
             words.readable(entry.first.axis),
             _estimate(entry.drift),
-            _loss_difference(entry.penalty),
-            "–" if last is None else f"{scale_name(last.scale)}: {_loss_difference(last.difference)}",
+            _loss_difference(entry.penalty, entry.first),
+            "–"
+            if last is None
+            else f"{scale_name(last.scale)}: {_loss_difference(last.difference, entry.first)}",
         ])  # fmt: skip
     columns = [
         "what",
@@ -289,9 +293,12 @@ def _asymptote(law: Law) -> str:
     return f"{words.number(law.asymptote, digits)} {words.interval(law.asymptote_interval, digits)}"
 
 
-def _loss_difference(estimate: Estimate | None) -> str:
-    digits = None if estimate is None else words.loss_digits(estimate.value, estimate.interval)
-    return _estimate(estimate, digits)
+def _loss_difference(estimate: Estimate | None, of: Comparison) -> str:
+    """To three decimals; where the losses themselves are small, with as many as show something."""
+    losses = [abs(optimum.loss) for optimum in of.drift.optima if optimum.loss is not None]
+    if estimate is None or max(losses, default=1.0) >= SMALL:
+        return _estimate(estimate, 3)
+    return _estimate(estimate, words.loss_digits(estimate.value, estimate.interval))
 
 
 def _estimate(estimate: Estimate | None, digits: int | None = 2) -> str:
