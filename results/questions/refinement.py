@@ -32,9 +32,9 @@ AROUND_OCTAVES = 2.0
 MIN_BEGUN = 3
 AT_ONCE, WORTH = 2, 0.5
 """Points of one comparison in a round, and what the second must be worth, as a share of the first."""
-TELLS, TELLS_OPTIMUM = 0.08, 0.16
+TELLS, TELLS_OPTIMUM = 0.04, 0.16
 """A point is asked for that is expected to remove this share, or more, of the variance of what a verdict
-leaves open; twice as much of an optimum's, on which no verdict hangs."""
+leaves open; four times as much of an optimum's, on which no verdict hangs."""
 LOOSE = 2.0
 """Where the line tells an optimum, its own interval may be so many times wider."""
 
