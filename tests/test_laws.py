@@ -229,17 +229,3 @@ def test_a_barrier_that_every_run_meets_is_no_spike() -> None:
     assert sum("is higher at 2^-6 than beside it in every run" in reason for reason in told()) == 4
     losses[1:, x == -6.0] = 3.05  # of one run alone
     assert not any("in every run" in reason for reason in told())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", ["kink", "two_curvatures"])
-def test_what_a_transfer_costs_at_a_corner_is_covered(shape: str) -> None:
-    """Smooth curves alone held 28 and 45 % of it."""
-    held = []
-    for seed in range(40):
-        drawn = draw(Truth(shape=shape, noise=0.005), np.random.default_rng(seed))
-        transfer = judge(drawn.curves).transfer
-        assert transfer is not None
-        high = transfer.estimate.interval[1]
-        held.append(high is None or high >= drawn.cost(transfer.chosen)[0])
-    assert np.mean(held) >= 0.7

@@ -13,7 +13,6 @@ from .interval import Estimate
 from .optimum import Fit, beside_divergence
 from .process import DRAWS
 from .valley import Valley
-from .walls import cost_by_walls
 
 CHOICE_OCTAVES = 0.1
 """Optima that are known better than this count alike when one value is chosen from several."""
@@ -56,14 +55,9 @@ def transfer_penalty(fits: Sequence[Fit], chosen_on: Sequence[int]) -> Penalty |
     chosen = float(np.average(np.array([fit.vertex for fit in picked], dtype=float), weights=1 / error**2))
     value, least_R, most_R = _lost(fits[-1], chosen)
     low = min(float(np.percentile(least_R, 2.5, method="lower")), value)
-    high = max(float(np.percentile(most_R, 97.5, method="higher")), value, _by_walls(fits[-1], chosen))
+    high = max(float(np.percentile(most_R, 97.5, method="higher")), value)
     estimate = Estimate(value, (low, high if np.isfinite(high) else None))
     return Penalty(estimate, chosen, least_R, most_R, _place(fits[-1].curve, chosen).beyond)
-
-
-def _by_walls(fit: Fit, x: float) -> float:
-    """At most, where the largest scale's optimum may be a corner, which the draws do not know."""
-    return 0.0 if fit.valley is None or not fit.usable else cost_by_walls(fit.curve, fit.valley.noise, x)
 
 
 def _error(fit: Fit) -> float:
