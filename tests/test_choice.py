@@ -80,7 +80,7 @@ def test_warnings_name_what_the_evidence_does_not_cover(recipe: Callable[..., Re
     assert [one["severity"] for one in warnings] == ["danger", *["warning"] * 4]
     line, cost = (one["text"] for one in warnings[1:3])
     assert line.startswith("width 8192: the line through the optima says 2^−14.0 [")
-    assert "by that line and the largest scale's valley the transfer costs" in cost
+    assert "by that line and the largest scale's valley, what is handed over costs" in cost
     assert [one["text"] for one in (warnings[0], *warnings[3:])] == [
         "the verdict is drifts, so the optimum at the target may be another",
         "width 8192 is 128 times the largest measured, 64",

@@ -455,3 +455,5 @@ def test_a_training_at_a_new_scale_takes_no_verdict_back(values: int) -> None:
     told = "one value" if values == 1 else "2 values"
     assert drift.reasons[0] == f"open by the {told} at scale 256; up to scale 128: stable"
     assert "up to scale" not in judge(curves[:2]).reasons[0]
+    broken = curve(np.where(GRID < -7, more.y.min() + 0.1 * (GRID + 9) ** 2, np.inf), scale=256)
+    assert not any("up to scale" in reason for reason in judge([*curves, broken]).reasons)  # all were tried

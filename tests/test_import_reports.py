@@ -313,11 +313,13 @@ def test_tables_of_one_name_are_told_apart(tmp_path: Path, mutransfer: Command) 
         (tmp_path / folder / "runs.csv").write_text("\n".join(["width,lr,loss", *rows]))
     told = mutransfer("report", "a/runs.csv", "b/runs.csv", "--out", "x").stderr
     assert "trials that differ in sweep are averaged" in told
-    held = mutransfer("report", "a/runs.csv", "b/runs.csv", "--out", "x", "--hold", "sweep=a/runs")
+    held = mutransfer("report", "a/runs.csv", "b/runs.csv", "--out", "x", "--hold", "sweep=a/runs.csv")
     assert held.returncode == 0 and "+0.00" in held.stdout
+    held = mutransfer("report", "a/runs.csv", "b/runs.csv", "--out", "x", "--hold", "sweep=b/runs.csv")
+    assert "−1.00" in held.stdout and "64" in held.stdout  # also where both tables hold the same
     for folder in ("a", "b"):
-        mutransfer("import", f"{folder}/runs.csv", "--out", f"{folder}/in")
-    assert "trials that differ in sweep" in mutransfer("report", "a/in", "b/in", "--out", "x").stderr
+        mutransfer("import", f"{folder}/runs.csv", "--out", f"in-0.{folder}")
+    assert "trials that differ in sweep" in mutransfer("report", "in-0.a", "in-0.b", "--out", "x").stderr
     again = mutransfer("report", "a/runs.csv", "a/runs.csv", "--out", "x").stderr
     assert "sweep" not in again
 

@@ -88,11 +88,10 @@ def test_sizes_fractions_and_thousands_are_read_and_said(tmp_path: Path) -> None
     found = understand(path)
     rows = found.table.to_pylist()
     assert [row["width"] for row in rows] == [1024, 2048, 4096]
-    assert [float(row["params"]) for row in rows] == [125e6, 350e6, 1.3e9]
-    assert [row["note"] for row in rows] == ["125M", "small", "2"]  # names that look like sizes
+    assert [row["params"] for row in rows] == ["125M", ".35B", "1.3 B"]  # names, until they are asked for
     assert [row["weight_decay"] for row in rows] == [0.125, 0.0625, 0.0]
     assert [row["learning_rate"] for row in rows] == [1 / 16, 2**-7, 0.25]
-    assert found.notes == ("width: '1,024' is read as 1,024", "params: '125M' is read as 125,000,000")
+    assert found.notes == ("width: '1,024' is read as 1,024",)
 
 
 def test_a_column_for_each_fraction(tmp_path: Path) -> None:
@@ -370,15 +369,27 @@ def test_what_is_not_the_file_itself_is_said(tmp_path: Path) -> None:
         understand(tmp_path / "rows.json")
 
 
-def test_minutes_and_bits_are_no_sizes(tmp_path: Path) -> None:
-    path = tmp_path / "losses.csv"
-    path.write_text("time,quant,params,lr,loss\n30m,4b,125M,0.1,3\n45m,8b,1.3B,0.2,2\n")
-    found = understand(path)
-    assert found.table.column("time").to_pylist() == ["30m", "45m"]
-    assert found.table.column("quant").to_pylist() == ["4b", "8b"]
-    assert found.notes == ("params: '125M' is read as 125,000,000",)
-    path.write_text("tokens;lr;loss\n1,5B;0,1;3\n500M;0,2;2\n")
-    assert [float(told) for told in understand(path).table.column("tokens").to_pylist()] == [1.5e9, 5e8]
+def test_sizes_are_numbers_where_they_are_asked_for(tmp_path: Path, mutransfer: Command) -> None:
+    """As scales, and as what is held; decimal commas in them, too."""
+    rows = [f"{size};{rate};{3 + 0.1 * x * x}".replace(".", ",") for size in ("1.5B", "500M", "124,439,808")
+            for x, rate in ((-1, 0.125), (0, 0.25), (1, 0.5))]  # fmt: skip
+    (tmp_path / "a.csv").write_text("\n".join(["params;lr;loss", *rows]))
+    assert understand(tmp_path / "a.csv").table.column("params").to_pylist()[0] == "1.5B"
+    told = mutransfer("report", "a.csv", "--out", "x", "--axis", "params").stdout
+    assert all(size in told for size in ("124.44M", "500M", "1.5B"))
+    held = mutransfer("report", "a.csv", "--out", "x", "--axis", "params", "--hold", "params=500M").stdout
+    assert "500M" in held and "1.5B" not in held
+
+
+def test_words_for_nothing_in_other_sources(tmp_path: Path) -> None:
+    """A tracker's None among numbers is nothing there; among words it is one."""
+    rows = [{"lr": 0.1, "wd": "None", "drop": "None", "aug": "None", "loss": 3.0},
+            {"lr": 0.2, "wd": 0.1, "drop": 0.5, "aug": "mixup", "loss": 2.0}]  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    found = understand(tmp_path / "a.json").table
+    assert found.column("weight_decay").to_pylist() == [None, 0.1]
+    assert found.column("drop").to_pylist() == [None, "0.5"]
+    assert found.column("aug").to_pylist() == ["None", "mixup"]
 
 
 def test_a_word_for_nothing_is_that_among_numbers_alone(tmp_path: Path, mutransfer: Command) -> None:
@@ -389,8 +400,8 @@ def test_a_word_for_nothing_is_that_among_numbers_alone(tmp_path: Path, mutransf
     found = understand(tmp_path / "a.csv").table
     assert {*found.column("optimizer").to_pylist()} == {"NA"}
     assert {*found.column("weight_decay").to_pylist()} == {None, 0.1}
-    told = mutransfer("report", "a.csv", "--out", "x", "--hold", "aug=None", "--pool", "weight_decay")
-    assert told.returncode == 2 or "stable" in told.stdout
+    told = mutransfer("report", "a.csv", "--out", "x", "--hold", "aug=None")
+    assert told.returncode == 0 and "+0.00" in told.stdout and "mixup" not in told.stdout
 
 
 def test_columns_that_are_mapped_may_be_logarithms(tmp_path: Path) -> None:
@@ -402,6 +413,13 @@ def test_columns_that_are_mapped_may_be_logarithms(tmp_path: Path) -> None:
         (64, 2**-9, 3), (128, 2**-8, 2)
     ]  # fmt: skip
     assert found.found["learning_rate"] == "2^log2_lr" and found.found["loss"] == "log2_ppl"
+    (tmp_path / "a.csv").write_text("lr,log2_wd,log2opt,loss\n0.1,−9,adamw,3\n0.2,-8,lion,2\n")
+    found = understand(tmp_path / "a.csv", Reading({"weight_decay": "log2_wd", "optimizer": "log2opt"}))
+    assert found.table.column("weight_decay").to_pylist() == [2**-9, 2**-8]
+    assert found.table.column("optimizer").to_pylist() == ["adamw", "lion"]
+    (tmp_path / "a.csv").write_text("lr,log2_wd,loss\n0.1,bad,3\n0.2,-8,2\n")
+    with pytest.raises(ImportFault, match="log2_wd 'bad' is not a number"):
+        understand(tmp_path / "a.csv", Reading({"weight_decay": "log2_wd"}))
 
 
 def test_a_fault_in_a_folder_names_its_file(tmp_path: Path) -> None:

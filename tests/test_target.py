@@ -8,6 +8,9 @@ import pytest
 from conftest import Command
 from test_drift import GRID, curve, family, parabola
 
+from mutransfer.models.recipe.family import Family
+from mutransfer.results.questions.comparison import Comparison
+from mutransfer.results.report.contract import report_object
 from mutransfer.results.statistics.curve import Curve, scale_name
 from mutransfer.results.statistics.drift import judge
 from mutransfer.results.statistics.prediction import predict
@@ -32,7 +35,7 @@ def test_a_stable_value_is_handed_over_with_what_the_line_says(tmp_path: Path, m
     line, cost = (one["text"] for one in handed["warnings"][1:3])
     assert line.startswith("width 65536: the line through the optima says 2^−9.7")
     assert "and 2^−8.2 is handed over" in line
-    assert "the transfer costs 0.1" in cost and "where 0.05 is allowed" in cost
+    assert "what is handed over costs 0.1" in cost and "where 0.05 is allowed" in cost
     write(tmp_path / "flat.csv", 0.0)
     handed = json.loads(mutransfer("export", "flat.csv", "--target", "65536", "-f", "json").stdout)
     assert not [one for one in handed["warnings"] if "line" in one["text"]]
@@ -50,6 +53,24 @@ def test_where_the_transfer_has_diverged_it_does_at_the_target_too() -> None:
     assert drift.penalty is not None and np.isinf(drift.penalty.value)
     assert found is not None and found.penalty is not None
     assert np.isinf(found.penalty.value) and found.penalty.interval[1] is None
+    one = Comparison(Family(None, None, None), "width", "learning_rate", {}, drift)
+    (told,) = report_object([one], target=2048)["comparisons"]
+    assert told["penalty_at_target"] is None and told["diverges_at_target"] is True
+
+
+def test_where_all_of_the_largest_scale_diverged_nothing_transfers_beyond() -> None:
+    gone = curve(np.full(len(GRID), np.inf), scale=512)
+    drift = judge([*family([-5.0] * 4), gone])
+    beyond, within = predict(drift, 1024), predict(drift, 256)
+    assert beyond is not None and beyond.penalty is not None and np.isinf(beyond.penalty.value)
+    assert within is not None and within.penalty is not None and within.penalty.value < 0.01
+
+
+def test_a_value_that_follows_the_line_costs_nothing_by_it(tmp_path: Path, mutransfer: Command) -> None:
+    write(tmp_path / "p.csv", -1.0)
+    handed = json.loads(mutransfer("export", "p.csv", "--target", "1024", "-f", "json").stdout)
+    assert handed["evidence"]["comparison"]["verdict"] == "drifts"
+    assert not [one for one in handed["warnings"] if "line" in one["text"]]
 
 
 def test_where_nothing_moves_nothing_may_be_lost() -> None:
@@ -91,7 +112,18 @@ def test_small_losses_keep_their_digits(tmp_path: Path, mutransfer: Command) -> 
 
 @pytest.mark.parametrize(
     ("scale", "told"),
-    [(1024, "1024"), (0.5, "0.5"), (59.2e6, "59.2M"), (1.3e9, "1.3B"), (7e12, "7T"), (123456, "123456")],
+    [
+        (1024, "1024"),
+        (0.5, "0.5"),
+        (59.2e6, "59.2M"),
+        (1.3e9, "1.3B"),
+        (7e12, "7T"),
+        (123456, "123456"),
+        (999_999.6, "1M"),
+        (999_999_960, "1B"),
+        (1_048_576, "1.04858M"),
+        (2.56e20, "2.56e+20"),
+    ],
 )
 def test_scales_as_they_are_written(scale: float, told: str) -> None:
     assert scale_name(scale) == told

@@ -229,3 +229,16 @@ def test_what_was_set_goes_before_what_was_logged_last(name: str, tmp_path: Path
     assert found.table.column("learning_rate").to_pylist() == [0.1, 0.2]
     assert found.table.column("loss").to_pylist() == [3.0, 3.0]
     assert found.table.column("config.loss").to_pylist() == ["cross-entropy"] * 2 and found.notes == ()
+
+
+@pytest.mark.parametrize("theirs", ["peak", "learning_rate", "summary.learning_rate"])
+def test_what_is_mapped_is_taken(theirs: str, tmp_path: Path) -> None:
+    """Whatever else a tracker holds that is called like it."""
+    runs = [{"config": {"lr": rate, "peak": 10 * rate, "n_layers": 4},
+             "summary": {"learning_rate": rate / 4, "val_loss": 3.0, "depth": 2}}
+            for rate in (0.1, 0.2)]  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(runs))
+    found = understand(tmp_path / "a.json", Reading({"learning_rate": theirs}, {"depth": "7"})).table
+    share = 10 if theirs == "peak" else 0.25
+    assert found.column("learning_rate").to_pylist() == [0.1 * share, 0.2 * share]
+    assert found.column("depth").to_pylist() == [7, 7]

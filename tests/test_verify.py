@@ -351,6 +351,13 @@ def test_what_decays_by_its_momentum_is_named(recipe: Build) -> None:
         VerificationError, match=r"q_proj\.weight: SGD adds the decay to the gradient, before"
     ):
         verify(model, handover, LLAMA, torch.optim.SGD(groups))
+    for group in groups:
+        group["weight_decay"] = 0.0  # as it says
+    verify(model, handover, LLAMA, torch.optim.SGD(groups))
+    for group in groups:
+        group["momentum"] = 0.0
+    with pytest.raises(VerificationError, match=r"q_proj\.weight: has weight_decay 0.0"):
+        verify(model, handover, LLAMA, torch.optim.SGD(groups))
 
 
 def test_an_optimizer_that_keeps_several_epsilons_is_named(handover: dict[str, Any]) -> None:
@@ -369,6 +376,16 @@ def test_a_weight_that_is_rewritten_is_refused(kind: str, handover: dict[str, An
     name = r"model\.layers\.1\.self_attn\.o_proj\.parametrizations\.weight\.original0?"
     with pytest.raises(UnknownParameterError, match=f"{name}: .* makes the weight that acts out of it"):
         initialize_(model, handover, 0, LLAMA)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
+@pytest.mark.parametrize(("kind", "leaf"), [("spectral_norm", "weight_orig"), ("weight_norm", "weight_g")])
+def test_a_weight_that_a_hook_rewrites_is_refused(kind: str, leaf: str, handover: dict[str, Any]) -> None:
+    model = llama(64, 4)
+    getattr(torch.nn.utils, kind)(model.get_submodule("model.layers.1.self_attn.o_proj"))
+    roles = {**LLAMA, "*.o_proj.weight_*": "hidden"}
+    with pytest.raises(UnknownParameterError, match=rf"o_proj\.{leaf}: .*Norm makes the weight that acts"):
+        initialize_(model, handover, 0, roles)
 
 
 def move(optimizer: torch.optim.Optimizer, parameter: Tensor, role: str) -> None:

@@ -9,6 +9,8 @@ from .scaled_weight import Multiplied
 
 ORIGINAL, HELD = ".parametrizations.weight.original", ".parametrizations.weight.0."
 """What torch calls a weight with a parametrization, and what that holds: with ours it is the weight still."""
+REWRITTEN, REWRITING = ("_orig", "_g", "_v"), {"SpectralNorm", "WeightNorm"}
+"""What hooks of torch.nn.utils call a parameter out of which they make another, and their classes."""
 COMPILED = "_orig_mod"
 """What torch.compile calls the module that it wraps."""
 WRAPPERS = {COMPILED, "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -29,11 +31,15 @@ def plain_name(name: str, model: nn.Module) -> str:
 
 
 def rewritten_by(name: str, model: nn.Module) -> str | None:
-    """What makes another weight out of a parameter, as torch's spectral_norm does, by its class."""
+    """What makes another weight out of a parameter, as torch's spectral_norm does, by its class: of a
+    parametrization, or of the hook that older ones leave."""
     module: object = model
     for part in name.split("."):
         if isinstance(module, ParametrizationList):
             return next((type(one).__name__ for one in module if not isinstance(one, Multiplied)), None)
+        if part.endswith(REWRITTEN) and isinstance(module, nn.Module):
+            hooks = (type(hook).__name__ for hook in module._forward_pre_hooks.values())
+            return next((kind for kind in hooks if kind in REWRITING), None)
         module = getattr(module, part, None)
     return None
 

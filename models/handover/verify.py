@@ -75,11 +75,14 @@ def _group_faults(
         return
     ((optimizer, group),), expected = found, group_values(each.entry, handover)
     role, name = each.entry["role"], type(optimizer).__name__
-    if _decays_by_momentum(optimizer, group, expected):
-        yield (
-            f"{each.name}: {name} adds the decay to the gradient, before the momentum, and the handover's is "
-            "of the weight itself; give the group weight_decay 0, and shrink its weights by lr * weight_decay"
-        )
+    if _decays_by_momentum(optimizer, group):
+        if group["weight_decay"]:
+            yield (
+                f"{each.name}: {name} adds the decay to the gradient, before the momentum, and the "
+                "handover's is of the weight itself; give the group weight_decay 0, and shrink weights by "
+                f"lr * {expected['weight_decay']:.6g}"
+            )
+        expected["weight_decay"] = group["weight_decay"]  # nothing more is said of it
     if _of_another(optimizer, group, expected):
         adjusted = f" with adjust_lr_fn={told!r}" if (told := group.get("adjust_lr_fn")) else ""
         due = f"{expected['optimizer']} ({role})"
@@ -124,12 +127,9 @@ def _of_another(
     return (coupled and expected["weight_decay"] != 0) or meant != wanted
 
 
-def _decays_by_momentum(
-    optimizer: torch.optim.Optimizer, group: Mapping[str, Any], expected: Mapping[str, Any]
-) -> bool:
+def _decays_by_momentum(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> bool:
     """As torch's SGD does: 1 / (1 - momentum) times as much."""
-    torchs_sgd = _is_torchs(type(optimizer)) and type(optimizer).__name__ == "SGD"
-    return torchs_sgd and bool(group["momentum"]) and expected["weight_decay"] != 0
+    return _is_torchs(type(optimizer)) and type(optimizer).__name__ == "SGD" and bool(group["momentum"])
 
 
 def _longer(each: Assigned, group: Mapping[str, Any]) -> float:

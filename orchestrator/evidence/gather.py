@@ -143,19 +143,19 @@ def measurements(directories: Sequence[Path], view: View = ALL) -> Measurements:
                 pa.field("program", pa.string(), metadata=COORDINATE), held
             )
     for index in _of_one_name(elsewhere, names):
-        told = pa.array([str(elsewhere[index].with_suffix(""))] * tables[index].num_rows, pa.string())
+        told = pa.array([str(elsewhere[index])] * tables[index].num_rows, pa.string())
         place = tables[index].schema.get_field_index("sweep")
         tables[index] = tables[index].set_column(place, tables[index].schema.field(place), told)
     whole = concatenated(tables)
     coordinates = coordinate_names(whole)
-    rows = whole.to_pandas().drop_duplicates("trial_id", ignore_index=True)
-    if len(elsewhere) > 1:  # as within one table
+    rows = whole.to_pandas()
+    if elsewhere and len(tables) > 1:  # as within one table
         rows, spelled = one_spelling(rows)
         problems += spelled
     if rows.empty:
         problems.append(f"{', '.join(str(path) for path in directories)}: no finished trials to report yet")
     else:
-        rows = view.of(rows)
+        rows = view.of(rows).drop_duplicates("trial_id", ignore_index=True)  # what is held may be in several
     facts = facts_of(rows, names, runs, dict(sorted(failures.items())), lost_seconds)
     return Measurements(rows, coordinates, facts, searches, of_grids, tuple(problems))
 

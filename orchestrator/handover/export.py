@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -22,6 +23,7 @@ from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report import words
 from ...results.report.contract import comparison_object
 from ...results.statistics.curve import scale_name
+from ...results.statistics.interval import Interval
 from ...results.statistics.prediction import predict
 from ...results.store.schema import BEFORE, POINT
 from ...sweeps.spec import GIVEN, check_value
@@ -82,6 +84,7 @@ def export_object(
     """
     must_be_of_rates(comparison)
     tuned_at, interval = tuned_log2(comparison)
+    interval = with_line(comparison, getattr(target, comparison.axis, None), interval)
     family = rows_behind(comparison, rows)
     measured = _recipe_behind(best_point(comparison, family))
     measured = replace(measured, learning_rate=2.0**tuned_at)
@@ -200,8 +203,9 @@ def must_be_near(axis: str, target: str, outside: float, measured: tuple[float, 
     if outside > MAX_OUTSIDE:
         low, high = measured
         raise ExportError(
-            f"{axis} {target}: is {outside:.1f} doublings beyond what was measured ({low:g} to {high:g}), "
-            f"and a slope holds for {MAX_OUTSIDE:g}; sweep {axis} further, or add --extrapolate"
+            f"{axis} {target}: is {outside:.1f} doublings beyond what was measured ({scale_name(low)} to "
+            f"{scale_name(high)}), and a slope holds for {MAX_OUTSIDE:g}; sweep {axis} further, or add "
+            "--extrapolate"
         )
 
 
@@ -209,7 +213,7 @@ def _far(moved: Sequence[Adjustment]) -> list[str]:
     return [
         f"{a.axis} {a.target}: the learning rate is moved by {a.octaves:+.2f} octaves (95 % interval "
         f"{a.octaves - a.reach:+.2f} to {a.octaves + a.reach:+.2f}), {a.outside:.1f} doublings beyond what "
-        f"was measured ({a.measured_range[0]:g} to {a.measured_range[1]:g})"
+        f"was measured ({scale_name(a.measured_range[0])} to {scale_name(a.measured_range[1])})"
         for a in moved
         if a.outside > 0
     ]
@@ -291,10 +295,22 @@ def verdict_warnings(comparison: Comparison) -> list[dict[str, str]]:
     return [] if verdict == "stable" else cautions("danger" if verdict == "drifts" else "warning", [told])
 
 
+def with_line(comparison: Comparison, scale: float | None, interval: Interval) -> Interval:
+    """Of a stable value, at a scale: what holds what the line through the optima says there, too."""
+    found = None if scale is None else predict(comparison.drift, scale)
+    if found is None or comparison.drift.verdict != "stable":
+        return interval
+    lows, highs = zip(interval, found.log2_optimum.interval, strict=True)
+    return (
+        None if None in lows else min(low for low in lows if low is not None),
+        None if None in highs else max(high for high in highs if high is not None),
+    )
+
+
 def line_warnings(comparison: Comparison, scale: float, log2: float) -> list[dict[str, str]]:
     """Where the line through the optima goes elsewhere than what is handed over, and where that would cost
     more than a transfer may."""
-    found = predict(comparison.drift, scale)
+    found = predict(comparison.drift, scale, log2)
     if found is None:
         return []
     at = f"{comparison.axis} {scale_name(scale)}"
@@ -307,11 +323,9 @@ def line_warnings(comparison: Comparison, scale: float, log2: float) -> list[dic
         )
     allowed = comparison.drift.allowed.loss
     if found.penalty is not None and found.penalty.value > allowed:
-        cost = " ".join(words.penalty(found.penalty)).strip()
-        told.append(
-            f"{at}: by that line and the largest scale's valley the transfer costs {cost}, where "
-            f"{allowed:.3g} is allowed"
-        )
+        cost = f"costs {' '.join(words.penalty(found.penalty)).strip()}, where {allowed:.3g} is allowed"
+        cost = cost if np.isfinite(found.penalty.value) else "diverges"
+        told.append(f"{at}: by that line and the largest scale's valley, what is handed over {cost}")
     return cautions("warning", told)
 
 

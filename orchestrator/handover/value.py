@@ -8,9 +8,15 @@ from ...results.questions.choice import NothingTunedError, tuned_log2, usable_op
 from ...results.questions.comparison import Comparison
 from ...results.report.contract import comparison_object
 from ...results.statistics.curve import scale_name
-from ...results.statistics.interval import Interval
 from ...results.statistics.prediction import predict
-from .export import MAX_SCALE_RATIO, cautions, line_warnings, must_be_near, verdict_warnings
+from .export import (
+    MAX_SCALE_RATIO,
+    cautions,
+    line_warnings,
+    must_be_near,
+    verdict_warnings,
+    with_line,
+)
 
 
 def value_object(comparison: Comparison, target: float, *, extrapolate: bool = False) -> dict[str, Any]:
@@ -26,8 +32,7 @@ def value_object(comparison: Comparison, target: float, *, extrapolate: bool = F
         )
     if comparison.drift.verdict == "stable" or predicted is None:
         log2, interval = tuned_log2(comparison)
-        if predicted is not None:
-            interval = _hull(interval, predicted.log2_optimum.interval)
+        interval = with_line(comparison, target, interval)
     else:
         if not extrapolate:
             optima = usable_optima(comparison)
@@ -47,15 +52,6 @@ def value_object(comparison: Comparison, target: float, *, extrapolate: bool = F
         "evidence": {"comparison": comparison_object(comparison)},
         "warnings": _warnings(comparison, target, log2),
     }
-
-
-def _hull(one: Interval, other: Interval) -> Interval:
-    """What holds both; an open end stays open."""
-    lows, highs = zip(one, other, strict=True)
-    return (
-        None if None in lows else min(low for low in lows if low is not None),
-        None if None in highs else max(high for high in highs if high is not None),
-    )
 
 
 def _warnings(comparison: Comparison, target: float, log2: float) -> list[dict[str, str]]:

@@ -7,10 +7,12 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
 from ...models.recipe.fault import Fault
+from ..sources.written import count
 from ..store.schema import BUDGETS, OUTCOMES, ROWS
 from .copies import copies
 from .grouping import HYPERPARAMETERS, NOT_COORDINATES
@@ -122,8 +124,14 @@ def collinear(rows: pd.DataFrame, columns: Sequence[str]) -> str | None:
     return None
 
 
+def _numbers(column: pd.Series) -> pd.Series:
+    """With `125M` and `1,024` as what they say; what is no number is missing."""
+    read = column.map(count) if not is_numeric_dtype(column) else None
+    return pd.to_numeric(column if read is None else column.where(read.isna(), read), errors="coerce")
+
+
 def _numeric(rows: pd.DataFrame, option: str, name: str) -> pd.DataFrame:
-    numbers = pd.to_numeric(rows[name], errors="coerce")
+    numbers = _numbers(rows[name])
     there = rows[name].notna()
     positive = np.isfinite(numbers[there]) & (numbers[there] >= 0)
     if not positive.all() or not there.any() or (option == "--axis" and (numbers[there] == 0).any()):
@@ -151,16 +159,17 @@ def _derived(rows: pd.DataFrame, option: str, name: str) -> pd.Series:
         raise ViewFault(f"{option} {name}: is no column of these measurements{meant}")
     found = pd.Series(1.0, index=rows.index)
     for sign, column in zip(parts[::2], parts[1::2], strict=True):
-        numbers = pd.to_numeric(rows[column], errors="coerce")
+        numbers = _numbers(rows[column])
         found = found / numbers if sign == "/" else found * numbers
     return found
 
 
 def _equal(column: pd.Series, value: str, share: float) -> pd.Series:
     """As numbers where both are, truths as sweep files write them, else as text."""
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers, asked = _numbers(column), count(value)
     try:
-        return pd.Series(np.isclose(numbers, float(value), rtol=share, atol=0.0), index=column.index)
+        wanted = float(value) if asked is None else asked
+        return pd.Series(np.isclose(numbers, wanted, rtol=share, atol=0.0), index=column.index)
     except ValueError:
         text = column.astype(str)
         if column.name == "parametrization":  # a table of the user's own goes by its name, too

@@ -176,14 +176,14 @@ def estimate_object(estimate: Estimate | None, value: str, interval: str) -> dic
 
 def _at_target(comparison: Comparison, target: float) -> dict[str, Any]:
     found = predict(comparison.drift, target)
+    penalty = None if found is None else found.penalty
     return {
         "target": _scale(target),
         **estimate_object(
             None if found is None else found.log2_optimum, "log2_at_target", "log2_at_target_interval"
         ),
-        **estimate_object(
-            None if found is None else found.penalty, "penalty_at_target", "penalty_at_target_interval"
-        ),
+        **estimate_object(penalty, "penalty_at_target", "penalty_at_target_interval"),
+        "diverges_at_target": penalty is not None and math.isinf(penalty.value),
     }
 
 

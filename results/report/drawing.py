@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
-from ..statistics.curve import MAGNITUDES
+from ..statistics.curve import LARGEST_NAMED, MAGNITUDES
 from . import words
 
 PANEL_WIDTH, PANEL_HEIGHT = 430, 260
@@ -66,7 +66,8 @@ def title_lines(text: str) -> list[str]:
 
 def scale_labels(value: str = "datum.value") -> str:
     """A Vega expression that writes the scale of a tick as `scale_name` does."""
-    label = f"format({value}, '~g')"
+    rounded, plain = f"toNumber(format({value}, '.6g'))", f"format({value}, '.6~g')"
+    label = plain
     for size, letter in reversed(MAGNITUDES):
-        label = f"{value} >= {size:.0f} ? format({value} / {size:.0f}, '.4~g') + '{letter}' : {label}"
-    return label
+        label = f"{rounded} >= {size:.0f} ? format({rounded} / {size:.0f}, '.6~g') + '{letter}' : {label}"
+    return f"{rounded} >= {LARGEST_NAMED:.0f} ? {plain} : {label}"

@@ -17,7 +17,7 @@ from ..store.schema import METADATA, ROWS, WAITING
 from .cells import NUMERIC, REQUIRED, USUAL, faults_in
 from .fault import NOTES, ImportFault
 from .mlflow import has_runs, read_mlflow
-from .names import logarithm, one_spelling, passed_over, perplexity, score, understood
+from .names import logarithm, one_spelling, passed_over, perplexity, powered, score, understood
 from .ray_tune import is_experiment, read_experiment
 from .reached import as_planned
 from .records import read_json
@@ -118,7 +118,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     frame, unplaced = _placed(frame, raw.attrs.get(FOLDERS, {}).get(theirs, theirs))
     notes += unplaced
     mapped = {
-        ours: theirs if ours == "loss" or (base := logarithm(theirs)) is None else f"{base:g}^{theirs}"
+        ours: theirs if (base := logarithm(theirs, ours)) is None else f"{base:g}^{theirs}"
         for ours, theirs in reading.columns.items()
     }
     found |= {**mapped, **{name: f"{value!r} for all" for name, value in reading.fill.items()}}
@@ -282,12 +282,6 @@ def _without_study(path: Path, reading: Reading) -> None:
         )
 
 
-def _powered(column: pd.Series) -> pd.Series:
-    """A column that is called a logarithm, as what it is the logarithm of."""
-    base = logarithm(column.name)
-    return column if base is None else base ** pd.to_numeric(column, errors="coerce")
-
-
 def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame:
     """Their columns under our names. A column that is in the way of a renamed one is dropped."""
     if both := sorted({*reading.columns} & {*reading.fill}):
@@ -299,12 +293,13 @@ def _renamed(frame: pd.DataFrame, source: str, reading: Reading) -> pd.DataFrame
         raise ImportFault(
             f"{source}: has no column {', '.join(unknown)}; it has {', '.join(map(str, frame.columns))}"
         )
-    found = {
-        ours: frame[theirs] if ours == "loss" else _powered(frame[theirs]) for ours, theirs in columns.items()
-    }
+    found = {ours: powered(frame[theirs], ours, source) for ours, theirs in columns.items()}
     rest = frame.drop(columns=[name for name in frame.columns if name in {*found, *columns.values()}])
     named = rest.assign(**found, **dict(reading.fill))
     named.attrs.update(frame.attrs)
+    if folders:  # what was mapped and filled in is nobody else's
+        given = {*columns, *columns.values(), *reading.fill}
+        named.attrs[FOLDERS] = {told: name for told, name in folders.items() if name not in given}
     return named
 
 

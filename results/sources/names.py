@@ -11,12 +11,11 @@ from pandas.api.types import is_numeric_dtype
 
 from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
-from ..store.schema import ROWS
 from .cells import NUMERIC
 from .fault import NOTES, ImportFault
 from .runs import FOLDERS
 from .table import LINES, NO_NUMBER, NUMBER
-from .written import WIDE, count, is_worked_out, magnitude, rate
+from .written import WIDE, count, is_worked_out, rate
 
 BETWEEN_WORDS = re.compile(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)")
 """Between numbers they part numbers."""
@@ -42,6 +41,8 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
     Raises ImportFault where two columns would both be one field.
     """
     found: dict[str, str] = {}
+    words = [name for name in frame if not is_numeric_dtype(frame[name])]
+    frame = frame.assign(**{name: _without_words(frame[name]) for name in words})
     rates = {_plain(one) for one in ("learning_rate", *ALIASES["learning_rate"])}
     losses = {_plain(one) for one in ("loss", *ALIASES["loss"])}
     if not (rates | losses) & {_plain(name) for name in frame.columns}:
@@ -86,21 +87,16 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
 
 
 def _counted(frame: pd.DataFrame) -> pd.DataFrame:
-    """With `125M` and `1,024` as numbers where whole ones belong, and in columns of somebody's own that
-    hold sizes alone; a note says so."""
+    """With `125M` and `1,024` as numbers where whole ones belong; a note says so. In columns of somebody's
+    own they may be names, and are read where such a column is asked for."""
     notes = list(frame.attrs.get(NOTES, ()))
-    for name in frame.columns:
-        cells = [cell for cell in frame[name] if isinstance(cell, str)]
-        if name in ROWS.names:
-            read = count if pa.types.is_integer(ROWS.field(name).type) else None
-        else:
-            sizes = [cell for cell in cells if not NUMBER.match(cell.strip())]
-            read = magnitude if sizes and all(map(_is_size, sizes)) else None
-        first = next((cell for cell in cells if read and read(cell) is not None), None)
-        if read is None or first is None:
-            continue
-        frame = frame.assign(**{name: frame[name].map(lambda cell, read=read: read(cell) or cell)})
-        notes.append(f"{name}: {first!r} is read as {read(first):,.0f}")
+    for name in (name for name, kind in NUMERIC.items() if name in frame and pa.types.is_integer(kind)):
+        read = frame[name].map(count)
+        if read.notna().any():
+            notes.append(
+                f"{name}: {frame[name][read.first_valid_index()]!r} is read as {read.dropna().iloc[0]:,.0f}"
+            )
+            frame = frame.assign(**{name: frame[name].where(read.isna(), read)})
     if notes:
         frame.attrs[NOTES] = notes
     return frame
@@ -142,9 +138,19 @@ def passed_over(frame: pd.DataFrame) -> list[str]:
     return notes
 
 
-def logarithm(name: object) -> float | None:
-    """The base of what a column is called a logarithm to, as `log2_lr` is."""
-    return next((base for prefix, base in POWERS.items() if _plain(name).startswith(prefix)), None)
+def logarithm(name: object, ours: str) -> float | None:
+    """The base to which a column of numbers is called a logarithm, as `log2_lr` is. Losses are what they
+    are."""
+    if ours not in NUMERIC or ours == "loss":
+        return None
+    return next((base for prefix, base in POWERS.items() if _plain(name).startswith(f"{prefix}_")), None)
+
+
+def powered(column: pd.Series, ours: str, source: str) -> pd.Series:
+    """A column that is mapped to a field: what it is called the logarithm of, or what it is. Raises
+    ImportFault."""
+    base = logarithm(column.name, ours)
+    return column if base is None else base ** _numbers(column, source)
 
 
 def score(name: str) -> bool:
@@ -205,15 +211,21 @@ def _plain(name: object) -> str:
     return re.sub(r"[\s\-/.]+", "_", text)
 
 
-def _is_size(cell: str) -> bool:
-    """`125M` is; 30m may be minutes, and 4b bits."""
-    return magnitude(cell) is not None and cell.strip()[-1] in "kKMBT"
-
-
 def _loss(value: object) -> object:
     """Words for divergence, and losses that are only known to be above something, as not a number."""
     text = str(value).strip().lower()
     return np.nan if text in DIVERGED or NOT_BELOW.match(text) else value
+
+
+def _without_words(cells: pd.Series) -> pd.Series:
+    """A column of numbers as that, whatever word stands for none of them; any other as it is: an option may
+    be called None."""
+    known = cells[cells.notna()]
+    told = known.map(lambda cell: isinstance(cell, str) and cell.strip().lower() in NO_NUMBER)
+    if known.map(lambda cell: isinstance(cell, bool)).any() or not 0 < told.sum() < len(known):
+        return cells
+    numbers = pd.to_numeric(known[~told], errors="coerce")
+    return numbers.reindex(cells.index) if numbers.notna().all() else cells
 
 
 def _none_as_empty(value: object) -> object:
@@ -223,7 +235,8 @@ def _none_as_empty(value: object) -> object:
 
 def _as_rate(value: object) -> object:
     """2^-10 and 1/1024 as numbers; all else as it is."""
-    return rate(value) or value if is_worked_out(value) else value
+    found = rate(value) if is_worked_out(value) else None
+    return value if found is None else found
 
 
 def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str]]:

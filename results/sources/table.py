@@ -13,7 +13,6 @@ from urllib.parse import unquote
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pandas.api.types import is_numeric_dtype
 
 from .fault import NOTES, ImportFault
 from .written import WIDE, rate
@@ -21,7 +20,7 @@ from .written import WIDE, rate
 SEPARATORS = (",", ";", "\t", "|")
 PARQUET_NAMES, TEXT_NAMES = (".parquet", ".pq", ".parq"), (".csv", ".tsv", ".jsonl")
 NO_NUMBER = {"nan", "-nan", "n/a", "na", "none", "null"}
-MAGNITUDES = " kKMBT"
+AFTER_NUMBERS = " kKMBT"
 """What may follow a number, as in 1,5B."""
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
@@ -256,25 +255,13 @@ def _read_text(path: Path) -> pd.DataFrame:
             ["diverged" if place in wide and cell.lower() in NO_NUMBER else cell
              for place, cell in enumerate(cells)]
         )  # fmt: skip
-    # Words for no number are that among numbers; elsewhere they are what they say, such as an option's None.
     frame = pd.read_csv(
         io.StringIO(out.getvalue()), skipinitialspace=True, keep_default_na=False, na_values=[""]
-    )
-    frame = frame.assign(
-        **{name: _without_words(frame[name]) for name in frame if not is_numeric_dtype(frame[name])}
     )
     frame.attrs[LINES] = lines
     if passed:
         frame.attrs[NOTES] = [f"{len(passed)} lines that begin with # passed over, from line {passed[0]} on"]
     return frame
-
-
-def _without_words(cells: pd.Series) -> pd.Series:
-    """A column of numbers as that, whatever word stands for none of them; any other as it is."""
-    without = cells.mask(cells.astype(str).str.lower().isin(NO_NUMBER))
-    numbers = pd.to_numeric(without, errors="coerce")
-    some = bool(numbers.notna().any())
-    return numbers if some and (numbers.notna() == without.notna()).all() else cells
 
 
 def _separator(lines: Sequence[str]) -> str:
@@ -340,4 +327,5 @@ def _split(numbered: Lines, separator: str) -> tuple[list[list[str]], list[int]]
 
 
 def _number(cell: str, decimal: str) -> str:
-    return cell.replace(",", ".") if decimal == "," and DECIMAL_COMMA.match(cell.rstrip(MAGNITUDES)) else cell
+    is_one = decimal == "," and DECIMAL_COMMA.match(cell.rstrip(AFTER_NUMBERS))
+    return cell.replace(",", ".") if is_one else cell

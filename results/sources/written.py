@@ -12,7 +12,8 @@ NAMED = re.compile(r"^(?:lr|eta|η|learning[ _]rate)(\s*[=:@]\s*|_|\s+)|^loss\s*
 SURE = ("=", "lr_")
 """After what else a whole number may be a step, an epoch or a layer."""
 POWER = re.compile(r"^(2|10)\s*(?:\^|\*\*)\s*\(?([-−]?[\d.]+)\)?$")
-FRACTION = re.compile(r"^(\d+)\s*/\s*(\d+)$")
+FRACTION = re.compile(r"^1\s*/\s*(\d+)$")
+"""Others may be dates, or parts of a whole."""
 MAGNITUDE = re.compile(r"^(\d+\.?\d*|\.\d+)\s?([kmbt])$", re.IGNORECASE)
 TIMES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 GROUPED = re.compile(r"^[1-9]\d{0,2}([,_ \u00a0\u2009\u202f])\d{3}(\1\d{3})*$")
@@ -28,7 +29,7 @@ def rate(name: object) -> float | None:
         if power := POWER.match(text):
             value = float(power[1]) ** float(power[2])
         elif parts := FRACTION.match(text):
-            value = int(parts[1]) / int(parts[2])
+            value = 1 / int(parts[1])
         else:
             value = float(text)
     except (ValueError, OverflowError, ZeroDivisionError):

@@ -19,12 +19,15 @@ SWEEPS, SETTLED = 50, 1e-12
 
 
 MAGNITUDES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
+LARGEST_NAMED = 1e15
+"""From here on, where operations are counted, a scale is written with an exponent."""
 
 
 def scale_name(scale: float) -> str:
     """A scale as sizes of models are written: 1024, 59.2M, 1.3B."""
-    size, letter = next((one for one in MAGNITUDES if scale >= one[0]), (1.0, ""))
-    return f"{scale / size:.4g}{letter}" if letter else f"{scale:g}"
+    rounded = float(f"{scale:.6g}")
+    size, letter = next((one for one in MAGNITUDES if one[0] <= rounded < LARGEST_NAMED), (1.0, ""))
+    return f"{rounded / size:.6g}{letter}"
 
 
 @dataclass(frozen=True, slots=True)

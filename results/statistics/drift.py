@@ -87,11 +87,11 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance | None = None) -> Drift:
     Where the largest has fewer values than any other and leaves the verdict open, a reason tells that of the
     others: a single training at a new scale takes nothing back.
     """
-    drift = _judged(curves, tolerance)
-    values = [int(curve.usable.sum()) for curve in curves]
+    drift = _of_all(curves, tolerance)
+    values = [len(curve.x) for curve in curves]  # those that diverged were tried, too
     if drift.verdict != "inconclusive" or len(curves) < 2 or values[-1] >= min(values[:-1]):
         return drift
-    smaller = _judged(curves[:-1], tolerance).verdict
+    smaller = _of_all(curves[:-1], tolerance).verdict
     if smaller == "inconclusive":
         return drift
     few = "one value" if values[-1] == 1 else f"{values[-1]} values"
@@ -100,7 +100,7 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance | None = None) -> Drift:
     return replace(drift, judgement=replace(drift.judgement, reasons=(told, *drift.reasons)))
 
 
-def _judged(curves: Sequence[Curve], tolerance: Tolerance | None) -> Drift:
+def _of_all(curves: Sequence[Curve], tolerance: Tolerance | None) -> Drift:
     fitted = fit_family(curves)
     fits = fitted.fits
     usable = [fit for fit in fits if fit.usable]

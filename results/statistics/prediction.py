@@ -20,16 +20,17 @@ BEYOND_SHARE = 0.025
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """`log2_optimum` at a scale, and the `penalty` of transferring the smaller scales' value there, with the
-    valley of the largest scale that was trained; None where nothing speaks of it."""
+    """`log2_optimum` at a scale, and the `penalty` of a value there, with the valley of the largest scale
+    that was trained: infinite where that diverges, None where nothing speaks of it."""
 
     scale: float
     log2_optimum: Estimate
     penalty: Estimate | None
 
 
-def predict(drift: Drift, scale: float) -> Prediction | None:
-    """None with fewer than two optima inside their grids."""
+def predict(drift: Drift, scale: float, chosen: float | None = None) -> Prediction | None:
+    """What the value costs that the small scales choose, or another, as log2. None with fewer than two optima
+    inside their grids."""
     if drift.line is None:
         return None
     value, drawn_R = drift.line.at(scale)
@@ -37,8 +38,11 @@ def predict(drift: Drift, scale: float) -> Prediction | None:
     largest = next((fit for fit in reversed(drift.fitted.fits) if fit.usable), None)
     if drift.transfer is None or largest is None or largest.valley is None or largest.vertex is None:
         return Prediction(scale, optimum, None)
-    penalty = _penalty(largest, largest.valley, drift.transfer.chosen, optimum, drawn_R)
-    return Prediction(scale, optimum, penalty)
+    last = drift.fitted.fits[-1]
+    if last.status == "all_diverged" and scale >= last.curve.scale:
+        return Prediction(scale, optimum, Estimate(np.inf, (np.inf, None)))
+    value = drift.transfer.chosen if chosen is None else chosen
+    return Prediction(scale, optimum, _penalty(largest, largest.valley, value, optimum, drawn_R))
 
 
 def _penalty(largest: Fit, valley: Valley, chosen: float, optimum: Estimate, drawn_R: Floats) -> Estimate:

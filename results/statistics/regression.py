@@ -79,7 +79,7 @@ class Regression:
     """Coefficients [C] of the columns, by the optima themselves (`slope_C`) and by their draws.
 
     `middle_C` is where the levels are told. `scatter` is the standard deviation, in octaves, of the scales'
-    own optima about the fit, known like one of so many `degrees` of freedom.
+    own optima about the fit, and `wider_R` by how much more it may be than few scales tell.
     """
 
     level: float
@@ -88,12 +88,12 @@ class Regression:
     slope_RC: Floats
     middle_C: Floats
     scatter: float
-    degrees: int
+    wider_R: Floats
 
     def at(self, place_C: Floats) -> tuple[float, Floats]:
         """log2 of the optimum at a place, and draws of it with a scale's own scatter."""
         from_middle = place_C - self.middle_C
-        own_R = self.scatter * _heavy(8, len(self.level_R), 1, self.degrees)[:, 0]
+        own_R = self.scatter * self.wider_R * np.random.default_rng(8).standard_normal(len(self.level_R))
         drawn_R: Floats = self.level_R + self.slope_RC @ from_middle + own_R
         return float(self.level + self.slope_C @ from_middle), drawn_R
 
@@ -130,8 +130,10 @@ def regression(optima: Optima) -> Regression:
     scatter = _scatter(point_S, beyond_S, place_SC, error_S, len(known))
     weight = 1 / (error_S**2 + scatter**2)
     point = _fit(point_S[None], beyond_S, place_SC, weight)
+    generator = np.random.default_rng(3)
     degrees = max(len(known) - place_SC.shape[1] - 1, 1) + PRIOR_FREEDOM
-    own_RS = scatter * _heavy(3, len(drawn_RS), len(known), degrees)
+    wider_R = np.sqrt(degrees / generator.chisquare(degrees, len(drawn_RS)))  # Student's t
+    own_RS = scatter * wider_R[:, None] * generator.standard_normal(drawn_RS.shape)
     ends_RS = np.array([one.optimum_R for one in bounds]).reshape(len(bounds), len(drawn_RS)).T
     beyond_RS = np.broadcast_to(beyond_S[len(known) :], ends_RS.shape)
     beyond_RS = np.concatenate([_at_ends(known, drawn_RS), beyond_RS], axis=1)
@@ -143,7 +145,7 @@ def regression(optima: Optima) -> Regression:
         slope_RC=drawn.slope_RC,
         middle_C=drawn.middle_C,
         scatter=scatter,
-        degrees=degrees,
+        wider_R=wider_R,
     )
 
 
@@ -173,14 +175,6 @@ def _scatter(point_S: Floats, beyond_S: Floats, place_SC: Floats, error_S: Float
         middle = (low + high) / 2
         low, high = (middle, high) if squares(middle) > most else (low, middle)
     return high
-
-
-def _heavy(seed: int, draws: int, known: int, degrees: int) -> Floats:
-    """Student's t, as the scatter is told by few scales, [R, S]."""
-    generator = np.random.default_rng(seed)
-    wider_R = np.sqrt(degrees / generator.chisquare(degrees, draws))
-    found: Floats = generator.standard_normal((draws, known)) * wider_R[:, None]
-    return found
 
 
 @dataclass(frozen=True, slots=True)

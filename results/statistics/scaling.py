@@ -41,7 +41,7 @@ class Metrics:
 
     `fit_error`: octaves, root mean square of the error in predicting each scale's log2 optimum by the
     power law through the others. `robustness`: exponent of the scale in the loss's second derivative at
-    the optimum (nats per octave squared), with its interval; above 0, larger models forgive less.
+    the optimum (per octave squared), with its interval; above 0, larger models forgive less.
     `law`: the best loss against scale, None with fewer than four scales.
     """
 
