@@ -36,7 +36,7 @@ from ..results.statistics.tolerance import Tolerance
 from ..sweeps.load import Sweep, load_sweep
 from .backends.registry import BACKENDS
 from .evidence.gather import gather, measurements
-from .handover.export import Leave, Target, export_object
+from .handover.export import OF_MODELS, Leave, Target, export_object
 from .handover.own_models import make_models_known
 from .handover.program_export import is_of_programs, program_export
 from .planning.device import Choice, find_device
@@ -178,6 +178,8 @@ def trained(directory: str | PathLike[str], trial: str) -> "nn.Module":
     from .upkeep.found import found_trial
     from .upkeep.weights import trained_model
 
+    if not isinstance(trial, str):
+        raise Fault(f"trial {trial!r}: give its id, or how that begins")
     held = SweepDirectory(Path(directory))
     held.must_exist()
     return trained_model(held, found_trial(held, trial))
@@ -236,7 +238,9 @@ def charts(
 
     if target is not None and not (isinstance(target, Real) and 0 < target < math.inf):
         raise Fault(f"target {target!r}: give a number above 0")
-    several = [comparisons] if isinstance(comparisons, Comparison) else [*comparisons]
+    several = [comparisons] if isinstance(comparisons, Comparison | str) else [*comparisons]
+    if others := [one for one in several if not isinstance(one, Comparison)]:
+        raise Fault(f"a {type(others[0]).__name__} where comparisons are asked for; give those of judge(...)")
     return drawn(several, target)
 
 
@@ -271,13 +275,16 @@ def export(
         raise Fault("width, depth: give both, the large model's")
     evidence = gather(_paths(directories))
     _tell(evidence.problems)
-    chosen = choose(evidence.content.comparisons, hyperparameter, **family)
+    chosen = choose(evidence.content.comparisons, hyperparameter, OF_MODELS, **family)
     large = Target(width, depth, batch, tokens, sequence_length, None, vocabulary, experts, granularity)
     if is_of_programs(chosen, evidence.rows):
-        return program_export(chosen, evidence.rows, large)
-    _tell(make_models_known(_paths(directories), rows_behind(chosen, evidence.rows)))
-    leave = Leave(tuple(_several(rules)), extrapolate)
-    return export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
+        handed = program_export(chosen, evidence.rows, large)
+    else:
+        _tell(make_models_known(_paths(directories), rows_behind(chosen, evidence.rows)))
+        leave = Leave(tuple(_several(rules)), extrapolate)
+        handed = export_object(chosen, evidence.rows, large, evidence.content.comparisons, leave)
+    _tell(one["text"] for one in handed["warnings"] if one["severity"] != "note")
+    return handed
 
 
 def _options(**told: Any) -> RunOptions:  # noqa: ANN401 - fields
@@ -316,6 +323,8 @@ def _must_be_within(given: Mapping[str, Any], bounds: Mapping[str, Bounds]) -> N
 
 def _several(told: str | Sequence[str] | None) -> Sequence[str]:
     """Texts; one alone is one of them. Raises Fault for anything else."""
+    if not isinstance(told, str | Iterable | None):
+        raise Fault(f"{told!r}: is no list of texts")
     found = [told] if isinstance(told, str) else [*(told or ())]
     if others := [one for one in found if not isinstance(one, str)]:
         raise Fault(f"{others[0]!r}: is no text; give a list of them")

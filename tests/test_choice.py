@@ -12,7 +12,7 @@ from conftest import proxy_trial
 from mutransfer.models.recipe.budget import BUDGET_RULES
 from mutransfer.models.recipe.recipe import Recipe
 from mutransfer.orchestrator.handover.budget import RATE_RULES
-from mutransfer.orchestrator.handover.export import Leave, Target, export_object
+from mutransfer.orchestrator.handover.export import OF_MODELS, Leave, Target, export_object
 from mutransfer.orchestrator.handover.fault import ExportError
 from mutransfer.results.questions.choice import ChoiceError, NothingTunedError, choose, tuned_log2
 from mutransfer.results.questions.comparison import Comparison, compare
@@ -66,6 +66,20 @@ def test_several_families_are_listed(recipe: Callable[..., Recipe]) -> None:
     assert choose(compared(both), parametrization="sp").family.parametrization == "sp"
     with pytest.raises(ChoiceError, match="no family fits; choose one of"):
         choose(compared(both), parametrization="ntk")
+
+
+def test_a_large_model_is_told_by_the_scales_of_its_sizes(recipe: Callable[..., Recipe]) -> None:
+    """Of a sweep over widths and batches, whose largest cell both end in."""
+    frames = [rows(recipe, [-4, -5, -6, -7], batch_size=batch) for batch in (4, 8, 16, 32, 64)]
+    frame = pd.concat(frames, ignore_index=True)
+    frame["loss"] -= 0.01 * np.log2(frame["batch_size"])
+    found = compared(frame)
+    assert {one.axis for one in found} == {"width", "batch_size"}
+    chosen = choose(found, "learning_rate", OF_MODELS)
+    assert (chosen.axis, chosen.fixed["batch_size"]) == ("width", 64)
+    warnings = [one["text"] for one in export_object(chosen, frame, Target(512, 2), found)["warnings"]]
+    assert not any("only width" in text for text in warnings)
+    assert any("the line through the optima says 2^−10" in text for text in warnings)
 
 
 def test_nothing_tuned_says_why(recipe: Callable[..., Recipe]) -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from conftest import Command, trial_ids
 from ruamel.yaml import YAML
 
+import mutransfer as mt
 from mutransfer.models.files.place import beside, meant
 from mutransfer.orchestrator.studies import coordcheck
 
@@ -224,6 +226,29 @@ def test_export_names_the_pairing_and_the_conventions(
     assert (hidden["optimizer"], hidden["learning_rate"]) == ("muon", pytest.approx(base))
     assert (output["optimizer"], output["learning_rate"]) == ("adamw", pytest.approx(base / 2))
     assert hidden["weight_decay"] == pytest.approx(0.01)
+
+
+def test_what_is_older_than_an_idle_field_is_handed_over(tmp_path: Path, mutransfer: Command) -> None:
+    """A mixture's loss says nothing of one expert."""
+    shutil.copytree(Path(__file__).parent / "stored" / "schema-1", tmp_path / "old")
+    words = ("old", "--width", "256", "--depth", "2", "--parametrization", "mup", "-f", "json")
+    handed = mutransfer("export", *words)
+    assert handed.returncode == 0 and json.loads(handed.stdout)["target"]["width"] == 256
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        told = mt.export(tmp_path / "old", 256, 2, parametrization="mup")
+    assert {one["text"] for one in told["warnings"] if one["severity"] != "note"} <= {
+        str(one.message) for one in seen
+    }
+    assert told["warnings"] == json.loads(handed.stdout)["warnings"]
+
+
+def test_jobs_that_are_gone_are_nobodys_loss_where_their_trials_are_there(
+    tmp_path: Path, mutransfer: Command
+) -> None:
+    shutil.copytree(Path(__file__).parent / "stored" / "schema-1", tmp_path / "old")
+    told = mutransfer("retry", "old")
+    assert "30 of 30 trials are already there" in told.stdout + told.stderr and "damaged" not in told.stderr
 
 
 def test_rules_without_a_sweep_are_the_tables(mutransfer: Command) -> None:

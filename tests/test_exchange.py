@@ -122,7 +122,7 @@ def test_pruned_trials_are_no_measurements(mutransfer: Command, tmp_path: Path) 
     lines = ["width,lr,loss,status", "64,0.1,3.0,finished", "64,0.2,,pruned", "64,0.4,,diverged"]
     (tmp_path / "runs.csv").write_text("\n".join(lines))
     told = mutransfer("import", "runs.csv", "--out", "runs").stdout
-    assert "1 pruned left out; --include pruned takes them" in told
+    assert "1 pruned left out; import --include pruned takes them" in told
     assert "1 without a finite final loss are taken for diverged" in told
 
 

@@ -440,5 +440,5 @@ def test_damaged_job_files_are_planned_again(tmp_path: Path) -> None:
         victim.write_text(text)
     done = last_run(sweep)
     for victim in victims:
-        assert f"{victim.parent}: job.json is damaged; its trials are planned again" in done.stderr
+        assert f"{victim.parent}: job.json is damaged or gone; its trials are planned again" in done.stderr
     assert_complete(sweep, 24)

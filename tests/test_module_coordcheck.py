@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import Command
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from mutransfer.models.handover.assignment import Stored
 from mutransfer.models.handover.coordinates import Built, Subject
+from mutransfer.models.handover.maps.model_map import ModelMap
 from mutransfer.models.handover.maps.registry import MAPS
 from mutransfer.models.handover.sites import apply_multipliers_
 from mutransfer.models.handover.transfer import initialize_, param_groups
@@ -229,6 +232,74 @@ from test_module_coordcheck import SWEEP, llama, ready
 def broken(handover):
     return handover["nothing"]
 """
+
+
+class Kernels(nn.Module):
+    """Blocks of matrices that are no plain linear layers: a convolution, and experts in one parameter."""
+
+    def __init__(self, width: int, depth: int, vocabulary: int) -> None:
+        super().__init__()
+        self.embed, self.norm = nn.Embedding(vocabulary, width), nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict({"conv": nn.Conv1d(width, width, 3, padding=1), "mixed": Mixed(width)})
+            for _ in range(depth)
+        )
+        self.readout = nn.Linear(width, vocabulary, bias=False)
+
+    def forward(self, tokens_BT: torch.Tensor) -> torch.Tensor:
+        x_BTD = self.embed(tokens_BT)
+        for block in self.blocks.children():
+            conv, mixed = block.children()
+            x_BTD = x_BTD + conv(F.layer_norm(x_BTD, x_BTD.shape[-1:]).mT).mT.tanh()
+            x_BTD = x_BTD + mixed(F.layer_norm(x_BTD, x_BTD.shape[-1:]))
+        made: torch.Tensor = self.readout(self.norm(x_BTD))
+        return made
+
+
+class Mixed(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.up = nn.Parameter(torch.randn(2, width, width))  # [experts, out, in]
+
+    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
+        return torch.stack([(x_BTD @ w_OI.mT).tanh() for w_OI in self.up]).mean(0)
+
+
+KERNELS = ModelMap(
+    of="Kernels",
+    proxy={},
+    roles={
+        "embed.weight": "input",
+        "norm.*": "vector",
+        "blocks.*.conv.weight": "hidden",
+        "blocks.*.conv.bias": "hidden vector",
+        "blocks.*.mixed.up": Stored("expert in", transposed=False),
+        "readout.weight": "output",
+    },
+    sites={"readout": ["readout"], "residual branch": ["blocks.*.conv", "blocks.*.mixed"]},
+)
+
+
+@pytest.mark.slow
+def test_kernels_and_stacked_experts_are_measured_as_matrices(tmp_path: Path) -> None:
+    """Their entries fall by m_W, as their rate does; what they do to their inputs does not."""
+    path = tmp_path / "check.yaml"
+    of_gdn = SWEEP.replace("depth-mup", "mup").replace("transformer", "gdn")  # without attention's logits
+    path.write_text(of_gdn.replace("heads: 4", "head_dim: 8\n  experts: 2"))
+    sweep = load_sweep(str(path), ())
+
+    def build(handover: Handed) -> nn.Module:
+        sizes = handover["model"]
+        return Kernels(sizes["width"], sizes["depth"], sizes["vocab_size"])
+
+    subject, cpu = Subject(build, KERNELS), torch.device("cpu")
+    (check,) = check_families(sweep, ladders_of(sweep, None), cpu, 6, 4, lambda text: None, subject.measure)
+    updates = {row.module: row.verdict for row in check.rows if row.quantity == "update"}
+    assert updates["blocks.*.conv"] == updates["blocks.*.mixed.up"] == "passes"
+    assert {row.quantity for row in check.rows if row.module == "blocks.*.conv"} >= {
+        "activation",
+        "propagated",
+    }
 
 
 @pytest.mark.slow

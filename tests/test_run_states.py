@@ -29,7 +29,7 @@ def test_states_in_a_table_are_read(tmp_path: Path) -> None:
     path.write_text("Name,State,lr,val_loss\na,finished,0.1,3\nb,crashed,0.2,2\nc,running,0.3,1\n")
     assert rates(path) == [0.1] and rates(path, "crashed") == [0.1, 0.2]
     assert understand(path).notes == (
-        "1 crashed, 1 running left out; --include crashed --include running take them",
+        "1 crashed, 1 running left out; import --include crashed --include running take them",
     )
     (tmp_path / "plain.csv").write_text("lr,loss\n0.1,3\n")
     with pytest.raises(ImportFault, match="--include failed: the table has no states of runs"):
@@ -48,7 +48,7 @@ def test_states_in_a_table_are_read(tmp_path: Path) -> None:
         (("TERMINATED", "ERROR", "PAUSED", "PENDING", " FINISHED "), 2,
          "1 failed, 1 pending, 1 suspended"),  # Ray Tune
         (("CD", "CA", "TO", "NF", "PD", "F"), 1,
-         "1 cancelled, 1 failed, 1 node_fail, 1 pending, 1 timeout left out; --include STATE"),  # a queue's
+         "1 cancelled, 1 failed, 1 node_fail, 1 pending, 1 timeout left out; import --include"),  # a queue's
     ],
 )  # fmt: skip
 def test_a_word_that_is_not_known_lets_no_other_run_in(
@@ -97,7 +97,9 @@ def test_words_count_before_exit_codes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("exit_code,state,lr,loss\n" + rows)
     found = understand(tmp_path / "a.csv")
     assert found.table["learning_rate"].to_pylist() == [0.1, 0.3, 0.4]
-    assert found.notes[0].startswith("1 failed, 1 killed left out; --include failed --include killed take")
+    assert found.notes[0].startswith(
+        "1 failed, 1 killed left out; import --include failed --include killed take"
+    )
 
 
 def test_entries_that_end_like_a_state_may_be_something_else(tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_truth_values_tell_states(name: str, odd: str, state: str, tmp_path: Pat
     path.write_text(f"lr,loss,{name}\n0.1,3,{usual}\n0.2,2,{odd}\n0.4,3,{usual}\n")
     found = understand(path)
     assert found.table.column("learning_rate").to_pylist() == [0.1, 0.4]
-    assert f"1 {state} left out; --include {state} takes them" in found.notes
+    assert f"1 {state} left out; import --include {state} takes them" in found.notes
     path.write_text(f"lr,loss,{name}\n0.1,3,0.25\n0.2,2,0.5\n")  # a measure of that name
     assert understand(path).table.num_rows == 2
 
@@ -181,7 +183,7 @@ def test_of_a_trainings_reports_the_last_counts(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("\n".join(map(json.dumps, reports)))
     found = understand(tmp_path / "result.json")
     assert found.table.column("loss").to_pylist() == [3.0, 3.0]
-    assert "2 unfinished left out; --include unfinished takes them" in found.notes
+    assert "2 unfinished left out; import --include unfinished takes them" in found.notes
 
 
 def ray_trial(folder: Path, name: str, rate: float, losses: Sequence[float], end: str = "") -> None:
@@ -244,7 +246,7 @@ def test_trials_that_a_scheduler_stopped_have_not_finished(tmp_path: Path) -> No
     (tmp_path / "experiment_state-2026.json").write_text(json.dumps({"trial_data": told}))
     found = understand(tmp_path)
     assert found.table.column("loss").to_pylist() == [2.0, None]
-    assert "1 unfinished left out; --include unfinished takes them" in found.notes
+    assert "1 unfinished left out; import --include unfinished takes them" in found.notes
 
 
 def test_trials_of_one_name_stand_as_their_own_experiment_says(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ def test_runs_that_have_not_finished_are_left_out_and_said(tmp_path: Path, mutra
     write_mlruns(tmp_path / "mlruns", STATES)
     told = mutransfer("import", "mlruns", "--out", "taken")
     assert (
-        "1 deleted, 1 failed, 1 killed, 1 running left out; --include deleted --include failed" in told.stdout
+        "1 deleted, 1 failed, 1 killed, 1 running left out; import --include deleted --include failed"
+        in told.stdout
     )
     assert rates(tmp_path / "mlruns") == [0.1]
     assert rates(tmp_path / "mlruns", "running", "deleted") == [0.1, 0.2, 0.3]

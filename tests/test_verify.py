@@ -145,6 +145,16 @@ def test_parts_that_are_not_equal_are_refused(handover: dict[str, Any]) -> None:
             use()
 
 
+def test_multipliers_reach_what_was_compiled_before(handover: dict[str, Any]) -> None:
+    """A compiled program knows of no hook that came after it."""
+    model = llama(64, 4)
+    initialize_(model, handover, 0, LLAMA)
+    compiled: Any = torch.compile(model, backend="eager")
+    compiled(TOKENS_BT)
+    apply_multipliers_(model, handover, SITES)
+    torch.testing.assert_close(compiled(TOKENS_BT).logits, logits(model))
+
+
 def test_logits_are_scaled_on_the_queries_as_well(handover: dict[str, Any]) -> None:
     """By what the model does not have itself."""
     model, _ = handed(handover)

@@ -8,23 +8,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..architectures.built.forward import logits_of
 from ..data.batches import Batch, Batches
 from ..optimizers.registry import OPTIMIZERS
+from ..recipe.placement import MATRIX_ROLES
 from ..recipe.recipe import Recipe
-from ..recipe.role import Role, Site
+from ..recipe.role import EXPERT_ROLES, Role, Site
 from ..training.coordinates import OUTSIDE, Coordinate, Squares
 from ..training.loss import loss
-from .assignment import Assigned, UnknownParameterError, assigned
+from .assignment import DENSE, TRANSPOSED, Assigned, UnknownParameterError, assigned
 from .maps.model_map import ModelMap
-from .names import plain_name
+from .names import held_names, plain_name
 from .sites import apply_multipliers_
 from .transfer import initialize_, multipliers, param_groups
 from .values import Handed, handover_at
 from .verify import VerificationError, verify
+
+INSIDE_MATRICES = {*MATRIX_ROLES} - {Role.INPUT, Role.OUTPUT}
 
 Built = nn.Module | tuple[nn.Module, torch.optim.Optimizer]
 Build = Callable[[Handed], Built]
@@ -105,7 +107,7 @@ class Subject:
             optimizer.step()
         after = _forward(model, each_one, probe)
         for each in each_one:
-            _parameter(found, each, begun[each.name], before, after, multipliers(handover))
+            _parameter(found, model, each, begun[each.name], before, after, multipliers(handover))
             if each.name in gradients:
                 gradient = gradients[each.name][None]
                 found.add(each.name.removesuffix(".weight"), _role(each), "gradient", gradient)
@@ -176,6 +178,7 @@ def _forward(model: nn.Module, each_one: Sequence[Assigned], probe: Batch) -> _P
 @torch.no_grad()
 def _parameter(
     found: Squares,
+    model: nn.Module,
     each: Assigned,
     begun: Tensor,
     before: _Pass,
@@ -193,14 +196,48 @@ def _parameter(
         given, made = after.modules[each.name]
         found.add(module, role, "activation", made[None])
         learned = learned[given] if not given.is_floating_point() else given @ learned
-    elif learned.dim() == 2 and each.name in after.modules:
-        if each.stored.transposed:
-            learned, first = learned.T, first.T
-        given, made = after.modules[each.name]
-        found.add(module, role, "activation", made[None])
-        found.add(module, role, "propagated", F.linear(given - before.modules[each.name][0], first)[None])
-        learned = F.linear(given, learned)
+    elif role in INSIDE_MATRICES and learned.dim() >= 2:
+        owner = model.get_submodule(held_names(model)[each.name].rpartition(".")[0])
+        if each.name in after.modules and (isinstance(owner, DENSE) or type(owner).__name__ in TRANSPOSED):
+            given, made = after.modules[each.name]
+            found.add(module, role, "activation", made[None])
+            moved = given - before.modules[each.name][0]
+            found.add(module, role, "propagated", _made(owner, first, moved)[None])
+            learned = _made(owner, learned, given)
+        else:
+            learned = _operator_norms(each, learned)
     found.add(module, role, "update", (learned * factor)[None])
+
+
+class _Bare(nn.Module):
+    """A module without its hooks."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, given: Tensor) -> Tensor:
+        made: Tensor = self.module.forward(given)
+        return made
+
+
+def _made(module: nn.Module, weight: Tensor, given: Tensor) -> Tensor:
+    """What a linear layer or a convolution makes with another weight, and no bias."""
+    values = {"module.weight": weight}
+    if isinstance(bias := getattr(module, "bias", None), Tensor):
+        values["module.bias"] = torch.zeros_like(bias)
+    made: Tensor = torch.func.functional_call(_Bare(module), values, (given,))
+    return made
+
+
+def _operator_norms(each: Assigned, learned: Tensor) -> Tensor:
+    """By how much a matrix changes the size of the inputs that it is aligned with, where no module tells its
+    inputs: one for each of several experts."""
+    w_OI = each.turned(learned)
+    w_OI = w_OI if _role(each) in EXPERT_ROLES and w_OI.dim() == 3 else w_OI.flatten(1)
+    fan_out, fan_in = w_OI.shape[-2:]
+    norms: Tensor = torch.linalg.matrix_norm(w_OI.float(), ord=2) * float(fan_in / fan_out) ** 0.5
+    return norms
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ dict, so apply it to a model that is loaded, too.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -138,6 +139,8 @@ def apply_multipliers_(model: nn.Module, handover: Handed, sites: Sites) -> None
             setattr(each.module, each.place.attribute, each.value)
         elif each.value != 1:
             each.module.register_forward_hook(Factor(each.site, each.value, each.place.part))
+    if "torch._dynamo" in sys.modules:  # programs that were compiled before know of no hooks
+        torch.compiler.reset()
 
 
 def takings(model: nn.Module, handover: Handed, sites: Sites) -> Iterator[Taking]:

@@ -163,7 +163,7 @@ def export(
     from ...results.questions.comparison import rows_behind
     from ...results.questions.view import View
     from ..evidence.gather import asked_field, gather
-    from ..handover.export import Leave, Target, export_object
+    from ..handover.export import OF_MODELS, Leave, Target, export_object
     from ..handover.formats.text import export_text
     from ..handover.own_models import make_models_known
     from ..handover.program_export import is_of_programs, program_export
@@ -203,7 +203,7 @@ def export(
         raise typer.Exit(NOTHING_TO_REPORT)
     wanted = {"architecture": architecture, "optimizer": optimizer, "parametrization": parametrization}
     tuned = hyperparameter or next(iter(asked_field(directories, "hyperparameter")), "learning_rate")
-    chosen = choose(evidence.content.comparisons, tuned, **wanted)
+    chosen = choose(evidence.content.comparisons, tuned, () if large is None else OF_MODELS, **wanted)
     if target is not None:
         handed = value_object(chosen, target, extrapolate=extrapolate)
     elif large is None:

@@ -14,7 +14,7 @@ from ...models.handover.values import model_fields, other_hyperparameters, sizes
 from ...models.optimizers.registry import OPTIMIZERS
 from ...models.recipe.budget import tokens_of
 from ...models.recipe.family import family_of
-from ...models.recipe.identity import unread_fields
+from ...models.recipe.identity import IDLE, unread_fields
 from ...models.recipe.inventory import parameter_count
 from ...models.recipe.recipe import EXPERTS, FIELDS, Recipe, recipe_from_point
 from ...models.recipe.version import CHANGES
@@ -23,7 +23,6 @@ from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report import words
 from ...results.report.contract import comparison_object
 from ...results.statistics.curve import scale_name
-from ...results.statistics.interval import Interval
 from ...results.statistics.prediction import predict
 from ...results.store.schema import BEFORE, POINT
 from ...sweeps.spec import GIVEN, check_value
@@ -33,6 +32,8 @@ from .horizon import Adjustment, adjustments, widened
 
 CONVENTIONS = ("tied", "learnable_multipliers", "weight_decay_convention", "update_convention")
 
+OF_MODELS = ("width", "depth", *EXPERTS)
+"""The scales that a large model's sizes are on."""
 MAX_SCALE_RATIO = 64.0
 """Beyond this ratio between the target and the largest measured scale the export warns."""
 MAX_OUTSIDE = 3.0
@@ -84,7 +85,6 @@ def export_object(
     """
     must_be_of_rates(comparison)
     tuned_at, interval = tuned_log2(comparison)
-    interval = with_line(comparison, getattr(target, comparison.axis, None), interval)
     family = rows_behind(comparison, rows)
     measured = _recipe_behind(best_point(comparison, family))
     measured = replace(measured, learning_rate=2.0**tuned_at)
@@ -264,7 +264,8 @@ def _recipe_behind(point: dict[str, Any]) -> Recipe:
     # Rows of sweeps that are older than a field have no value for it.
     point |= {name: old for name, old in BEFORE.items() if name in point and point[name] is None}
     if point["architecture"] in ARCHITECTURES and point["optimizer"] in OPTIMIZERS:
-        for name in unread_fields(point):
+        idle = {name for name, idles in IDLE.items() if point[name] is None and idles(point)}
+        for name in unread_fields(point) | idle:
             del point[name]
     missing = [name for name, value in point.items() if value is None and not FIELDS[name].nullable]
     if missing:
@@ -295,18 +296,6 @@ def verdict_warnings(comparison: Comparison) -> list[dict[str, str]]:
     return [] if verdict == "stable" else cautions("danger" if verdict == "drifts" else "warning", [told])
 
 
-def with_line(comparison: Comparison, scale: float | None, interval: Interval) -> Interval:
-    """Of a stable value, at a scale: what holds what the line through the optima says there, too."""
-    found = None if scale is None else predict(comparison.drift, scale)
-    if found is None or comparison.drift.verdict != "stable":
-        return interval
-    lows, highs = zip(interval, found.log2_optimum.interval, strict=True)
-    return (
-        None if None in lows else min(low for low in lows if low is not None),
-        None if None in highs else max(high for high in highs if high is not None),
-    )
-
-
 def line_warnings(comparison: Comparison, scale: float, log2: float) -> list[dict[str, str]]:
     """Where the line through the optima goes elsewhere than what is handed over, and where that would cost
     more than a transfer may."""
@@ -334,7 +323,7 @@ def size_warnings(
 ) -> list[dict[str, str]]:
     """What the target asks beyond the evidence; `log2` of what is handed over."""
     warnings = list[str]()
-    for name in ("width", "depth", *EXPERTS):
+    for name in OF_MODELS:
         asked = getattr(target, name)
         held = family[name].dropna().unique() if name in family else ()
         measured = sorted(int(value) for value in held)

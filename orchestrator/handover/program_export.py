@@ -10,7 +10,7 @@ from ...models.recipe.recipe import EXPERTS
 from ...results.questions.choice import tuned_log2
 from ...results.questions.comparison import Comparison, rows_behind
 from ...results.report.contract import comparison_object
-from .export import Target, best_point, must_be_of_rates, size_warnings, with_line
+from .export import Target, best_point, must_be_of_rates, size_warnings
 from .fault import ExportError
 
 
@@ -31,7 +31,6 @@ def program_export(comparison: Comparison, rows: pd.DataFrame, target: Target) -
         )
     must_be_of_rates(comparison)
     log2_rate, interval = tuned_log2(comparison)
-    interval = with_line(comparison, getattr(target, comparison.axis, None), interval)
     family = rows_behind(comparison, rows)
     point = {name: value for name, value in best_point(comparison, family).items() if value is not None}
     sizes = {"width": target.width, "depth": target.depth}

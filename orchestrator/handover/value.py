@@ -8,6 +8,7 @@ from ...results.questions.choice import NothingTunedError, tuned_log2, usable_op
 from ...results.questions.comparison import Comparison
 from ...results.report.contract import comparison_object
 from ...results.statistics.curve import scale_name
+from ...results.statistics.interval import Interval
 from ...results.statistics.prediction import predict
 from .export import (
     MAX_SCALE_RATIO,
@@ -15,7 +16,6 @@ from .export import (
     line_warnings,
     must_be_near,
     verdict_warnings,
-    with_line,
 )
 
 
@@ -32,7 +32,8 @@ def value_object(comparison: Comparison, target: float, *, extrapolate: bool = F
         )
     if comparison.drift.verdict == "stable" or predicted is None:
         log2, interval = tuned_log2(comparison)
-        interval = with_line(comparison, target, interval)
+        if predicted is not None:
+            interval = _hull(interval, predicted.log2_optimum.interval)
     else:
         if not extrapolate:
             optima = usable_optima(comparison)
@@ -52,6 +53,15 @@ def value_object(comparison: Comparison, target: float, *, extrapolate: bool = F
         "evidence": {"comparison": comparison_object(comparison)},
         "warnings": _warnings(comparison, target, log2),
     }
+
+
+def _hull(one: Interval, other: Interval) -> Interval:
+    """What holds both; an open end stays open."""
+    lows, highs = zip(one, other, strict=True)
+    return (
+        None if None in lows else min(low for low in lows if low is not None),
+        None if None in highs else max(high for high in highs if high is not None),
+    )
 
 
 def _warnings(comparison: Comparison, target: float, log2: float) -> list[dict[str, str]]:

@@ -81,9 +81,9 @@ def prepare(sweep: Sweep, directory: SweepDirectory, device: Device, at_once: in
     recorded = [_as_asked(job, now) for job in held.values()]
     whole = {job.id for job in recorded}
     notes += [
-        f"{directory.job(job)}: job.json is damaged; its trials are planned again"
-        for job in directory.planned()
-        if job not in whole and not directory.superseded(job)
+        f"{directory.job(job)}: job.json is damaged or gone; its trials are planned again"
+        for job, trials in directory.planned().items()
+        if job not in whole and not directory.superseded(job) and not done.issuperset(trials)
     ]
     prunes = sweep.spec.prune is not None
     stopped = set() if prunes else stopped

@@ -25,9 +25,13 @@ def _is(held: str | None, asked: str) -> bool:
 
 
 def choose(
-    comparisons: Sequence[Comparison], hyperparameter: str = "learning_rate", **wanted: str | None
+    comparisons: Sequence[Comparison],
+    hyperparameter: str = "learning_rate",
+    axes: Sequence[str] = (),
+    **wanted: str | None,
 ) -> Comparison:
-    """The comparison to hand over from: of one family, the one with the lowest loss.
+    """The comparison to hand over from: of one family, the one with the lowest loss, of those along `axes`
+    where there are any.
 
     `wanted` names an architecture, optimizer or parametrization; None takes the only one. Raises
     ChoiceError and NothingTunedError.
@@ -50,6 +54,7 @@ def choose(
     if not tuned:
         reasons = "; ".join(dict.fromkeys(reason for c in fitting for reason in c.drift.reasons))
         raise NothingTunedError(f"no scale has an interior optimum to hand over: {reasons}")
+    tuned = [c for c in tuned if c.axis in axes] or tuned
     return min(tuned, key=lambda c: (usable_optima(c)[-1].loss, -len(usable_optima(c))))
 
 

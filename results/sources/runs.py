@@ -159,9 +159,9 @@ def told_left_out(left_out: Mapping[str, int]) -> str:
     states = sorted(left_out)
     counts = ", ".join(f"{left_out[state]} {state}" for state in states)
     if len(states) > MANY:
-        return f"{counts} left out; --include STATE takes those of one"
+        return f"{counts} left out; import --include STATE takes those of one"
     asked = " ".join(f"--include {shlex.quote(state)}" for state in states)
-    return f"{counts} left out; {asked} {'takes' if len(states) == 1 else 'take'} them"
+    return f"{counts} left out; import {asked} {'takes' if len(states) == 1 else 'take'} them"
 
 
 def is_state(name: object) -> bool:
