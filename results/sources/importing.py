@@ -20,6 +20,7 @@ from .mlflow import has_runs, read_mlflow
 from .names import logarithm, one_spelling, passed_over, perplexity, powered, score, understood
 from .ray_tune import is_experiment, read_experiment
 from .reached import as_planned
+from .readings import read_cells
 from .records import read_json
 from .runs import FOLDERS, LEFT_OUT, MARK, NOT_TOLD, by_state, told_left_out
 from .table import LINES, is_gzipped, opening, read_table, read_tables, tables_of
@@ -106,6 +107,7 @@ def understand(source: str | Path, reading: Reading = Reading()) -> Measurements
     named = _renamed(raw, source, reading)
     notes += passed_over(named.drop(columns=[name for name in reading.columns if name in named]))
     frame, found = understood(named, source)
+    frame = read_cells(frame)
     notes += frame.attrs.get(NOTES, [])[len(raw.attrs.get(NOTES, [])) :]
     frame, waiting = _trained(frame)
     notes += waiting

@@ -1,30 +1,23 @@
-"""What people call the fields of a measurement, and how they write losses and learning rates."""
+"""What people call the fields of a measurement."""
 
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-from pandas.api.types import is_numeric_dtype
 
 from ...models.recipe.aliases import ALIASES
 from ...models.recipe.family import Family
 from .cells import NUMERIC
 from .fault import NOTES, ImportFault
 from .runs import FOLDERS
-from .table import LINES, NO_NUMBER, NUMBER
-from .written import WIDE, count, is_worked_out, rate
+from .table import LINES, NUMBER
+from .written import WIDE, rate
 
 BETWEEN_WORDS = re.compile(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)")
 """Between numbers they part numbers."""
 MEANT_BY_NAME = frozenset(name for ours, theirs in ALIASES.items() for name in (ours, *theirs))
 POWERS = {"log2": 2.0, "log10": 10.0}
-DIVERGED = {
-    "diverged", "diverges", "div", "div.", "×", "✗", "-", "–", "—", "nan", "n/a", "na", "none", "null", "inf",
-}  # fmt: skip
-NOT_BELOW = re.compile(r"^[>≥]=?\s*[\d.]+(e[-+]?\d+)?$")
 SCORES = {
     "acc", "acc1", "acc5", "accuracy", "auc", "auroc", "bleu", "em", "f1", "fscore", "iou", "map", "miou",
     "mrr", "ndcg", "precision", "psnr", "r2", "recall", "return", "returns", "reward", "rewards", "rouge",
@@ -41,8 +34,6 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
     Raises ImportFault where two columns would both be one field.
     """
     found: dict[str, str] = {}
-    words = [name for name in frame if not is_numeric_dtype(frame[name])]
-    frame = frame.assign(**{name: _without_words(frame[name]) for name in words})
     rates = {_plain(one) for one in ("learning_rate", *ALIASES["learning_rate"])}
     losses = {_plain(one) for one in ("loss", *ALIASES["loss"])}
     if not (rates | losses) & {_plain(name) for name in frame.columns}:
@@ -63,7 +54,7 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
             own, other = _folders(ours)
             told = [name for name in names if str(name).startswith(own)]
             apart = [name for name in names if not str(name).startswith(other)]
-            names = next((found for found in (told, apart) if len(found) == 1), names)
+            names = next((kept for kept in (told, apart) if len(kept) == 1), names)
         if len(names) + len(powers) > 1:
             both = " and ".join(map(str, [*names, *powers]))
             raise ImportFault(f"{source}: both {both} may be {ours}; say which with --map {ours}=COLUMN")
@@ -74,32 +65,7 @@ def understood(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str
             values = base ** _numbers(frame[name], source)
             frame = frame.drop(columns=name).assign(**{ours: values})
             found[ours] = f"{base:g}^{name}"
-    if "loss" in frame.columns:
-        frame = frame.assign(loss=frame["loss"].map(_loss))
-    words = [
-        name for name in NUMERIC if name in frame and name != "loss" and not is_numeric_dtype(frame[name])
-    ]
-    frame = frame.assign(**{name: frame[name].map(_none_as_empty) for name in words})
-    for name in ("learning_rate", "weight_decay"):
-        if name in frame.columns:
-            frame = frame.assign(**{name: frame[name].map(_as_rate)})
-    return _counted(frame), found
-
-
-def _counted(frame: pd.DataFrame) -> pd.DataFrame:
-    """With `125M` and `1,024` as numbers where whole ones belong; a note says so. In columns of somebody's
-    own they may be names, and are read where such a column is asked for."""
-    notes = list(frame.attrs.get(NOTES, ()))
-    for name in (name for name, kind in NUMERIC.items() if name in frame and pa.types.is_integer(kind)):
-        read = frame[name].map(count)
-        if read.notna().any():
-            notes.append(
-                f"{name}: {frame[name][read.first_valid_index()]!r} is read as {read.dropna().iloc[0]:,.0f}"
-            )
-            frame = frame.assign(**{name: frame[name].where(read.isna(), read)})
-    if notes:
-        frame.attrs[NOTES] = notes
-    return frame
+    return frame, found
 
 
 def _folders(ours: str) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -209,34 +175,6 @@ def _plain(name: object) -> str:
     for folder in ("config.", "config/", "params.", "params/", "summary.", "summary/", "metrics."):
         text = text.removeprefix(folder)
     return re.sub(r"[\s\-/.]+", "_", text)
-
-
-def _loss(value: object) -> object:
-    """Words for divergence, and losses that are only known to be above something, as not a number."""
-    text = str(value).strip().lower()
-    return np.nan if text in DIVERGED or NOT_BELOW.match(text) else value
-
-
-def _without_words(cells: pd.Series) -> pd.Series:
-    """A column of numbers as that, whatever word stands for none of them; any other as it is: an option may
-    be called None."""
-    known = cells[cells.notna()]
-    told = known.map(lambda cell: isinstance(cell, str) and cell.strip().lower() in NO_NUMBER)
-    if known.map(lambda cell: isinstance(cell, bool)).any() or not 0 < told.sum() < len(known):
-        return cells
-    numbers = pd.to_numeric(known[~told], errors="coerce")
-    return numbers.reindex(cells.index) if numbers.notna().all() else cells
-
-
-def _none_as_empty(value: object) -> object:
-    """Trackers write None where nothing was set."""
-    return None if isinstance(value, str) and value.strip().lower() in NO_NUMBER else value
-
-
-def _as_rate(value: object) -> object:
-    """2^-10 and 1/1024 as numbers; all else as it is."""
-    found = rate(value) if is_worked_out(value) else None
-    return value if found is None else found
 
 
 def _long(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, str]]:
