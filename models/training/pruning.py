@@ -32,8 +32,8 @@ class Pruning:
 
     From the share `after` of its steps on, a trial is stopped whose training loss has fallen by less than the
     share `progress` of what the best companion's has, but for the best one's NEIGHBOURS to either side: an
-    optimum is made of them, however coarse the grid. Nobody is where the best one's fall is not CLEAR of its
-    scatter. Nothing here has a unit.
+    optimum is made of them, however coarse the grid. Nobody is stopped while the best one's fall is within
+    CLEAR times its scatter. Nothing here has a unit.
     """
 
     along: tuple[str, ...]
