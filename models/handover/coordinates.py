@@ -20,7 +20,7 @@ from ..training.coordinates import OUTSIDE, Coordinate, Squares
 from ..training.loss import loss
 from .assignment import DENSE, TRANSPOSED, Assigned, UnknownParameterError, assigned
 from .maps.model_map import ModelMap
-from .names import held_names, plain_name
+from .names import plain_name
 from .sites import apply_multipliers_
 from .transfer import initialize_, multipliers, param_groups
 from .values import Handed, handover_at
@@ -107,7 +107,7 @@ class Subject:
             optimizer.step()
         after = _forward(model, each_one, probe)
         for each in each_one:
-            _parameter(found, model, each, begun[each.name], before, after, multipliers(handover))
+            _parameter(found, each, begun[each.name], before, after, multipliers(handover))
             if each.name in gradients:
                 gradient = gradients[each.name][None]
                 found.add(each.name.removesuffix(".weight"), _role(each), "gradient", gradient)
@@ -121,8 +121,9 @@ def _role(each: Assigned) -> Role:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """Inputs and outputs of the modules that have a parameter, by the parameter's name; the logits."""
+    """The modules that have a parameter, their inputs and outputs, by the parameter's name; the logits."""
 
+    owners: Mapping[str, nn.Module]
     modules: Mapping[str, tuple[Tensor, Tensor]]
     logits_BTV: Tensor
 
@@ -153,6 +154,7 @@ def _gradients(model: nn.Module, each_one: Sequence[Assigned], probe: Batch) -> 
 def _forward(model: nn.Module, each_one: Sequence[Assigned], probe: Batch) -> _Pass:
     """Outputs are those of the modules themselves, before hooks of theirs."""
     modules = {plain_name(name, model): module for name, module in model.named_modules()}
+    owners = {each.name: modules[each.name.rpartition(".")[0]] for each in each_one if _is_weight(each)}
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def hook_of(name: str) -> Callable[..., None]:
@@ -162,23 +164,22 @@ def _forward(model: nn.Module, each_one: Sequence[Assigned], probe: Batch) -> _P
 
         return hook
 
-    hooks = [
-        modules[each.name.rpartition(".")[0]].register_forward_hook(hook_of(each.name), prepend=True)
-        for each in each_one
-        if each.name.rpartition(".")[2] == "weight"
-    ]
+    hooks = [owner.register_forward_hook(hook_of(name), prepend=True) for name, owner in owners.items()]
     try:
         logits_BTV = _logits(model, probe.inputs).detach()
     finally:
         for hook in hooks:
             hook.remove()
-    return _Pass(seen, logits_BTV)
+    return _Pass(owners, seen, logits_BTV)
+
+
+def _is_weight(each: Assigned) -> bool:
+    return each.name.rpartition(".")[2] == "weight"
 
 
 @torch.no_grad()
 def _parameter(
     found: Squares,
-    model: nn.Module,
     each: Assigned,
     begun: Tensor,
     before: _Pass,
@@ -197,8 +198,9 @@ def _parameter(
         found.add(module, role, "activation", made[None])
         learned = learned[given] if not given.is_floating_point() else given @ learned
     elif role in INSIDE_MATRICES and learned.dim() >= 2:
-        owner = model.get_submodule(held_names(model)[each.name].rpartition(".")[0])
-        if each.name in after.modules and (isinstance(owner, DENSE) or type(owner).__name__ in TRANSPOSED):
+        owner = after.owners.get(each.name)
+        linear = isinstance(owner, DENSE) or type(owner).__name__ in TRANSPOSED
+        if owner is not None and linear and each.name in after.modules:
             given, made = after.modules[each.name]
             found.add(module, role, "activation", made[None])
             moved = given - before.modules[each.name][0]

@@ -27,7 +27,9 @@ def plain_name(name: str, model: nn.Module) -> str:
             kept.append(part)
         module = getattr(module, part, None)
     plain = ".".join(kept)
-    return plain if rewritten_by(name, model) else plain.replace(ORIGINAL, ".weight").replace(HELD, ".")
+    if (ORIGINAL in plain or HELD in plain) and not rewritten_by(name, model):
+        return plain.replace(ORIGINAL, ".weight").replace(HELD, ".")
+    return plain
 
 
 def rewritten_by(name: str, model: nn.Module) -> str | None:

@@ -10,13 +10,7 @@ from ...results.report.contract import comparison_object
 from ...results.statistics.curve import scale_name
 from ...results.statistics.interval import Interval
 from ...results.statistics.prediction import predict
-from .export import (
-    MAX_SCALE_RATIO,
-    cautions,
-    line_warnings,
-    must_be_near,
-    verdict_warnings,
-)
+from .export import MAX_SCALE_RATIO, cautions, line_warnings, must_be_near, verdict_warnings
 
 
 def value_object(comparison: Comparison, target: float, *, extrapolate: bool = False) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def _without_words(cells: pd.Series) -> pd.Series:
     """A column of numbers as that, whatever word stands for none of them; any other as it is: an option may
     be called None."""
     known = cells[cells.notna()]
-    told = known.map(lambda cell: isinstance(cell, str) and cell.strip().lower() in NO_NUMBER)
+    told = known.map(_says_nothing)
     if known.map(lambda cell: isinstance(cell, bool)).any() or not 0 < told.sum() < len(known):
         return cells
     numbers = pd.to_numeric(known[~told], errors="coerce")
@@ -52,7 +52,11 @@ def _without_words(cells: pd.Series) -> pd.Series:
 
 def _none_as_empty(value: object) -> object:
     """Trackers write None where nothing was set."""
-    return None if isinstance(value, str) and value.strip().lower() in NO_NUMBER else value
+    return None if _says_nothing(value) else value
+
+
+def _says_nothing(value: object) -> bool:
+    return isinstance(value, str) and value.strip().lower() in NO_NUMBER
 
 
 def _as_rate(value: object) -> object:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .curve import Curve, Floats
+from .curve import Curve, Floats, Truths
 from .interval import Estimate
 from .optimum import Fit, beside_divergence
 from .process import DRAWS
@@ -104,8 +104,7 @@ class _Place:
 
 def diverging(curve: Curve) -> tuple[float, float]:
     """From where on a curve diverges, below its finite values and above them; infinite where it does not."""
-    kept = ~np.isnan(curve.y) & ~np.isin(curve.x, curve.pruned)
-    x, finite = curve.x[kept], np.isfinite(curve.y[kept])
+    x, finite = _ended(curve)
     below, above = x[~finite & (x < x[finite].min())], x[~finite & (x > x[finite].max())]
     return (
         float(below.max()) + SAME_OCTAVES if len(below) else -np.inf,
@@ -113,10 +112,16 @@ def diverging(curve: Curve) -> tuple[float, float]:
     )
 
 
+def _ended(curve: Curve) -> tuple[Floats, Truths]:
+    """The values that ended by themselves, and which of them did not diverge; what was stopped early did
+    neither."""
+    kept = ~np.isnan(curve.y) & ~np.isin(curve.x, curve.pruned)
+    return curve.x[kept], np.isfinite(curve.y[kept])
+
+
 def _place(curve: Curve, value: float) -> _Place:
     """Next to divergence the loss is at least the finite neighbour's; beyond the grid, that of its end."""
-    kept = ~np.isnan(curve.y) & ~np.isin(curve.x, curve.pruned)  # what was stopped early did not diverge
-    x, finite = curve.x[kept], np.isfinite(curve.y[kept])
+    x, finite = _ended(curve)
     if not finite.any():
         return _Place(value, True, True)
     inside = bool(x[0] - SAME_OCTAVES <= value <= x[-1] + SAME_OCTAVES)

@@ -55,8 +55,8 @@ def _penalty(largest: Fit, valley: Valley, chosen: float, optimum: Estimate, dra
     lost_R = np.where(kept_R, np.maximum(valley.at(place_R) - valley.lowest_R, 0.0), np.inf)
     lost = np.inf
     if low_end < place < high_end:
-        ends = (valley.at(np.full(len(lost_R), x)) for x in (place, largest.vertex))
-        lost = max(float(np.median(np.subtract(*ends))), 0.0)
+        there_R, lowest_R = (valley.at(np.full(len(lost_R), x)) for x in (place, largest.vertex))
+        lost = max(float(np.median(there_R - lowest_R)), 0.0)
     # Where the optimum may be the chosen value itself, nothing may be lost.
     low, high = (-np.inf if end is None else end for end in optimum.interval)
     least = 0.0 if low <= chosen <= high else float(np.percentile(lost_R, 2.5, method="lower"))
